@@ -1,0 +1,171 @@
+"""The command line: thin functions around `corpuscle.workflow`. Heavy imports wait until a command needs them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corpuscle import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from corpuscle.workflow import Results
+
+app = typer.Typer(
+    name="corpuscle",
+    help="Design, train on, and measure training corpora for single-cell models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (TOML).", show_default=False)]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)]
+Workers = Annotated[
+    int | None, typer.Option("-w", "--workers", min=1, metavar="N", help="Models trained at once. Default: all cores.")
+]
+
+
+def _version(value: bool) -> None:  # noqa: FBT001  # typer's signature
+    if value:
+        _console().print(f"corpuscle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,  # noqa: FBT002
+) -> None:
+    pass
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    # Piped into a file, a table must not be cut to 80 columns.
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 120
+    return Console(stderr=stderr, width=width, highlight=False)
+
+
+@app.command()
+def check(study: StudyFile, workers: Workers = None) -> None:
+    """Print what a study would do, and everything that is wrong with it; train nothing."""
+    from corpuscle import display, workflow
+
+    read, console = workflow.Study.read(study), _console()
+    with display.Preparing(_console(stderr=True)) as preparing:
+        plan = workflow.prepare(read, notice=preparing.notice)
+        preparing.notice("timing a few steps of each model", 0)
+        seconds = plan.estimate_seconds(workers or workflow.cores())
+    display.show_plan(console, plan, seconds, workers or workflow.cores())
+
+
+@app.command()
+def run(study: StudyFile, output: Output, workers: Workers = None) -> None:
+    """Do a study: draw corpora, train models, ask the tasks, write scores and report.
+
+    Called again with the same folder, it does only what is missing.
+    """
+    from corpuscle import workflow
+
+    _run(workflow.Study.read(study), output, workers)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.")] = Path("demo"),
+    workers: Workers = None,
+    show: Annotated[bool, typer.Option("--print", help="Print the demo's study file and do nothing else.")] = False,  # noqa: FBT002
+) -> None:
+    """Do the main job on real data that comes with the package: what do other tissues add to a blood model?"""
+    from importlib.resources import files
+
+    text = (files("corpuscle.study") / "demo.toml").read_text(encoding="utf-8")
+    if show:
+        typer.echo(text, nl=False)
+        return
+    from corpuscle import workflow
+
+    _run(workflow.Study.parse(text), output, workers)
+
+
+def _run(study: Any, output: Path, workers: int | None) -> None:
+    from corpuscle import display, workflow
+
+    with display.Running(_console(stderr=True)) as listener:
+        results: Results = workflow.run(study, output, workers=workers, listener=listener)
+    display.show_results(_console(), results)
+    if results.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)]) -> None:
+    """Write a run's report again, from its scores."""
+    from corpuscle import workflow
+
+    _console().print(f"Report: {workflow.rerender(folder)}", soft_wrap=True)
+
+
+@app.command()
+def compose(
+    study: StudyFile,
+    output: Output,
+    corpus: Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Only this corpus.")] = None,
+) -> None:
+    """Write a study's corpora as .h5ad with their manifests; train nothing."""
+    from corpuscle import display, workflow
+
+    with display.Preparing(_console(stderr=True)) as preparing:
+        written = workflow.compose(study, output, only=corpus, notice=preparing.notice)
+    for path in written:
+        typer.echo(path)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str | None, typer.Argument(metavar="[KIND]", help="datasets, samplers, models or tasks.")] = None,
+) -> None:
+    """List what a study file can name: data sets with their provenance, samplers, models and tasks."""
+    from corpuscle import display
+
+    display.show_components(_console(), what)
+
+
+def main() -> None:
+    """Run the command line: bad input ends in one message and exit code 2, Ctrl-C in 130."""
+    from corpuscle.core.errors import CorpuscleError, InputError
+
+    try:
+        app()
+    except InputError as error:
+        _fail(error, code=2)
+    except CorpuscleError as error:
+        _fail(error, code=1)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. Nothing is lost: the same command goes on with what is missing.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    from corpuscle.core.errors import StudyError
+
+    if isinstance(error, StudyError):
+        n = len(error.problems)
+        typer.echo(f"{n} problem{'s' if n > 1 else ''}:", err=True)
+        for problem in error.problems:
+            typer.echo(f"  {problem}", err=True)
+    else:
+        typer.echo(f"Error: {error}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Find a component by its name; its name is its file's name.
+
+Everything that a study file can name is a frozen dataclass in a file of its own: a sampler, a model, a task. There
+is no registry: the folder is the list. A user's own component is named ``"package.module:Class"``.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from corpuscle.core.errors import ComponentError
+
+T = TypeVar("T")
+C = TypeVar("C", bound="Component")
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def component(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass whose fields are checked when it is constructed.
+
+    Fields are keyword-only; a wrong type, an unknown name or a value out of bounds raises pydantic's
+    ``ValidationError``.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> from pydantic import Field
+    >>> @component
+    ... class Thinned(Component):
+    ...     keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    >>> Thinned(keep=0.1)
+    Thinned(keep=0.1)
+    """
+    return validated_dataclass(cls, frozen=True, kw_only=True, config=STRICT)
+
+
+class Component:
+    """Base of everything that a study file can name. A kind sets `home`, the package that holds its built-ins."""
+
+    home: ClassVar[str] = ""
+    kind: ClassVar[str] = "component"
+
+    @property
+    def name(self) -> str:
+        """The name that finds this component again: its file's name, or ``module:Class`` outside its home."""
+        package, _, stem = type(self).__module__.rpartition(".")
+        return stem if package == self.home else f"{type(self).__module__}:{type(self).__qualname__}"
+
+    def spec(self) -> dict[str, Any]:
+        """Name and parameters as plain data: enough to build an equal component, and the input of fingerprints."""
+        return {"name": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]  # by @component
+
+
+def names(kind: type[Component]) -> list[str]:
+    """List the built-ins of a kind: the modules of its folder, sorted.
+
+    Examples
+    --------
+    >>> from corpuscle.corpus.sampler import Sampler
+    >>> "uniform" in names(Sampler)
+    True
+    """
+    package = importlib.import_module(kind.home)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def find(kind: type[C], name: str) -> type[C]:
+    """Return the class of the component of this kind with this name.
+
+    Parameters
+    ----------
+    kind
+        What to look for, such as ``Sampler``.
+    name
+        A built-in's file name, or ``"package.module:Class"`` for one from elsewhere.
+
+    Raises
+    ------
+    ComponentError
+        When there is none; the message lists the legal names and the nearest one.
+    """
+    if ":" in name:
+        return _find_elsewhere(kind, name)
+    legal = names(kind)
+    if name not in legal:
+        raise ComponentError(f"there is no {kind.kind} {name!r}; {legal_names(name, legal)}")
+    module = importlib.import_module(f"{kind.home}.{name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ComponentError(f"{module.__name__} must define exactly one {kind.__name__}, it defines {len(found)}")
+    return found[0]
+
+
+def _find_elsewhere(kind: type[C], name: str) -> type[C]:
+    module_name, _, class_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ComponentError(f"{kind.kind} {name!r}: cannot import {module_name!r} ({error})") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise ComponentError(f"{name!r} is not a {kind.kind}: {class_name} must be a subclass of {kind.__name__}")
+    return found
+
+
+def build(kind: type[C], name: str, parameters: Mapping[str, Any]) -> C:
+    """Construct the component with this name and these parameters.
+
+    Raises
+    ------
+    ComponentError
+        When the name, a parameter's name or its value is not legal; the message names the legal ones.
+
+    Examples
+    --------
+    >>> from corpuscle.corpus.sampler import Sampler
+    >>> build(Sampler, "label_balanced", {"by": "donor"})
+    LabelBalanced(by='donor')
+    >>> build(Sampler, "unifrom", {})
+    Traceback (most recent call last):
+    corpuscle.core.errors.ComponentError: there is no sampler 'unifrom'; did you mean 'uniform'? ...
+    """
+    cls = find(kind, name)
+    try:
+        return cls(**parameters)
+    except ValidationError as error:
+        legal = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # by @component
+        first = error.errors()[0]
+        where = tuple(part for part in first["loc"] if part in parameters or not isinstance(part, str))
+        raise ComponentError(f"{kind.kind} {name!r}: {explain(first, legal)}", where) from error
+
+
+def explain(error: Any, legal: Iterable[str]) -> str:
+    """Say in a sentence what one pydantic error means: what was expected, what came, and the nearest legal name."""
+    field = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"there is no {field!r} here; {legal_names(field, legal)}"
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{field!r} is required and missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    came = "" if isinstance(error["input"], Mapping | list) else f" (it is {error['input']!r})"
+    return f"{field}: {message}{came}"
+
+
+def legal_names(wrong: str, legal: Iterable[str]) -> str:
+    """Name the nearest legal name, if one is near, and all of them.
+
+    Examples
+    --------
+    >>> legal_names("sede", ["name", "seeds"])
+    "did you mean 'seeds'? Legal here: name, seeds"
+    """
+    legal = list(legal)
+    lowered = {name.lower(): name for name in legal}
+    near = difflib.get_close_matches(wrong.lower(), list(lowered), n=1, cutoff=0.5)
+    hint = f"did you mean {lowered[near[0]]!r}? " if near else ""
+    return f"{hint}Legal here: {', '.join(legal) or 'nothing'}"

@@ -1,0 +1,91 @@
+"""Every exception that Corpuscle raises on purpose, so that one tree says what can go wrong.
+
+::
+
+    CorpuscleError
+    ├── InputError            what the user gave cannot be used; the command line exits with 2
+    │   ├── StudyError        the study file: all its problems at once, each with its place
+    │   ├── ComponentError    an unknown sampler, model, task, data set, or one of its parameters
+    │   ├── SourceError       a source cannot be read, or does not hold what was asked of it
+    │   ├── CorpusError       a corpus cannot be drawn as its recipe says
+    │   ├── LeakageError      an evaluation cell is in a training corpus
+    │   └── FolderError       an output folder that belongs to something else
+    └── ModelError            a model cannot be fitted, saved or loaded
+        └── DivergedError     training left the finite numbers
+"""
+
+from dataclasses import dataclass
+
+
+class CorpuscleError(Exception):
+    """Base of all errors raised on purpose; its message is fit to show to a user."""
+
+
+class InputError(CorpuscleError):
+    """Something the user gave cannot be used: a file, a name, a number, a folder."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a study file.
+
+    Attributes
+    ----------
+    place
+        Where: a dotted path into the study file, with list positions, such as ``corpora[1].parts[0].n_cells``.
+    message
+        What was expected, what came, and what to do.
+    line
+        Line of the study file, counted from 1; 0 when it is not known.
+    """
+
+    place: str
+    message: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.place}: {self.message}" if self.place else f"{where}{self.message}"
+
+
+class StudyError(InputError):
+    """A study file has problems; every one that could be found is in `problems`."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda problem: problem.line)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ComponentError(InputError):
+    """No component has this name, or it has no such parameter, or the parameter's value is not legal.
+
+    `where` is the path below the component at which it went wrong (empty: the component itself).
+    """
+
+    def __init__(self, message: str, where: tuple[str | int, ...] = ()) -> None:
+        self.where = where
+        super().__init__(message)
+
+
+class SourceError(InputError):
+    """A source cannot be read, or does not hold what was asked of it."""
+
+
+class CorpusError(InputError):
+    """A corpus cannot be drawn as its recipe says."""
+
+
+class LeakageError(InputError):
+    """A cell that a model is to be evaluated on is also in a corpus that it is trained on."""
+
+
+class FolderError(InputError):
+    """An output folder belongs to another study, is in use, or cannot be written."""
+
+
+class ModelError(CorpuscleError):
+    """A model cannot be fitted, saved or loaded."""
+
+
+class DivergedError(ModelError):
+    """Training left the finite numbers; the message has the step and the likely cause."""

@@ -1,0 +1,144 @@
+"""Corpus: which cells (and how often), and how they were chosen; their counts are read when asked for.
+
+Axes in names: N cells, G genes of the study's gene space, S sources.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.source.genes import GeneSpace
+from corpuscle.source.reader import Reader
+
+# Columns of `Corpus.cells` that every corpus has; labels (cell_type, donor, …) follow.
+KEYS = ("source", "row", "barcode", "times")
+# Cells read and decoded at once: 1,024 × 20,000 genes in float32 are 80 MB.
+BLOCK_CELLS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A set of cells from one or more sources, in one gene space.
+
+    Attributes
+    ----------
+    name
+        What the study calls it.
+    cells
+        One row per distinct cell, index 0 … n-1. Columns: ``source``, ``row`` (row number in the source's file),
+        ``barcode``, ``times`` (how often the cell counts in training; 1 for most), then the labels.
+    readers
+        Where each source's counts are read.
+    space
+        The genes, the same for all corpora of a study.
+    account
+        How the cells were chosen, a plain-data record per part and step.
+    """
+
+    name: str
+    cells: pd.DataFrame
+    readers: Mapping[str, Reader]
+    space: GeneSpace
+    account: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def __len__(self) -> int:
+        """Count the distinct cells."""
+        return len(self.cells)
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells training sees in an epoch: distinct cells times how often each is used."""
+        return int(self.cells["times"].sum())
+
+    @property
+    def n_genes(self) -> int:
+        """How many genes the study's gene space has."""
+        return len(self.space)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of which cells, how often, and which genes. The sources' content is hashed where they are opened."""
+        sources, codes = np.unique(self.cells["source"].to_numpy(str), return_inverse=True)
+        rows, times = self.cells["row"].to_numpy(np.int64), self.cells["times"].to_numpy(np.int64)
+        return fingerprint(sources.tolist(), codes.astype(np.int64), rows, times, self.space.fingerprint)
+
+    def take(self, positions: NDArray[Any], name: str | None = None) -> "Corpus":
+        """Return the corpus of the cells at these positions (integers or a boolean mask) of the table."""
+        cells = self.cells.iloc[np.flatnonzero(positions) if positions.dtype == bool else positions]
+        return replace(self, name=self.name if name is None else name, cells=cells.reset_index(drop=True))
+
+    def labels(self, column: str) -> NDArray[np.str_]:
+        """Return a label column as strings, shape (N,); a missing label reads ``""``."""
+        if column not in self.cells:
+            return np.full(len(self), "", dtype=str)
+        return self.cells[column].astype("string").fillna("").to_numpy(str)
+
+    @cached_property
+    def measured_NG(self) -> NDArray[np.bool_] | None:
+        """Which genes each cell's source measured, shape (N, G), or None where every source measured all of them.
+
+        Only a study with the union of genes has unmeasured ones. Rows of one source are views of one array.
+        """
+        return None if self.measured_SG.all() else self.measured_SG[self.source_codes]
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of these cells, sorted: what `source_codes` counts."""
+        return sorted(set(self.cells["source"]))
+
+    @property
+    def source_codes(self) -> NDArray[np.int64]:
+        """Position of each cell's source in `sources`, shape (N,)."""
+        return np.searchsorted(self.sources, self.cells["source"].to_numpy(str)).astype(np.int64)
+
+    @cached_property
+    def measured_SG(self) -> NDArray[np.bool_]:
+        """Which genes each of `sources` measured, shape (S, G)."""
+        return np.stack([self.space.measured(source) for source in self.sources])
+
+    def counts(self, positions: NDArray[np.int64] | slice = slice(None)) -> csr_matrix:
+        """Read counts in the study's gene space, float32, shape (n, G), in the table's order; `times` is not applied.
+
+        Parameters
+        ----------
+        positions
+            Which rows of the table; all by default. Only these are read.
+        """
+        chosen = self.cells.iloc[positions]
+        source_N, row_N = chosen["source"].to_numpy(str), chosen["row"].to_numpy(np.int64)
+        pieces, order = [], []
+        for source in sorted(set(source_N)):
+            here = np.flatnonzero(source_N == source)
+            pieces.append(self.space.project(self.readers[source].read_counts(row_N[here]), source))
+            order.append(here)
+        if not pieces:
+            return csr_matrix((0, self.n_genes), dtype=np.float32)
+        counts_NG = vstack(pieces, format="csr") if len(pieces) > 1 else pieces[0]
+        back = np.argsort(np.concatenate(order), kind="stable")
+        return counts_NG if np.array_equal(back, np.arange(len(back))) else counts_NG[back]
+
+    def to_anndata(self) -> AnnData:
+        """Return the corpus in memory as AnnData: raw counts in X, the cell table in obs, genes in var."""
+        obs = self.cells.set_index(self.cells["source"] + ":" + self.cells["barcode"], drop=True)
+        obs.index.name = None
+        # Columns that come from several files can mix types, which h5ad cannot hold.
+        mixed = {name: "string" for name in obs if obs[name].dtype == object}
+        obs = obs.astype(mixed).astype(dict.fromkeys(mixed, "category"))
+        var = pd.DataFrame({"symbol": list(self.space.symbols)}, index=pd.Index(self.space.ids))
+        made = AnnData(self.counts(), obs=obs, var=var)
+        made.obs_names_make_unique()
+        return made
+
+    def blocks(self, n_cells: int = BLOCK_CELLS) -> Iterator[tuple[slice, csr_matrix]]:
+        """Read the counts a block of cells at a time: yields the rows of the table and their counts."""
+        for start in range(0, len(self), n_cells):
+            rows = slice(start, min(start + n_cells, len(self)))
+            yield rows, self.counts(rows)

@@ -1,0 +1,133 @@
+"""Split: hold out whole donors, batches or studies, or a share of cells; and show that nothing leaked."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from corpuscle.core.components import component, legal_names
+from corpuscle.core.errors import CorpusError, LeakageError
+from corpuscle.corpus.corpus import Corpus
+
+
+@component
+class Holdout:
+    """Which cells of a source are kept for evaluation and never trained on.
+
+    Parameters
+    ----------
+    by
+        ``"donor"``, ``"batch"`` or ``"study"``: whole groups are held out. ``"cell"``: cells, whatever their donor;
+        a model is then evaluated on donors that it has seen.
+    share
+        The share to hold out, of groups or of cells; at least one group, never all.
+    values
+        The groups to hold out, by name, in place of a share.
+    """
+
+    by: Literal["donor", "batch", "study", "cell"]
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    values: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_share_and_values(self) -> "Holdout":
+        if (self.share is None) == (self.values is None):
+            raise ValueError("give either share or values")
+        if self.by == "cell" and self.values is not None:
+            raise ValueError('by = "cell" needs a share, not values')
+        return self
+
+    def mask(self, cells: pd.DataFrame, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Say which cells are held out.
+
+        Parameters
+        ----------
+        cells
+            n cells with their labels.
+        rng
+            Decides which groups or cells.
+
+        Returns
+        -------
+        Boolean array of shape (n,).
+
+        Raises
+        ------
+        CorpusError
+            When the cells have no such groups, or fewer than two of them.
+
+        Examples
+        --------
+        >>> cells = pd.DataFrame({"donor": ["d1", "d1", "d2", "d3"]})
+        >>> Holdout(by="donor", values=["d2"]).mask(cells, np.random.default_rng(0))
+        array([False, False,  True, False])
+        """
+        n = len(cells)
+        if self.by == "cell":
+            assert self.share is not None, "checked when constructed"
+            held = np.zeros(n, bool)
+            held[rng.permutation(n)[: max(1, round(self.share * n))]] = True
+            return held
+        if self.by not in cells:
+            raise CorpusError(f'holds out by {self.by}, but the source has no {self.by} column; by = "cell" would do')
+        group_N = cells[self.by].astype("string").fillna("").to_numpy(str)
+        return np.isin(group_N, self._chosen(np.unique(group_N), rng))
+
+    def _chosen(self, groups: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.str_]:
+        if self.values is not None:
+            for value in self.values:
+                if value not in groups:
+                    raise CorpusError(f"there is no {self.by} {value!r}; {legal_names(value, groups.tolist())}")
+            return np.array(self.values, dtype=str)
+        if len(groups) < 2:
+            raise CorpusError(f'holds out a share of {self.by} groups, but there is only {groups[0]!r}; use by = "cell"')
+        assert self.share is not None, "checked when constructed"
+        n_held = min(max(1, round(self.share * len(groups))), len(groups) - 1)
+        return rng.permutation(groups)[:n_held]
+
+
+def check_disjoint(corpora: Iterable[Corpus], targets: Iterable[Corpus], hashes: "pd.Series[int]") -> None:
+    """Refuse to go on when a cell to be evaluated on is in a training corpus.
+
+    A cell is the same when its source and row are, or when the hash of its counts is: the same cell can be in two
+    files, or twice in one.
+
+    Parameters
+    ----------
+    corpora
+        What models will be trained on.
+    targets
+        What they will be evaluated on.
+    hashes
+        The hash of each cell's counts in the study's genes, indexed by (source, row); see `source.quality.survey`.
+
+    Raises
+    ------
+    LeakageError
+        Naming corpus, target and the first of the cells found.
+    """
+    targets = list(targets)
+    target_index = [pd.MultiIndex.from_frame(target.cells[["source", "row"]]) for target in targets]
+    target_hashes = [hashes.reindex(index).to_numpy() for index in target_index]
+    for corpus in corpora:
+        index = pd.MultiIndex.from_frame(corpus.cells[["source", "row"]])
+        corpus_hashes = hashes.reindex(index).to_numpy()
+        for target, rows, hash_N in zip(targets, target_index, target_hashes, strict=True):
+            same_row = rows.isin(index)
+            same_counts = np.isin(hash_N, corpus_hashes)
+            if same_row.any() or same_counts.any():
+                raise LeakageError(_leak(corpus, target, same_row, same_counts & ~same_row))
+
+
+def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], same_counts: NDArray[np.bool_]) -> str:
+    found = target.cells[same_row | same_counts]
+    names = [f"{cell.source} row {cell.row} ({cell.barcode})" for cell in found.head(5).itertuples()]
+    how = f"{same_row.sum():,} are the very same cells, {same_counts.sum():,} have identical counts"
+    return (
+        f"{len(found):,} cells of target {target.name!r} are also in training corpus {corpus.name!r} ({how}): "
+        f"{', '.join(names)}{', …' if len(found) > 5 else ''}. Hold the cells out ([holdout]), keep them out of "
+        "the corpus (exclude, where), or drop copies ([quality] drop_duplicates = true)"
+    )

@@ -1,0 +1,212 @@
+"""Display: what the command line shows, with rich. All texts from data are escaped: none is taken for markup."""
+
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from corpuscle.core import components
+from corpuscle.core.components import Component, legal_names
+from corpuscle.core.errors import ComponentError
+from corpuscle.corpus.sampler import Sampler
+from corpuscle.engine import Job, Update
+from corpuscle.evaluation.task import Task
+from corpuscle.model.model import Model
+from corpuscle.output import target_facts
+from corpuscle.source.source import dataset_facts, dataset_names
+from corpuscle.study.plan import Plan, Run
+from corpuscle.workflow import Listener, Results
+
+KINDS: dict[str, type[Component]] = {"samplers": Sampler, "models": Model, "tasks": Task}
+
+
+class Preparing:
+    """A spinner with what is being done."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=console, transient=True)
+        self.task = self.progress.add_task("starting", total=None)
+
+    def notice(self, what: str, share: float) -> None:
+        """Show what is being done."""
+        percent = f" {share:.0%}" if 0 < share < 1 else ""
+        self.progress.update(self.task, description=escape(what) + percent)
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+
+class Running(Listener):
+    """One bar for the whole study, with time left, and one for each model in training."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        bar = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+        left = (TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
+        self.progress = Progress(TextColumn("{task.description}"), *bar, *left, console=console)
+        self.whole = self.progress.add_task("preparing", total=None)
+        self.steps: dict[Run, int] = {}
+        self.shares: dict[Run, float] = {}
+        self.bars: dict[Run, TaskID] = {}
+
+    def notice(self, what: str, share: float) -> None:
+        """Show a step of the preparation."""
+        self.progress.update(self.whole, description=escape(what))
+
+    def planned(self, found: list[Job]) -> None:
+        """Count what is to do."""
+        missing = [job for job in found if not job.is_done]
+        self.steps = {job.run: max(1, job.n_steps) for job in missing}
+        reused = len(found) - len(missing)
+        if reused:
+            self.console.print(f"{reused} of {len(found)} runs are there already")
+        self.progress.reset(self.whole, total=sum(self.steps.values()) or None, description=f"{len(missing)} runs")
+
+    def update(self, news: Update) -> None:
+        """Move a run's bar, and the whole's."""
+        if news.run not in self.steps:
+            return
+        if news.run not in self.bars:
+            self.bars[news.run] = self.progress.add_task(escape(str(news.run)), total=1.0)
+        self.shares[news.run] = news.share
+        self.progress.update(self.bars[news.run], completed=news.share, visible=news.share < 1)
+        self.progress.update(self.whole, completed=sum(self.steps[run] * share for run, share in self.shares.items()))
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+
+def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> None:
+    """Show what a study would do."""
+    study = plan.study
+    console.print(f"[bold]{escape(study.name)}[/bold]")
+    console.print(
+        f"{len(plan.runs)} runs: {len(study.recipes)} corpora × {len(study.models)} models × {len(study.seeds)} seeds, "
+        f"{sum(plan.n_steps(run) for run in plan.runs):,} steps, {len(plan.space):,} genes ({plan.by}, "
+        f"{escape(study.spec.genes.space)}); about {_duration(seconds)} with {workers} workers\n"
+    )
+    _print(console, "Sources", _sources_table(plan))
+    _print(console, "Corpora", _corpora_table(plan))
+    _print(console, "Targets", _targets_table(plan))
+
+
+def _sources_table(plan: Plan) -> pd.DataFrame:
+    rows = []
+    for name, source in plan.sources.items():
+        table = plan.quality[plan.quality["source"] == name]
+        dropped = table[table["reason"] != "kept"]
+        why = ", ".join(f"{row.n_cells:,} {row.reason}" for row in dropped.itertuples()) or "none"
+        genes = plan.genes.set_index("source").loc[name]
+        held = plan.study.holdout.get(name)
+        n_train = len(plan.sources[name]) if held is None else None
+        rows.append(
+            {
+                "source": name,
+                "cells": f"{len(source):,}",
+                "dropped": why,
+                "genes kept": f"{genes['kept']:,} of {genes['n_genes']:,} ({genes['counts_kept']:.0%} of counts)",
+                "held out": "" if n_train is not None else f"by {held.by}" if held else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _corpora_table(plan: Plan) -> pd.DataFrame:
+    rows = []
+    for recipe in plan.study.recipes:
+        steps = {plan.n_steps(run) for run in plan.runs if run.corpus == recipe.name}
+        cells = plan.corpora[recipe.name, 0].n_cells
+        shown = " to ".join(f"{n:,}" for n in sorted({min(steps), max(steps)}))
+        rows.append({"corpus": recipe.name, "cells": f"{cells:,}", "steps": shown, "recipe": str(recipe)})
+    return pd.DataFrame(rows)
+
+
+def _targets_table(plan: Plan) -> pd.DataFrame:
+    rows = []
+    for name in plan.targets:
+        facts = target_facts(plan, name)
+        tasks = ", ".join(task.label for task in plan.study.tasks if name in task.targets)
+        rows.append({"target": name, "cells": f"{facts['n_cells']:,}", "what": facts["description"], "tasks": tasks})
+    return pd.DataFrame(rows, columns=["target", "cells", "what", "tasks"])
+
+
+def show_results(console: Console, results: Results) -> None:
+    """Show the scores in short, what failed, and where the report is."""
+    scores = results.scores
+    whole = scores[(scores["unit"] == "all") & (scores["metric"] == "r2_log")]
+    for model, table in whole.groupby("model"):
+        means = table.pivot_table(index="corpus", columns="target", values="value", aggfunc="mean", sort=False)
+        shown = means.map(lambda value: f"{value:.3f}").reset_index()
+        _print(console, f"{model}: reconstruction, r2_log, mean over seeds", shown)
+    for run, message in results.failures.items():
+        console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
+    console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)
+
+
+def show_components(console: Console, what: str | None) -> None:
+    """List what a study file can name.
+
+    Raises
+    ------
+    ComponentError
+        When there is no such kind of thing.
+    """
+    legal = ["datasets", *KINDS]
+    if what is not None and what not in legal:
+        raise ComponentError(f"there is no kind {what!r}; {legal_names(what, legal)}")
+    for kind in [what] if what else legal:
+        _print(console, kind.capitalize(), _datasets_table() if kind == "datasets" else _components_table(KINDS[kind]))
+
+
+def _datasets_table() -> pd.DataFrame:
+    rows = []
+    for name in dataset_names():
+        facts = dataset_facts(name)
+        size = f"{facts['n_cells']:,} × {facts['n_genes']:,}"
+        origin = f"{facts['citation']} ({facts['licence']})"
+        rows.append({"name": name, "cells × genes": size, "what": facts["title"], "from": origin})
+    return pd.DataFrame(rows)
+
+
+def _components_table(kind: type[Component]) -> pd.DataFrame:
+    rows = []
+    for name in components.names(kind):
+        cls = components.find(kind, name)
+        fields = cls.__dataclass_fields__.values()  # type: ignore[attr-defined]  # by @component
+        parameters = ", ".join(f"{field.name} = {field.default!r}" for field in fields)
+        summary = (cls.__doc__ or "").strip().partition("\n")[0]
+        rows.append({"name": name, "what": summary, "parameters": parameters})
+    return pd.DataFrame(rows)
+
+
+def _print(console: Console, title: str, rows: pd.DataFrame) -> None:
+    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None)
+    for column in rows:
+        table.add_column(escape(str(column)), overflow="fold")
+    for row in rows.itertuples(index=False):
+        table.add_row(*(escape(str(value)) for value in row))
+    console.print(table)
+    console.print()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

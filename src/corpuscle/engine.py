@@ -1,0 +1,318 @@
+"""Engine: execute a plan on this machine's cores, keep each result whole, and do again only what is missing.
+
+Worker processes train one model each on one thread: inside so small a model, threads cost more than they bring.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from corpuscle import __version__
+from corpuscle.core.errors import CorpuscleError
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.paths import safe_name
+from corpuscle.core.randomness import generator
+from corpuscle.core.scores import COLUMNS, DTYPES, score_table
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.task import Task
+from corpuscle.model.model import FittedModel, Model
+from corpuscle.store import Store, write_text
+from corpuscle.study.plan import Plan, Run
+
+POLL_SECONDS = 0.2
+# A run that took its worker down with it (out of memory, say) gets one more chance, alone or not.
+MOST_TRIES = 2
+
+
+class Question(NamedTuple):
+    """A task to be asked of a fitted model on a target; `key` is where its scores are stored."""
+
+    key: str
+    task: Task
+    label: str
+    target: Corpus
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run, with all that a worker needs to do it."""
+
+    run: Run
+    model: Model
+    corpus: Corpus
+    key: str
+    questions: tuple[Question, ...]
+    store: Path
+    n_steps: int
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether the store has the model and all of its scores."""
+        store = Store(self.store)
+        return store.has("models", self.key) and all(store.has("scores", ask.key) for ask in self.questions)
+
+
+class Update(NamedTuple):
+    """News of a run: which share of it is done."""
+
+    run: Run
+    share: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What executing a plan did.
+
+    Attributes
+    ----------
+    done, reused
+        How many runs were done now, and how many the store had.
+    failures
+        What went wrong, by run.
+    """
+
+    done: int
+    reused: int
+    failures: dict[Run, str] = field(default_factory=dict)
+
+
+def jobs(plan: Plan, store: Store) -> list[Job]:
+    """Lay out a plan's runs as jobs.
+
+    A key is a fingerprint of everything that its result hangs on: settings, cells, genes, the content of the files,
+    the seed, and the version of this package.
+    """
+    contents = {
+        name: [source.content, source.reader.spec()["counts"]] for name, source in plan.sources.items()
+    }
+
+    def identity(cells: Corpus) -> list[Any]:
+        return [cells.fingerprint, [contents[source] for source in cells.sources]]
+
+    targets = {name: identity(target) for name, target in plan.targets.items()}
+    found = []
+    for run in plan.runs:
+        corpus, model = plan.corpora[run.corpus, run.seed], plan.model(run.model).model
+        key = fingerprint("model", __version__, model.spec(), identity(corpus), run.seed)
+        questions = tuple(
+            Question(fingerprint("scores", key, task.task.spec(), targets[name]), task.task, task.label, plan.targets[name])
+            for task in plan.study.tasks
+            for name in task.targets
+        )
+        found.append(Job(run, model, corpus, key, questions, store.root, plan.n_steps(run)))
+    return found
+
+
+def execute(found: list[Job], workers: int, on_update: Callable[[Update], None]) -> Outcome:
+    """Do the jobs that are not done, `workers` at once.
+
+    Parameters
+    ----------
+    found
+        The jobs; see `jobs`.
+    workers
+        How many processes.
+    on_update
+        Told of the progress of each run.
+
+    Returns
+    -------
+    What was done. A failed run does not stop the others.
+    """
+    missing = {job.run: job for job in found if not job.is_done}
+    tries: Counter[Run] = Counter()
+    failures: dict[Run, str] = {}
+    n_missing = len(missing)
+    while missing:
+        batch = list(missing.values())
+        for run, failure in _attempt(batch, min(workers, len(batch)), on_update):
+            if failure is None:
+                missing.pop(run, None)
+                continue
+            tries[run] += 1
+            if failure != WORKER_LOST or tries[run] >= MOST_TRIES:
+                failures[run] = failure
+                missing.pop(run, None)
+    return Outcome(n_missing - len(failures), len(found) - n_missing, failures)
+
+
+WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
+
+
+def _attempt(
+    batch: list[Job], workers: int, on_update: Callable[[Update], None]
+) -> Iterator[tuple[Run, str | None]]:
+    """Run jobs on one pool of processes until all are done or a worker is lost.
+
+    Yields
+    ------
+    Each run that ended, with what went wrong (None: nothing). When a worker is lost, only the runs that had begun
+    are yielded as failed; the others are left for the next attempt.
+    """
+    context = multiprocessing.get_context("spawn")
+    with _stoppable(), context.Manager() as manager:
+        news: queue.Queue[Update] = manager.Queue()
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),))
+        begun: set[Run] = set()
+        waiting: dict[Future[str | None], Run] = {pool.submit(_do, job, news): job.run for job in batch}
+        try:
+            while waiting:
+                ended, _ = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for update in _drain(news):
+                    begun.add(update.run)
+                    on_update(update)
+                lost = [future for future in ended if isinstance(future.exception(), BrokenProcessPool)]
+                for future in ended:
+                    run = waiting.pop(future)
+                    if future in lost:
+                        if run in begun or len(batch) == 1:
+                            yield run, WORKER_LOST
+                        continue
+                    on_update(Update(run, 1.0))
+                    yield run, future.result()
+                if lost:
+                    yield from ((run, WORKER_LOST) for run in waiting.values() if run in begun)
+                    return
+        finally:
+            _stop(pool)
+
+
+def _drain(news: "queue.Queue[Update]") -> Iterator[Update]:
+    while True:
+        try:
+            yield news.get_nowait()
+        except queue.Empty:
+            return
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the pool and its processes at once; what they were writing is not in the store."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a polite kill (SIGTERM) end the run as Ctrl-C does, with its workers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start_worker(parent: int) -> None:
+    """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _do(job: Job, news: "queue.Queue[Update]") -> str | None:
+    """Do one job in a worker; return what went wrong."""
+    try:
+        news.put(Update(job.run, 0.0))
+        # Training is nearly all of a run; the last hundredth is for the tasks.
+        fitted = _fitted(job, lambda share: news.put(Update(job.run, 0.99 * share)))
+        for question in job.questions:
+            _ask(question, fitted, job)
+    except CorpuscleError as error:
+        return str(error)
+    except Exception as error:
+        log = job.store.parent / "errors" / f"{safe_name(job.run.corpus)}-{safe_name(job.run.model)}-{job.run.seed}.txt"
+        write_text(log, traceback.format_exc())
+        return f"{type(error).__name__}: {error} (details in {log})"
+    return None
+
+
+def _fitted(job: Job, progress: Callable[[float], None]) -> FittedModel:
+    """Fit the model, or load it where it was fitted before."""
+    store = Store(job.store)
+    if store.has("models", job.key):
+        return job.model.load_fitted(store.folder("models", job.key))
+    started, started_cpu = time.perf_counter(), time.process_time()
+    fitted = job.model.fit(job.corpus, job.run.seed, progress)
+    facts = {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - started_cpu,
+        "n_steps": job.n_steps,
+        "model": job.model.spec(),
+        "corpus": job.corpus.fingerprint,
+        "seed": job.run.seed,
+    }
+    with store.create("models", job.key) as folder:
+        fitted.save(folder)
+        fitted.history.to_parquet(folder / "history.parquet")
+        write_text(folder / "run.json", json.dumps(facts, indent=1))
+    return fitted
+
+
+def _ask(question: Question, fitted: FittedModel, job: Job) -> None:
+    store = Store(job.store)
+    if store.has("scores", question.key):
+        return
+    rng = generator(job.run.seed, "task", question.label, question.target.name)
+    scores = question.task.run(fitted, job.corpus, question.target, rng)
+    table = score_table(scores, corpus="", model="", seed=job.run.seed, task="", target="")
+    with store.create("scores", question.key) as folder:
+        table.to_parquet(folder / "scores.parquet")
+
+
+def collect_scores(found: list[Job]) -> pd.DataFrame:
+    """Gather the scores of all jobs that are done, in the order of the plan."""
+    tables = []
+    for job in found:
+        store = Store(job.store)
+        for question in job.questions:
+            if store.has("scores", question.key):
+                table = pd.read_parquet(store.folder("scores", question.key) / "scores.parquet")
+                place = {"corpus": job.run.corpus, "model": job.run.model, "task": question.label}
+                tables.append(table.assign(**place, seed=job.run.seed, target=question.target.name))
+    empty = pd.DataFrame(columns=list(COLUMNS))
+    return (pd.concat(tables, ignore_index=True) if tables else empty)[list(COLUMNS)].astype(DTYPES)
+
+
+def collect_curves(found: list[Job]) -> pd.DataFrame:
+    """Gather the training curves: columns corpus, model, seed, step, epoch, quantity, value."""
+    tables = []
+    for job in found:
+        path = Store(job.store).folder("models", job.key) / "history.parquet"
+        if path.exists():
+            table = pd.read_parquet(path)
+            tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
+    columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

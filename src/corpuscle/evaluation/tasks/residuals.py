@@ -1,0 +1,48 @@
+"""Residuals: which genes a model expects too much or too little of, say in a cell type that it has never seen."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import Score
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k
+from corpuscle.evaluation.task import Task
+from corpuscle.model.model import FittedModel, Reconstructs
+
+
+@component
+class Residuals(Task):
+    """Per gene, what was counted and what the model expects, as means over the target's cells.
+
+    Metrics, one row per gene that the target measured (unit ``gene=SYMBOL``):
+
+    - ``observed_cp10k``, ``predicted_cp10k``: mean counts per 10,000;
+    - ``relative_residual``: (observed - predicted) / observed, the residual of Nadig et al. 2025, nearer to zero is
+      better; positive where the model expects too little. NaN for a gene with no count in the target.
+    """
+
+    def run(
+        self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator
+    ) -> Iterator[Score]:
+        """Compare expected and counted expression gene by gene; see `Task.run`."""
+        if not isinstance(model, Reconstructs):
+            raise ModelError("this model does not reconstruct counts, so the task residuals cannot be asked of it")
+        observed_G, predicted_G = np.zeros(target.n_genes), np.zeros(target.n_genes)
+        for _, counts_NG in target.blocks():
+            observed_G += np.asarray(cp10k(counts_NG).sum(axis=0)).ravel()
+        for _, fractions_NG in model.expected_fractions(target):
+            predicted_G += fractions_NG.sum(axis=0, dtype=np.float64) * TARGET_SUM
+        n_cells = len(target)
+        for gene in np.flatnonzero(target.measured_SG.any(axis=0)):
+            unit = f"gene={target.space.symbols[gene]}"
+            observed, predicted = observed_G[gene] / n_cells, predicted_G[gene] / n_cells
+            yield Score("observed_cp10k", unit, observed, n_cells, better="none")
+            yield Score("predicted_cp10k", unit, predicted, n_cells, better="none")
+            if observed > 0:
+                yield Score("relative_residual", unit, (observed - predicted) / observed, n_cells, better="zero")
+            else:
+                reason = "no count of this gene in the target"
+                yield Score("relative_residual", unit, float("nan"), n_cells, better="zero", reason=reason)

@@ -1,0 +1,92 @@
+"""Model (settings) and FittedModel (weights): two types, so that nothing needs an "is it trained" flag."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from corpuscle.core.components import Component
+from corpuscle.corpus.corpus import Corpus
+
+# Told now and then what share of a fit is done, from 0 to 1.
+Progress = Callable[[float], None]
+
+# Columns of `FittedModel.history`: a training curve in long form.
+HISTORY = ("step", "epoch", "quantity", "value")
+
+
+def silent(_: float) -> None:
+    """Ignore progress."""
+
+
+class FittedModel(ABC):
+    """A model with weights: embeds new cells, and can be saved."""
+
+    genes: tuple[str, ...]
+    history: pd.DataFrame
+
+    @abstractmethod
+    def embed(self, cells: Corpus) -> NDArray[np.float32]:
+        """Embed cells, shape (n cells, n latent); deterministic. Genes that a cell's source lacks count as absent."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the weights (safetensors) and settings (JSON) into an existing folder."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A fitted model that can say which counts it expects of a cell."""
+
+    def expected_fractions(
+        self, cells: Corpus, samples: np.random.Generator | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield, block by block, the share of each gene that the model expects in each cell.
+
+        Parameters
+        ----------
+        cells
+            The cells to encode and decode.
+        samples
+            None: decode the posterior mean (deterministic). A generator: decode one sample of the posterior per
+            cell, as the published study did.
+
+        Yields
+        ------
+        The block's rows of the corpus' table, and an array (n block, G) whose rows sum to one over the genes that
+        the cell's source measured (0 elsewhere).
+        """
+        ...
+
+
+class Model(Component, ABC):
+    """The settings of a model; fitting it on a corpus gives a `FittedModel`."""
+
+    home: ClassVar[str] = "corpuscle.model.architectures"
+    kind: ClassVar[str] = "model"
+
+    @abstractmethod
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
+        """Fit on a corpus. The same corpus and seed give the same weights.
+
+        Raises
+        ------
+        ModelError
+            When the corpus cannot train this model, or training diverged.
+        """
+
+    @abstractmethod
+    def load_fitted(self, folder: Path) -> FittedModel:
+        """Load what `FittedModel.save` wrote; no code in the file is executed."""
+
+    @abstractmethod
+    def n_steps(self, n_cells: int) -> int:
+        """How many optimisation steps a corpus of this many cells gets."""
+
+    @abstractmethod
+    def seconds_per_step(self, n_genes: int) -> float:
+        """Measure the seconds that a step takes on this machine, on a few random cells, on one thread."""

@@ -1,0 +1,240 @@
+"""The parts that LDVAE is built of: sparse-input encoders and a linear decoder, each layer as scvi-tools defines it.
+
+What scvi-tools 1.4.2 does was read off its source and is held by ``tests/parity/test_ldvae.py``; nothing is copied.
+Every random number comes from a generator that is handed in. Axes in names: B cells of a batch, G genes, H hidden
+units, K latents; "nz" runs over a batch's nonzero counts.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+from torch.nn import functional
+
+from corpuscle.model.batches import Batch
+from corpuscle.model.likelihoods import Decoded, nb_log_likelihood, nb_negative_log_likelihood, normal_kl
+
+# Batch normalisation as scvi-tools sets it, after the first scVI's TensorFlow.
+NORM = {"eps": 1e-3, "momentum": 0.01}
+# What the encoders' variances cannot fall below; the library prior's neither, so that its divergence stays finite.
+VARIANCE_FLOOR = 1e-4
+
+
+def linear(n_in: int, n_out: int, init: torch.Generator) -> nn.Linear:
+    """Make a linear layer with torch's default initialisation, drawn from a generator of our own."""
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    bound = n_in**-0.5
+    nn.init.uniform_(layer.weight, -bound, bound, generator=init)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=init)
+    return layer
+
+
+def dropout(hidden: Tensor, share: float, noise: torch.Generator | None) -> Tensor:
+    """Set a random share to zero and scale the rest up, as in training; without a generator, do nothing."""
+    if noise is None or share == 0:
+        return hidden
+    kept = torch.rand(hidden.shape, generator=noise) >= share
+    return hidden * kept / (1 - share)
+
+
+class SparseLinear(nn.Module):
+    """A linear layer on log1p of sparse counts; its cost goes with the nonzeros, forward and backward.
+
+    `weight` is gene-major, shape (G, n_out): the transpose of ``nn.Linear``'s.
+    """
+
+    def __init__(self, n_genes: int, n_out: int, init: torch.Generator) -> None:
+        super().__init__()
+        layer = linear(n_genes, n_out, init)
+        self.weight = nn.Parameter(layer.weight.detach().T.contiguous())
+        self.bias = nn.Parameter(layer.bias.detach())
+
+    def forward(self, batch: Batch) -> Tensor:
+        product: Tensor = _SparseProduct.apply(self.weight, batch)  # type: ignore[no-untyped-call]
+        return product + self.bias
+
+
+class _SparseProduct(torch.autograd.Function):
+    """log1p(counts) @ weight.
+
+    A sum of embeddings weighted by the counts is this product, and torch's is quicker than its sparse matrices. So
+    is the weight's gradient: per gene, the sum over the cells that have it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, batch: Batch) -> Tensor:
+        ctx.batch, ctx.values = batch, batch.counts.log1p()
+        return _weighted_sums(weight, batch.genes, batch.starts, ctx.values)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        batch: Batch = ctx.batch
+        shape = len(batch), batch.n_genes
+        by_gene = csr_matrix((ctx.values.numpy(), batch.genes.numpy(), batch.starts.numpy()), shape=shape).tocsc()
+        cells, starts = (torch.from_numpy(part.astype(np.int64)) for part in (by_gene.indices, by_gene.indptr))
+        return _weighted_sums(upstream[0].contiguous(), cells, starts, torch.from_numpy(by_gene.data)), None
+
+
+def _weighted_sums(rows: Tensor, indices: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    return functional.embedding_bag(
+        indices, rows, starts, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )
+
+
+class Posterior(NamedTuple):
+    """What the encoders say of each cell: normal distributions, independent in each dimension."""
+
+    z_mean: Tensor
+    z_variance: Tensor
+    library_mean: Tensor
+    library_variance: Tensor
+
+    def sample(self, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw a latent position (B, K) and a log library size (B,) for each cell, differentiably."""
+        z_noise = torch.randn(self.z_mean.shape, generator=noise)
+        library_noise = torch.randn(self.library_mean.shape, generator=noise)
+        return (
+            self.z_mean + self.z_variance.sqrt() * z_noise,
+            self.library_mean + self.library_variance.sqrt() * library_noise,
+        )
+
+
+class Encoders(nn.Module):
+    """The encoders of the latent position (`n_layers` deep) and of the library size (always one layer).
+
+    Each layer is linear, batch-norm, ReLU, dropout. The two first layers are one layer of 2 H units, of which z's
+    encoder goes on with the first H: batch-norm and ReLU are per unit, so this is the same function, read once.
+    """
+
+    def __init__(
+        self, n_genes: int, n_hidden: int, n_layers: int, n_latent: int, *, dropout: float, init: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.n_hidden, self.dropout = n_hidden, dropout
+        self.first = SparseLinear(n_genes, 2 * n_hidden, init)
+        self.first_norm = nn.BatchNorm1d(2 * n_hidden, **NORM)
+        self.deeper = nn.ModuleList(linear(n_hidden, n_hidden, init) for _ in range(n_layers - 1))
+        self.deeper_norms = nn.ModuleList(nn.BatchNorm1d(n_hidden, **NORM) for _ in range(n_layers - 1))
+        self.z_mean = linear(n_hidden, n_latent, init)
+        self.z_log_variance = linear(n_hidden, n_latent, init)
+        self.library_mean = linear(n_hidden, 1, init)
+        self.library_log_variance = linear(n_hidden, 1, init)
+
+    def forward(self, batch: Batch, noise: torch.Generator | None = None) -> Posterior:
+        hidden = dropout(functional.relu(self.first_norm(self.first(batch))), self.dropout, noise)
+        z_hidden, library_hidden = hidden.split(self.n_hidden, dim=1)
+        for layer, norm in zip(self.deeper, self.deeper_norms, strict=True):
+            z_hidden = dropout(functional.relu(norm(layer(z_hidden))), self.dropout, noise)
+        return Posterior(
+            self.z_mean(z_hidden),
+            self.z_log_variance(z_hidden).exp() + VARIANCE_FLOOR,
+            self.library_mean(library_hidden)[:, 0],
+            self.library_log_variance(library_hidden)[:, 0].exp() + VARIANCE_FLOOR,
+        )
+
+
+class LinearDecoder(nn.Module):
+    """Latents to logits: a linear map without bias, then batch-norm with scale and shift.
+
+    Logits are linear in z, so that their mean and variance over a batch follow from those of z: batch-norm is a
+    change of weights and never touches the B × G logits.
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(self, n_latent: int, n_genes: int, init: torch.Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(linear(n_latent, n_genes, init).weight.detach())
+        self.scale = nn.Parameter(torch.ones(n_genes))
+        self.shift = nn.Parameter(torch.zeros(n_genes))
+        self.register_buffer("running_mean", torch.zeros(n_genes))
+        self.register_buffer("running_variance", torch.ones(n_genes))
+
+    def folded(self, z_BK: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return weights (G, K) and shifts (G,) with the normalisation in: over this batch, else as it ran."""
+        if z_BK is None:
+            mean_G, variance_G = self.running_mean, self.running_variance
+        else:
+            z_mean_K = z_BK.mean(0)
+            centred_BK = z_BK - z_mean_K
+            mean_G = self.weight @ z_mean_K
+            variance_G = ((self.weight @ (centred_BK.T @ centred_BK / len(z_BK))) * self.weight).sum(1)
+            self._run(mean_G.detach(), variance_G.detach() * len(z_BK) / (len(z_BK) - 1))
+        factor_G = self.scale * (variance_G + NORM["eps"]).rsqrt()
+        return self.weight * factor_G[:, None], self.shift - mean_G * factor_G
+
+    def _run(self, mean_G: Tensor, variance_G: Tensor) -> None:
+        self.running_mean.lerp_(mean_G, NORM["momentum"])
+        self.running_variance.lerp_(variance_G, NORM["momentum"])
+
+
+class Terms(NamedTuple):
+    """The parts of the negative ELBO, in nats; lower is better."""
+
+    reconstruction: Tensor
+    kl_z: Tensor
+    kl_library: Tensor
+
+
+class LdvaeNetwork(nn.Module):
+    """The linearly decoded VAE: encoders, decoder, per-gene dispersion and the prior of the log library size."""
+
+    library_prior: Tensor
+
+    def __init__(
+        self,
+        n_genes: int,
+        n_hidden: int,
+        n_layers: int,
+        n_latent: int,
+        *,
+        dropout: float,
+        init: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.encoders = Encoders(n_genes, n_hidden, n_layers, n_latent, dropout=dropout, init=init)
+        self.decoder = LinearDecoder(n_latent, n_genes, init)
+        self.log_theta = nn.Parameter(torch.randn(n_genes, generator=init))
+        self.register_buffer("library_prior", torch.tensor([0.0, 1.0]))
+
+    def set_library_prior(self, mean: float, variance: float) -> None:
+        """Set the prior of the log library size: a normal distribution."""
+        self.library_prior.copy_(torch.tensor([mean, max(variance, VARIANCE_FLOOR)]))
+
+    def decoded(self, z_BK: Tensor, library_B: Tensor) -> Decoded:
+        """Decode latent positions; in training the batch's own statistics normalise."""
+        weight_GK, bias_G = self.decoder.folded(z_BK if self.training else None)
+        return Decoded(z_BK, weight_GK, bias_G, library_B, self.log_theta)
+
+    def fractions(self, z_BK: Tensor, unmeasured_BG: Tensor | None) -> Tensor:
+        """Return the expected share of each gene, shape (B, G); rows sum to one over the measured genes."""
+        weight_GK, bias_G = self.decoder.folded()
+        logit_BG = torch.addmm(bias_G, z_BK, weight_GK.T)
+        if unmeasured_BG is not None:
+            logit_BG.masked_fill_(unmeasured_BG, -torch.inf)
+        return logit_BG.softmax(1)
+
+    def _divergences(self, posterior: Posterior) -> tuple[Tensor, Tensor]:
+        prior_mean, prior_variance = self.library_prior
+        zero, one = torch.zeros(()), torch.ones(())
+        kl_z_B = normal_kl(posterior.z_mean, posterior.z_variance, zero, one).sum(1)
+        kl_library_B = normal_kl(posterior.library_mean, posterior.library_variance, prior_mean, prior_variance)
+        return kl_z_B, kl_library_B
+
+    def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, Terms]:
+        """Return what is minimised (per cell, the divergence of z weighted) and its parts, summed over the batch."""
+        posterior = self.encoders(batch, noise)
+        reconstruction = nb_negative_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
+        kl_z, kl_library = (term.sum() for term in self._divergences(posterior))
+        loss = (reconstruction + kl_weight * kl_z + kl_library) / len(batch)
+        return loss, Terms(reconstruction.detach(), kl_z.detach(), kl_library.detach())
+
+    @torch.no_grad()
+    def score(self, batch: Batch, noise: torch.Generator) -> Terms:
+        """Return the parts of each cell's negative ELBO, shape (B,) each, from one sample of its posterior."""
+        posterior = self.encoders(batch)
+        likelihood_B = nb_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
+        return Terms(-likelihood_B, *self._divergences(posterior))

@@ -1,0 +1,176 @@
+"""Output: the folder that a run leaves, whose it is, and what is written into it besides results.
+
+::
+
+    study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
+    corpora/<name>/<seed>/       manifest.json, cells.parquet, and corpus.h5ad where the corpus was composed
+    report.html  figures/        the report
+    store/                       surveys, models and scores, each under the fingerprint of what it hangs on
+"""
+
+import json
+import platform
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from corpuscle import __version__
+from corpuscle.core.errors import FolderError
+from corpuscle.core.paths import safe_name
+from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.source.source import ROLES, dataset_facts
+from corpuscle.store import atomic, write_text
+from corpuscle.study.plan import Plan
+from corpuscle.study.spec import Study
+
+PACKAGES = ("anndata", "h5py", "numpy", "pandas", "scipy", "torch")
+LOCK = ".lock"
+
+
+@contextmanager
+def claimed(folder: Path, study: Study) -> Iterator[None]:
+    """Make a folder this study's, and keep other processes out while the block lasts.
+
+    Raises
+    ------
+    FolderError
+        When the folder holds another study or something else, is in use, or cannot be written.
+    """
+    _refuse_foreign(folder, study)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FolderError(f"{folder} is in use by another run; wait for it, or choose another folder") from None
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
+    try:
+        write_text(folder / "study.toml", study.text)
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_foreign(folder: Path, study: Study) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FolderError(f"{folder} is a file; choose a folder with -o")
+    kept = folder / "study.toml"
+    if kept.exists():
+        name = _study_name(kept)
+        if name != study.name:
+            raise FolderError(
+                f"{folder} holds the study {name!r}, and this one is called {study.name!r}; "
+                "choose another folder with -o (a changed study of the same name goes on in its folder)"
+            )
+    elif folder.is_dir() and any(entry.name != LOCK for entry in folder.iterdir()):
+        raise FolderError(f"{folder} is not empty and holds no study; choose a new or empty folder with -o")
+
+
+def _study_name(path: Path) -> str:
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("name"))
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{path}: cannot be read ({error}); choose another folder with -o") from None
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as parquet, whole or not at all."""
+    with atomic(path) as partial:
+        table.to_parquet(partial, index=False)
+
+
+def corpus_folder(folder: Path, name: str, seed: int) -> Path:
+    """Return where a corpus is written."""
+    return folder / "corpora" / safe_name(name) / str(seed)
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write all that is known before anything is trained: manifests and what the data were."""
+    for (name, seed), corpus in plan.corpora.items():
+        write_manifest(corpus_folder(folder, name, seed), plan, corpus, seed)
+    write_table(plan.composition(), folder / "composition.parquet")
+    write_table(plan.quality, folder / "sources.parquet")
+    write_table(plan.genes, folder / "genes.parquet")
+
+
+def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
+    """Write which cells a corpus holds (``cells.parquet``) and how they were chosen (``manifest.json``)."""
+    labels = [role for role in ROLES if role in corpus.cells]
+    cells = corpus.cells[[*KEYS, *labels]].astype({"source": "string", "barcode": "string"})
+    cells = cells.astype(dict.fromkeys(labels, "string"))
+    write_table(cells, folder / "cells.parquet")
+    recipe = next(recipe for recipe in plan.study.recipes if recipe.name == corpus.name)
+    manifest = {
+        "corpus": corpus.name,
+        "seed": seed,
+        "recipe": str(recipe),
+        "account": list(corpus.account),
+        "n_cells": corpus.n_cells,
+        "n_distinct_cells": len(corpus),
+        "gene_space": gene_space_facts(plan),
+        "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.sources],
+        "fingerprint": corpus.fingerprint,
+        "corpuscle": __version__,
+    }
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
+
+
+def gene_space_facts(plan: Plan) -> dict[str, Any]:
+    """Say what the gene space is."""
+    return {"kind": plan.study.spec.genes.space, "by": plan.by, "n_genes": len(plan.space)}
+
+
+def input_facts(plan: Plan) -> list[dict[str, Any]]:
+    """Say what each source is: its file or data set, its content's hash, its size, its citation."""
+    found = []
+    for name, source in plan.sources.items():
+        spec = plan.study.spec.sources[name]
+        facts: dict[str, Any] = {"source": name, "dataset": spec.dataset, "path": spec.path, "where": spec.where,
+                                 "counts": spec.counts, "sha256": source.content, "n_cells": len(source),
+                                 "n_genes": len(source.genes)}  # fmt: skip
+        if spec.dataset:
+            known = dataset_facts(spec.dataset)
+            facts |= {key: known[key] for key in ("title", "citation", "licence", "accession") if key in known}
+        found.append({key: value for key, value in facts.items() if value is not None})
+    return found
+
+
+def write_provenance(folder: Path, plan: Plan, failures: list[Mapping[str, Any]], seconds: float) -> None:
+    """Write where everything came from, and what failed."""
+    provenance = {
+        "study": plan.study.name,
+        "corpuscle": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "gene_space": gene_space_facts(plan),
+        "inputs": input_facts(plan),
+        "targets": [target_facts(plan, name) for name in plan.targets],
+        "corpora": [
+            {"name": recipe.name, "n_cells": plan.corpora[recipe.name, 0].n_cells, "recipe": str(recipe)}
+            for recipe in plan.study.recipes
+        ],
+        "failures": failures,
+        "seconds": {"total": round(seconds, 1)},
+        "command": "corpuscle run study.toml -o DIR",
+    }
+    write_text(folder / "provenance.json", json.dumps(provenance, indent=1))
+
+
+def target_facts(plan: Plan, name: str) -> dict[str, Any]:
+    """Say what a target is."""
+    spec = plan.study.targets[name]
+    held = plan.study.holdout.get(spec.source)
+    what = f"cells of {spec.source} held out by {held.by}" if held else f"all cells of {spec.source}"
+    description = f"{what}, where {spec.where}" if spec.where else what
+    return {"name": name, "source": spec.source, "n_cells": len(plan.targets[name]), "description": description}

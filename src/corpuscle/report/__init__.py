@@ -1,0 +1,1 @@
+"""Reports: figures, tables and one page, from a run's folder."""

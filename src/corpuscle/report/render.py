@@ -1,0 +1,232 @@
+"""Render a run's folder: the page, its figures, and the numbers behind them."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+
+from corpuscle.report import figures, genes, tables, words
+from corpuscle.report.figures import Figure
+from corpuscle.report.gene_figures import residual_scatter
+from corpuscle.report.run_folder import RunFolder
+from corpuscle.statistics.comparisons import summarise
+
+# Columns of the composition in the order in which the page shows them.
+COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
+KINDS = ("heatmap", "composition", "curves", "residuals")
+
+
+def render(folder: Path) -> Path:
+    """Write ``report.html``, ``scores_summary.csv`` and ``figures/`` into a run's folder.
+
+    The same folder gives the same bytes. Each file is replaced as a whole, the page last; figures of an earlier
+    report that this one does not have are removed.
+
+    Parameters
+    ----------
+    folder
+        What `corpuscle run` left: ``study.toml``, ``scores.parquet``, ``provenance.json`` and, where there are
+        any, ``curves``, ``composition``, ``sources`` and ``genes`` as parquet.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    FolderError
+        When the folder is not that of a run, or a file in it cannot be read.
+    """
+    folder = Path(folder)
+    report = Report.of(RunFolder.read(folder))
+    place = folder / "figures"
+    place.mkdir(exist_ok=True)
+    for figure in report.figures:
+        _write(place / f"{figure.stem}.svg", figure.drawing.render())
+        _write(place / f"{figure.stem}.csv", figure.data.to_csv(index=False, lineterminator="\n"))
+    _remove_stale(place, {figure.stem for figure in report.figures})
+    _write(folder / "scores_summary.csv", report.summary.to_csv(index=False, lineterminator="\n"))
+    page = folder / "report.html"
+    _write(page, _environment().get_template("page.html.j2").render(report=report, run=report.run))
+    return page
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page shows, ready to be laid out.
+
+    Attributes
+    ----------
+    summary
+        One row per score with its interval and fold change; genes are left to the residuals' own tables.
+    answers
+        The answer in words, one per model and headline metric.
+    heats, heat_figures
+        Heatmaps over all cells, and the stem of the file with each; `unit_heats` and `unit_figures`: the same
+        with donors or batches.
+    compositions, curves, residuals
+        The figures; each residual comes with its table.
+    """
+
+    run: RunFolder
+    summary: pd.DataFrame = field(repr=False)
+    answers: list[words.Answer]
+    heats: list[tuple[tables.Heat, Figure]]
+    unit_heats: list[tuple[tables.Heat, Figure]]
+    compositions: list[Figure]
+    uniform: list[tuple[str, str]]
+    curves: list[tuple[str, Figure]]
+    residuals: list[tuple[genes.Residuals, Figure]]
+
+    @classmethod
+    def of(cls, run: RunFolder) -> "Report":
+        """Work out a report from a run."""
+        names = _Names()
+        in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
+        summary = summarise(run.scores[~in_genes], run.baseline)
+        layout = (run.baseline, run.corpora, run.targets)
+        heats = tables.heats(summary, *layout, detail=False)
+        unit_heats = tables.heats(summary, *layout, detail=True)
+        residuals = genes.gene_residuals(run.scores, *layout)
+        shown, uniform = _columns(run.composition)
+        return cls(
+            run,
+            summary,
+            [_answer(heat, run) for heat in heats if heat.headline],
+            [(heat, figures.heatmap(heat, names.of_heat(heat, "all"))) for heat in heats],
+            [(heat, figures.heatmap(heat, names.of_heat(heat, "units"))) for heat in unit_heats],
+            [figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
+            uniform,
+            _curves(run, names),
+            [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
+        )
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Every figure of the report."""
+        return [
+            *(figure for _, figure in [*self.heats, *self.unit_heats]),
+            *self.compositions,
+            *(figure for _, figure in self.curves),
+            *(figure for _, figure in self.residuals),
+        ]
+
+    @property
+    def corpus_rows(self) -> list[tables.CorpusRow]:
+        """The corpora with their sizes and recipes."""
+        recipes = {str(corpus.get("name")): corpus for corpus in self.run.provenance.get("corpora", [])}
+        return tables.corpus_rows(self.run.composition, recipes, self.run.corpora)
+
+    @property
+    def quality(self) -> list[tables.Quality]:
+        """Cells kept and dropped per source."""
+        return tables.quality(self.run.sources)
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The study in numbers, for the strip under the title."""
+        scores = self.run.scores
+        space = self.run.provenance.get("gene_space") or {}
+        facts = [
+            ("corpora", f"{len(self.run.corpora)}"),
+            ("seeds", f"{scores['seed'].nunique()}"),
+            ("models", f"{scores['model'].nunique()}"),
+            ("targets", f"{len(self.run.targets)}"),
+        ]
+        if space.get("n_genes"):
+            facts.append(("genes", f"{space['n_genes']:,}"))
+        return facts
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files next to the page."""
+        return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
+
+
+class _Names:
+    """Hands out file stems, none twice."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+
+    def __call__(self, *parts: str) -> str:
+        return words.file_stem(*parts, used=self.used)
+
+    def of_heat(self, heat: tables.Heat, level: str) -> str:
+        return self("heatmap", heat.model, heat.task, heat.metric, *([level] if level != "all" else []))
+
+
+def _answer(heat: tables.Heat, run: RunFolder) -> words.Answer:
+    """Put the answer for one headline heatmap in words."""
+    several = len({model for model in run.scores["model"].unique()}) > 1
+    heading = f"{heat.title}, {heat.model}" if several else heat.title
+    data = heat.data[heat.data["unit"] == "all"]
+    return words.answer(data, heading, run.baseline, run.targets)
+
+
+def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]]]:
+    """Columns worth a figure, and those that have a single value, with it."""
+    counts = composition.groupby("column")["value"].nunique() if len(composition) else {}
+    known = [*COLUMNS, *sorted(set(counts.keys()) - set(COLUMNS))]
+    shown = [column for column in known if counts.get(column, 0) > 1 or column == "cell_type" and column in counts]
+    uniform = [
+        (column.replace("_", " "), str(composition.loc[composition["column"] == column, "value"].iloc[0]))
+        for column in known
+        if counts.get(column, 0) == 1 and column not in shown
+    ]
+    return shown, uniform
+
+
+def _curves(run: RunFolder, names: Callable[..., str]) -> list[tuple[str, Figure]]:
+    """One figure of training curves per model and quantity."""
+    found = []
+    table = run.curves.dropna(subset=["value"])
+    quantities = table["quantity"].str.replace(r"_(train|validation)$", "", regex=True)
+    for (model, quantity), here in table.groupby([table["model"], quantities], sort=False):
+        stem = names("curves", str(model), str(quantity))
+        found.append((str(model), figures.curves(here, str(quantity), run.corpora, stem)))
+    return found
+
+
+def _environment() -> Environment:
+    """Templates of this package, with everything escaped and nothing undefined let through."""
+    environment = Environment(
+        loader=PackageLoader("corpuscle.report", "."), autoescape=True,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    filters: dict[str, Callable[..., Any]] = {
+        "number": words.number, "signed": words.signed, "percent": words.percent, "plural": words.plural,
+        "metric_name": words.metric_name, "gene_grid": genes.gene_grid,
+    }  # fmt: skip
+    environment.filters.update(filters)
+    environment.globals.update(meanings=words.MEANINGS, directions=words.DIRECTIONS)
+    return environment
+
+
+def _write(path: Path, content: str) -> None:
+    """Replace a file as a whole, so that a reader never sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remove_stale(place: Path, stems: Iterable[str]) -> None:
+    """Remove figures of an earlier report; files that no report writes are left alone."""
+    kept = set(stems)
+    for path in place.iterdir():
+        ours = path.suffix in (".svg", ".csv") and path.stem.startswith(tuple(f"{kind}-" for kind in KINDS))
+        if ours and path.stem not in kept:
+            path.unlink()

@@ -1,0 +1,109 @@
+"""RunFolder: what a run left behind, read once, with whatever is optional allowed to be absent."""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from corpuscle.core.errors import FolderError
+from corpuscle.core.scores import COLUMNS
+
+OPTIONAL = {
+    "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
+    "composition": ("corpus", "seed", "column", "value", "n_cells"),
+    "sources": ("source", "reason", "n_cells"),
+    "genes": ("source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"),
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The tables and documents of a run; the optional tables are empty where their file is missing.
+
+    Attributes
+    ----------
+    study
+        The study file, as parsed.
+    provenance
+        Versions, inputs, targets, recipes and failures.
+    scores, curves, composition, sources, genes
+        The tables, with the columns that the engine writes.
+    """
+
+    study: dict[str, Any]
+    provenance: dict[str, Any]
+    scores: pd.DataFrame
+    curves: pd.DataFrame
+    composition: pd.DataFrame
+    sources: pd.DataFrame
+    genes: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunFolder":
+        """Read a run's folder.
+
+        Raises
+        ------
+        FolderError
+            When the folder lacks its scores, study file or provenance, or a file cannot be read.
+        """
+        needed = [name for name in ("study.toml", "scores.parquet", "provenance.json")]
+        absent = [name for name in needed if not (folder / name).is_file()]
+        if absent:
+            raise FolderError(
+                f"{folder}: expected the folder of a run; it has no {', no '.join(absent)}. "
+                "Give the folder that `corpuscle run` wrote, or run the study first."
+            )
+        study = _parsed(folder / "study.toml", tomllib.loads)
+        provenance = _parsed(folder / "provenance.json", json.loads)
+        tables = {name: _table(folder / f"{name}.parquet", columns) for name, columns in OPTIONAL.items()}
+        return cls(study, provenance, _table(folder / "scores.parquet", COLUMNS), **tables)
+
+    @property
+    def baseline(self) -> str:
+        """Name of the corpus that the others are compared with; the first corpus where none is named."""
+        return str(self.study.get("baseline") or (self.corpora[0] if self.corpora else ""))
+
+    @property
+    def corpora(self) -> list[str]:
+        """Corpora in the order of the study file, the baseline first, then any that only the scores have."""
+        named = [str(corpus["name"]) for corpus in self.study.get("corpora", [])]
+        known = dict.fromkeys([*named, *self.scores["corpus"].unique()])
+        baseline = self.study.get("baseline")
+        return [*(name for name in known if name == baseline), *(name for name in known if name != baseline)]
+
+    @property
+    def targets(self) -> list[str]:
+        """Targets in the order of the study file's tasks, then any that only the scores have."""
+        named = []
+        for task in self.study.get("tasks", []):
+            for target in task.get("on", []):
+                named.append(target if isinstance(target, str) else target.get("name", target.get("source", "")))
+        found = list(self.scores["target"].unique())
+        return list(dict.fromkeys([*(str(name) for name in named if name in set(found)), *found]))
+
+
+def _parsed(path: Path, parse: Any) -> dict[str, Any]:
+    """Parse a text file into a dictionary, or say which file is broken."""
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON, TOML and encoding errors are all ValueErrors
+        raise FolderError(f"{path}: cannot be read ({error}); run the study again to rewrite it") from error
+    return dict(content)
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a parquet table; an empty one where there is no file."""
+    if not path.is_file():
+        return pd.DataFrame(columns=list(columns))
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{path}: cannot be read ({error}); run the study again to rewrite it") from error
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise FolderError(f"{path}: expected columns {list(columns)}; it lacks {lacking}")
+    return table[list(columns)]

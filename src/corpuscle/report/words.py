@@ -1,0 +1,195 @@
+"""Numbers, names and sentences as a reader sees them, and file names that no data can bend."""
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+METRICS = {
+    "r2_log": "R² (log)",
+    "r2_linear": "R² (linear)",
+    "elbo": "Negative ELBO",
+    "observed_cp10k": "observed",
+    "predicted_cp10k": "predicted",
+}
+MEANINGS = {
+    "r2_log": (
+        "Squared Pearson correlation of observed and reconstructed expression over genes, per cell, "
+        "averaged over cells; log1p of counts per 10,000."
+    ),
+    "r2_linear": "As R² (log), on counts per 10,000 without the logarithm.",
+}
+DIRECTIONS = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "zero": "nearer to zero is better",
+    "none": "neither way is better",
+}
+
+
+def metric_name(metric: str) -> str:
+    """Name of a metric for a heading."""
+    return METRICS.get(metric, metric.replace("_", " "))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with about `digits` significant digits and a true minus sign.
+
+    Examples
+    --------
+    >>> number(0.35218), number(-12.3456), number(12345.6), number(0.00002), number(0.0)
+    ('0.352', '−12.3', '12,346', '2.0e−05', '0')
+    """
+    if not math.isfinite(value):
+        return "n/a"
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < 10 ** -digits:
+        shown = f"{value:.1e}"
+    else:
+        decimals = max(0, digits if size < 1 else digits - 1 - math.floor(math.log10(size)))
+        shown = f"{value:,.{decimals}f}"
+    return shown.replace("-", "−")
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """Write a number with its sign.
+
+    Examples
+    --------
+    >>> signed(0.5), signed(-0.661), signed(0.001)
+    ('+0.50', '−0.66', '0.00')
+    """
+    if not math.isfinite(value):
+        return "n/a"
+    shown = f"{value:+.{decimals}f}"
+    return (shown[1:] if float(shown) == 0 else shown).replace("-", "−")
+
+
+def percent(log2_fold_change: float) -> str:
+    """Write a log2 fold change as a percentage.
+
+    Examples
+    --------
+    >>> percent(-1.0), percent(0.1375)
+    ('−50 %', '+10 %')
+    """
+    change = 100 * (2**log2_fold_change - 1)
+    return f"{signed(change, 0 if abs(change) >= 9.5 else 1)} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "corpus", ), plural(3, "seed"), plural(2, "corpus")
+    ('1 corpus', '3 seeds', '2 corpora')
+    """
+    many = "corpora" if noun == "corpus" else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
+
+
+def file_stem(*parts: str, used: set[str] | None = None) -> str:
+    """Make a file name of letters, digits and hyphens from any text; add it to `used` and never repeat one there.
+
+    Examples
+    --------
+    >>> file_stem("heatmap", "R² (log)", "../a/b")
+    'heatmap-r2-log-a-b'
+    >>> used: set[str] = set()
+    >>> file_stem("x", "a/b", used=used) == file_stem("x", "a b", used=used)
+    False
+    """
+    text = unicodedata.normalize("NFKD", "-".join(parts)).encode("ascii", "ignore").decode().lower()
+    stem = re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:80].strip("-") or "figure"
+    if used is not None:
+        if stem in used:
+            stem += "-" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+        used.add(stem)
+    return stem
+
+
+class Finding(NamedTuple):
+    """What one evaluation says: its label, and one sentence per side that the seeds can resolve."""
+
+    target: str
+    sentences: list[str]
+    resolved: bool
+
+
+class Answer(NamedTuple):
+    """The answer for one model and metric: a lead sentence and one finding per target."""
+
+    heading: str
+    lead: str
+    findings: list[Finding]
+
+
+def answer(table: pd.DataFrame, heading: str, baseline: str, targets: Sequence[str]) -> Answer:
+    """Say in plain words what the corpora did, from the summary of one model and one metric, unit "all".
+
+    A difference counts as resolved when the interval of its log2 fold change leaves out 0. Nothing is corrected
+    for the number of comparisons; the lead sentence says how many are expected by chance instead.
+    """
+    others = table[table["corpus"] != baseline]
+    better = str(table["better"].iloc[0]) if len(table) else "none"
+    sign = {"higher": 1, "lower": -1}.get(better, 0)
+    estimable = others[others["fc_low"].notna()]
+    resolved = estimable[(estimable["fc_low"] > 0) | (estimable["fc_high"] < 0)]
+    gains = int((resolved["log2_fold_change"] * sign > 0).sum())
+    lead = _lead(len(others), len(estimable), len(resolved), gains if sign else None, baseline)
+    findings = []
+    for target in targets:
+        here = table[table["target"] == target]
+        if len(here):
+            findings.append(_finding(target, here, resolved, baseline, sign))
+    return Answer(heading, lead, findings)
+
+
+def _lead(total: int, estimable: int, resolved: int, gains: int | None, baseline: str) -> str:
+    """Count the comparisons and what the seeds can resolve of them."""
+    if total == 0:
+        return f"There is no corpus besides the baseline {baseline}, so nothing to compare."
+    if estimable == 0:
+        return (
+            f"None of the {plural(total, 'comparison')} with {baseline} has an interval (it takes at least two "
+            "seeds with a value in both corpora), so no difference can be told from the scatter of seeds."
+        )
+    chance = max(0.1, round(0.05 * estimable, 1))
+    caveat = f"By chance alone, about {chance:g} of {estimable} would seem to differ at this level."
+    if resolved == 0:
+        return f"No difference from {baseline} that the seeds can resolve, in {plural(estimable, 'comparison')}."
+    split = "" if gains is None else f": {gains} better, {resolved - gains} worse"
+    of = f"{resolved} of {plural(estimable, 'comparison')} with {baseline}"
+    return f"{of} differ by more than the scatter of seeds explains{split}. {caveat}"
+
+
+def _finding(target: str, here: pd.DataFrame, resolved: pd.DataFrame, baseline: str, sign: int) -> Finding:
+    """Say the largest gain and loss on one target."""
+    rows = resolved[resolved["target"] == target]
+    base = here[here["corpus"] == baseline]
+    reference = float(base["mean"].iloc[0]) if len(base) else math.nan
+    sentences = []
+    for side, word in ((1, "gain" if sign else "rise"), (-1, "loss" if sign else "fall")):
+        toward = rows[rows["log2_fold_change"] * (sign or 1) * side > 0]
+        if len(toward):
+            row = toward.loc[toward["log2_fold_change"].abs().idxmax()]
+            sentences.append(f"Largest {word}: {row['corpus']}, {_compared(row, reference)}.")
+    if not sentences:
+        known = here.loc[here["corpus"] != baseline, "fc_low"].notna().any()
+        why = "no difference that the seeds can resolve" if known else "no interval, so nothing can be resolved"
+        return Finding(target, [f"{why.capitalize()} ({baseline}: {number(reference)})."], resolved=False)
+    return Finding(target, sentences, resolved=True)
+
+
+def _compared(row: pd.Series, reference: float) -> str:
+    """Write a mean against the baseline's, with the change and its interval."""
+    interval = f"{percent(row['fc_low'])} to {percent(row['fc_high'])}"
+    against = f"{number(row['mean'])} against {number(reference)}"
+    return f"{against}, {percent(row['log2_fold_change'])} (95 % interval {interval})"

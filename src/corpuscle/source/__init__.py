@@ -1,0 +1,1 @@
+"""Stage 1, sources: cell tables with lazily read counts."""

@@ -1,0 +1,179 @@
+"""One gene space for a study: which genes, and which column of each source holds which of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.errors import SourceError
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.source.identifiers import GeneNames, gene_names
+
+By = Literal["ensembl", "symbol"]
+
+
+@dataclass(frozen=True, eq=False)
+class GeneSpace:
+    """The genes of a study, and where each source has them.
+
+    Attributes
+    ----------
+    ids
+        The genes' ids (Ensembl ids without version, or symbols), sorted, length G.
+    symbols
+        A symbol for each, for people to read; the id where none is known.
+    columns
+        For each source, shape (n genes in its file,): the position of each of its genes in `ids`, -1 where it is not
+        in the space. Several columns with one position are summed.
+    """
+
+    ids: tuple[str, ...]
+    symbols: tuple[str, ...]
+    columns: Mapping[str, NDArray[np.int32]]
+
+    def __len__(self) -> int:
+        """Count the genes."""
+        return len(self.ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the genes and of where each source has them."""
+        return fingerprint(list(self.ids), dict(self.columns))
+
+    def measured(self, source: str) -> NDArray[np.bool_]:
+        """Say which genes a source measured, shape (G,)."""
+        columns = self.columns[source]
+        mask = np.zeros(len(self), bool)
+        mask[columns[columns >= 0]] = True
+        return mask
+
+    def project(self, counts: csr_matrix, source: str) -> csr_matrix:
+        """Carry counts from a source's own genes to the space.
+
+        Parameters
+        ----------
+        counts
+            Shape (n, n genes in the source's file).
+
+        Returns
+        -------
+        float32, shape (n, G), sorted indices; duplicates of a gene are summed, genes outside the space are gone.
+        """
+        position = self.columns[source][counts.indices]
+        kept = position >= 0
+        ends = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
+        data = counts.data[kept].astype(np.float32)
+        projected = csr_matrix((data, position[kept], ends), shape=(counts.shape[0], len(self)))
+        projected.sum_duplicates()
+        projected.eliminate_zeros()
+        return projected
+
+
+def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection", by: By | None = None) -> GeneSpace:
+    """Choose the genes of a study.
+
+    Parameters
+    ----------
+    names
+        The gene names of each source.
+    genes
+        ``"intersection"``: genes that every source measured. ``"union"``: genes that any source measured; where one
+        did not, the gene counts as *not measured*, which is not a zero. A path: the genes that the file lists.
+    by
+        Match genes by ``"ensembl"`` id or by ``"symbol"``; None: by Ensembl id where every source has them, else by
+        symbol.
+
+    Raises
+    ------
+    SourceError
+        When a source has no names of the kind, or the sources share no gene.
+
+    Examples
+    --------
+    >>> a, b = (gene_names(pd.DataFrame(index=symbols)) for symbols in (["LYZ", "CD14", "LYZ"], ["CD14", "INS"]))
+    >>> space = gene_space({"a": a, "b": b}, "union")
+    >>> space.ids, space.columns["a"].tolist()
+    (('CD14', 'INS', 'LYZ'), [2, 0, 2])
+    """
+    by = by or ("ensembl" if all(source.has_ensembl for source in names.values()) else "symbol")
+    for source, found in names.items():
+        if not np.any(found.ids(by) != ""):
+            raise SourceError(f"source {source!r} names no gene by {by}; {_examples(names)}")
+    offered = {source: set(found.ids(by).tolist()) - {""} for source, found in names.items()}
+    if genes == "intersection":
+        chosen = reduce(set.intersection, offered.values())
+    elif genes == "union":
+        chosen = reduce(set.union, offered.values())
+    else:
+        chosen = _listed(Path(genes), by)
+    without = [source for source, found in offered.items() if not found & chosen]
+    if without or not chosen:
+        which = f"source {without[0]!r} has none of the study's genes" if chosen else "the sources share no gene"
+        raise SourceError(f"{which} (matched by {by}); {_examples(names)}")
+    ids = sorted(chosen)
+    position = {gene: at for at, gene in enumerate(ids)}
+    columns = {
+        source: np.array([position.get(gene, -1) for gene in found.ids(by).tolist()], np.int32)
+        for source, found in names.items()
+    }
+    return GeneSpace(tuple(ids), tuple(_symbols(ids, names, columns)), columns)
+
+
+def _examples(names: Mapping[str, GeneNames]) -> str:
+    shown = []
+    for source, found in names.items():
+        some = [name for name in (*found.symbols[:2].tolist(), *found.ensembl[:1].tolist()) if name]
+        shown.append(f"{source}: {', '.join(some) or 'no names'}, …")
+    return f"genes are named {'; '.join(shown)}. Set by = \"symbol\" or \"ensembl\" under [genes], or drop the source"
+
+
+def _listed(path: Path, by: By) -> set[str]:
+    """Read a list of genes: a text file with one a line, or a CSV or TSV with a column of ids or symbols."""
+    if not path.exists():
+        raise SourceError(f'no such gene list: {path}; write "intersection", "union", or the path of a file of genes')
+    separator = "\t" if path.suffix == ".tsv" else ","
+    try:
+        table = pd.read_csv(path, sep=separator, dtype=str, header=None, keep_default_na=False)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise SourceError(f"{path}: not a list of genes ({error})") from error
+    header = table.iloc[0].tolist()
+    table = table.set_axis(header, axis=1).iloc[1:] if len(header) > 1 else table
+    # One column: its first column is the index, and the names in it are of whichever kind they are.
+    index = table.set_index(table.columns[0])
+    listed = set(gene_names(index).ids(by).tolist()) - {""}
+    if not listed:
+        raise SourceError(f"{path}: the list holds no gene by {by}; its first line reads {', '.join(header)[:80]}")
+    return listed
+
+
+def _symbols(ids: list[str], names: Mapping[str, GeneNames], columns: Mapping[str, NDArray[np.int32]]) -> list[str]:
+    """Find a symbol for each gene: the first source's that has one, else the id."""
+    symbols = list(ids)
+    for source in reversed(list(names)):
+        known = (columns[source] >= 0) & (names[source].symbols != "")
+        for at, symbol in zip(columns[source][known].tolist(), names[source].symbols[known].tolist(), strict=True):
+            symbols[at] = symbol
+    return symbols
+
+
+def loss_table(names: Mapping[str, GeneNames], space: GeneSpace, by: By) -> pd.DataFrame:
+    """Say what each source lost on the way to the gene space.
+
+    Returns
+    -------
+    One row per source: ``n_genes`` in its file, of which ``no_id`` have no name of the kind, ``lost`` are outside the
+    space, ``merged`` went into another column's gene, and ``kept`` genes remain.
+    """
+    rows = []
+    for source, columns in space.columns.items():
+        kept = int(space.measured(source).sum())
+        no_id = int(np.sum(names[source].ids(by) == ""))
+        inside = int(np.sum(columns >= 0))
+        rows.append((source, len(columns), no_id, len(columns) - no_id - inside, inside - kept, kept))
+    return pd.DataFrame(rows, columns=["source", "n_genes", "no_id", "lost", "merged", "kept"])

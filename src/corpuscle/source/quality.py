@@ -1,0 +1,183 @@
+"""Quality: which cells are good enough, and the count of those that are not, reason by reason.
+
+A survey streams once through a source's counts. It refuses what is not raw counts, and notes per cell what the
+filter, the leakage check and the report need.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import SourceError
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.source.genes import GeneSpace
+from corpuscle.source.identifiers import gene_names
+from corpuscle.source.source import Source
+
+SURVEY_CELLS = 8192
+KEPT = "kept"
+
+
+@component
+class Quality:
+    """Thresholds that a cell must pass; they are taken over all genes of its file, as the published studies do.
+
+    Parameters
+    ----------
+    min_counts
+        Fewest counts (UMIs) that a cell may have.
+    min_genes
+        Fewest genes with a count.
+    max_mito_fraction
+        Largest share of counts from mitochondrial genes; 1 switches it off.
+    drop_duplicates
+        Drop cells whose counts in the study's genes equal those of an earlier cell, of any source.
+    """
+
+    min_counts: Annotated[int, Field(ge=0)] = 0
+    min_genes: Annotated[int, Field(ge=0)] = 0
+    max_mito_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    drop_duplicates: bool = False
+
+    def reasons(self, survey: pd.DataFrame) -> NDArray[np.str_]:
+        """Say of each cell why it is dropped, or `KEPT`: the first reason that holds.
+
+        Parameters
+        ----------
+        survey
+            One row per cell; see `survey`.
+
+        Examples
+        --------
+        >>> table = pd.DataFrame({"n_counts": [900, 90], "n_genes": [400, 50], "mito_fraction": [0.3, 0.0],
+        ...                       "n_counts_in_space": [800, 80]})
+        >>> Quality(min_counts=100, max_mito_fraction=0.2).reasons(table).tolist()
+        ['mito_fraction above 0.2', 'fewer than 100 counts']
+        """
+        tests = {
+            f"fewer than {self.min_counts} counts": survey["n_counts"] < self.min_counts,
+            f"fewer than {self.min_genes} genes": survey["n_genes"] < self.min_genes,
+            f"mito_fraction above {self.max_mito_fraction:g}": survey["mito_fraction"] > self.max_mito_fraction,
+            "no counts in the study's genes": survey["n_counts_in_space"] == 0,
+        }
+        return np.select([test.to_numpy() for test in tests.values()], list(tests), default=KEPT)
+
+
+def survey_key(source: Source, space: GeneSpace) -> str:
+    """Fingerprint of all that a survey depends on."""
+    columns = space.columns[source.name]
+    return fingerprint("survey 1", source.content, source.reader.spec()["counts"], list(space.ids), columns,
+                       source.cells["row"].to_numpy())  # fmt: skip
+
+
+def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] | None = None) -> pd.DataFrame:
+    """Stream through a source's counts once.
+
+    Parameters
+    ----------
+    source
+        What to look at; only the cells it offers are read.
+    space
+        The study's genes.
+    progress
+        Told now and then which share is done.
+
+    Returns
+    -------
+    One row per cell of the source, in its order: ``n_counts``, ``n_genes``, ``mito_fraction`` (over all genes of the
+    file; NaN where it has no mitochondrial gene), ``n_counts_in_space``, and ``hash``, a 64-bit hash of the cell's
+    counts in the study's genes that does not depend on the order of genes or on the file.
+
+    Raises
+    ------
+    SourceError
+        When the values are not raw counts: negative, NaN, infinite or fractional.
+    """
+    mitochondrial = gene_names(source.genes).mitochondrial
+    gene_hashes = _gene_hashes(space)
+    rows = source.cells["row"].to_numpy(np.int64)
+    tables = []
+    for start in range(0, len(rows), SURVEY_CELLS):
+        block = rows[start : start + SURVEY_CELLS]
+        counts = source.reader.read_counts(block)
+        _refuse_other_than_counts(source, counts, block)
+        tables.append(_survey_block(counts, space.project(counts, source.name), mitochondrial, gene_hashes))
+        if progress:
+            progress(min(1.0, (start + SURVEY_CELLS) / len(rows)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _survey_block(
+    counts: csr_matrix, in_space: csr_matrix, mitochondrial: NDArray[np.bool_], gene_hashes: NDArray[np.uint64]
+) -> pd.DataFrame:
+    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    if mitochondrial.any():
+        mito = np.asarray(counts[:, np.flatnonzero(mitochondrial)].sum(axis=1, dtype=np.float64)).ravel()
+        fraction = np.divide(mito, totals, out=np.zeros_like(totals), where=totals > 0)
+    else:
+        fraction = np.full(len(totals), np.nan)
+    return pd.DataFrame(
+        {
+            "n_counts": totals.astype(np.int64),
+            "n_genes": np.diff(csr_matrix(counts > 0).indptr),
+            "mito_fraction": fraction,
+            "n_counts_in_space": np.asarray(in_space.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64),
+            "hash": _cell_hashes(in_space, gene_hashes),
+        }
+    )
+
+
+def _gene_hashes(space: GeneSpace) -> NDArray[np.uint64]:
+    import hashlib
+
+    digests = (hashlib.blake2b(gene.encode(), digest_size=8).digest() for gene in space.ids)
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def _cell_hashes(counts: csr_matrix, gene_hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hash each cell: the sum over its genes of a mix of gene and count, so that the order of genes is no matter."""
+    mixed = _mix(gene_hashes[counts.indices] + counts.data.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+    return sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64-bit numbers (the finaliser of splitmix64, Steele et al. 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _refuse_other_than_counts(source: Source, counts: csr_matrix, rows: NDArray[np.int64]) -> None:
+    data = counts.data
+    if data.dtype.kind in "bu":
+        return
+    finite = np.isfinite(data)
+    tests = (
+        (finite, "NaN or infinite values"),
+        ((data >= 0) | ~finite, "negative values"),
+        ((data == np.floor(data)) | ~finite, "fractions, so they look normalised or log-transformed"),
+    )
+    for good, what in tests:
+        if not good.all():
+            at = int(np.argmin(good))
+            row = rows[np.searchsorted(counts.indptr, at, side="right") - 1]
+            gene = source.genes.index[counts.indices[at]]
+            share = np.mean(~good)
+            raise SourceError(_not_counts(source, what, f"{data[at]:g} in row {row}, gene {gene}", share))
+
+
+def _not_counts(source: Source, what: str, example: str, share: float) -> str:
+    spec: dict[str, Any] = source.reader.spec()
+    others = [place for place in source.reader.alternatives() if place != spec["counts"]]
+    hint = f"say where the raw counts are: counts = {' or '.join(map(repr, others))}" if others else "give raw counts"
+    return (
+        f"source {source.name!r}: raw counts are needed, but {spec['counts']} holds {what} "
+        f"({example}; {share:.1%} of the stored values read so far); {hint}"
+    )

@@ -1,0 +1,1 @@
+"""Statistics: reads score rows, and nothing else."""

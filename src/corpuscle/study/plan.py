@@ -1,0 +1,326 @@
+"""Plan: a study with its data opened: which cells each corpus and target has, and which runs there are to do.
+
+Everything that can be wrong with a study and its data is found here, all at once, before anything is trained.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from corpuscle.core.errors import InputError, Problem, StudyError
+from corpuscle.core.randomness import generator
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.recipe import Recipe
+from corpuscle.corpus.split import check_disjoint
+from corpuscle.source import where as where_expression
+from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
+from corpuscle.source.identifiers import GeneNames, gene_names
+from corpuscle.source.quality import KEPT, survey, survey_key
+from corpuscle.source.source import Source, open_source
+from corpuscle.store import Store
+from corpuscle.study.spec import LabelledModel, Study, TargetSpec
+
+# Told what is being done and which share of it is done.
+Notice = Callable[[str, float], None]
+
+COMPOSITION_COLUMNS = ("source", "cell_type", "tissue", "disease", "study", "donor", "batch")
+MISSING = "(missing)"
+
+
+class Run(NamedTuple):
+    """One training: a model on a corpus, with a seed."""
+
+    corpus: str
+    model: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.corpus} · {self.model} · seed {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A study with its data: what `prepare` returns.
+
+    Attributes
+    ----------
+    sources
+        The sources, with the cells that passed the quality filter.
+    by, space
+        What genes are matched by, and the study's genes.
+    genes
+        What each source lost on the way there, with ``counts_kept``, the share of its counts in the space.
+    quality
+        How many cells of each source were kept, and dropped for which reason.
+    targets
+        The cells to evaluate on, by target name.
+    corpora
+        The training corpora, by name and seed.
+    """
+
+    study: Study
+    sources: Mapping[str, Source]
+    by: By
+    space: GeneSpace
+    genes: pd.DataFrame
+    quality: pd.DataFrame
+    targets: Mapping[str, Corpus]
+    corpora: Mapping[tuple[str, int], Corpus]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All trainings, seed by seed, so that an early stop leaves whole comparisons."""
+        return [
+            Run(recipe.name, model.label, seed)
+            for seed in self.study.seeds
+            for recipe in self.study.recipes
+            for model in self.study.models
+        ]
+
+    def model(self, label: str) -> LabelledModel:
+        """Return the model of a label."""
+        return next(model for model in self.study.models if model.label == label)
+
+    def n_steps(self, run: Run) -> int:
+        """How many optimisation steps a run takes."""
+        return self.model(run.model).model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
+
+    def estimate_seconds(self, workers: int) -> float:
+        """Measure a few steps of each model on this machine, and say how long all runs would take."""
+        seconds = {model.label: model.model.seconds_per_step(len(self.space)) for model in self.study.models}
+        return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
+
+    def composition(self) -> pd.DataFrame:
+        """Count each corpus' cells by label: columns corpus, seed, column, value, n_cells."""
+        tables = []
+        for (name, seed), corpus in self.corpora.items():
+            for column in COMPOSITION_COLUMNS:
+                label_N = corpus.labels(column)
+                counted = corpus.cells["times"].groupby(np.where(label_N == "", MISSING, label_N)).sum()
+                table = counted.rename("n_cells").rename_axis("value").reset_index()
+                tables.append(table.assign(corpus=name, seed=seed, column=column))
+        return pd.concat(tables, ignore_index=True)[["corpus", "seed", "column", "value", "n_cells"]]
+
+
+def prepare(study: Study, store: Store | None = None, notice: Notice | None = None) -> Plan:
+    """Open a study's data and plan all of it.
+
+    Parameters
+    ----------
+    study
+        A checked study.
+    store
+        Where surveys of sources are kept, so that they need not be made again.
+    notice
+        Told what is being done.
+
+    Raises
+    ------
+    StudyError
+        With everything that is wrong, each with its place in the study file.
+    """
+    return _Preparation(study, store, notice or (lambda _what, _share: None)).plan()
+
+
+class _Preparation:
+    """The stages of `prepare`; each goes as far as what came before allows, and notes its problems."""
+
+    def __init__(self, study: Study, store: Store | None, notice: Notice) -> None:
+        self.study, self.store, self.notice = study, store, notice
+        self.problems: list[Problem] = []
+
+    @contextmanager
+    def _noting(self, place: str) -> Iterator[None]:
+        """Turn an input error into a problem at a place of the study file, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self.problems.append(self.study.problem(place, str(error)))
+
+    def plan(self) -> Plan:
+        opened = self._open()
+        names = {name: gene_names(source.genes) for name, source in opened.items()}
+        space, by = self._space(names)
+        surveys = self._surveys(opened, space)
+        sources, quality = self._filter(opened, surveys)
+        hashes = _hashes(opened, surveys)
+        pools, held = self._split(sources, space)
+        targets = self._targets(sources, held)
+        corpora = self._draw(pools)
+        for corpus in corpora.values():
+            with self._noting(self._corpus_place(corpus.name)):
+                check_disjoint([corpus], targets.values(), hashes)
+        self._stop_on_problems()
+        genes = loss_table(names, space, by)
+        genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
+        return Plan(self.study, sources, by, space, genes, quality, targets, corpora)
+
+    def _stop_on_problems(self) -> None:
+        if self.problems:
+            # A corpus that cannot be drawn, or that leaks, is so at every seed: say it once.
+            raise StudyError(list(dict.fromkeys(self.problems)))
+
+    def _open(self) -> dict[str, Source]:
+        opened = {}
+        for name, spec in self.study.spec.sources.items():
+            self.notice(f"opening {name}", 0)
+            with self._noting(f"sources.{name}"):
+                path = self.study.path(name)
+                opened[name] = open_source(name, path, counts=spec.counts, where=spec.where, roles=spec.roles)
+        if not opened:
+            self._stop_on_problems()
+        return opened
+
+    def _space(self, names: Mapping[str, GeneNames]) -> tuple[GeneSpace, By]:
+        spec = self.study.spec.genes
+        genes = spec.space if spec.space in ("intersection", "union") else self.study.folder / spec.space
+        with self._noting("genes"):
+            by: By = spec.by or ("ensembl" if all(found.has_ensembl for found in names.values()) else "symbol")
+            return gene_space(names, genes, by), by
+        self._stop_on_problems()
+        raise AssertionError("a gene space that failed is a problem")
+
+    def _surveys(self, opened: Mapping[str, Source], space: GeneSpace) -> dict[str, pd.DataFrame]:
+        surveys = {}
+        for name, source in opened.items():
+            with self._noting(f"sources.{name}"):
+                surveys[name] = self._survey(source, space)
+        return surveys
+
+    def _survey(self, source: Source, space: GeneSpace) -> pd.DataFrame:
+        """Survey a source, or take the survey that is in the store."""
+        key = survey_key(source, space)
+        if self.store and self.store.has("surveys", key):
+            return pd.read_parquet(self.store.folder("surveys", key) / "survey.parquet")
+        table = survey(source, space, lambda share: self.notice(f"reading {source.name}", share))
+        if self.store:
+            with self.store.create("surveys", key) as folder:
+                table.to_parquet(folder / "survey.parquet")
+        return table
+
+    def _filter(
+        self, opened: Mapping[str, Source], surveys: Mapping[str, pd.DataFrame]
+    ) -> tuple[dict[str, Source], pd.DataFrame]:
+        """Apply the quality filter, counting reasons."""
+        kept, tables, seen = {}, [], np.empty(0, np.uint64)
+        for name, table in surveys.items():
+            thresholds = self.study.quality[name]
+            if thresholds.max_mito_fraction < 1 and table["mito_fraction"].isna().all():
+                place, hint = "quality.max_mito_fraction", f"write quality = {{ max_mito_fraction = 1.0 }} on {name}"
+                message = f"source {name!r} has no mitochondrial genes, so this would filter nothing there; {hint}"
+                self.problems.append(self.study.problem(place, message))
+            reasons = thresholds.reasons(table)
+            if thresholds.drop_duplicates:
+                reasons = _drop_duplicates(reasons, table["hash"].to_numpy(np.uint64), seen)
+            seen = np.concatenate([seen, table["hash"].to_numpy(np.uint64)[reasons == KEPT]])
+            values, counts = np.unique(reasons, return_counts=True)
+            tables.append(pd.DataFrame({"source": name, "reason": values, "n_cells": counts}))
+            if not (reasons == KEPT).any():
+                found = ", ".join(f"{n:,} {reason}" for reason, n in zip(values, counts, strict=True))
+                self.problems.append(self.study.problem(f"sources.{name}", f"quality drops every cell: {found}"))
+                continue
+            kept[name] = opened[name].keep(reasons == KEPT)
+        columns = ["source", "reason", "n_cells"]
+        return kept, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+    def _split(
+        self, sources: Mapping[str, Source], space: GeneSpace
+    ) -> tuple[dict[str, Corpus], dict[str, Corpus]]:
+        """Part each source into the cells that training may use and those held out."""
+        readers = {name: source.reader for name, source in sources.items()}
+        pools, held = {}, {}
+        for name, source in sources.items():
+            cells = source.cells.copy()
+            cells.insert(0, "source", name)
+            cells.insert(3, "times", 1)
+            whole = Corpus(name, cells, readers, space)
+            pools[name] = whole
+            if name in self.study.holdout:
+                with self._noting(f"holdout.{name}"):
+                    # The same cells for every seed and corpus, so that scores can be compared.
+                    mask = self.study.holdout[name].mask(cells, generator(0, "holdout", name))
+                    pools[name], held[name] = whole.take(~mask), whole.take(mask)
+            else:
+                held[name] = whole
+        return pools, held
+
+    def _targets(self, sources: Mapping[str, Source], held: Mapping[str, Corpus]) -> dict[str, Corpus]:
+        targets = {}
+        for name, spec in self.study.targets.items():
+            if spec.source not in sources or spec.source not in held:
+                continue
+            with self._noting(self._target_place(name)):
+                targets[name] = _target(name, spec, held[spec.source])
+        return targets
+
+    def _draw(self, pools: Mapping[str, Corpus]) -> dict[tuple[str, int], Corpus]:
+        """Draw every corpus at every seed."""
+        corpora = {}
+        for recipe in self.study.recipes:
+            if not set(recipe.sources) <= set(pools):
+                continue
+            with self._noting(self._corpus_place(recipe.name)):
+                for seed in self.study.seeds:
+                    self.notice(f"drawing {recipe.name}", seed / len(self.study.seeds))
+                    corpora[recipe.name, seed] = _drawn(recipe, pools, seed)
+        return corpora
+
+    def _corpus_place(self, name: str) -> str:
+        return f"corpora[{[recipe.name for recipe in self.study.recipes].index(name)}]"
+
+    def _target_place(self, name: str) -> str:
+        return next(
+            f"tasks[{at}].on[{position}]"
+            for at, task in enumerate(self.study.spec.tasks)
+            for position, target in enumerate(task.targets)
+            if target.title == name
+        )
+
+
+def _drawn(recipe: Recipe, pools: Mapping[str, Corpus], seed: int) -> Corpus:
+    return recipe.draw({source: pools[source] for source in recipe.sources}, seed)
+
+
+def _target(name: str, spec: TargetSpec, held: Corpus) -> Corpus:
+    """Choose a target's cells among those of its source that are for evaluation."""
+    if spec.where is None:
+        return held.take(np.ones(len(held), bool), name)
+    mask = where_expression.matches(spec.where, held.cells)
+    if not mask.any():
+        raise InputError(f'where "{spec.where}" matches none of the {len(held):,} evaluation cells of {spec.source!r}')
+    return held.take(mask, name)
+
+
+def _drop_duplicates(
+    reasons: NDArray[np.str_], hashes: NDArray[np.uint64], seen: NDArray[np.uint64]
+) -> NDArray[np.str_]:
+    """Mark cells whose counts an earlier kept cell has."""
+    kept = np.flatnonzero(reasons == KEPT)
+    _, first = np.unique(hashes[kept], return_index=True)
+    repeated = np.ones(len(kept), bool)
+    repeated[first] = False
+    repeated |= np.isin(hashes[kept], seen)
+    marked = reasons.astype(object)
+    marked[kept[repeated]] = "counts equal to an earlier cell's"
+    return marked.astype(str)
+
+
+def _hashes(opened: Mapping[str, Source], surveys: Mapping[str, pd.DataFrame]) -> "pd.Series[int]":
+    """Lay out all cells' hashes by source and row."""
+    tables = [
+        pd.DataFrame({"source": name, "row": opened[name].cells["row"].to_numpy(), "hash": table["hash"].to_numpy()})
+        for name, table in surveys.items()
+    ]
+    if not tables:
+        return pd.Series(dtype=np.uint64)
+    return pd.concat(tables).set_index(["source", "row"])["hash"]
+
+
+def _counts_kept(table: pd.DataFrame) -> float:
+    total = int(table["n_counts"].sum())
+    return float(table["n_counts_in_space"].sum() / total) if total else float("nan")

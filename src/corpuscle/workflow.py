@@ -1,0 +1,176 @@
+"""Workflow: the main job, from a study to a folder with scores and a report; what the CLI and notebooks call."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from corpuscle import engine, output
+from corpuscle.core.errors import CorpusError, FolderError
+from corpuscle.core.components import legal_names
+from corpuscle.engine import Update
+from corpuscle.report.render import render
+from corpuscle.store import Store, atomic
+from corpuscle.study.plan import Notice, Plan, Run, prepare
+from corpuscle.study.spec import Study
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run left in its folder.
+
+    Attributes
+    ----------
+    folder
+        The folder.
+    scores
+        One row per corpus, model, seed, task, target, metric and unit; see `corpuscle.core.scores.Score`.
+    failures
+        What went wrong, by run.
+    reused
+        How many of the runs were there already.
+    """
+
+    folder: Path
+    scores: pd.DataFrame
+    failures: dict[Run, str]
+    reused: int
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.folder / "report.html"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Listener:
+    """Told how a run goes; this one says nothing. The command line shows a subclass."""
+
+    def notice(self, what: str, share: float) -> None:
+        """Preparation: what is being done, and which share of it is done."""
+
+    def planned(self, found: list[engine.Job]) -> None:
+        """The plan stands: these are the jobs."""
+
+    def update(self, news: Update) -> None:
+        """A run moved on."""
+
+
+def run(
+    study: Study | Path | str, folder: Path | str, *, workers: int | None = None, listener: Listener | None = None
+) -> Results:
+    """Do a study: draw corpora, train models, ask the tasks, write scores and report.
+
+    What the folder already has is not done again, so an interrupted run goes on where it stopped.
+
+    Parameters
+    ----------
+    study
+        A study, or the path of a study file.
+    folder
+        Where everything is written; new, empty, or this study's.
+    workers
+        How many models are trained at once, each on one thread; by default as many as there are cores.
+    listener
+        Told how it goes.
+
+    Raises
+    ------
+    InputError
+        When the study, its data or the folder cannot be used; nothing is written then but the study file.
+    """
+    study = study if isinstance(study, Study) else Study.read(study)
+    folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
+    with output.claimed(folder, study):
+        store = Store(folder / "store")
+        store.sweep()
+        plan = prepare(study, store, listener.notice)
+        output.write_plan(folder, plan)
+        found = engine.jobs(plan, store)
+        listener.planned(found)
+        outcome = engine.execute(found, workers or cores(), listener.update)
+        scores = engine.collect_scores(found)
+        output.write_table(scores, folder / "scores.parquet")
+        output.write_table(engine.collect_curves(found), folder / "curves.parquet")
+        failures = [{**run._asdict(), "message": message} for run, message in outcome.failures.items()]
+        output.write_provenance(folder, plan, failures, time.perf_counter() - started)
+        render(folder)
+    return Results(folder, scores, outcome.failures, outcome.reused)
+
+
+def compose(
+    study: Study | Path | str,
+    folder: Path | str,
+    *,
+    only: str | None = None,
+    notice: Notice | None = None,
+) -> list[Path]:
+    """Write a study's corpora as ``.h5ad`` with their manifests, without training.
+
+    Parameters
+    ----------
+    study
+        A study, or the path of a study file.
+    folder
+        Where to write; as for `run`.
+    only
+        The one corpus to write; all by default.
+    notice
+        Told what is being done.
+
+    Returns
+    -------
+    The ``.h5ad`` files, one per corpus and seed; those that were there already, of the same cells, are not rewritten.
+    """
+    study = study if isinstance(study, Study) else Study.read(study)
+    folder, notice = Path(folder), notice or (lambda _what, _share: None)
+    known = [recipe.name for recipe in study.recipes]
+    if only is not None and only not in known:
+        raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")
+    with output.claimed(folder, study):
+        store = Store(folder / "store")
+        store.sweep()
+        plan = prepare(study, store, notice)
+        wanted = [(name, seed) for name, seed in plan.corpora if only in (None, name)]
+        written = []
+        for at, (name, seed) in enumerate(wanted):
+            notice(f"writing {name}, seed {seed}", at / len(wanted))
+            written.append(_compose_one(folder, plan, name, seed))
+    return written
+
+
+def _compose_one(folder: Path, plan: Plan, name: str, seed: int) -> Path:
+    corpus, place = plan.corpora[name, seed], output.corpus_folder(folder, name, seed)
+    path, manifest = place / "corpus.h5ad", place / "manifest.json"
+    if path.exists() and manifest.exists():
+        if json.loads(manifest.read_text(encoding="utf-8")).get("fingerprint") == corpus.fingerprint:
+            return path
+        path.unlink()
+    with atomic(path) as partial:
+        corpus.to_anndata().write_h5ad(partial, compression="gzip")
+    output.write_manifest(place, plan, corpus, seed)
+    return path
+
+
+def rerender(folder: Path) -> Path:
+    """Write a run's report again, from its scores.
+
+    Raises
+    ------
+    FolderError
+        When the folder holds no finished run.
+    """
+    for needed in ("study.toml", "scores.parquet", "provenance.json"):
+        if not (folder / needed).exists():
+            raise FolderError(f"{folder} has no {needed}: it holds no finished run; give the folder that run -o named")
+    return render(folder)
+
+

@@ -1,0 +1,144 @@
+"""Fold changes and differences against the baseline: known answers, pairing by seed, and what is missing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from corpuscle.core.errors import InputError
+from corpuscle.core.scores import Score, score_table
+from corpuscle.statistics import comparisons
+from corpuscle.statistics.comparisons import differences, log2_fold_changes, summarise
+
+Values = dict[str, list[float]]
+
+
+def scores_of(values: Values, *, metric: str = "r2_log", unit: str = "all", reason: str = "") -> pd.DataFrame:
+    """One score per corpus and seed; seeds are numbered from 0."""
+    return pd.concat(
+        [
+            score_table(
+                [Score(metric, unit, value, 10, "higher", reason=reason if np.isnan(value) else "")],
+                corpus=corpus, seed=seed, model="m", task="reconstruction", target="blood",
+            )
+            for corpus, row in values.items()
+            for seed, value in enumerate(row)
+        ],
+        ignore_index=True,
+    )  # fmt: skip
+
+
+def row_of(table: pd.DataFrame, corpus: str) -> pd.Series:
+    return table.set_index("corpus").loc[corpus]
+
+
+def test_fold_change_is_the_paired_mean_log_ratio_with_a_t_interval() -> None:
+    base, other = np.array([0.50, 0.55, 0.60]), np.array([0.40, 0.43, 0.49])
+    row = row_of(summarise(scores_of({"A": [*base], "B": [*other]}), "A"), "B")
+    test = stats.ttest_rel(np.log2(other), np.log2(base))
+    low, high = test.confidence_interval(0.95)
+    assert row["log2_fold_change"] == pytest.approx(np.log2(other / base).mean())
+    assert (row["fc_low"], row["fc_high"]) == pytest.approx((low, high))
+    assert (row["n_seeds"], row["n_pairs"], row["reason"], row["fc_reason"]) == (3, 3, "", "")
+
+
+def test_means_agree_with_scipy_for_every_group_at_once() -> None:
+    rng = np.random.default_rng(1)
+    values = {name: list(rng.uniform(0.2, 0.8, 4)) for name in "ABCDEF"}
+    table = summarise(scores_of(values), "A").set_index("corpus")
+    for name, row in values.items():
+        low, high = stats.ttest_1samp(row, 0.0).confidence_interval(0.95)
+        found = table.loc[name, ["mean", "low", "high"]].astype(float)
+        np.testing.assert_allclose(found, [np.mean(row), low, high])
+
+
+def test_the_baseline_is_zero_by_definition() -> None:
+    row = row_of(summarise(scores_of({"A": [0.5, 0.6], "B": [0.4, 0.5]}), "A"), "A")
+    assert row["log2_fold_change"] == 0
+    assert np.isnan(row["fc_low"])
+    assert row["fc_reason"] == comparisons.IS_BASELINE
+
+
+def test_pairs_by_seed_and_not_by_position() -> None:
+    scores = scores_of({"A": [1.0, 2.0, 4.0], "B": [2.0, 4.0, 8.0]})
+    shuffled = scores.sample(frac=1, random_state=0)
+    row = row_of(log2_fold_changes(shuffled, "A"), "B")
+    assert row["log2_fold_change"] == pytest.approx(1.0)
+    assert row["fc_low"] == pytest.approx(row["fc_high"])
+
+
+def test_uses_the_seeds_that_both_have() -> None:
+    scores = scores_of({"A": [1.0, 1.0], "B": [2.0, 2.0, 64.0]})
+    row = row_of(log2_fold_changes(scores, "A"), "B")
+    assert (row["n_pairs"], row["log2_fold_change"]) == (2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        pytest.param({"A": [0.5, 0.5], "B": [0.5, 0.0]}, comparisons.NOT_POSITIVE, id="zero"),
+        pytest.param({"A": [0.5, -0.1], "B": [0.5, 0.5]}, comparisons.NOT_POSITIVE, id="negative baseline"),
+        pytest.param({"A": [np.nan, np.nan], "B": [0.5, 0.5]}, comparisons.NO_PAIR, id="baseline is NaN"),
+        pytest.param({"B": [0.5, 0.5]}, comparisons.NO_BASELINE, id="no baseline"),
+    ],
+)
+def test_a_fold_change_that_cannot_be_has_a_reason(values: Values, reason: str) -> None:
+    row = row_of(summarise(scores_of(values), "A"), "B")
+    assert np.isnan(row["log2_fold_change"])
+    assert np.isnan(row["fc_low"])
+    assert row["fc_reason"] == reason
+    assert np.isfinite(row["mean"])
+
+
+def test_missing_values_keep_their_reason_and_the_seeds_left_are_counted() -> None:
+    table = summarise(scores_of({"A": [0.5, 0.5, 0.5], "B": [1.0, np.nan, 1.0]}, reason="too few cells"), "A")
+    row = row_of(table, "B")
+    assert (row["mean"], row["n_seeds"], row["n_pairs"]) == (1.0, 2, 2)
+    assert row["reason"] == "too few cells (1 of 3 seeds)"
+    assert row["log2_fold_change"] == 1.0
+
+
+def test_all_missing_and_infinite_values() -> None:
+    table = summarise(scores_of({"A": [0.5, 0.5], "B": [np.nan, np.inf]}, reason="no such cells"), "A")
+    row = row_of(table, "B")
+    assert np.isnan(row["mean"])
+    assert row["reason"] == "no such cells (1 of 2 seeds); infinite value (1 of 2 seeds)"
+
+
+def test_one_seed_has_no_interval() -> None:
+    row = row_of(summarise(scores_of({"A": [0.5], "B": [1.0]}), "A"), "B")
+    assert (row["mean"], row["log2_fold_change"]) == (1.0, 1.0)
+    assert row[["low", "high", "fc_low", "fc_high"]].isna().all()
+    assert row["reason"] == row["fc_reason"] == "interval not estimable from one seed"
+
+
+def test_differences_agree_with_a_paired_t_test_and_allow_negative_values() -> None:
+    base, other = np.array([-0.1, 0.0, 0.2]), np.array([0.9, 0.95, 0.97])
+    scores = scores_of({"A": [*base], "B": [*other]}, metric="relative_residual", unit="gene=LYZ")
+    row = row_of(differences(scores, "A"), "B")
+    low, high = stats.ttest_rel(other, base).confidence_interval(0.95)
+    found = (row["difference"], row["difference_low"], row["difference_high"])
+    assert found == pytest.approx(((other - base).mean(), low, high))
+
+
+def test_metric_versions_are_never_mixed() -> None:
+    old, new = scores_of({"A": [0.5, 0.5]}), scores_of({"A": [0.7, 0.7]}).assign(version=2)
+    assert summarise(pd.concat([old, new]), "A").set_index("version")["mean"].to_dict() == {1: 0.5, 2: 0.7}
+
+
+def test_refuses_two_values_of_one_seed() -> None:
+    scores = scores_of({"A": [0.5, 0.5]})
+    with pytest.raises(InputError, match="one value per seed"):
+        summarise(pd.concat([scores, scores]), "A")
+
+
+def test_no_scores_no_rows() -> None:
+    empty = scores_of({"A": [0.5]}).iloc[:0]
+    assert summarise(empty, "A").empty
+
+
+def test_leaves_the_callers_scores_alone() -> None:
+    scores = scores_of({"A": [0.5, np.inf]})
+    before = scores.copy()
+    summarise(scores, "A")
+    pd.testing.assert_frame_equal(scores, before)
