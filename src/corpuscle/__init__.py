@@ -8,22 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# What the package offers, and where it is; `tests/test_public.py` holds this list.
-_PUBLIC = {
-    "Study": "corpuscle.study.spec",
-    "Plan": "corpuscle.study.plan",
-    "prepare": "corpuscle.study.plan",
-    "run": "corpuscle.workflow",
-    "compose": "corpuscle.workflow",
-    "Results": "corpuscle.workflow",
-    "render": "corpuscle.report.render",
-    "open_source": "corpuscle.source.source",
-    "dataset_path": "corpuscle.source.source",
-    "CorpuscleError": "corpuscle.core.errors",
-    "InputError": "corpuscle.core.errors",
-}
-__all__ = ["__version__", *_PUBLIC]
-
 if TYPE_CHECKING:
     from corpuscle.core.errors import CorpuscleError, InputError
     from corpuscle.report.render import render
@@ -32,10 +16,39 @@ if TYPE_CHECKING:
     from corpuscle.study.spec import Study
     from corpuscle.workflow import Results, compose, run
 
+# Where each public name is.
+_HOMES = {
+    "CorpuscleError": "corpuscle.core.errors",
+    "InputError": "corpuscle.core.errors",
+    "Plan": "corpuscle.study.plan",
+    "Results": "corpuscle.workflow",
+    "Study": "corpuscle.study.spec",
+    "compose": "corpuscle.workflow",
+    "dataset_path": "corpuscle.source.source",
+    "open_source": "corpuscle.source.source",
+    "prepare": "corpuscle.study.plan",
+    "render": "corpuscle.report.render",
+    "run": "corpuscle.workflow",
+}
+__all__ = [
+    "CorpuscleError",
+    "InputError",
+    "Plan",
+    "Results",
+    "Study",
+    "__version__",
+    "compose",
+    "dataset_path",
+    "open_source",
+    "prepare",
+    "render",
+    "run",
+]
+
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from corpuscle import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from corpuscle.workflow import Results
+    from corpuscle import Results, Study
 
 app = typer.Typer(
     name="corpuscle",
@@ -24,9 +24,12 @@ app = typer.Typer(
 )
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (TOML).", show_default=False)]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)
+]
 Workers = Annotated[
-    int | None, typer.Option("-w", "--workers", min=1, metavar="N", help="Models trained at once. Default: all cores.")
+    int | None,
+    typer.Option("-w", "--workers", min=1, metavar="N", help="Models trained at once. Default: all cores."),
 ]
 
 
@@ -54,14 +57,15 @@ def _console(*, stderr: bool = False) -> "Console":
 @app.command()
 def check(study: StudyFile, workers: Workers = None) -> None:
     """Print what a study would do, and everything that is wrong with it; train nothing."""
-    from corpuscle import display, workflow
+    from corpuscle import Study, display, prepare
+    from corpuscle.workflow import cores
 
-    read, console = workflow.Study.read(study), _console()
+    n_workers, read = workers or cores(), Study.read(study)
     with display.Preparing(_console(stderr=True)) as preparing:
-        plan = workflow.prepare(read, notice=preparing.notice)
+        plan = prepare(read, notice=preparing.notice)
         preparing.notice("timing a few steps of each model", 0)
-        seconds = plan.estimate_seconds(workers or workflow.cores())
-    display.show_plan(console, plan, seconds, workers or workflow.cores())
+        seconds = plan.estimate_seconds(n_workers)
+    display.show_plan(_console(), plan, seconds, n_workers)
 
 
 @app.command()
@@ -70,9 +74,9 @@ def run(study: StudyFile, output: Output, workers: Workers = None) -> None:
 
     Called again with the same folder, it does only what is missing.
     """
-    from corpuscle import workflow
+    from corpuscle import Study
 
-    _run(workflow.Study.read(study), output, workers)
+    _run(Study.read(study), output, workers)
 
 
 @app.command()
@@ -81,19 +85,19 @@ def demo(
     workers: Workers = None,
     show: Annotated[bool, typer.Option("--print", help="Print the demo's study file and do nothing else.")] = False,  # noqa: FBT002
 ) -> None:
-    """Do the main job on real data that comes with the package: what do other tissues add to a blood model?"""
+    """Do the main job on real cells that come with the package: what do other tissues add to a blood model."""
     from importlib.resources import files
 
     text = (files("corpuscle.study") / "demo.toml").read_text(encoding="utf-8")
     if show:
         typer.echo(text, nl=False)
         return
-    from corpuscle import workflow
+    from corpuscle import Study
 
-    _run(workflow.Study.parse(text), output, workers)
+    _run(Study.parse(text), output, workers)
 
 
-def _run(study: Any, output: Path, workers: int | None) -> None:
+def _run(study: "Study", output: Path, workers: int | None) -> None:
     from corpuscle import display, workflow
 
     with display.Running(_console(stderr=True)) as listener:
@@ -104,7 +108,9 @@ def _run(study: Any, output: Path, workers: int | None) -> None:
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)],
+) -> None:
     """Write a run's report again, from its scores."""
     from corpuscle import workflow
 

@@ -6,7 +6,15 @@ from typing import Self
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from corpuscle.core import components
@@ -98,10 +106,11 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     study = plan.study
     console.print(f"[bold]{escape(study.name)}[/bold]")
     console.print(
-        f"{len(plan.runs)} runs: {len(study.recipes)} corpora × {len(study.models)} models × {len(study.seeds)} seeds, "
-        f"{sum(plan.n_steps(run) for run in plan.runs):,} steps, {len(plan.space):,} genes ({plan.by}, "
-        f"{escape(study.spec.genes.space)}); about {_duration(seconds)} with {workers} workers\n"
+        f"{len(plan.runs)} runs = corpora ({len(study.recipes)}) × models ({len(study.models)}) × seeds "
+        f"({len(study.seeds)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
+        f"({escape(study.spec.genes.space)}, by {plan.by})"
     )
+    console.print(f"About {_duration(seconds)} of training on {workers} cores\n")
     _print(console, "Sources", _sources_table(plan))
     _print(console, "Corpora", _corpora_table(plan))
     _print(console, "Targets", _targets_table(plan))
@@ -115,14 +124,13 @@ def _sources_table(plan: Plan) -> pd.DataFrame:
         why = ", ".join(f"{row.n_cells:,} {row.reason}" for row in dropped.itertuples()) or "none"
         genes = plan.genes.set_index("source").loc[name]
         held = plan.study.holdout.get(name)
-        n_train = len(plan.sources[name]) if held is None else None
         rows.append(
             {
                 "source": name,
                 "cells": f"{len(source):,}",
                 "dropped": why,
-                "genes kept": f"{genes['kept']:,} of {genes['n_genes']:,} ({genes['counts_kept']:.0%} of counts)",
-                "held out": "" if n_train is not None else f"by {held.by}" if held else "",
+                "genes kept": f"{int(genes['kept']):,} of {int(genes['n_genes']):,} ({genes['counts_kept']:.0%} of counts)",
+                "held out": f"{len(source) - plan.n_training[name]:,} by {held.by}" if held else "",
             }
         )
     return pd.DataFrame(rows)
@@ -172,7 +180,11 @@ def show_components(console: Console, what: str | None) -> None:
     if what is not None and what not in legal:
         raise ComponentError(f"there is no kind {what!r}; {legal_names(what, legal)}")
     for kind in [what] if what else legal:
-        _print(console, kind.capitalize(), _datasets_table() if kind == "datasets" else _components_table(KINDS[kind]))
+        _print(
+            console,
+            kind.capitalize(),
+            _datasets_table() if kind == "datasets" else _components_table(KINDS[kind]),
+        )
 
 
 def _datasets_table() -> pd.DataFrame:

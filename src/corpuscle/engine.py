@@ -97,9 +97,7 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
     A key is a fingerprint of everything that its result hangs on: settings, cells, genes, the content of the files,
     the seed, and the version of this package.
     """
-    contents = {
-        name: [source.content, source.reader.spec()["counts"]] for name, source in plan.sources.items()
-    }
+    contents = {name: [source.content, source.reader.spec()["counts"]] for name, source in plan.sources.items()}
 
     def identity(cells: Corpus) -> list[Any]:
         return [cells.fingerprint, [contents[source] for source in cells.sources]]
@@ -110,7 +108,12 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
         corpus, model = plan.corpora[run.corpus, run.seed], plan.model(run.model).model
         key = fingerprint("model", __version__, model.spec(), identity(corpus), run.seed)
         questions = tuple(
-            Question(fingerprint("scores", key, task.task.spec(), targets[name]), task.task, task.label, plan.targets[name])
+            Question(
+                fingerprint("scores", key, task.task.spec(), targets[name]),
+                task.task,
+                task.label,
+                plan.targets[name],
+            )
             for task in plan.study.tasks
             for name in task.targets
         )
@@ -154,9 +157,7 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
 
 
-def _attempt(
-    batch: list[Job], workers: int, on_update: Callable[[Update], None]
-) -> Iterator[tuple[Run, str | None]]:
+def _attempt(batch: list[Job], workers: int, on_update: Callable[[Update], None]) -> Iterator[tuple[Run, str | None]]:
     """Run jobs on one pool of processes until all are done or a worker is lost.
 
     Yields

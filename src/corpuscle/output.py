@@ -12,7 +12,7 @@ import json
 import platform
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -144,7 +144,7 @@ def input_facts(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def write_provenance(folder: Path, plan: Plan, failures: list[Mapping[str, Any]], seconds: float) -> None:
+def write_provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]], seconds: float) -> None:
     """Write where everything came from, and what failed."""
     provenance = {
         "study": plan.study.name,
@@ -160,7 +160,7 @@ def write_provenance(folder: Path, plan: Plan, failures: list[Mapping[str, Any]]
             {"name": recipe.name, "n_cells": plan.corpora[recipe.name, 0].n_cells, "recipe": str(recipe)}
             for recipe in plan.study.recipes
         ],
-        "failures": failures,
+        "failures": list(failures),
         "seconds": {"total": round(seconds, 1)},
         "command": "corpuscle run study.toml -o DIR",
     }
@@ -173,4 +173,9 @@ def target_facts(plan: Plan, name: str) -> dict[str, Any]:
     held = plan.study.holdout.get(spec.source)
     what = f"cells of {spec.source} held out by {held.by}" if held else f"all cells of {spec.source}"
     description = f"{what}, where {spec.where}" if spec.where else what
-    return {"name": name, "source": spec.source, "n_cells": len(plan.targets[name]), "description": description}
+    return {
+        "name": name,
+        "source": spec.source,
+        "n_cells": len(plan.targets[name]),
+        "description": description,
+    }

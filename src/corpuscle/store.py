@@ -1,6 +1,5 @@
 """Store: results named after the fingerprint of what they hang on; a folder that exists is complete."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +77,6 @@ def atomic(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{PARTIAL}{uuid4().hex[:8]}-{path.name}")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -3,15 +3,14 @@
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from corpuscle import engine, output
-from corpuscle.core.errors import CorpusError, FolderError
 from corpuscle.core.components import legal_names
+from corpuscle.core.errors import CorpusError, FolderError
 from corpuscle.engine import Update
 from corpuscle.report.render import render
 from corpuscle.store import Store, atomic
@@ -55,17 +54,21 @@ class Listener:
     """Told how a run goes; this one says nothing. The command line shows a subclass."""
 
     def notice(self, what: str, share: float) -> None:
-        """Preparation: what is being done, and which share of it is done."""
+        """Hear what the preparation is doing, and which share of it is done."""
 
     def planned(self, found: list[engine.Job]) -> None:
-        """The plan stands: these are the jobs."""
+        """Hear the jobs, when the plan stands."""
 
     def update(self, news: Update) -> None:
-        """A run moved on."""
+        """Hear that a run moved on."""
 
 
 def run(
-    study: Study | Path | str, folder: Path | str, *, workers: int | None = None, listener: Listener | None = None
+    study: Study | Path | str,
+    folder: Path | str,
+    *,
+    workers: int | None = None,
+    listener: Listener | None = None,
 ) -> Results:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
@@ -172,5 +175,3 @@ def rerender(folder: Path) -> Path:
         if not (folder / needed).exists():
             raise FolderError(f"{folder} has no {needed}: it holds no finished run; give the folder that run -o named")
     return render(folder)
-
-

@@ -39,7 +39,7 @@ def component(cls: type[T]) -> type[T]:
     >>> Thinned(keep=0.1)
     Thinned(keep=0.1)
     """
-    return validated_dataclass(cls, frozen=True, kw_only=True, config=STRICT)
+    return validated_dataclass(cls, frozen=True, kw_only=True, config=STRICT)  # type: ignore[return-value]
 
 
 class Component:

@@ -79,7 +79,8 @@ class Corpus:
         """Return a label column as strings, shape (N,); a missing label reads ``""``."""
         if column not in self.cells:
             return np.full(len(self), "", dtype=str)
-        return self.cells[column].astype("string").fillna("").to_numpy(str)
+        found: NDArray[np.str_] = self.cells[column].astype("string").fillna("").to_numpy(str)
+        return found
 
     @cached_property
     def measured_NG(self) -> NDArray[np.bool_] | None:
@@ -97,7 +98,8 @@ class Corpus:
     @property
     def source_codes(self) -> NDArray[np.int64]:
         """Position of each cell's source in `sources`, shape (N,)."""
-        return np.searchsorted(self.sources, self.cells["source"].to_numpy(str)).astype(np.int64)
+        codes: NDArray[np.int64] = np.searchsorted(self.sources, self.cells["source"].to_numpy(str)).astype(np.int64)
+        return codes
 
     @cached_property
     def measured_SG(self) -> NDArray[np.bool_]:

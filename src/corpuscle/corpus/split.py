@@ -83,7 +83,9 @@ class Holdout:
                     raise CorpusError(f"there is no {self.by} {value!r}; {legal_names(value, groups.tolist())}")
             return np.array(self.values, dtype=str)
         if len(groups) < 2:
-            raise CorpusError(f'holds out a share of {self.by} groups, but there is only {groups[0]!r}; use by = "cell"')
+            raise CorpusError(
+                f'holds out a share of {self.by} groups, but there is only {groups[0]!r}; use by = "cell"'
+            )
         assert self.share is not None, "checked when constructed"
         n_held = min(max(1, round(self.share * len(groups))), len(groups) - 1)
         return rng.permutation(groups)[:n_held]

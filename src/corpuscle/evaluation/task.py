@@ -20,9 +20,7 @@ class Task(Component, ABC):
     kind: ClassVar[str] = "task"
 
     @abstractmethod
-    def run(
-        self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator
-    ) -> Iterator[Score]:
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Ask a model about a target.
 
         Parameters

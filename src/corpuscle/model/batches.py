@@ -3,6 +3,7 @@
 Axes in names: N cells of the corpus, B cells of a batch, G genes, S sources; "nz" runs over a batch's nonzero counts.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
         Its count, float, shape (nz,).
     n_genes
         How many genes there are.
-    unmeasured_BG
+    unmeasured
         True where the cell's source did not measure the gene, shape (B, G); None where all is measured.
     """
 
@@ -35,7 +36,7 @@ class Batch(NamedTuple):
     genes: torch.Tensor
     counts: torch.Tensor
     n_genes: int
-    unmeasured_BG: torch.Tensor | None = None
+    unmeasured: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Count the cells."""
@@ -53,6 +54,8 @@ class CountTable:
         Which genes each source did not measure, shape (S, G), or None where every source measured all.
     source_N
         The source of each cell, shape (N,); needed with `unmeasured_SG` only.
+    times_N
+        How often an epoch uses each cell, shape (N,); once by default.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class CountTable:
         counts_NG: csr_matrix,
         unmeasured_SG: NDArray[np.bool_] | None = None,
         source_N: NDArray[np.int64] | None = None,
+        times_N: NDArray[np.int64] | None = None,
     ) -> None:
         if counts_NG.nnz and not (np.isfinite(counts_NG.data).all() and counts_NG.data.min() >= 0):
             raise ModelError("counts must be finite and not negative; are these log or scaled values?")
@@ -80,14 +84,13 @@ class CountTable:
         self.counts_NG = counts_NG
         self._unmeasured_SG = None if unmeasured_SG is None else torch.from_numpy(unmeasured_SG)
         self._source_N = source_N
+        self.times_N = np.ones(counts_NG.shape[0], np.int64) if times_N is None else times_N
 
     @classmethod
-    def of(cls, corpus: Corpus, rows: slice = slice(None)) -> "CountTable":
-        """Read a corpus, or some rows of its table."""
-        counts_NG = corpus.counts(rows)
-        if not len(corpus) or corpus.measured_NG is None:
-            return cls(counts_NG)
-        return cls(counts_NG, ~corpus.measured_SG, corpus.source_codes[rows])
+    def of(cls, corpus: Corpus) -> "CountTable":
+        """Read a whole corpus into memory."""
+        times_N = corpus.cells["times"].to_numpy(np.int64)
+        return cls(corpus.counts(), *_measured(corpus), times_N)
 
     def __len__(self) -> int:
         """Count the cells."""
@@ -111,3 +114,18 @@ class CountTable:
             self.n_genes,
             unmeasured_BG,
         )
+
+
+def stream(corpus: Corpus, n_cells: int) -> Iterator[tuple[slice, Batch]]:
+    """Read a corpus a block at a time: yields the rows of its table and their counts, as `Corpus.blocks` does."""
+    unmeasured_SG, source_N = _measured(corpus)
+    for rows, counts_BG in corpus.blocks(n_cells):
+        table = CountTable(counts_BG, unmeasured_SG, None if source_N is None else source_N[rows])
+        yield rows, table.batch(slice(None))
+
+
+def _measured(corpus: Corpus) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None]:
+    """Return which genes the sources did not measure, and the cells' sources; None where all is measured."""
+    if not len(corpus) or corpus.measured_SG.all():
+        return None, None
+    return ~corpus.measured_SG, corpus.source_codes

@@ -25,23 +25,23 @@ class Decoded(NamedTuple):
 
     Attributes
     ----------
-    z_BK
+    z
         Latent positions, shape (B, K).
-    weight_GK
+    weight
         Weights of the decoder, any normalisation folded in, shape (G, K).
-    bias_G
+    bias
         Its shifts, shape (G,).
-    library_B
+    library
         Log of the cell's expected total, shape (B,).
-    log_theta_G
+    log_theta
         Log of the genes' inverse dispersion θ (variance = μ + μ²/θ), shape (G,).
     """
 
-    z_BK: Tensor
-    weight_GK: Tensor
-    bias_G: Tensor
-    library_B: Tensor
-    log_theta_G: Tensor
+    z: Tensor
+    weight: Tensor
+    bias: Tensor
+    library: Tensor
+    log_theta: Tensor
 
 
 def nb_log_likelihood(decoded: Decoded, batch: Batch) -> Tensor:
@@ -96,10 +96,10 @@ class _Chunk(NamedTuple):
     cells: slice
     nonzeros: slice
     entry_nz: Tensor  # where each nonzero lies in a flattened (C, G) buffer
-    e_CG: Tensor  # exp(logit - row maximum)
-    e_sum_C: Tensor
-    t_CG: Tensor  # μ/θ; `add_gradients` overwrites it
-    scratch_CG: Tensor
+    exp: Tensor  # exp(logit - row maximum)
+    exp_sum: Tensor
+    ratio: Tensor  # μ/θ; `add_gradients` overwrites it
+    scratch: Tensor
 
 
 class _Score:
@@ -107,10 +107,10 @@ class _Score:
 
     def __init__(self, decoded: Decoded, batch: Batch) -> None:
         self.decoded, self.batch = decoded, batch
-        like = decoded.z_BK
-        self.theta_G, self.inverse_theta_G = decoded.log_theta_G.exp(), (-decoded.log_theta_G).exp()
+        like = decoded.z
+        self.theta_G, self.inverse_theta_G = decoded.log_theta.exp(), (-decoded.log_theta).exp()
         self.theta_nz = self.theta_G.index_select(0, batch.genes)
-        self.weight_KG = decoded.weight_GK.T.contiguous()
+        self.weight_KG = decoded.weight.T.contiguous()
         self.cell_nz = torch.repeat_interleave(torch.arange(len(batch)), batch.starts.diff())
         self.likelihood_B = like.new_zeros(len(batch)).index_add_(0, self.cell_nz, self._gamma_terms())
         self.gradients = Decoded(*(torch.zeros_like(parameter) for parameter in decoded))
@@ -129,7 +129,7 @@ class _Score:
         """Decode the batch a few cells at a time."""
         n_cells, n_genes = len(self.batch), self.batch.n_genes
         step = min(n_cells, max(1, CHUNK_FLOATS // n_genes))
-        buffers = [self.decoded.z_BK.new_empty(step, n_genes) for _ in range(3)]
+        buffers = [self.decoded.z.new_empty(step, n_genes) for _ in range(3)]
         starts = self.batch.starts.tolist()
         for first in range(0, n_cells, step):
             last = min(first + step, n_cells)
@@ -138,55 +138,55 @@ class _Score:
             yield self._decode(slice(first, last), nonzeros, entry_nz, [buffer[: last - first] for buffer in buffers])
 
     def _decode(self, cells: slice, nonzeros: slice, entry_nz: Tensor, buffers: list[Tensor]) -> _Chunk:
-        e_CG, t_CG, scratch_CG = buffers
+        exp_CG, ratio_CG, scratch_CG = buffers
         decoded = self.decoded
-        torch.addmm(decoded.bias_G, decoded.z_BK[cells], self.weight_KG, out=e_CG)
-        if self.batch.unmeasured_BG is not None:
-            e_CG.masked_fill_(self.batch.unmeasured_BG[cells], -torch.inf)
-        top_C = e_CG.amax(1)
-        logit_nz = e_CG.view(-1).index_select(0, entry_nz)
-        e_sum_C = e_CG.sub_(top_C[:, None]).exp_().sum(1)
+        torch.addmm(decoded.bias, decoded.z[cells], self.weight_KG, out=exp_CG)
+        if self.batch.unmeasured is not None:
+            exp_CG.masked_fill_(self.batch.unmeasured[cells], -torch.inf)
+        top_C = exp_CG.amax(1)
+        logit_nz = exp_CG.view(-1).index_select(0, entry_nz)
+        exp_sum_C = exp_CG.sub_(top_C[:, None]).exp_().sum(1)
         # log μ comes from the logits, not from μ, so that it is exact however small μ is.
-        log_scale_C = decoded.library_B[cells] - top_C - e_sum_C.log()
+        log_scale_C = decoded.library[cells] - top_C - exp_sum_C.log()
         x_nz = self.batch.counts[nonzeros]
         log_odds_nz = logit_nz + log_scale_C.index_select(0, self.cell_nz[nonzeros] - cells.start)
-        log_odds_nz -= decoded.log_theta_G.index_select(0, self.batch.genes[nonzeros])
+        log_odds_nz -= decoded.log_theta.index_select(0, self.batch.genes[nonzeros])
         self.likelihood_B.index_add_(0, self.cell_nz[nonzeros], x_nz * log_odds_nz)
-        torch.mul(e_CG, (decoded.library_B[cells].exp() / e_sum_C)[:, None], out=t_CG).mul_(self.inverse_theta_G)
-        return _Chunk(cells, nonzeros, entry_nz, e_CG, e_sum_C, t_CG, scratch_CG)
+        torch.mul(exp_CG, (decoded.library[cells].exp() / exp_sum_C)[:, None], out=ratio_CG).mul_(self.inverse_theta_G)
+        return _Chunk(cells, nonzeros, entry_nz, exp_CG, exp_sum_C, ratio_CG, scratch_CG)
 
     def add_likelihood(self, chunk: _Chunk) -> None:
         """Add the terms with log1p(μ/θ), and their part of the dispersion's gradient."""
-        log1p_CG = torch.log1p(chunk.t_CG, out=chunk.scratch_CG)
+        log1p_CG = torch.log1p(chunk.ratio, out=chunk.scratch)
         self.likelihood_B[chunk.cells] -= log1p_CG @ self.theta_G
         weighted_nz = self.batch.counts[chunk.nonzeros] * log1p_CG.view(-1).index_select(0, chunk.entry_nz)
         self.likelihood_B.index_add_(0, self.cell_nz[chunk.nonzeros], weighted_nz, alpha=-1)
-        self.gradients.log_theta_G.sub_(log1p_CG.sum(0))
+        self.gradients.log_theta.sub_(log1p_CG.sum(0))
 
     def add_gradients(self, chunk: _Chunk) -> None:
         """Add the likelihood's gradients; in log μ it is x - (x + θ) μ/(θ + μ), without a transcendental function."""
         decoded, gradients = self.decoded, self.gradients
-        share_CG = chunk.t_CG.div_(torch.add(chunk.t_CG, 1, out=chunk.scratch_CG))
-        gradients.log_theta_G.add_(share_CG.sum(0))
+        share_CG = chunk.ratio.div_(torch.add(chunk.ratio, 1, out=chunk.scratch))
+        gradients.log_theta.add_(share_CG.sum(0))
         share_nz = share_CG.view(-1).index_select(0, chunk.entry_nz)
         self.share_nz[chunk.nonzeros] = share_nz
         slope_CG = torch.mul(share_CG, -self.theta_G, out=share_CG)
         slope_CG.view(-1).index_add_(0, chunk.entry_nz, self.batch.counts[chunk.nonzeros] * (1 - share_nz))
-        slope_sum_C = slope_CG.sum(1)
-        gradients.library_B[chunk.cells] = slope_sum_C
+        slopexp_sum_C = slope_CG.sum(1)
+        gradients.library[chunk.cells] = slopexp_sum_C
         # Through the softmax: minus each gene's fraction of the cell's total slope.
-        slope_CG.addcmul_(chunk.e_CG, (-slope_sum_C / chunk.e_sum_C)[:, None])
-        self.slope_KG.addmm_(decoded.z_BK[chunk.cells].T, slope_CG)
-        gradients.bias_G.add_(slope_CG.sum(0))
-        torch.mm(slope_CG, decoded.weight_GK, out=gradients.z_BK[chunk.cells])
+        slope_CG.addcmul_(chunk.exp, (-slopexp_sum_C / chunk.exp_sum)[:, None])
+        self.slope_KG.addmm_(decoded.z[chunk.cells].T, slope_CG)
+        gradients.bias.add_(slope_CG.sum(0))
+        torch.mm(slope_CG, decoded.weight, out=gradients.z[chunk.cells])
 
     def finish_gradients(self) -> None:
         """Finish the dispersion's gradient (the sums so far times θ, and what the nonzeros add) and the weights'."""
         genes, x_nz = self.batch.genes, self.batch.counts
         slope_nz = torch.digamma(self.theta_nz + x_nz).sub_(torch.digamma(self.theta_G).index_select(0, genes))
         slope_nz.mul_(self.theta_nz).sub_(x_nz * (1 - self.share_nz))
-        self.gradients.log_theta_G.mul_(self.theta_G).index_add_(0, genes, slope_nz)
-        self.gradients.weight_GK.copy_(self.slope_KG.T)
+        self.gradients.log_theta.mul_(self.theta_G).index_add_(0, genes, slope_nz)
+        self.gradients.weight.copy_(self.slope_KG.T)
 
 
 def normal_kl(mean: Tensor, variance: Tensor, prior_mean: Tensor, prior_variance: Tensor) -> Tensor:

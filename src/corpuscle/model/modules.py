@@ -17,18 +17,23 @@ from corpuscle.model.batches import Batch
 from corpuscle.model.likelihoods import Decoded, nb_log_likelihood, nb_negative_log_likelihood, normal_kl
 
 # Batch normalisation as scvi-tools sets it, after the first scVI's TensorFlow.
-NORM = {"eps": 1e-3, "momentum": 0.01}
+NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
 # What the encoders' variances cannot fall below; the library prior's neither, so that its divergence stays finite.
 VARIANCE_FLOOR = 1e-4
 
 
 def linear(n_in: int, n_out: int, init: torch.Generator) -> nn.Linear:
     """Make a linear layer with torch's default initialisation, drawn from a generator of our own."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)  # type: ignore[no-untyped-call]
     bound = n_in**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=init)
     nn.init.uniform_(layer.bias, -bound, bound, generator=init)
     return layer
+
+
+def batch_norm(n: int) -> nn.BatchNorm1d:
+    """Make a batch normalisation, its scale and shift learned."""
+    return nn.BatchNorm1d(n, eps=NORM_EPS, momentum=NORM_MOMENTUM)
 
 
 def dropout(hidden: Tensor, share: float, noise: torch.Generator | None) -> Tensor:
@@ -109,14 +114,21 @@ class Encoders(nn.Module):
     """
 
     def __init__(
-        self, n_genes: int, n_hidden: int, n_layers: int, n_latent: int, *, dropout: float, init: torch.Generator
+        self,
+        n_genes: int,
+        n_hidden: int,
+        n_layers: int,
+        n_latent: int,
+        *,
+        dropout: float,
+        init: torch.Generator,
     ) -> None:
         super().__init__()
         self.n_hidden, self.dropout = n_hidden, dropout
         self.first = SparseLinear(n_genes, 2 * n_hidden, init)
-        self.first_norm = nn.BatchNorm1d(2 * n_hidden, **NORM)
+        self.first_norm = batch_norm(2 * n_hidden)
         self.deeper = nn.ModuleList(linear(n_hidden, n_hidden, init) for _ in range(n_layers - 1))
-        self.deeper_norms = nn.ModuleList(nn.BatchNorm1d(n_hidden, **NORM) for _ in range(n_layers - 1))
+        self.deeper_norms = nn.ModuleList(batch_norm(n_hidden) for _ in range(n_layers - 1))
         self.z_mean = linear(n_hidden, n_latent, init)
         self.z_log_variance = linear(n_hidden, n_latent, init)
         self.library_mean = linear(n_hidden, 1, init)
@@ -124,7 +136,7 @@ class Encoders(nn.Module):
 
     def forward(self, batch: Batch, noise: torch.Generator | None = None) -> Posterior:
         hidden = dropout(functional.relu(self.first_norm(self.first(batch))), self.dropout, noise)
-        z_hidden, library_hidden = hidden.split(self.n_hidden, dim=1)
+        z_hidden, library_hidden = torch.split(hidden, self.n_hidden, dim=1)
         for layer, norm in zip(self.deeper, self.deeper_norms, strict=True):
             z_hidden = dropout(functional.relu(norm(layer(z_hidden))), self.dropout, noise)
         return Posterior(
@@ -163,20 +175,12 @@ class LinearDecoder(nn.Module):
             mean_G = self.weight @ z_mean_K
             variance_G = ((self.weight @ (centred_BK.T @ centred_BK / len(z_BK))) * self.weight).sum(1)
             self._run(mean_G.detach(), variance_G.detach() * len(z_BK) / (len(z_BK) - 1))
-        factor_G = self.scale * (variance_G + NORM["eps"]).rsqrt()
+        factor_G = self.scale * (variance_G + NORM_EPS).rsqrt()
         return self.weight * factor_G[:, None], self.shift - mean_G * factor_G
 
     def _run(self, mean_G: Tensor, variance_G: Tensor) -> None:
-        self.running_mean.lerp_(mean_G, NORM["momentum"])
-        self.running_variance.lerp_(variance_G, NORM["momentum"])
-
-
-class Terms(NamedTuple):
-    """The parts of the negative ELBO, in nats; lower is better."""
-
-    reconstruction: Tensor
-    kl_z: Tensor
-    kl_library: Tensor
+        self.running_mean.lerp_(mean_G, NORM_MOMENTUM)
+        self.running_variance.lerp_(variance_G, NORM_MOMENTUM)
 
 
 class LdvaeNetwork(nn.Module):
@@ -218,23 +222,36 @@ class LdvaeNetwork(nn.Module):
         return logit_BG.softmax(1)
 
     def _divergences(self, posterior: Posterior) -> tuple[Tensor, Tensor]:
+        """Return KL(posterior || prior) of z and of the log library size, in nats, shape (B,) each."""
         prior_mean, prior_variance = self.library_prior
         zero, one = torch.zeros(()), torch.ones(())
         kl_z_B = normal_kl(posterior.z_mean, posterior.z_variance, zero, one).sum(1)
         kl_library_B = normal_kl(posterior.library_mean, posterior.library_variance, prior_mean, prior_variance)
         return kl_z_B, kl_library_B
 
-    def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, Terms]:
+    def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what is minimised (per cell, the divergence of z weighted) and its parts, summed over the batch."""
         posterior = self.encoders(batch, noise)
         reconstruction = nb_negative_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
         kl_z, kl_library = (term.sum() for term in self._divergences(posterior))
         loss = (reconstruction + kl_weight * kl_z + kl_library) / len(batch)
-        return loss, Terms(reconstruction.detach(), kl_z.detach(), kl_library.detach())
+        return loss, _terms(reconstruction.detach(), kl_z.detach(), kl_library.detach())
 
     @torch.no_grad()
-    def score(self, batch: Batch, noise: torch.Generator) -> Terms:
+    def score(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         """Return the parts of each cell's negative ELBO, shape (B,) each, from one sample of its posterior."""
         posterior = self.encoders(batch)
         likelihood_B = nb_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
-        return Terms(-likelihood_B, *self._divergences(posterior))
+        return _terms(-likelihood_B, *self._divergences(posterior))
+
+
+def _terms(reconstruction: Tensor, kl_z: Tensor, kl_library: Tensor) -> dict[str, Tensor]:
+    """Name the parts of the negative ELBO (nats, lower is better); `elbo` is their sum, nothing weighted."""
+    kl = kl_z + kl_library
+    return {
+        "elbo": reconstruction + kl,
+        "reconstruction": reconstruction,
+        "kl": kl,
+        "kl_z": kl_z,
+        "kl_library": kl_library,
+    }

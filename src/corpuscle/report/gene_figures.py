@@ -1,14 +1,17 @@
 """The gene scatter: observed against predicted expression, a panel per corpus, on logarithmic axes."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from corpuscle.report import svg, words
-from corpuscle.report.figures import WIDTH, Figure, Panels, _axes, _panel_title
+from corpuscle.report.figures import Figure
 from corpuscle.report.genes import Residuals
-from corpuscle.report.svg import INK, MUTED, SURFACE, Drawing
+from corpuscle.report.panels import WIDTH, Axis, Panels
+from corpuscle.report.svg import MUTED, SURFACE, Drawing
 
 FLOOR = 0.01
 N_LABELS = 8
@@ -17,80 +20,98 @@ N_LABELS = 8
 def residual_scatter(found: Residuals, stem: str) -> Figure:
     """Draw observed (across) against predicted (up) mean expression per gene, for each corpus.
 
-    The genes whose prediction moved furthest from the baseline's are marked and named; in the baseline's own
-    panel they are marked where they start from. Means below 0.01 per 10,000 are drawn at 0.01.
+    The same genes are named in every panel: those whose prediction moved furthest from the baseline's in any
+    corpus. Means below 0.01 per 10,000 are drawn at 0.01.
     """
     panels = Panels(len(found.corpora), height=230)
     title = f"Observed and predicted expression on {found.target}, {found.model}"
     drawing = Drawing(WIDTH, panels.total, name=stem, title=title)
     drawn = found.table.dropna(subset=["observed_cp10k", "predicted_cp10k"])
     ends = _ends(drawn)
-    decades = [10.0**k for k in range(round(math.log10(ends[0])), round(math.log10(ends[1])) + 1)]
-    drawing.text(0, 12, "up: predicted, across: observed; mean counts per 10,000 in the target", fill=MUTED)
+    decades = [10.0**k for k in range(math.ceil(ends[0]), math.floor(ends[1]) + 1)]
+    drawing.text(0, 14, "up: predicted, across: observed; mean counts per 10,000 in the target", fill=MUTED)
     for i, corpus in enumerate(found.corpora):
         x, y = panels.place(i)
-        x_log = svg.scale(math.log10(ends[0]), math.log10(ends[1]), x, x + panels.width)
-        y_log = svg.scale(math.log10(ends[0]), math.log10(ends[1]), y + panels.height, y)
-        x_of, y_of = _logged(x_log), _logged(y_log)
-        _axes(drawing, (x, y), panels, (decades, x_of), (decades, y_of))
-        _panel_title(drawing, corpus, (x, y), panels)
-        drawing.line(x_of(ends[0]), y_of(ends[0]), x_of(ends[1]), y_of(ends[1]), stroke=MUTED, stroke_dasharray="3 3")
+        x_of = _logged(svg.scale(*ends, x, x + panels.width))
+        y_of = _logged(svg.scale(*ends, y + panels.height, y))
+        panels.frame(drawing, i, corpus, Axis(decades, x_of), Axis(decades, y_of))
+        drawing.line(x, y + panels.height, x + panels.width, y, stroke=MUTED, stroke_dasharray="3 3")
         here = drawn[drawn["corpus"] == corpus].set_index("gene")
-        cloud = list(zip(here["observed_cp10k"].map(x_of), here["predicted_cp10k"].map(y_of), strict=True))
-        drawing.dots(cloud, 1.5, stroke=MUTED, stroke_opacity=0.45)
-        chosen = found.story[:N_LABELS] if corpus == found.baseline else list(found.moved(corpus, N_LABELS)["gene"])
-        marked = [(g, x_of(here.at[g, "observed_cp10k"]), y_of(here.at[g, "predicted_cp10k"])) for g in chosen if g in here.index]
-        _marks(drawing, marked, here, (x, y, panels.width, panels.height))
-    n_genes = drawn["gene"].nunique()
+        across, up = here["observed_cp10k"].map(x_of), here["predicted_cp10k"].map(y_of)
+        drawing.dots(list(zip(across, up, strict=True)), 1.5, stroke=MUTED, stroke_opacity=0.4)
+        marked = [
+            Mark(g, across[g], up[g], _tip(here.loc[g])) for g in found.story[:N_LABELS] if g in here.index
+        ]
+        _draw_marks(drawing, marked, (x, y, panels.width, panels.height))
     caption = (
-        f"Each point is one of {n_genes:,} genes: mean over the cells of {found.target} and over seeds. On the dashed "
-        f"line a gene is predicted as observed; below it, too low. Marked: the {N_LABELS} genes whose prediction "
-        f"moved furthest from {found.baseline}'s, by log1p of counts per 10,000."
+        f"Each point is one of {words.plural(drawn['gene'].nunique(), 'gene')}: mean over the cells of "
+        f"{found.target} and over seeds. On the dashed line a gene is predicted as observed; below it, too low."
     )
+    if found.story:
+        caption += (
+            f" Named in every panel: the genes whose prediction moved furthest from {found.baseline}'s."
+        )
     return Figure(stem, title, caption, drawing, found.table)
 
 
-def _logged(of: "object"):  # type: ignore[no-untyped-def]
+class Mark(NamedTuple):
+    """A named gene and where it is drawn."""
+
+    gene: str
+    x: float
+    y: float
+    tip: str
+
+
+def _tip(row: pd.Series) -> str:
+    observed, predicted = words.number(row["observed_cp10k"]), words.number(row["predicted_cp10k"])
+    return f"{row.name}: observed {observed}, predicted {predicted} per 10,000"
+
+
+def _logged(of: Callable[[float], float]) -> Callable[[float], float]:
     """Scale a mean on a logarithmic axis, with a floor for zeros."""
-    return lambda value: of(math.log10(max(value, FLOOR)))  # type: ignore[operator]
+    return lambda value: of(math.log10(max(value, FLOOR)))
 
 
 def _ends(drawn: pd.DataFrame) -> tuple[float, float]:
-    """Whole decades that hold every mean, from `FLOOR` at the lowest."""
+    """Ends of both axes, log10, in half decades: from `FLOOR` at the lowest to the largest mean."""
     values = drawn[["observed_cp10k", "predicted_cp10k"]].to_numpy(float)
-    values = values[values > 0]
     low = max(FLOOR, float(values.min())) if values.size else FLOOR
     high = max(float(values.max()), 10 * low) if values.size else 1.0
-    return 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
+    return math.floor(2 * math.log10(low)) / 2, math.ceil(2 * math.log10(high)) / 2
 
 
-def _marks(
-    drawing: Drawing, marked: list[tuple[str, float, float]], here: pd.DataFrame, box: tuple[float, float, float, float]
-) -> None:
-    """Mark genes and name them; names are moved apart up and down until none overlaps another."""
+def _draw_marks(drawing: Drawing, marks: list[Mark], box: tuple[float, float, float, float]) -> None:
+    """Mark genes and name them; names are moved up and down until none hits another or a mark."""
     x0, y0, width, height = box
-    placed: list[tuple[float, float, float, float]] = []
-    for gene, x, y in sorted(marked, key=lambda mark: (mark[2], mark[1])):
-        row = here.loc[gene]
-        observed, predicted = words.number(row["observed_cp10k"]), words.number(row["predicted_cp10k"])
-        tip = f"{gene}: observed {observed}, predicted {predicted} per 10,000"
-        drawing.add("circle", tip=tip, cx=x, cy=y, r=3.2, fill="warm", stroke=SURFACE, stroke_width=0.8)
-        size = svg.text_width(gene, 10)
-        left = x + 7 + size > x0 + width
-        start = x - 7 - size if left else x + 7
-        at = _free(start, y + 3.5, size, placed, (y0 + 9, y0 + height - 3))
+    placed = [(mark.x - 4, mark.y + 3.5, 8.0, 8.0) for mark in marks]
+    for mark in sorted(marks, key=lambda mark: (mark.y, mark.x)):
+        size = svg.text_width(mark.gene, 10)
+        on_left = mark.x + 9 + size > x0 + width
+        start = mark.x - 9 - size if on_left else mark.x + 9
+        at = _free((start, mark.y + 3.5, size), placed, (y0 + 10, y0 + height - 3))
         placed.append((start, at, size, 11))
-        if abs(at - y - 3.5) > 5:
-            drawing.line(x, y, start + (size if left else 0), at - 3.5, stroke="warm", stroke_width=0.7)
+        if abs(at - mark.y - 3.5) > 5:
+            drawing.line(
+                mark.x, mark.y, start + (size if on_left else 0), at - 3.5, stroke="warm", stroke_width=0.7
+            )
         halo = {"paint_order": "stroke", "stroke": SURFACE, "stroke_width": 2.5, "stroke_linejoin": "round"}
-        drawing.text(start, at, gene, font_size=10, fill=INK, **halo)
+        anchor = "end" if on_left else "start"
+        drawing.text(
+            start + (size if on_left else 0), at, mark.gene, font_size=10, text_anchor=anchor, **halo
+        )
+        look = {"r": 3.2, "fill": "warm", "stroke": SURFACE, "stroke_width": 0.8}
+        drawing.add("circle", tip=mark.tip, cx=mark.x, cy=mark.y, **look)
 
 
 def _free(
-    x: float, y: float, width: float, placed: list[tuple[float, float, float, float]], ends: tuple[float, float]
+    name: tuple[float, float, float],
+    placed: list[tuple[float, float, float, float]],
+    ends: tuple[float, float],
 ) -> float:
-    """Find the height nearest to `y` at which a name hits none of those placed."""
-    for step in range(40):
+    """Find the height nearest to the wanted one at which a name (x, y, width) hits nothing placed."""
+    x, y, width = name
+    for step in range(60):
         for sign in (1, -1):
             at = float(np.clip(y + sign * step * 3, *ends))
             if not any(x < px + pw and px < x + width and abs(at - py) < ph for px, py, pw, ph in placed):

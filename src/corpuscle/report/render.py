@@ -18,7 +18,7 @@ from corpuscle.statistics.comparisons import summarise
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("heatmap", "composition", "curves", "residuals")
+KINDS = ("heatmap", "effects", "composition", "curves", "residuals")
 
 
 def render(folder: Path) -> Path:
@@ -67,17 +67,21 @@ class Report:
         One row per score with its interval and fold change; genes are left to the residuals' own tables.
     answers
         The answer in words, one per model and headline metric.
-    heats, heat_figures
-        Heatmaps over all cells, and the stem of the file with each; `unit_heats` and `unit_figures`: the same
-        with donors or batches.
-    compositions, curves, residuals
-        The figures; each residual comes with its table.
+    heats, unit_heats
+        Heatmaps over all cells, and with the donors or batches below each target; each with its figure.
+    effects
+        Fold changes with their intervals, for the headline heatmaps.
+    compositions, uniform
+        Figures of the composition, and the columns with a single value: (name, value).
+    curves, residuals
+        Training curves by model; gene residuals, each with its figure.
     """
 
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
     answers: list[words.Answer]
     heats: list[tuple[tables.Heat, Figure]]
+    effects: list[tuple[tables.Heat, Figure]]
     unit_heats: list[tuple[tables.Heat, Figure]]
     compositions: list[Figure]
     uniform: list[tuple[str, str]]
@@ -99,19 +103,27 @@ class Report:
             run,
             summary,
             [_answer(heat, run) for heat in heats if heat.headline],
-            [(heat, figures.heatmap(heat, names.of_heat(heat, "all"))) for heat in heats],
-            [(heat, figures.heatmap(heat, names.of_heat(heat, "units"))) for heat in unit_heats],
+            [(heat, figures.heatmap(heat, names.of_heat("heatmap", heat))) for heat in heats],
+            [
+                (h, figures.effects(h, names.of_heat("effects", h)))
+                for h in heats
+                if h.headline and len(run.corpora) > 1
+            ],
+            [(heat, figures.heatmap(heat, names.of_heat("heatmap-units", heat))) for heat in unit_heats],
             [figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
             uniform,
             _curves(run, names),
-            [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
+            [
+                (found, residual_scatter(found, names("residuals", found.model, found.target)))
+                for found in residuals
+            ],
         )
 
     @property
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
         return [
-            *(figure for _, figure in [*self.heats, *self.unit_heats]),
+            *(figure for _, figure in [*self.heats, *self.effects, *self.unit_heats]),
             *self.compositions,
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
@@ -133,20 +145,24 @@ class Report:
         """The study in numbers, for the strip under the title."""
         scores = self.run.scores
         space = self.run.provenance.get("gene_space") or {}
-        facts = [
-            ("corpora", f"{len(self.run.corpora)}"),
-            ("seeds", f"{scores['seed'].nunique()}"),
-            ("models", f"{scores['model'].nunique()}"),
-            ("targets", f"{len(self.run.targets)}"),
-        ]
-        if space.get("n_genes"):
-            facts.append(("genes", f"{space['n_genes']:,}"))
-        return facts
+        counts = {
+            "corpus": len(self.run.corpora), "seed": scores["seed"].nunique(), "model": scores["model"].nunique(),
+            "target": len(self.run.targets), "gene": int(space.get("n_genes") or 0),
+        }  # fmt: skip
+        shown = [words.plural(count, noun).split(" ", 1) for noun, count in counts.items() if count]
+        return [(noun, count) for count, noun in shown]
+
+    @property
+    def design(self) -> list[tuple[str, str]]:
+        """Models, tasks, hold-outs and quality limits, as the study file has them."""
+        return words.design(self.run.study)
 
     @property
     def files(self) -> list[str]:
         """Names of the files next to the page."""
-        return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
+        return sorted(
+            f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg")
+        )
 
 
 class _Names:
@@ -158,8 +174,8 @@ class _Names:
     def __call__(self, *parts: str) -> str:
         return words.file_stem(*parts, used=self.used)
 
-    def of_heat(self, heat: tables.Heat, level: str) -> str:
-        return self("heatmap", heat.model, heat.task, heat.metric, *([level] if level != "all" else []))
+    def of_heat(self, kind: str, heat: tables.Heat) -> str:
+        return self(kind, heat.model, heat.task, heat.metric)
 
 
 def _answer(heat: tables.Heat, run: RunFolder) -> words.Answer:
@@ -174,7 +190,11 @@ def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]
     """Columns worth a figure, and those that have a single value, with it."""
     counts = composition.groupby("column")["value"].nunique() if len(composition) else {}
     known = [*COLUMNS, *sorted(set(counts.keys()) - set(COLUMNS))]
-    shown = [column for column in known if counts.get(column, 0) > 1 or column == "cell_type" and column in counts]
+    shown = [
+        column
+        for column in known
+        if counts.get(column, 0) > 1 or (column == "cell_type" and column in counts)
+    ]
     uniform = [
         (column.replace("_", " "), str(composition.loc[composition["column"] == column, "value"].iloc[0]))
         for column in known
@@ -202,7 +222,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     filters: dict[str, Callable[..., Any]] = {
         "number": words.number, "signed": words.signed, "percent": words.percent, "plural": words.plural,
-        "metric_name": words.metric_name, "gene_grid": genes.gene_grid,
+        "metric_name": words.metric_name, "gene_grid": genes.gene_grid, "letter": words.letter, "breakable": words.breakable,
     }  # fmt: skip
     environment.filters.update(filters)
     environment.globals.update(meanings=words.MEANINGS, directions=words.DIRECTIONS)

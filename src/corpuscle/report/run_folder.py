@@ -81,7 +81,9 @@ class RunFolder:
         named = []
         for task in self.study.get("tasks", []):
             for target in task.get("on", []):
-                named.append(target if isinstance(target, str) else target.get("name", target.get("source", "")))
+                named.append(
+                    target if isinstance(target, str) else target.get("name", target.get("source", ""))
+                )
         found = list(self.scores["target"].unique())
         return list(dict.fromkeys([*(str(name) for name in named if name in set(found)), *found]))
 

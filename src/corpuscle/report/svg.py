@@ -6,6 +6,7 @@ which a page's style sheet may override (for dark mode); style sheets win over a
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from markupsafe import escape
 
@@ -49,25 +50,25 @@ class Drawing:
         self.width, self.height, self.name, self.title = width, height, name, title
         self._parts: list[str] = []
 
-    def add(self, tag: str, *, tip: str = "", content: str = "", **attributes: object) -> None:
+    def add(self, tag: str, *, tip: str = "", content: str = "", **attributes: Any) -> None:
         """Add an element; `fill` and `stroke` may name a colour of `THEME`; `tip` shows on hover."""
         inner = f"<title>{_clean(tip)}</title>" if tip else ""
         self._parts.append(f"<{tag}{_attributes(attributes)}>{inner}{_clean(content)}</{tag}>")
 
-    def text(self, x: float, y: float, content: str, **attributes: object) -> None:
+    def text(self, x: float, y: float, content: str, **attributes: Any) -> None:
         """Write one line of text with its baseline at `y`; 11 px and ink unless told otherwise."""
         self.add("text", content=content, **{"x": x, "y": y, "font_size": 11, "fill": INK, **attributes})
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, **attributes: object) -> None:
+    def line(self, x1: float, y1: float, x2: float, y2: float, **attributes: Any) -> None:
         """Draw a straight line; a thin rule unless told otherwise."""
         self.add("line", **{"x1": x1, "y1": y1, "x2": x2, "y2": y2, "stroke": RULE, **attributes})
 
-    def path(self, points: Sequence[tuple[float, float]], **attributes: object) -> None:
+    def path(self, points: Sequence[tuple[float, float]], **attributes: Any) -> None:
         """Draw a line through `points`."""
         steps = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
         self.add("polyline", **{"points": steps, "fill": "none", "stroke": INK, **attributes})
 
-    def dots(self, points: Sequence[tuple[float, float]], radius: float, **attributes: object) -> None:
+    def dots(self, points: Sequence[tuple[float, float]], radius: float, **attributes: Any) -> None:
         """Draw many dots as one path of round caps: a tenth of the size of as many circles.
 
         Dots that fall on the same half pixel are drawn once.
@@ -80,7 +81,9 @@ class Drawing:
     def clip(self, x: float, y: float, width: float, height: float) -> str:
         """Define a clipping rectangle; returns the value for `clip_path`."""
         name = f"{self.name}-clip{len(self._parts)}"
-        shape = f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}"/>'
+        shape = (
+            f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}"/>'
+        )
         self._parts.append(f'<clipPath id="{_clean(name)}">{shape}</clipPath>')
         return f"url(#{name})"
 
@@ -103,7 +106,15 @@ def text_width(content: str, size: float = 11) -> float:
     True
     """
     widths = (
-        0.34 if c in _NARROW else 0.92 if c in _WIDE else 1.05 if ord(c) > 0x2E7F else 0.7 if c.isupper() else 0.575
+        0.34
+        if c in _NARROW
+        else 0.92
+        if c in _WIDE
+        else 1.05
+        if ord(c) > 0x2E7F
+        else 0.7
+        if c.isupper()
+        else 0.575
         for c in content
     )
     return size * sum(widths)

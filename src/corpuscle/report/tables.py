@@ -139,9 +139,7 @@ def _heat(
             kind = "" if unit == "all" else unit.partition("=")[0] + ", "
             rows.append(Row(label, kind + _n_cells(one["n_cells"]), cells, indented=unit != "all"))
     model, task, metric = names
-    return Heat(
-        model, task, metric, better, baseline, list(corpora), rows, limit, notes, headline, data
-    )
+    return Heat(model, task, metric, better, baseline, list(corpora), rows, limit, notes, headline, data)
 
 
 def colour_limit(changes: pd.Series) -> float:
@@ -159,7 +157,9 @@ def colour_limit(changes: pd.Series) -> float:
 def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) -> Cell:
     """Build one cell; what is missing gets a footnote."""
     if row is None:
-        return Cell("n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes))
+        return Cell(
+            "n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes)
+        )
     change, low, high = (float(row[name]) for name in ("log2_fold_change", "fc_low", "fc_high"))
     reasons = [str(row["reason"]), "" if row["fc_reason"] == "is the baseline" else str(row["fc_reason"])]
     reason = "; ".join(dict.fromkeys(text for text in reasons if text))
@@ -170,7 +170,7 @@ def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) ->
         tone, weight = "cool" if toward > 0 else "warm", min(1.0, abs(change) / limit)
     return Cell(
         words.number(float(row["mean"])),
-        f"±{words.number(half)}" if math.isfinite(half) else "",
+        words.spread(half, beside=float(row["mean"])),
         "" if row["fc_reason"] == "is the baseline" else words.signed(change),
         tone,
         weight,
@@ -182,7 +182,7 @@ def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) ->
 
 def _tip(row: pd.Series, reason: str) -> str:
     """Say everything about a cell in words."""
-    parts = [f"{row['corpus'] if 'corpus' in row else row.name} on {row['target']}: {words.number(row['mean'], 4)}"]
+    parts = [f"{row.name} on {row['target']}: {words.number(row['mean'], 4)}"]
     if pd.notna(row["low"]):
         parts.append(f"95 % interval {words.number(row['low'], 4)} to {words.number(row['high'], 4)}")
     if pd.notna(row["fc_low"]):
@@ -237,19 +237,22 @@ def quality(sources: pd.DataFrame) -> list[Quality]:
 
 @dataclass(frozen=True)
 class CorpusRow:
-    """One corpus: its size (range over seeds where they differ), richness and recipe."""
+    """One corpus: its size and richness (ranges over seeds where they differ), and its recipe."""
 
     name: str
     size: str
-    richness: list[str]
+    richness: dict[str, str]
     recipe: str
 
 
-RICHNESS = ("cell_type", "tissue", "donor", "study")
+RICHNESS = {"cell_type": "Cell types", "tissue": "Tissues", "donor": "Donors", "study": "Studies"}
 
 
-def corpus_rows(composition: pd.DataFrame, recipes: dict[str, dict[str, object]], corpora: Sequence[str]) -> list[CorpusRow]:
+def corpus_rows(
+    composition: pd.DataFrame, recipes: dict[str, dict[str, object]], corpora: Sequence[str]
+) -> list[CorpusRow]:
     """Describe each corpus: cells, number of distinct cell types, tissues, donors, studies, and its recipe."""
+    recorded = set(composition["column"])
     rows = []
     for name in corpora:
         here = composition[composition["corpus"] == name]
@@ -258,7 +261,9 @@ def corpus_rows(composition: pd.DataFrame, recipes: dict[str, dict[str, object]]
         stated = recipe.get("n_cells")
         size = _range(sizes) if len(sizes) else (f"{stated:,}" if isinstance(stated, int) else "not recorded")
         distinct = here[here["n_cells"] > 0].groupby(["column", "seed"])["value"].nunique()
-        richness = [_range(distinct[column]) if column in distinct else "–" for column in RICHNESS]
+        richness = {
+            RICHNESS[c]: _range(distinct[c]) if c in distinct else "–" for c in RICHNESS if c in recorded
+        }
         rows.append(CorpusRow(name, size, richness, str(recipe.get("recipe", "not recorded"))))
     return rows
 

@@ -4,10 +4,11 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
+from markupsafe import Markup
 
 METRICS = {
     "r2_log": "R² (log)",
@@ -49,12 +50,54 @@ def number(value: float, digits: int = 3) -> str:
     size = abs(value)
     if size == 0:
         return "0"
-    if size < 10 ** -digits:
+    if size < 10**-digits:
         shown = f"{value:.1e}"
     else:
         decimals = max(0, digits if size < 1 else digits - 1 - math.floor(math.log10(size)))
         shown = f"{value:,.{decimals}f}"
     return shown.replace("-", "−")
+
+
+def spread(half: float, beside: float) -> str:
+    """Write half the width of an interval to the decimals of the mean that it stands beside.
+
+    Examples
+    --------
+    >>> spread(0.0123, beside=0.352), spread(0.00004, beside=0.352), spread(12.3, beside=850.2)
+    ('±0.012', '±<0.001', '±12')
+    """
+    decimals = len(number(beside).partition(".")[2])
+    if not math.isfinite(half):
+        return ""
+    smallest = f"{10**-decimals:.{decimals}f}"
+    return f"±{half:,.{decimals}f}" if half == 0 or half >= 10**-decimals / 2 else f"±<{smallest}"
+
+
+def letter(position: int) -> str:
+    """Letter of a footnote, counted from 1; after z come aa, ab and so on.
+
+    Examples
+    --------
+    >>> letter(1), letter(26), letter(27)
+    ('a', 'z', 'aa')
+    """
+    shown = ""
+    while position > 0:
+        position, rest = divmod(position - 1, 26)
+        shown = chr(ord("a") + rest) + shown
+    return shown
+
+
+def breakable(name: str) -> Markup:
+    """Escape a name and let it break after the characters that join its parts, rather than inside a word.
+
+    Examples
+    --------
+    >>> print(breakable("Blood+<b>"))
+    Blood+<wbr>&lt;b&gt;
+    """
+    parts = re.split(r"(?<=[+\-_/|,])", name)
+    return Markup("<wbr>").join(parts)
 
 
 def signed(value: float, decimals: int = 2) -> str:
@@ -115,6 +158,52 @@ def file_stem(*parts: str, used: set[str] | None = None) -> str:
     return stem
 
 
+def listed(value: object) -> str:
+    """Write a value of the study file for a reader: a table as "key value" pairs, a list with commas.
+
+    Examples
+    --------
+    >>> listed({"n_latent": 10, "budget": {"epochs": 50}})
+    'n_latent 10, budget epochs 50'
+    >>> listed(["blood", {"source": "blood", "where": "age > 60", "name": "old"}])
+    'blood, old'
+    """
+    if isinstance(value, dict):
+        if "name" in value:
+            return str(value["name"])
+        return ", ".join(f"{key} {listed(entry)}" for key, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(listed(entry) for entry in value)
+    return str(value)
+
+
+def design(study: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the study file asked for, besides the corpora: (heading, text) pairs.
+
+    Examples
+    --------
+    >>> design({"models": [{"name": "pca", "n_latent": 10}], "quality": {"min_counts": 500}})
+    [('Model', 'pca (n_latent 10)'), ('Quality', 'min_counts 500')]
+    """
+    models = []
+    for model in study.get("models", []):
+        rest = {key: value for key, value in model.items() if key not in ("name", "label")}
+        name = str(model.get("label", model.get("name", "")))
+        models.append(f"{name} ({listed(rest)})" if rest else name)
+    tasks = [
+        f"{t.get('label', t.get('name', ''))} on {listed(t.get('on', []))}" for t in study.get("tasks", [])
+    ]
+    holdout = [f"{source}: {listed(how)}" for source, how in study.get("holdout", {}).items()]
+    quality = listed(study.get("quality", {}))
+    parts = {
+        "Model" if len(models) == 1 else "Models": "; ".join(models),
+        "Task" if len(tasks) == 1 else "Tasks": "; ".join(tasks),
+        "Held out": "; ".join(holdout),
+        "Quality": quality,
+    }
+    return [(name, text) for name, text in parts.items() if text]
+
+
 class Finding(NamedTuple):
     """What one evaluation says: its label, and one sentence per side that the seeds can resolve."""
 
@@ -161,10 +250,12 @@ def _lead(total: int, estimable: int, resolved: int, gains: int | None, baseline
             f"None of the {plural(total, 'comparison')} with {baseline} has an interval (it takes at least two "
             "seeds with a value in both corpora), so no difference can be told from the scatter of seeds."
         )
-    chance = max(0.1, round(0.05 * estimable, 1))
+    chance = round(0.05 * estimable, 0 if estimable >= 20 else 1)
     caveat = f"By chance alone, about {chance:g} of {estimable} would seem to differ at this level."
     if resolved == 0:
-        return f"No difference from {baseline} that the seeds can resolve, in {plural(estimable, 'comparison')}."
+        return (
+            f"No difference from {baseline} that the seeds can resolve, in {plural(estimable, 'comparison')}."
+        )
     split = "" if gains is None else f": {gains} better, {resolved - gains} worse"
     of = f"{resolved} of {plural(estimable, 'comparison')} with {baseline}"
     return f"{of} differ by more than the scatter of seeds explains{split}. {caveat}"
@@ -179,13 +270,29 @@ def _finding(target: str, here: pd.DataFrame, resolved: pd.DataFrame, baseline: 
     for side, word in ((1, "gain" if sign else "rise"), (-1, "loss" if sign else "fall")):
         toward = rows[rows["log2_fold_change"] * (sign or 1) * side > 0]
         if len(toward):
-            row = toward.loc[toward["log2_fold_change"].abs().idxmax()]
-            sentences.append(f"Largest {word}: {row['corpus']}, {_compared(row, reference)}.")
+            toward = toward.sort_values("log2_fold_change", key=abs, ascending=False, kind="stable")
+            first = toward.iloc[0]
+            sentences.append(
+                f"Largest {word}: {first['corpus']}, {_compared(first, reference)}{_others(toward.iloc[1:])}."
+            )
     if not sentences:
         known = here.loc[here["corpus"] != baseline, "fc_low"].notna().any()
-        why = "no difference that the seeds can resolve" if known else "no interval, so nothing can be resolved"
+        why = (
+            "no difference that the seeds can resolve" if known else "no interval, so nothing can be resolved"
+        )
         return Finding(target, [f"{why.capitalize()} ({baseline}: {number(reference)})."], resolved=False)
     return Finding(target, sentences, resolved=True)
+
+
+def _others(rows: pd.DataFrame, at_most: int = 3) -> str:
+    """Name the corpora after the first on the same side, with their changes."""
+    if rows.empty:
+        return ""
+    named = [
+        f"{row['corpus']} {percent(row['log2_fold_change'])}" for _, row in rows.head(at_most).iterrows()
+    ]
+    more = f" and {len(rows) - at_most} more" if len(rows) > at_most else ""
+    return f"; also {', '.join(named)}{more}"
 
 
 def _compared(row: pd.Series, reference: float) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -130,7 +130,7 @@ def _examples(names: Mapping[str, GeneNames]) -> str:
     for source, found in names.items():
         some = [name for name in (*found.symbols[:2].tolist(), *found.ensembl[:1].tolist()) if name]
         shown.append(f"{source}: {', '.join(some) or 'no names'}, …")
-    return f"genes are named {'; '.join(shown)}. Set by = \"symbol\" or \"ensembl\" under [genes], or drop the source"
+    return f'genes are named {"; ".join(shown)}. Set by = "symbol" or "ensembl" under [genes], or drop the source'
 
 
 def _listed(path: Path, by: By) -> set[str]:

@@ -9,15 +9,37 @@ from numpy.typing import NDArray
 
 ENSEMBL = re.compile(r"^(ENS[A-Z]{0,6}G\d{6,})(\.\d+)?$")
 ID_COLUMNS = ("ensembl_id", "ensembl", "gene_ids", "gene_id", "feature_id")
-SYMBOL_COLUMNS = ("symbol", "gene_symbol", "gene_symbols", "feature_name", "gene_name", "gene_short_name", "hgnc_symbol")
+SYMBOL_COLUMNS = (
+    "symbol",
+    "gene_symbol",
+    "gene_symbols",
+    "feature_name",
+    "gene_name",
+    "gene_short_name",
+    "hgnc_symbol",
+)
 
 # The human mitochondrial genome's 13 proteins and 2 rRNAs, for files that name genes by Ensembl ids alone: a filter
 # on the prefix MT- silently finds nothing there (as in a published evaluation).
 HUMAN_MITOCHONDRIAL = frozenset(
     f"ENSG00000{number}"
-    for number in (
-        "198888 198763 198804 198712 228253 198899 198938 198840 212907 198886 198786 198695 198727 211459 210082"
-    ).split()
+    for number in [
+        "198888",
+        "198763",
+        "198804",
+        "198712",
+        "228253",
+        "198899",
+        "198938",
+        "198840",
+        "212907",
+        "198886",
+        "198786",
+        "198695",
+        "198727",
+        "211459",
+        "210082",
+    ]
 )
 
 
@@ -84,7 +106,8 @@ def gene_names(genes: pd.DataFrame) -> GeneNames:
 
 
 def _clean(column: "pd.Series[str]") -> NDArray[np.str_]:
-    return column.astype("string").fillna("").str.strip().to_numpy(str)
+    cleaned: NDArray[np.str_] = column.astype("string").fillna("").str.strip().to_numpy(str)
+    return cleaned
 
 
 def _without_version(names: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -114,7 +114,10 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
 
 
 def _survey_block(
-    counts: csr_matrix, in_space: csr_matrix, mitochondrial: NDArray[np.bool_], gene_hashes: NDArray[np.uint64]
+    counts: csr_matrix,
+    in_space: csr_matrix,
+    mitochondrial: NDArray[np.bool_],
+    gene_hashes: NDArray[np.uint64],
 ) -> pd.DataFrame:
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     if mitochondrial.any():
@@ -144,7 +147,8 @@ def _cell_hashes(counts: csr_matrix, gene_hashes: NDArray[np.uint64]) -> NDArray
     """Hash each cell: the sum over its genes of a mix of gene and count, so that the order of genes is no matter."""
     mixed = _mix(gene_hashes[counts.indices] + counts.data.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
-    return sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]
+    hashes: NDArray[np.uint64] = sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]
+    return hashes
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -134,9 +134,7 @@ def _cell_table(name: str, obs: pd.DataFrame, roles: Mapping[str, str]) -> pd.Da
 
 def dataset_names() -> list[str]:
     """List the data sets that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in _datasets().iterdir() if entry.name.endswith(".toml")
-    )
+    return sorted(entry.name.removesuffix(".toml") for entry in _datasets().iterdir() if entry.name.endswith(".toml"))
 
 
 def dataset_path(name: str) -> Path:

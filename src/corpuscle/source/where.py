@@ -62,7 +62,17 @@ def parse(expression: str) -> ast.expr:
 
 
 def _allowed(node: ast.AST) -> bool:
-    plain = (ast.Expression, ast.Compare, ast.BoolOp, ast.And, ast.Or, ast.Name, ast.Load, ast.List, ast.Tuple)
+    plain = (
+        ast.Expression,
+        ast.Compare,
+        ast.BoolOp,
+        ast.And,
+        ast.Or,
+        ast.Name,
+        ast.Load,
+        ast.List,
+        ast.Tuple,
+    )
     if isinstance(node, ast.UnaryOp):
         return isinstance(node.op, ast.Not | ast.USub)
     if isinstance(node, ast.Constant):
@@ -123,7 +133,7 @@ def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     return found
 
 
-def _evaluate(node: ast.expr, table: pd.DataFrame) -> Any:
+def _evaluate(node: ast.expr, table: pd.DataFrame) -> Any:  # noqa: PLR0911  # one return a kind of node
     match node:
         case ast.Constant(value=value):
             return value
@@ -191,7 +201,7 @@ def _kind(side: Any) -> str:
     return "text" if isinstance(side, str) else "number"
 
 
-def _column(column: "pd.Series[Any]") -> NDArray[Any]:
+def _column(column: "pd.Series[Any]") -> Any:
     """Return a column as numbers, truth values, or objects holding texts."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)

@@ -117,9 +117,7 @@ def differences(scores: pd.DataFrame, baseline: str, level: float = 0.95) -> pd.
     pairs["change"] = pairs["value"] - pairs["base"]
     table = _contrast(pairs, baseline, level)
     names = {"mean": "difference", "low": "difference_low", "high": "difference_high"}
-    return table.rename(
-        columns={**names, "n_seeds": "n_pairs", "reason": "difference_reason"}
-    ).reset_index()
+    return table.rename(columns={**names, "n_seeds": "n_pairs", "reason": "difference_reason"}).reset_index()
 
 
 def _checked(scores: pd.DataFrame) -> pd.DataFrame:

@@ -7,14 +7,14 @@ _PART = re.compile(r"[^.\[\]]+|\[\d+\]")
 
 
 def line_of(text: str, place: str) -> int:
-    """Return the line, counted from 1, that a place such as ``corpora[1].parts[0].n_cells`` stands on.
+    r"""Return the line, counted from 1, that a place such as ``corpora[1].parts[0].n_cells`` stands on.
 
     The line is the key's where it can be found, else that of the innermost table that holds it; 0 when even that
     cannot be found. It serves messages only: nothing is read by it.
 
     Examples
     --------
-    >>> line_of('name = "x"\\n[[corpora]]\\nname = "A"\\n[[corpora]]\\nname = "B"\\n', "corpora[1].name")
+    >>> line_of('name = "x"\n[[corpora]]\nname = "A"\n[[corpora]]\nname = "B"\n', "corpora[1].name")
     5
     """
     parts = _PART.findall(place)
@@ -34,7 +34,8 @@ def _tables(lines: list[str]) -> list[tuple[list[str], int, int, int]]:
     """List the tables of a text: path, first line after the header, last line, and how many parts the path has."""
     found: list[tuple[list[str], int, int, int]] = []
     seen: dict[str, int] = {}
-    path, start = [], 0
+    path: list[str] = []
+    start = 0
     for number, line in enumerate(lines, start=1):
         header = _HEADER.match(line)
         if not header:

@@ -57,6 +57,8 @@ class Plan:
         What each source lost on the way there, with ``counts_kept``, the share of its counts in the space.
     quality
         How many cells of each source were kept, and dropped for which reason.
+    n_training
+        How many cells of each source training may draw from.
     targets
         The cells to evaluate on, by target name.
     corpora
@@ -69,6 +71,7 @@ class Plan:
     space: GeneSpace
     genes: pd.DataFrame
     quality: pd.DataFrame
+    n_training: Mapping[str, int]
     targets: Mapping[str, Corpus]
     corpora: Mapping[tuple[str, int], Corpus]
 
@@ -158,7 +161,8 @@ class _Preparation:
         self._stop_on_problems()
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
-        return Plan(self.study, sources, by, space, genes, quality, targets, corpora)
+        n_training = {name: len(pool) for name, pool in pools.items()}
+        return Plan(self.study, sources, by, space, genes, quality, n_training, targets, corpora)
 
     def _stop_on_problems(self) -> None:
         if self.problems:
@@ -211,7 +215,10 @@ class _Preparation:
         for name, table in surveys.items():
             thresholds = self.study.quality[name]
             if thresholds.max_mito_fraction < 1 and table["mito_fraction"].isna().all():
-                place, hint = "quality.max_mito_fraction", f"write quality = {{ max_mito_fraction = 1.0 }} on {name}"
+                place, hint = (
+                    "quality.max_mito_fraction",
+                    f"write quality = {{ max_mito_fraction = 1.0 }} on {name}",
+                )
                 message = f"source {name!r} has no mitochondrial genes, so this would filter nothing there; {hint}"
                 self.problems.append(self.study.problem(place, message))
             reasons = thresholds.reasons(table)
@@ -228,9 +235,7 @@ class _Preparation:
         columns = ["source", "reason", "n_cells"]
         return kept, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
-    def _split(
-        self, sources: Mapping[str, Source], space: GeneSpace
-    ) -> tuple[dict[str, Corpus], dict[str, Corpus]]:
+    def _split(self, sources: Mapping[str, Source], space: GeneSpace) -> tuple[dict[str, Corpus], dict[str, Corpus]]:
         """Part each source into the cells that training may use and those held out."""
         readers = {name: source.reader for name, source in sources.items()}
         pools, held = {}, {}

@@ -406,7 +406,9 @@ class _Builder:
             self._fault("baseline", f"there is no corpus {self.spec.baseline!r}; {hint}")
 
     def _check_distinct(self, table: str, key: str, names: list[str], message: str) -> None:
-        for name, times in Counter(names).items():
+        # Some file systems do not tell upper from lower case, and names become folders.
+        folded = [name.casefold() for name in names]
+        for name, times in Counter(folded).items():
             if times > 1:
-                last = len(names) - 1 - names[::-1].index(name)
-                self._fault(f"{table}[{last}].{key}", f"{message}: {name!r} stands {times} times")
+                last = len(names) - 1 - folded[::-1].index(name)
+                self._fault(f"{table}[{last}].{key}", f"{message}: {names[last]!r} stands {times} times")

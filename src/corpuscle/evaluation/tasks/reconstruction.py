@@ -42,9 +42,7 @@ class Reconstruction(Task):
     n_variable_genes: Annotated[int, Field(ge=2)] = 1000
     posterior: Literal["mean", "sample"] = "mean"
 
-    def run(
-        self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator
-    ) -> Iterator[Score]:
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Reconstruct the target's cells; see `Task.run`."""
         if not isinstance(model, Reconstructs):
             raise ModelError("this model does not reconstruct counts, so the task reconstruction cannot be asked of it")

@@ -24,9 +24,7 @@ class Residuals(Task):
       better; positive where the model expects too little. NaN for a gene with no count in the target.
     """
 
-    def run(
-        self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator
-    ) -> Iterator[Score]:
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Compare expected and counted expression gene by gene; see `Task.run`."""
         if not isinstance(model, Reconstructs):
             raise ModelError("this model does not reconstruct counts, so the task residuals cannot be asked of it")

@@ -1,0 +1,74 @@
+"""A user's own components, as a study names them with ``"toy:MeanProfile"``: quick, and made to fail on demand."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import ModelError
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.model import FittedModel, Model, Progress, silent
+
+
+class FittedMeanProfile(FittedModel):
+    """Expects the training corpus' mean of every cell."""
+
+    def __init__(self, genes: tuple[str, ...], profile: np.ndarray[Any, Any]) -> None:
+        self.genes, self.profile = genes, profile
+        self.history = pd.DataFrame({"step": [1], "epoch": [1.0], "quantity": ["elbo_train"], "value": [1.0]})
+
+    def embed(self, cells: Corpus) -> Any:
+        return np.zeros((len(cells), 1), np.float32)
+
+    def expected_fractions(self, cells: Corpus, samples: np.random.Generator | None = None) -> Any:
+        for rows, counts in cells.blocks():
+            yield rows, np.tile(self.profile, (counts.shape[0], 1)).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        (folder / "profile.json").write_text(json.dumps([list(self.genes), self.profile.tolist()]))
+
+
+@component
+class MeanProfile(Model):
+    """A model that is fitted at once. `trouble` names a corpus on which it fails, hangs or kills its process."""
+
+    trouble: str = ""
+    kind_of_trouble: str = "error"
+    marks: str = ""
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedMeanProfile:
+        if self.marks:
+            with Path(self.marks).open("a") as file:
+                file.write(f"{corpus.name} {seed}\n")
+        if corpus.name == self.trouble:
+            self._trouble(progress)
+        total = np.asarray(corpus.counts().sum(axis=0, dtype=np.float64)).ravel()
+        return FittedMeanProfile(corpus.space.ids, total / total.sum())
+
+    def _trouble(self, progress: Progress) -> None:
+        match self.kind_of_trouble:
+            case "error":
+                raise ModelError("it was told to fail")
+            case "bug":
+                raise ZeroDivisionError("a bug")
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                progress(0.5)
+                time.sleep(600)
+
+    def load_fitted(self, folder: Path) -> FittedMeanProfile:
+        genes, profile = json.loads((folder / "profile.json").read_text())
+        return FittedMeanProfile(tuple(genes), np.array(profile))
+
+    def n_steps(self, n_cells: int) -> int:
+        return n_cells
+
+    def seconds_per_step(self, n_genes: int) -> float:
+        return 1e-6
