@@ -12,13 +12,13 @@ import signal
 import threading
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
@@ -35,8 +35,9 @@ from corpuscle.store import Store, write_text
 from corpuscle.study.plan import Plan, Run
 
 POLL_SECONDS = 0.2
-# A run that took its worker down with it (out of memory, say) gets one more chance, alone or not.
+# A run whose worker was killed (out of memory, say) gets one more chance.
 MOST_TRIES = 2
+WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
 
 
 class Question(NamedTuple):
@@ -124,6 +125,9 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
 def execute(found: list[Job], workers: int, on_update: Callable[[Update], None]) -> Outcome:
     """Do the jobs that are not done, `workers` at once.
 
+    Every worker is a pool of its own with one process: when a process is killed, only its own job is lost, and it is
+    known which one that was.
+
     Parameters
     ----------
     found
@@ -137,78 +141,77 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
     -------
     What was done. A failed run does not stop the others.
     """
-    missing = {job.run: job for job in found if not job.is_done}
+    missing = deque(job for job in found if not job.is_done)
+    n_missing = len(missing)
     tries: Counter[Run] = Counter()
     failures: dict[Run, str] = {}
-    n_missing = len(missing)
-    while missing:
-        batch = list(missing.values())
-        for run, failure in _attempt(batch, min(workers, len(batch)), on_update):
-            if failure is None:
-                missing.pop(run, None)
-                continue
-            tries[run] += 1
-            if failure != WORKER_LOST or tries[run] >= MOST_TRIES:
-                failures[run] = failure
-                missing.pop(run, None)
+    with _stoppable(), _Workers(min(workers, n_missing)) as pool:
+        while missing or pool.busy:
+            while missing and pool.free:
+                pool.submit(missing.popleft())
+            for job, failure in pool.ended():
+                tries[job.run] += 1
+                if failure == WORKER_LOST and tries[job.run] < MOST_TRIES:
+                    missing.append(job)
+                    continue
+                if failure is not None:
+                    failures[job.run] = failure
+                on_update(Update(job.run, 1.0))
+            for update in pool.news():
+                on_update(update)
     return Outcome(n_missing - len(failures), len(found) - n_missing, failures)
 
 
-WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
+class _Workers:
+    """Worker processes; each does one job at a time."""
 
+    def __init__(self, n_workers: int) -> None:
+        self.context = multiprocessing.get_context("spawn")
+        self.busy: dict[Future[str | None], tuple[Job, ProcessPoolExecutor]] = {}
+        self.n_workers = n_workers
+        self.free: list[ProcessPoolExecutor] = []
 
-def _attempt(batch: list[Job], workers: int, on_update: Callable[[Update], None]) -> Iterator[tuple[Run, str | None]]:
-    """Run jobs on one pool of processes until all are done or a worker is lost.
+    def __enter__(self) -> Self:
+        # A manager's queue lives in a process of its own: a worker that is killed cannot take its lock along.
+        self.manager = self.context.Manager()
+        self.queue: queue.Queue[Update] = self.manager.Queue()
+        self.free = [self._new() for _ in range(self.n_workers)]
+        return self
 
-    Yields
-    ------
-    Each run that ended, with what went wrong (None: nothing). When a worker is lost, only the runs that had begun
-    are yielded as failed; the others are left for the next attempt.
-    """
-    context = multiprocessing.get_context("spawn")
-    with _stoppable(), context.Manager() as manager:
-        news: queue.Queue[Update] = manager.Queue()
-        pool = ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),))
-        begun: set[Run] = set()
-        waiting: dict[Future[str | None], Run] = {pool.submit(_do, job, news): job.run for job in batch}
-        try:
-            while waiting:
-                ended, _ = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                for update in _drain(news):
-                    begun.add(update.run)
-                    on_update(update)
-                lost = [future for future in ended if isinstance(future.exception(), BrokenProcessPool)]
-                for future in ended:
-                    run = waiting.pop(future)
-                    if future in lost:
-                        if run in begun or len(batch) == 1:
-                            yield run, WORKER_LOST
-                        continue
-                    on_update(Update(run, 1.0))
-                    yield run, future.result()
-                if lost:
-                    yield from ((run, WORKER_LOST) for run in waiting.values() if run in begun)
-                    return
-        finally:
-            _stop(pool)
+    def __exit__(self, *_: object) -> None:
+        """End all processes at once; what they were writing is not in the store."""
+        for pool in [*self.free, *(pool for _, pool in self.busy.values())]:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+                process.join()
+        self.manager.shutdown()
 
+    def _new(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self.context, _start_worker, (os.getpid(),))
 
-def _drain(news: "queue.Queue[Update]") -> Iterator[Update]:
-    while True:
-        try:
-            yield news.get_nowait()
-        except queue.Empty:
-            return
+    def submit(self, job: Job) -> None:
+        """Give a job to a free worker."""
+        pool = self.free.pop()
+        self.busy[pool.submit(_do, job, self.queue)] = job, pool
 
+    def ended(self) -> Iterator[tuple[Job, str | None]]:
+        """Wait a little; yield the jobs that ended, with what went wrong (None: nothing)."""
+        done, _ = wait(self.busy, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            job, pool = self.busy.pop(future)
+            lost = isinstance(future.exception(), BrokenProcessPool)
+            self.free.append(self._new() if lost else pool)
+            yield job, WORKER_LOST if lost else future.result()
 
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the pool and its processes at once; what they were writing is not in the store."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
+    def news(self) -> Iterator[Update]:
+        """Yield what the workers told since the last call."""
+        while True:
+            try:
+                yield self.queue.get_nowait()
+            except queue.Empty:
+                return
 
 
 @contextlib.contextmanager

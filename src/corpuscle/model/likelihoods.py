@@ -172,10 +172,10 @@ class _Score:
         self.share_nz[chunk.nonzeros] = share_nz
         slope_CG = torch.mul(share_CG, -self.theta_G, out=share_CG)
         slope_CG.view(-1).index_add_(0, chunk.entry_nz, self.batch.counts[chunk.nonzeros] * (1 - share_nz))
-        slopexp_sum_C = slope_CG.sum(1)
-        gradients.library[chunk.cells] = slopexp_sum_C
+        slope_sum_C = slope_CG.sum(1)
+        gradients.library[chunk.cells] = slope_sum_C
         # Through the softmax: minus each gene's fraction of the cell's total slope.
-        slope_CG.addcmul_(chunk.exp, (-slopexp_sum_C / chunk.exp_sum)[:, None])
+        slope_CG.addcmul_(chunk.exp, (-slope_sum_C / chunk.exp_sum)[:, None])
         self.slope_KG.addmm_(decoded.z[chunk.cells].T, slope_CG)
         gradients.bias.add_(slope_CG.sum(0))
         torch.mm(slope_CG, decoded.weight, out=gradients.z[chunk.cells])

@@ -57,6 +57,7 @@ class SparseLinear(nn.Module):
         self.bias = nn.Parameter(layer.bias.detach())
 
     def forward(self, batch: Batch) -> Tensor:
+        """Return the layer's output, shape (B, n_out)."""
         product: Tensor = _SparseProduct.apply(self.weight, batch)  # type: ignore[no-untyped-call]
         return product + self.bias
 
@@ -135,6 +136,7 @@ class Encoders(nn.Module):
         self.library_log_variance = linear(n_hidden, 1, init)
 
     def forward(self, batch: Batch, noise: torch.Generator | None = None) -> Posterior:
+        """Encode a batch; with a generator, dropping units out."""
         hidden = dropout(functional.relu(self.first_norm(self.first(batch))), self.dropout, noise)
         z_hidden, library_hidden = torch.split(hidden, self.n_hidden, dim=1)
         for layer, norm in zip(self.deeper, self.deeper_norms, strict=True):

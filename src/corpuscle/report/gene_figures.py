@@ -39,9 +39,8 @@ def residual_scatter(found: Residuals, stem: str) -> Figure:
         here = drawn[drawn["corpus"] == corpus].set_index("gene")
         across, up = here["observed_cp10k"].map(x_of), here["predicted_cp10k"].map(y_of)
         drawing.dots(list(zip(across, up, strict=True)), 1.5, stroke=MUTED, stroke_opacity=0.4)
-        marked = [
-            Mark(g, across[g], up[g], _tip(here.loc[g])) for g in found.story[:N_LABELS] if g in here.index
-        ]
+        named = [gene for gene in found.story[:N_LABELS] if gene in here.index]
+        marked = [Mark(gene, across[gene], up[gene], _tip(here.loc[gene])) for gene in named]
         _draw_marks(drawing, marked, (x, y, panels.width, panels.height))
     caption = (
         f"Each point is one of {words.plural(drawn['gene'].nunique(), 'gene')}: mean over the cells of "
@@ -74,7 +73,7 @@ def _logged(of: Callable[[float], float]) -> Callable[[float], float]:
 
 
 def _ends(drawn: pd.DataFrame) -> tuple[float, float]:
-    """Ends of both axes, log10, in half decades: from `FLOOR` at the lowest to the largest mean."""
+    """Find the ends of both axes, log10 in half decades: from `FLOOR` at the lowest to the largest mean."""
     values = drawn[["observed_cp10k", "predicted_cp10k"]].to_numpy(float)
     low = max(FLOOR, float(values.min())) if values.size else FLOOR
     high = max(float(values.max()), 10 * low) if values.size else 1.0
@@ -100,7 +99,7 @@ def _draw_marks(drawing: Drawing, marks: list[Mark], box: tuple[float, float, fl
         drawing.text(
             start + (size if on_left else 0), at, mark.gene, font_size=10, text_anchor=anchor, **halo
         )
-        look = {"r": 3.2, "fill": "warm", "stroke": SURFACE, "stroke_width": 0.8}
+        look: dict[str, object] = {"r": 3.2, "fill": "warm", "stroke": SURFACE, "stroke_width": 0.8}
         drawing.add("circle", tip=mark.tip, cx=mark.x, cy=mark.y, **look)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.report import words
-from corpuscle.statistics.comparisons import GROUP, differences, summarise
+from corpuscle.statistics.comparisons import GROUP, differences, over_seeds
 
 METRICS = ("observed_cp10k", "predicted_cp10k", "relative_residual")
 COLUMNS = ["corpus", "gene"]
@@ -92,7 +92,7 @@ def gene_residuals(
 
 def _table(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Summarise the residual rows of one model and target, one row per corpus and gene."""
-    summary = summarise(rows, baseline)
+    summary = over_seeds(rows)
     summary["gene"] = summary["unit"].str.removeprefix("gene=")
     means = summary.pivot_table(index=COLUMNS, columns="metric", values="mean", sort=False, dropna=False)
     table = means.reindex(columns=list(METRICS))
@@ -129,6 +129,7 @@ class GeneCell:
     value: str
     tone: str
     weight: float
+    resolved: bool
     tip: str
 
 
@@ -145,15 +146,16 @@ def gene_grid(found: Residuals) -> list[tuple[str, str, list[GeneCell]]]:
 
 def _gene_cell(table: pd.DataFrame, gene: str, corpus: str) -> GeneCell:
     if (gene, corpus) not in table.index:
-        return GeneCell("n/a", "neutral", 0, "no score")
+        return GeneCell("n/a", "neutral", 0, resolved=False, tip="no score")
     row = table.loc[(gene, corpus)]
     residual = float(row["relative_residual"])
     if not np.isfinite(residual):
-        return GeneCell("n/a", "neutral", 0, str(row["reason"]))
+        return GeneCell("n/a", "neutral", 0, resolved=False, tip=str(row["reason"]))
     tip = (
         f"{gene}, {corpus}: observed {words.number(row['observed_cp10k'])}, predicted "
         f"{words.number(row['predicted_cp10k'])} per 10,000; relative residual {words.signed(residual)}; "
         f"difference from the baseline {words.signed(float(row['difference']))}"
     )
     tone = "warm" if residual > 0 else "cool"
-    return GeneCell(words.signed(residual), tone, min(1.0, abs(residual)), tip)
+    resolved = float(row["difference_low"]) > 0 or float(row["difference_high"]) < 0
+    return GeneCell(words.signed(residual), tone, min(1.0, abs(residual)), resolved, tip)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from corpuscle.report import figures, genes, tables, words
+from corpuscle.report import corpus_figures, genes, score_figures, tables, words
 from corpuscle.report.figures import Figure
 from corpuscle.report.gene_figures import residual_scatter
 from corpuscle.report.run_folder import RunFolder
@@ -103,14 +103,20 @@ class Report:
             run,
             summary,
             [_answer(heat, run) for heat in heats if heat.headline],
-            [(heat, figures.heatmap(heat, names.of_heat("heatmap", heat))) for heat in heats],
+            [(heat, score_figures.heatmap(heat, names.of_heat("heatmap", heat))) for heat in heats],
             [
-                (h, figures.effects(h, names.of_heat("effects", h)))
+                (h, score_figures.effects(h, names.of_heat("effects", h)))
                 for h in heats
                 if h.headline and len(run.corpora) > 1
             ],
-            [(heat, figures.heatmap(heat, names.of_heat("heatmap-units", heat))) for heat in unit_heats],
-            [figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
+            [
+                (heat, score_figures.heatmap(heat, names.of_heat("heatmap-units", heat)))
+                for heat in unit_heats
+            ],
+            [
+                corpus_figures.composition(run.composition, c, run.corpora, names("composition", c))
+                for c in shown
+            ],
             uniform,
             _curves(run, names),
             [
@@ -180,7 +186,7 @@ class _Names:
 
 def _answer(heat: tables.Heat, run: RunFolder) -> words.Answer:
     """Put the answer for one headline heatmap in words."""
-    several = len({model for model in run.scores["model"].unique()}) > 1
+    several = run.scores["model"].nunique() > 1
     heading = f"{heat.title}, {heat.model}" if several else heat.title
     data = heat.data[heat.data["unit"] == "all"]
     return words.answer(data, heading, run.baseline, run.targets)
@@ -210,7 +216,7 @@ def _curves(run: RunFolder, names: Callable[..., str]) -> list[tuple[str, Figure
     quantities = table["quantity"].str.replace(r"_(train|validation)$", "", regex=True)
     for (model, quantity), here in table.groupby([table["model"], quantities], sort=False):
         stem = names("curves", str(model), str(quantity))
-        found.append((str(model), figures.curves(here, str(quantity), run.corpora, stem)))
+        found.append((str(model), corpus_figures.curves(here, str(quantity), run.corpora, stem)))
     return found
 
 

@@ -50,7 +50,7 @@ class RunFolder:
         FolderError
             When the folder lacks its scores, study file or provenance, or a file cannot be read.
         """
-        needed = [name for name in ("study.toml", "scores.parquet", "provenance.json")]
+        needed = ("study.toml", "scores.parquet", "provenance.json")
         absent = [name for name in needed if not (folder / name).is_file()]
         if absent:
             raise FolderError(
@@ -60,6 +60,7 @@ class RunFolder:
         study = _parsed(folder / "study.toml", tomllib.loads)
         provenance = _parsed(folder / "provenance.json", json.loads)
         tables = {name: _table(folder / f"{name}.parquet", columns) for name, columns in OPTIONAL.items()}
+        tables["composition"]["value"] = tables["composition"]["value"].fillna("not recorded").astype(str)
         return cls(study, provenance, _table(folder / "scores.parquet", COLUMNS), **tables)
 
     @property
@@ -78,14 +79,16 @@ class RunFolder:
     @property
     def targets(self) -> list[str]:
         """Targets in the order of the study file's tasks, then any that only the scores have."""
-        named = []
-        for task in self.study.get("tasks", []):
-            for target in task.get("on", []):
-                named.append(
-                    target if isinstance(target, str) else target.get("name", target.get("source", ""))
-                )
+        named = [
+            _target_name(target) for task in self.study.get("tasks", []) for target in task.get("on", [])
+        ]
         found = list(self.scores["target"].unique())
-        return list(dict.fromkeys([*(str(name) for name in named if name in set(found)), *found]))
+        return list(dict.fromkeys([*(name for name in named if name in set(found)), *found]))
+
+
+def _target_name(target: Any) -> str:
+    """Name of a target as the study file has it: a source's name, or a table with a name or a source."""
+    return str(target.get("name", target.get("source", "")) if isinstance(target, dict) else target)
 
 
 def _parsed(path: Path, parse: Any) -> dict[str, Any]:
@@ -108,4 +111,4 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise FolderError(f"{path}: expected columns {list(columns)}; it lacks {lacking}")
-    return table[list(columns)]
+    return table[list(columns)].copy()

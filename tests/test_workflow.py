@@ -1,0 +1,233 @@
+"""The main job with a toy model: what a run leaves, that it goes on where it stopped, and what failures do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import corpuscle
+from corpuscle.core.errors import CorpusError, FolderError, StudyError
+from corpuscle.core.scores import COLUMNS
+
+STUDY = """
+name = "toy"
+seeds = 2
+[sources]
+blood = {{ dataset = "pbmc3k" }}
+lines = {{ dataset = "chen2019" }}
+[holdout]
+blood = {{ by = "cell", share = 0.2 }}
+[[corpora]]
+name = "Blood"
+parts = [{{ source = "blood", n_cells = 60 }}]
+[[corpora]]
+name = "No-Mono"
+parts = [{{ source = "blood", n_cells = 60 }}]
+exclude = "cell_type == 'CD14 Monocytes'"
+[[models]]
+name = "toy:MeanProfile"
+label = "mean"
+{extra}
+[[tasks]]
+name = "reconstruction"
+on = ["blood", "lines"]
+"""
+
+
+def study(extra: str = "", name: str = "toy") -> corpuscle.Study:
+    return corpuscle.Study.parse(STUDY.format(extra=extra).replace('"toy"', f'"{name}"'))
+
+
+def fitted(marks: Path) -> list[str]:
+    return sorted(marks.read_text().splitlines())
+
+
+def test_a_run_leaves_scores_for_every_corpus_seed_and_target(tmp_path: Path) -> None:
+    results = corpuscle.run(study(), tmp_path / "out", workers=2)
+    scores = results.scores
+    assert list(scores.columns) == list(COLUMNS)
+    whole = scores[(scores.unit == "all") & (scores.metric == "r2_log")]
+    assert len(whole) == 2 * 2 * 2
+    assert whole.value.between(0, 1).all()
+    assert set(scores[scores.target == "blood"].unit) == {"all", "donor=pbmc3k"} or "all" in set(scores.unit)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "scores.parquet"), scores)
+
+
+def test_a_run_leaves_the_folder_that_its_text_promises(tmp_path: Path) -> None:
+    corpuscle.run(study(), tmp_path / "out", workers=1)
+    for name in (
+        "study.toml provenance.json scores.parquet curves.parquet composition.parquet sources.parquet genes.parquet "
+        "report.html figures corpora/Blood/0/manifest.json corpora/No-Mono/1/cells.parquet"
+    ).split():
+        assert (tmp_path / "out" / name).exists(), name
+    assert not list((tmp_path / "out").rglob(".partial-*"))
+
+
+def test_the_manifest_names_every_cell_and_the_inputs(tmp_path: Path) -> None:
+    corpuscle.run(study(), tmp_path / "out", workers=1)
+    folder = tmp_path / "out" / "corpora" / "No-Mono" / "0"
+    cells = pd.read_parquet(folder / "cells.parquet")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    source = corpuscle.open_source("blood", corpuscle.dataset_path("pbmc3k"))
+    assert len(cells) == manifest["n_cells"] == 60
+    assert (source.cells.barcode.to_numpy()[cells.row] == cells.barcode).all()
+    assert "CD14 Monocytes" not in set(cells.cell_type)
+    assert manifest["inputs"][0]["sha256"] == source.content
+    assert manifest["account"][-1] == {"exclude": "cell_type == 'CD14 Monocytes'"}
+
+
+def test_scores_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    one = corpuscle.run(study(), tmp_path / "one", workers=1).scores
+    two = corpuscle.run(study(), tmp_path / "two", workers=2).scores
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_called_again_it_does_nothing_again(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    first = corpuscle.run(study(f'marks = "{marks}"'), tmp_path / "out", workers=1)
+    again = corpuscle.run(study(f'marks = "{marks}"'), tmp_path / "out", workers=1)
+    assert len(fitted(marks)) == 4
+    assert (first.reused, again.reused) == (0, 4)
+    pd.testing.assert_frame_equal(first.scores, again.scores)
+
+
+def test_a_study_that_grew_does_only_what_is_new(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    before = study(f'marks = "{marks}"')
+    corpuscle.run(before, tmp_path / "out", workers=1)
+    corpuscle.run(corpuscle.Study.parse(before.text.replace("seeds = 2", "seeds = 3")), tmp_path / "out", workers=1)
+    assert fitted(marks) == [f"{name} {seed}" for name in ("Blood", "No-Mono") for seed in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("error", "told to fail"), ("bug", "ZeroDivisionError"), ("killed", "worker process was killed")],
+)
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, kind: str, message: str) -> None:
+    trouble = f'trouble = "No-Mono"\nkind_of_trouble = "{kind}"'
+    results = corpuscle.run(study(trouble), tmp_path / "out", workers=2)
+    assert {(run.corpus, run.seed) for run in results.failures} == {("No-Mono", 0), ("No-Mono", 1)}
+    assert all(message in failure for failure in results.failures.values())
+    assert set(results.scores.corpus) == {"Blood"}
+    provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert len(provenance["failures"]) == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
+def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
+    marks, out, file = tmp_path / "marks", tmp_path / "out", tmp_path / "study.toml"
+    hanging = study(f'marks = "{marks}"\ntrouble = "No-Mono"\nkind_of_trouble = "hang"').text
+    file.write_text(hanging)
+    command = [sys.executable, "-m", "corpuscle.cli", "run", str(file), "-o", str(out), "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (-9 if how is signal.SIGKILL else 130)
+    assert "Traceback" not in errors
+    done = _n_models(out)
+    assert not (out / "scores.parquet").exists()
+
+    results = corpuscle.run(study(f'marks = "{marks}"'), out, workers=2)
+    assert not results.failures
+    assert len(results.scores[results.scores.unit == "all"]) == 2 * 2 * 2 * 2
+    assert not list(out.rglob(".partial-*"))
+    # The toy's trouble is a parameter, so its models are fitted anew; those of the store are untouched.
+    assert _n_models(out) == done + 4
+
+
+def _n_models(out: Path) -> int:
+    return len([entry for entry in (out / "store" / "models").glob("*") if not entry.name.startswith(".")])
+
+
+def _wait_for(condition: object, seconds: float = 90) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_another_studys_folder_is_refused_and_untouched(tmp_path: Path) -> None:
+    corpuscle.run(study(), tmp_path, workers=1)
+    before = (tmp_path / "study.toml").read_text()
+    with pytest.raises(FolderError, match="holds the study 'toy', and this one is called 'other'"):
+        corpuscle.run(study(name="other"), tmp_path)
+    assert (tmp_path / "study.toml").read_text() == before
+
+
+def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FolderError, match="not empty and holds no study"):
+        corpuscle.run(study(), tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(FolderError, match="is a file"):
+        corpuscle.run(study(), tmp_path / "out")
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
+    from corpuscle.output import claimed
+
+    with claimed(tmp_path / "out", study()), pytest.raises(FolderError, match="in use"):
+        corpuscle.run(study(), tmp_path / "out")
+
+
+def test_a_study_with_bad_data_trains_nothing(tmp_path: Path) -> None:
+    broken = corpuscle.Study.parse(study().text.replace("n_cells = 60", "n_cells = 60000"))
+    with pytest.raises(StudyError) as caught:
+        corpuscle.run(broken, tmp_path / "out")
+    assert [problem.place for problem in caught.value.problems] == ["corpora[0]", "corpora[1]"]
+    assert "asks for 60,000 cells of blood, which has 1,200" in str(caught.value)
+    assert not (tmp_path / "out" / "scores.parquet").exists()
+
+
+def test_compose_writes_the_cells_of_the_manifest(tmp_path: Path) -> None:
+    paths = corpuscle.compose(study(), tmp_path / "out", only="Blood")
+    assert len(paths) == 2
+    made = anndata.read_h5ad(paths[0])
+    cells = pd.read_parquet(paths[0].parent / "cells.parquet")
+    original = anndata.read_h5ad(corpuscle.dataset_path("pbmc3k"))
+    assert made.obs["barcode"].tolist() == cells.barcode.tolist()
+    np.testing.assert_array_equal(
+        made[:, made.var["symbol"] == "LYZ"].X.toarray(), original[cells.barcode, "LYZ"].X.toarray()
+    )
+
+
+def test_compose_keeps_what_is_there_and_mends_what_is_not(tmp_path: Path) -> None:
+    first = corpuscle.compose(study(), tmp_path / "out")
+    stamps = [path.stat().st_mtime_ns for path in first]
+    first[0].unlink()
+    again = corpuscle.compose(study(), tmp_path / "out")
+    assert again == first
+    assert [path.stat().st_mtime_ns for path in again[1:]] == stamps[1:]
+
+
+def test_compose_knows_its_corpora(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="did you mean 'Blood'"):
+        corpuscle.compose(study(), tmp_path / "out", only="Blod")
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, corpuscle, corpuscle.cli; print([m for m in ('torch', 'pandas', 'anndata') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_public_names_are_there() -> None:
+    for name in corpuscle.__all__:
+        assert getattr(corpuscle, name) is not None
+    assert set(corpuscle.__all__) == {"__version__", *corpuscle._HOMES}
