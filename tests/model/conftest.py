@@ -13,11 +13,17 @@ from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
 
 
-def draw_counts(n_cells: int, n_genes: int, seed: int = 0) -> np.ndarray:
+def _draw(n_cells: int, n_genes: int, seed: int = 0) -> np.ndarray:
     """Counts of two cell types, about half of them zero."""
     rng = np.random.default_rng(seed)
     profiles = rng.gamma(0.5, 2, (2, n_genes))
     return rng.poisson(profiles[rng.integers(2, size=n_cells)] * rng.gamma(5, 0.2, (n_cells, 1))).astype(np.float32)
+
+
+@pytest.fixture
+def draw_counts():
+    """A function of (n_cells, n_genes, seed)."""
+    return _draw
 
 
 @pytest.fixture
@@ -48,6 +54,6 @@ def make_corpus(tmp_path: Path):
 
 
 @pytest.fixture
-def corpus(make_corpus):
+def corpus(make_corpus, draw_counts):
     """60 cells, 20 genes."""
     return make_corpus(draw_counts(60, 20))

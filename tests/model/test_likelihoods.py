@@ -11,7 +11,8 @@ from corpuscle.model.batches import Batch, CountTable
 from corpuscle.model.likelihoods import Decoded, nb_log_likelihood, nb_negative_log_likelihood, normal_kl
 
 
-def naive(z, weight, bias, library, log_theta, x_BG, unmeasured_BG):
+def naive(parameters, x_BG, unmeasured_BG):
+    z, weight, bias, library, log_theta = parameters
     logit_BG = (z @ weight.T + bias).masked_fill(unmeasured_BG, -torch.inf)
     mean_BG = library.exp()[:, None] * logit_BG.softmax(1)
     theta = log_theta.exp()
@@ -47,7 +48,7 @@ def test_agrees_with_the_dense_formula_and_its_gradients(masked, chunk_floats, m
     monkeypatch.setattr(likelihoods, "CHUNK_FLOATS", chunk_floats)
     decoded, batch, x_BG, mask = draw(17, 40, 3, masked)
     oracle = [parameter.double().requires_grad_() for parameter in decoded]
-    expected_B = naive(*oracle, x_BG, mask)
+    expected_B = naive(oracle, x_BG, mask)
     expected = torch.autograd.grad(-2 * expected_B.sum(), oracle)
 
     for parameter in decoded:

@@ -20,13 +20,23 @@ def schedule(n_cells: int, **changes) -> Schedule:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {"epochs": 1, "steps": 1}, {"epochs": 0}, {"steps": -3}, {"epochs": 2.5}, {"epoch": 3}, 7, [1], {"steps": "9"}],
+    [
+        {},
+        {"epochs": 1, "steps": 1},
+        {"epochs": 0},
+        {"steps": -3},
+        {"epochs": 2.5},
+        {"epoch": 3},
+        7,
+        [1],
+        {"steps": "9"},
+    ],
     ids=str,
 )
 def test_a_wrong_budget_is_refused(wrong):
     with pytest.raises(ValidationError):
         LDVAE(budget=wrong)
-    with pytest.raises(ComponentError, match="budget|epoch|steps"):
+    with pytest.raises(ComponentError, match=r"budget|epoch|steps"):
         build(Model, "ldvae", {"budget": wrong})
 
 

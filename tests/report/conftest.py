@@ -179,10 +179,7 @@ def sources(fake: Fake) -> pd.DataFrame:
 
 
 def genes(fake: Fake) -> pd.DataFrame:
-    rows = [
-        (s, 15706 + 900 * i, 3 * i, 12, 2987, 12719 + 900 * i, 0.93 - 0.04 * i)
-        for i, s in enumerate(fake.sources)
-    ]
+    rows = [(s, 15706 + 900 * i, 3 * i, 12, 2987, 12719 + 900 * i, 0.93 - 0.04 * i) for i, s in enumerate(fake.sources)]
     return pd.DataFrame(rows, columns=["source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"])
 
 

@@ -137,9 +137,14 @@ def build(kind: type[C], name: str, parameters: Mapping[str, Any]) -> C:
         return cls(**parameters)
     except ValidationError as error:
         legal = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # by @component
-        first = error.errors()[0]
-        where = tuple(part for part in first["loc"] if part in parameters or not isinstance(part, str))
-        raise ComponentError(f"{kind.kind} {name!r}: {explain(first, legal)}", where) from error
+        faults = [
+            (
+                tuple(part for part in detail["loc"] if part in parameters or not isinstance(part, str)),
+                f"{kind.kind} {name!r}: {explain(detail, legal)}",
+            )
+            for detail in error.errors()
+        ]
+        raise ComponentError("; ".join(message for _, message in faults), faults) from error
 
 
 def explain(error: Any, legal: Iterable[str]) -> str:
@@ -150,8 +155,8 @@ def explain(error: Any, legal: Iterable[str]) -> str:
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{field!r} is required and missing"
     message = str(error["msg"]).removeprefix("Value error, ")
-    came = "" if isinstance(error["input"], Mapping | list) else f" (it is {error['input']!r})"
-    return f"{field}: {message}{came}"
+    came = f" (it is {error['input']!r})" if isinstance(error["input"], str | int | float | bool) else ""
+    return f"{field}: {message}{came}" if field else f"{message}{came}"
 
 
 def legal_names(wrong: str, legal: Iterable[str]) -> str:

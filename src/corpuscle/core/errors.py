@@ -14,6 +14,7 @@
         └── DivergedError     training left the finite numbers
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -57,13 +58,13 @@ class StudyError(InputError):
 
 
 class ComponentError(InputError):
-    """No component has this name, or it has no such parameter, or the parameter's value is not legal.
+    """No component has this name, or it has no such parameter, or a parameter's value is not legal.
 
-    `where` is the path below the component at which it went wrong (empty: the component itself).
+    `faults` has each thing wrong with the path, below the component, at which it is (empty: the component itself).
     """
 
-    def __init__(self, message: str, where: tuple[str | int, ...] = ()) -> None:
-        self.where = where
+    def __init__(self, message: str, faults: Sequence[tuple[tuple[str | int, ...], str]] = ()) -> None:
+        self.faults = list(faults) or [((), message)]
         super().__init__(message)
 
 

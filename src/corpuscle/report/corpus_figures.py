@@ -1,7 +1,7 @@
 """The corpora as figures: what each is made of, and how training on it went."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -39,9 +39,7 @@ def composition(table: pd.DataFrame, column: str, corpora: Sequence[str], stem: 
     shown, other = _shown(cells, NOUNS.get(column, "value"))
     colours = dict(zip([*shown, *([other] if other else [])], [*svg.CATEGORIES, svg.OTHER], strict=False))
     segments = {
-        name: _segments(cells.loc[[name]].droplevel("corpus"), shown, other)
-        for name in corpora
-        if name in seeds.index
+        name: _segments(cells.loc[[name]].droplevel("corpus"), shown, other) for name in corpora if name in seeds.index
     }
     bars = Bars(label, segments, colours, as_share=bool(sizes.max() > 8 * sizes.min()))
     data = cells.reset_index()
@@ -105,13 +103,13 @@ def _draw_bars(bars: Bars, stem: str) -> Drawing:
     return drawing
 
 
-def _segment(  # noqa: PLR0913, PLR0917
+def _segment(  # noqa: PLR0917
     drawing: Drawing, ends: tuple[float, float], y: float, name: str, colour: str, tip: str
 ) -> None:
     """Draw one segment, labelled where its name fits."""
     width = ends[1] - ends[0]
-    look = {"stroke": SURFACE, "stroke_width": 1, "fill": colour}
-    drawing.add("rect", tip=tip, x=ends[0], y=y, width=max(width, 0.5), height=24, **look)
+    look: dict[str, Any] = {"x": ends[0], "y": y, "width": max(width, 0.5), "height": 24}
+    drawing.add("rect", tip=tip, fill=colour, stroke=SURFACE, stroke_width=1, **look)
     if svg.text_width(name, 10.5) + 8 <= width:
         style = {"text_anchor": "middle", "font_size": 10.5, "pointer_events": "none"}
         drawing.text(sum(ends) / 2, y + 15.5, name, fill=svg.on_top(colour), **style)
@@ -156,17 +154,11 @@ def curves(table: pd.DataFrame, quantity: str, corpora: Sequence[str], stem: str
             role = VALID if str(kind).endswith("validation") else TRAIN
             ordered = line.sort_values("step", kind="stable")
             thin = ordered.iloc[:: -(-len(ordered) // MAX_POINTS)]
-            points = [
-                (x_of(step), y_of(value)) for step, value in zip(thin["step"], thin["value"], strict=True)
-            ]
+            points = [(x_of(step), y_of(value)) for step, value in zip(thin["step"], thin["value"], strict=True)]
             tip = f"{name}, {kind}, seed {seed}: {words.number(ordered['value'].iloc[-1], 4)} at the end"
-            drawing.path(
-                points, stroke=role, stroke_width=1.3, clip_path=clip, tip=tip, stroke_linejoin="round"
-            )
+            drawing.path(points, stroke=role, stroke_width=1.3, clip_path=clip, tip=tip, stroke_linejoin="round")
     drawing.text(WIDTH / 2, panels.total + 12, "optimiser step", text_anchor="middle", fill=MUTED)
-    unit = (
-        "negative ELBO per cell, nats; lower is better" if quantity == "elbo" else quantity.replace("_", " ")
-    )
+    unit = "negative ELBO per cell, nats; lower is better" if quantity == "elbo" else quantity.replace("_", " ")
     caption = f"{unit[0].upper()}{unit[1:]}. One thin line per seed; all panels share their axes."
     caption += " Values in the first steps lie above the panels and are cut; the CSV has all." if cut else ""
     return Figure(stem, words.metric_name(quantity), caption, drawing, here)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,9 +47,7 @@ def residual_scatter(found: Residuals, stem: str) -> Figure:
         f"{found.target} and over seeds. On the dashed line a gene is predicted as observed; below it, too low."
     )
     if found.story:
-        caption += (
-            f" Named in every panel: the genes whose prediction moved furthest from {found.baseline}'s."
-        )
+        caption += f" Named in every panel: the genes whose prediction moved furthest from {found.baseline}'s."
     return Figure(stem, title, caption, drawing, found.table)
 
 
@@ -91,16 +89,12 @@ def _draw_marks(drawing: Drawing, marks: list[Mark], box: tuple[float, float, fl
         at = _free((start, mark.y + 3.5, size), placed, (y0 + 10, y0 + height - 3))
         placed.append((start, at, size, 11))
         if abs(at - mark.y - 3.5) > 5:
-            drawing.line(
-                mark.x, mark.y, start + (size if on_left else 0), at - 3.5, stroke="warm", stroke_width=0.7
-            )
+            drawing.line(mark.x, mark.y, start + (size if on_left else 0), at - 3.5, stroke="warm", stroke_width=0.7)
         halo = {"paint_order": "stroke", "stroke": SURFACE, "stroke_width": 2.5, "stroke_linejoin": "round"}
         anchor = "end" if on_left else "start"
-        drawing.text(
-            start + (size if on_left else 0), at, mark.gene, font_size=10, text_anchor=anchor, **halo
-        )
-        look: dict[str, object] = {"r": 3.2, "fill": "warm", "stroke": SURFACE, "stroke_width": 0.8}
-        drawing.add("circle", tip=mark.tip, cx=mark.x, cy=mark.y, **look)
+        drawing.text(start + (size if on_left else 0), at, mark.gene, font_size=10, text_anchor=anchor, **halo)
+        place: dict[str, Any] = {"cx": mark.x, "cy": mark.y, "r": 3.2}
+        drawing.add("circle", tip=mark.tip, fill="warm", stroke=SURFACE, stroke_width=0.8, **place)
 
 
 def _free(

@@ -32,7 +32,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 let closed = [];
 addEventListener("beforeprint", () => {
-  closed = [...document.querySelectorAll("details:not([open])")];
+  closed = [...document.querySelectorAll("details:not([open], .long)")];
   closed.forEach((part) => { part.open = true; });
 });
 addEventListener("afterprint", () => closed.forEach((part) => { part.open = false; }));

@@ -109,20 +109,11 @@ class Report:
                 for h in heats
                 if h.headline and len(run.corpora) > 1
             ],
-            [
-                (heat, score_figures.heatmap(heat, names.of_heat("heatmap-units", heat)))
-                for heat in unit_heats
-            ],
-            [
-                corpus_figures.composition(run.composition, c, run.corpora, names("composition", c))
-                for c in shown
-            ],
+            [(heat, score_figures.heatmap(heat, names.of_heat("heatmap-units", heat))) for heat in unit_heats],
+            [corpus_figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
             uniform,
             _curves(run, names),
-            [
-                (found, residual_scatter(found, names("residuals", found.model, found.target)))
-                for found in residuals
-            ],
+            [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
         )
 
     @property
@@ -166,9 +157,7 @@ class Report:
     @property
     def files(self) -> list[str]:
         """Names of the files next to the page."""
-        return sorted(
-            f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg")
-        )
+        return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
 
 
 class _Names:
@@ -196,11 +185,7 @@ def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]
     """Columns worth a figure, and those that have a single value, with it."""
     counts = composition.groupby("column")["value"].nunique() if len(composition) else {}
     known = [*COLUMNS, *sorted(set(counts.keys()) - set(COLUMNS))]
-    shown = [
-        column
-        for column in known
-        if counts.get(column, 0) > 1 or (column == "cell_type" and column in counts)
-    ]
+    shown = [column for column in known if counts.get(column, 0) > 1 or (column == "cell_type" and column in counts)]
     uniform = [
         (column.replace("_", " "), str(composition.loc[composition["column"] == column, "value"].iloc[0]))
         for column in known
@@ -228,7 +213,8 @@ def _environment() -> Environment:
     )  # fmt: skip
     filters: dict[str, Callable[..., Any]] = {
         "number": words.number, "signed": words.signed, "percent": words.percent, "plural": words.plural,
-        "metric_name": words.metric_name, "gene_grid": genes.gene_grid, "letter": words.letter, "breakable": words.breakable,
+        "metric_name": words.metric_name, "gene_grid": genes.gene_grid, "letter": words.letter,
+        "breakable": words.breakable,
     }  # fmt: skip
     environment.filters.update(filters)
     environment.globals.update(meanings=words.MEANINGS, directions=words.DIRECTIONS)

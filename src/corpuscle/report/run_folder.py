@@ -79,9 +79,7 @@ class RunFolder:
     @property
     def targets(self) -> list[str]:
         """Targets in the order of the study file's tasks, then any that only the scores have."""
-        named = [
-            _target_name(target) for task in self.study.get("tasks", []) for target in task.get("on", [])
-        ]
+        named = [_target_name(target) for task in self.study.get("tasks", []) for target in task.get("on", [])]
         found = list(self.scores["target"].unique())
         return list(dict.fromkeys([*(name for name in named if name in set(found)), *found]))
 

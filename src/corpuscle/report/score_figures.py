@@ -12,12 +12,14 @@ from corpuscle.report.panels import WIDTH, Axis, Panels
 from corpuscle.report.svg import MUTED, PANEL, SURFACE, THEME, Drawing
 from corpuscle.report.tables import Cell, Heat
 
-
-CELL_W, CELL_H = 96.0, 46.0
+CELL_W, CELL_H = 96.0, 56.0
 
 
 def heatmap(heat: Heat, stem: str) -> Figure:
-    """Draw a heatmap for slides; the page shows the same as a table."""
+    """Draw a heatmap for slides; the page shows the same as a table.
+
+    Each cell has the mean, half the width of its interval, and the log2 fold change, from top to bottom.
+    """
     left, top = 190.0, 74.0
     width = left + CELL_W * max(len(heat.corpora), 4) + 20
     height = top + CELL_H * len(heat.rows) + 58 + 14 * len(heat.notes)
@@ -31,8 +33,8 @@ def heatmap(heat: Heat, stem: str) -> Figure:
     for i, row in enumerate(heat.rows):
         y = top + CELL_H * i
         indent = 14 if row.indented else 0
-        drawing.text(10 + indent, y + 20, svg.fitted(row.label, left - 20 - indent, 12), font_size=12)
-        drawing.text(10 + indent, y + 34, row.detail, font_size=10, fill=MUTED)
+        drawing.text(10 + indent, y + 25, svg.fitted(row.label, left - 20 - indent, 12), font_size=12)
+        drawing.text(10 + indent, y + 39, row.detail, font_size=10, fill=MUTED)
         for j, cell in enumerate(row.cells):
             _heat_cell(drawing, cell, left + CELL_W * j, y)
     bottom = top + CELL_H * len(heat.rows)
@@ -50,8 +52,8 @@ def _heat_cell(drawing: Drawing, cell: Cell, x: float, y: float) -> None:
     note = f" ({words.letter(cell.note)})" if cell.note else ""
     middle, weight = x + CELL_W / 2, 700 if cell.resolved else 400
     drawing.text(middle, y + 20, cell.value + note, font_size=13, text_anchor="middle", font_weight=weight)
-    small = "  ".join(part for part in (cell.spread, cell.change) if part)
-    drawing.text(middle, y + 35, small, font_size=10, text_anchor="middle")
+    for k, small in enumerate(part for part in (cell.spread, cell.change) if part):
+        drawing.text(middle, y + 34 + 13 * k, small, font_size=10, text_anchor="middle")
 
 
 def _colour_key(drawing: Drawing, x: float, y: float, heat: Heat) -> None:
@@ -87,9 +89,7 @@ def effects(heat: Heat, stem: str) -> Figure:
     panels = Panels(len(targets), height=22.0 * len(names) + 8, left=176, gap=26)
     drawing = Drawing(WIDTH, panels.total, name=stem, title=f"Fold changes, {heat.title}: {heat.model}")
     low, high = _reach(data)
-    drawing.text(
-        0, 14, f"log2 fold change against {heat.baseline}, with its 95 % interval over seeds", fill=MUTED
-    )
+    drawing.text(0, 14, f"log2 fold change against {heat.baseline}, with its 95 % interval over seeds", fill=MUTED)
     for i, target in enumerate(targets):
         x, y = panels.place(i)
         x_of = svg.scale(low, high, x + 8, x + panels.width - 8)
@@ -142,5 +142,6 @@ def _effect(drawing: Drawing, row: pd.Series, at: Place, heat: Heat) -> None:
         drawing.line(at.x_of(low), at.y, at.x_of(high), at.y, **look)
     interval = f"{words.signed(low)} to {words.signed(high)}"
     tip = f"{row.name} on {row['target']}: {words.signed(change)}, interval {interval}"
-    look = {"r": 4.2, "fill": colour if resolved else SURFACE, "stroke": colour, "stroke_width": 1.8}
-    drawing.add("circle", tip=tip, cx=at.x_of(change), cy=at.y, **look)
+    fill = colour if resolved else SURFACE
+    x = at.x_of(change)
+    drawing.add("circle", tip=tip, cx=x, cy=at.y, r=4.2, fill=fill, stroke=colour, stroke_width=1.8)

@@ -81,9 +81,7 @@ class Drawing:
     def clip(self, x: float, y: float, width: float, height: float) -> str:
         """Define a clipping rectangle; returns the value for `clip_path`."""
         name = f"{self.name}-clip{len(self._parts)}"
-        shape = (
-            f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}"/>'
-        )
+        shape = f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}"/>'
         self._parts.append(f'<clipPath id="{_clean(name)}">{shape}</clipPath>')
         return f"url(#{name})"
 
@@ -106,15 +104,7 @@ def text_width(content: str, size: float = 11) -> float:
     True
     """
     widths = (
-        0.34
-        if c in _NARROW
-        else 0.92
-        if c in _WIDE
-        else 1.05
-        if ord(c) > 0x2E7F
-        else 0.7
-        if c.isupper()
-        else 0.575
+        0.34 if c in _NARROW else 0.92 if c in _WIDE else 1.05 if ord(c) > 0x2E7F else 0.7 if c.isupper() else 0.575
         for c in content
     )
     return size * sum(widths)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from corpuscle.report import words
+from corpuscle.statistics.comparisons import IS_BASELINE
 
 # Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour.
 LIMITS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -157,11 +158,10 @@ def colour_limit(changes: pd.Series) -> float:
 def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) -> Cell:
     """Build one cell; what is missing gets a footnote."""
     if row is None:
-        return Cell(
-            "n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes)
-        )
+        return Cell("n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes))
     change, low, high = (float(row[name]) for name in ("log2_fold_change", "fc_low", "fc_high"))
-    reasons = [str(row["reason"]), "" if row["fc_reason"] == "is the baseline" else str(row["fc_reason"])]
+    mean, compared = float(row["mean"]), row["fc_reason"] != IS_BASELINE and math.isfinite(row["mean"])
+    reasons = [str(row["reason"]), str(row["fc_reason"]) if compared else ""]
     reason = "; ".join(dict.fromkeys(text for text in reasons if text))
     half = (float(row["high"]) - float(row["low"])) / 2
     tone, weight = "neutral", 0.0
@@ -169,9 +169,9 @@ def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) ->
         toward = -change if better == "lower" else change
         tone, weight = "cool" if toward > 0 else "warm", min(1.0, abs(change) / limit)
     return Cell(
-        words.number(float(row["mean"])),
-        words.spread(half, beside=float(row["mean"])),
-        "" if row["fc_reason"] == "is the baseline" else words.signed(change),
+        words.number(mean),
+        words.spread(half, beside=mean),
+        words.signed(change) if compared else "",
         tone,
         weight,
         resolved=low > 0 or high < 0,
@@ -261,9 +261,7 @@ def corpus_rows(
         stated = recipe.get("n_cells")
         size = _range(sizes) if len(sizes) else (f"{stated:,}" if isinstance(stated, int) else "not recorded")
         distinct = here[here["n_cells"] > 0].groupby(["column", "seed"])["value"].nunique()
-        richness = {
-            RICHNESS[c]: _range(distinct[c]) if c in distinct else "–" for c in RICHNESS if c in recorded
-        }
+        richness = {RICHNESS[c]: _range(distinct[c]) if c in distinct else "–" for c in RICHNESS if c in recorded}
         rows.append(CorpusRow(name, size, richness, str(recipe.get("recipe", "not recorded"))))
     return rows
 

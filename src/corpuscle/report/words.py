@@ -190,9 +190,7 @@ def design(study: Mapping[str, Any]) -> list[tuple[str, str]]:
         rest = {key: value for key, value in model.items() if key not in ("name", "label")}
         name = str(model.get("label", model.get("name", "")))
         models.append(f"{name} ({listed(rest)})" if rest else name)
-    tasks = [
-        f"{t.get('label', t.get('name', ''))} on {listed(t.get('on', []))}" for t in study.get("tasks", [])
-    ]
+    tasks = [f"{t.get('label', t.get('name', ''))} on {listed(t.get('on', []))}" for t in study.get("tasks", [])]
     holdout = [f"{source}: {listed(how)}" for source, how in study.get("holdout", {}).items()]
     quality = listed(study.get("quality", {}))
     parts = {
@@ -253,9 +251,7 @@ def _lead(total: int, estimable: int, resolved: int, gains: int | None, baseline
     chance = round(0.05 * estimable, 0 if estimable >= 20 else 1)
     caveat = f"By chance alone, about {chance:g} of {estimable} would seem to differ at this level."
     if resolved == 0:
-        return (
-            f"No difference from {baseline} that the seeds can resolve, in {plural(estimable, 'comparison')}."
-        )
+        return f"No difference from {baseline} that the seeds can resolve, in {plural(estimable, 'comparison')}."
     split = "" if gains is None else f": {gains} better, {resolved - gains} worse"
     of = f"{resolved} of {plural(estimable, 'comparison')} with {baseline}"
     return f"{of} differ by more than the scatter of seeds explains{split}. {caveat}"
@@ -277,9 +273,7 @@ def _finding(target: str, here: pd.DataFrame, resolved: pd.DataFrame, baseline: 
             )
     if not sentences:
         known = here.loc[here["corpus"] != baseline, "fc_low"].notna().any()
-        why = (
-            "no difference that the seeds can resolve" if known else "no interval, so nothing can be resolved"
-        )
+        why = "no difference that the seeds can resolve" if known else "no interval, so nothing can be resolved"
         return Finding(target, [f"{why.capitalize()} ({baseline}: {number(reference)})."], resolved=False)
     return Finding(target, sentences, resolved=True)
 
@@ -288,9 +282,7 @@ def _others(rows: pd.DataFrame, at_most: int = 3) -> str:
     """Name the corpora after the first on the same side, with their changes."""
     if rows.empty:
         return ""
-    named = [
-        f"{row['corpus']} {percent(row['log2_fold_change'])}" for _, row in rows.head(at_most).iterrows()
-    ]
+    named = [f"{row['corpus']} {percent(row['log2_fold_change'])}" for _, row in rows.head(at_most).iterrows()]
     more = f" and {len(rows) - at_most} more" if len(rows) > at_most else ""
     return f"; also {', '.join(named)}{more}"
 

@@ -8,7 +8,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,13 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+_PLAIN = (
+    ast.Expression, ast.Compare, ast.BoolOp, ast.And, ast.Or, ast.Not, ast.USub, ast.Name, ast.Load, ast.List,
+    ast.Tuple, ast.In, ast.NotIn, *_COMPARE,
+)  # fmt: skip
 _HELP = "a where holds comparisons, in, and, or, not, on columns, numbers, texts and [lists] only"
+# Texts come first, so that a backtick within one is a part of it.
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`([^`]+)`""")
 
 
 def parse(expression: str) -> ast.expr:
@@ -45,39 +51,51 @@ def parse(expression: str) -> ast.expr:
     quoted: dict[str, str] = {}
 
     def placeholder(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
         quoted[name := f"_quoted_{len(quoted)}_"] = match[1]
         return name
 
     try:
-        tree = ast.parse(re.sub(r"`([^`]+)`", placeholder, expression.strip()), mode="eval")
+        tree = ast.parse(_QUOTED.sub(placeholder, expression.strip()), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise SourceError(f'where "{expression}": not an expression ({error}); {_HELP}') from None
+        # Python's own message may quote the expression with placeholders in it: its gist is enough.
+        gist = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise SourceError(f'where "{_shortened(expression)}": not an expression ({gist}); {_HELP}') from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             node.id = quoted.get(node.id, node.id)
         if not _allowed(node):
-            article = f"a {type(node).__name__.lower()}"
-            raise SourceError(f'where "{expression}": {article} is not allowed; {_HELP}')
+            raise SourceError(f'where "{_shortened(expression)}": {_named(node)} is not allowed; {_HELP}')
     return tree.body
 
 
-def _allowed(node: ast.AST) -> bool:
-    plain = (
-        ast.Expression,
-        ast.Compare,
-        ast.BoolOp,
-        ast.And,
-        ast.Or,
-        ast.Name,
-        ast.Load,
-        ast.List,
-        ast.Tuple,
-    )
-    if isinstance(node, ast.UnaryOp):
-        return isinstance(node.op, ast.Not | ast.USub)
+def _named(node: ast.AST) -> str:
     if isinstance(node, ast.Constant):
-        return isinstance(node.value, str | int | float | bool)
-    return isinstance(node, (*plain, *_COMPARE, ast.In, ast.NotIn, ast.Not, ast.USub))
+        return repr(node.value)
+    name = type(node).__name__.lower()
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _shortened(expression: str) -> str:
+    return expression if len(expression) <= 200 else f"{expression[:200]}…"
+
+
+def _allowed(node: ast.AST) -> bool:
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not) or _is_negative(node)
+    if isinstance(node, ast.List | ast.Tuple):
+        return all(_is_constant(element, str | int | float) or _is_negative(element) for element in node.elts)
+    return _is_constant(node, str | int | float) if isinstance(node, ast.Constant) else isinstance(node, _PLAIN)
+
+
+def _is_negative(node: ast.AST) -> bool:
+    """Say whether this is a negative number; a minus before a column would wrap around where it is unsigned."""
+    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and _is_constant(node.operand, int | float)
+
+
+def _is_constant(node: ast.AST, kinds: Any) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, kinds)
 
 
 def columns(expression: str) -> set[str]:
@@ -94,7 +112,7 @@ def columns(expression: str) -> set[str]:
 def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     """Say which rows of a table match.
 
-    A missing value matches no comparison but ``!=`` and ``not in``.
+    A missing value matches no comparison but ``!=`` and ``not in``, so ``donor == donor`` are the rows that have one.
 
     Parameters
     ----------
@@ -124,87 +142,117 @@ def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
             hint = legal_names(name, map(str, table.columns))
             raise SourceError(f'where "{expression}": there is no column {name!r}; {hint}')
     try:
-        found = _evaluate(tree, table)
+        return _truth(_evaluate(tree, table))
     except TypeError as error:
-        raise SourceError(f'where "{expression}": {error}; quote texts, do not quote numbers') from None
-    found = np.asarray(found)
-    if found.dtype != bool or found.shape != (len(table),):
-        raise SourceError(f'where "{expression}": this is not a comparison; write, say, column == value')
-    return found
+        raise SourceError(f'where "{expression}": {error}') from None
+    except RecursionError:
+        raise SourceError(f'where "{_shortened(expression)}": nested too deeply; {_HELP}') from None
 
 
-def _evaluate(node: ast.expr, table: pd.DataFrame) -> Any:  # noqa: PLR0911  # one return a kind of node
+class _Column(NamedTuple):
+    """A column's values; those that are `missing` are not looked at."""
+
+    values: NDArray[Any]
+    missing: NDArray[np.bool_]
+    kind: str
+
+    @classmethod
+    def of(cls, column: "pd.Series[Any]") -> "_Column":
+        """Take a column of any of pandas' types."""
+        missing = column.isna().to_numpy(bool)
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            # Not astype: a category of numbers has no number for what is missing.
+            categories = cls.of(pd.Series(column.cat.categories))
+            if not len(categories.values):
+                return cls(np.zeros(len(column)), missing, "text")
+            return cls(categories.values[column.cat.codes.to_numpy()], missing, categories.kind)
+        if column.dtype.kind == "b":
+            return cls(column.to_numpy(bool, na_value=False), missing, "truth value")
+        if column.dtype.kind in "iuf":
+            values = (
+                column.to_numpy(float, na_value=np.nan) if missing.any() else column.to_numpy(column.to_numpy().dtype)
+            )
+            return cls(values, missing, "number")
+        texts = column.astype(object).where(~missing, "").map(str)
+        return cls(texts.to_numpy(object), missing, "text")
+
+
+def _evaluate(node: ast.expr, table: pd.DataFrame) -> Any:
+    """Return a column, a constant, a list of constants, or which rows match."""
     match node:
-        case ast.Constant(value=value):
-            return value
         case ast.Name(id=name):
-            return _column(table[name])
-        case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            return [_evaluate(element, table) for element in elements]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, table)
-        case ast.UnaryOp(operand=operand):
+            return _Column.of(table[name])
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
             return ~_truth(_evaluate(operand, table))
         case ast.BoolOp(op=op, values=values):
             combine = np.logical_and if isinstance(op, ast.And) else np.logical_or
             return combine.reduce([_truth(_evaluate(value, table)) for value in values])
         case ast.Compare():
             return _compare(node, table)
-    raise AssertionError(f"parse let a {type(node).__name__} through")
+    # What parse let through and is none of these is a constant, a negative number or a list of them.
+    return ast.literal_eval(node)
 
 
 def _truth(value: Any) -> NDArray[np.bool_]:
-    """Refuse to take numbers or texts for truth values."""
-    if not (isinstance(value, np.ndarray) and value.dtype == bool):
-        raise TypeError("and, or and not need comparisons, or columns of true and false, on both sides")
+    """Refuse to take numbers or texts for truth values; what is missing is not true."""
+    if isinstance(value, _Column) and value.kind == "truth value":
+        return value.values & ~value.missing
+    if not isinstance(value, np.ndarray):
+        raise TypeError("this is not a comparison; write, say, column == value, on both sides of and and or")
     return value
 
 
-def _compare(node: ast.Compare, table: pd.DataFrame) -> Any:
+def _compare(node: ast.Compare, table: pd.DataFrame) -> NDArray[np.bool_]:
     """Evaluate a chain such as ``1 < n <= 5``."""
     results, left = [], _evaluate(node.left, table)
     for op, right_node in zip(node.ops, node.comparators, strict=True):
         right = _evaluate(right_node, table)
-        if isinstance(op, ast.In | ast.NotIn):
-            if not isinstance(right, list) or isinstance(left, list):
-                raise TypeError("in needs a column on its left and a [list] on its right")
-            found = pd.Series(left).isin(right).to_numpy()
-            results.append(~found if isinstance(op, ast.NotIn) else found)
-        else:
-            results.append(_compared(op, left, right))
+        is_in = isinstance(op, ast.In | ast.NotIn)
+        results.append(_contained(op, left, right) if is_in else _compared(op, left, right))
         left = right
-    return np.logical_and.reduce(results)
+    found: NDArray[np.bool_] = np.logical_and.reduce(results)
+    return found
+
+
+def _contained(op: ast.cmpop, left: Any, right: Any) -> NDArray[np.bool_]:
+    """Look a column's values up in a list."""
+    if not isinstance(left, _Column) or not isinstance(right, list | tuple):
+        raise TypeError("in needs a column on its left and a [list] on its right")
+    for element in right:
+        _refuse_mixed(left, element)
+    found: NDArray[np.bool_] = pd.Series(left.values).isin(list(right)).to_numpy() & ~left.missing
+    return ~found if isinstance(op, ast.NotIn) else found
 
 
 def _compared(op: ast.cmpop, left: Any, right: Any) -> NDArray[np.bool_]:
     """Compare two columns, or a column and a constant; texts with texts and numbers with numbers only."""
-    kinds = {_kind(side) for side in (left, right)}
-    if len(kinds) > 1:
-        raise TypeError(f"a {' and a '.join(sorted(kinds))} cannot be compared")
-    arrays = [side for side in (left, right) if isinstance(side, np.ndarray)]
-    if not arrays:
+    _refuse_mixed(left, right)
+    columns = [side for side in (left, right) if isinstance(side, _Column)]
+    if not columns:
         raise TypeError("a comparison needs a column on one side")
-    missing = np.logical_or.reduce([np.asarray(pd.isna(side)) for side in arrays])
-    compare = _COMPARE[type(op)]
-    result = np.zeros(len(arrays[0]), bool)
-    there = ~missing
-    left, right = (side[there] if isinstance(side, np.ndarray) else side for side in (left, right))
-    result[there] = np.asarray(compare(left, right), bool)
-    return result | missing if isinstance(op, ast.NotEq) else result
+    there = ~np.logical_or.reduce([column.missing for column in columns])
+    result = np.full(len(there), isinstance(op, ast.NotEq))
+    left, right = (side.values[there] if isinstance(side, _Column) else side for side in (left, right))
+    result[there] = _COMPARE[type(op)](left, right)
+    return result
+
+
+def _refuse_mixed(left: Any, right: Any) -> None:
+    """Refuse what would silently be unequal; a truth value passes for 0 or 1, a column of nothing for anything."""
+    if any(isinstance(side, _Column) and side.missing.all() for side in (left, right)):
+        return
+    kinds = {_kind(side) for side in (left, right)}
+    if len(kinds - {"truth value", "number"}) + bool(kinds & {"truth value", "number"}) > 1:
+        raise TypeError(f"a {' and a '.join(sorted(kinds))} cannot be compared; quote texts, do not quote numbers")
 
 
 def _kind(side: Any) -> str:
+    if isinstance(side, _Column):
+        return side.kind
     if isinstance(side, np.ndarray):
-        return "number" if side.dtype.kind in "biuf" else "text"
-    if isinstance(side, list):
+        return "comparison"
+    if isinstance(side, list | tuple):
         return "list"
+    if isinstance(side, bool):
+        return "truth value"
     return "text" if isinstance(side, str) else "number"
-
-
-def _column(column: "pd.Series[Any]") -> Any:
-    """Return a column as numbers, truth values, or objects holding texts."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if column.dtype.kind in "biuf":
-        return column.to_numpy()
-    return column.astype(object).to_numpy()

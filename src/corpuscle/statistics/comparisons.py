@@ -97,6 +97,17 @@ def log2_fold_changes(scores: pd.DataFrame, baseline: str, level: float = 0.95) 
         The columns `GROUP`, ``log2_fold_change`` (positive: higher than the baseline, whichever way is
         better), ``fc_low``, ``fc_high``, ``n_pairs``, ``fc_reason``. The baseline's own row is 0 by
         definition.
+
+    Examples
+    --------
+    >>> from corpuscle.core.scores import Score, score_table
+    >>> place = {"seed": 0, "model": "m", "task": "t", "target": "blood"}
+    >>> scores = pd.concat(score_table([Score("r2", "all", value, 10, "higher")], corpus=corpus, **place)
+    ...                    for corpus, value in {"A": 0.5, "B": 0.0}.items())
+    >>> log2_fold_changes(scores, baseline="A")[["corpus", "log2_fold_change", "fc_reason"]]
+      corpus  log2_fold_change                                          fc_reason
+    0      A               0.0                                    is the baseline
+    1      B               NaN  zero or negative value, so a fold change has n...
     """
     pairs = _pairs(_checked(scores), baseline)
     both = np.isfinite(pairs["value"]) & np.isfinite(pairs["base"])
@@ -124,6 +135,17 @@ def differences(scores: pd.DataFrame, baseline: str, level: float = 0.95) -> pd.
     pandas.DataFrame
         The columns `GROUP`, ``difference``, ``difference_low``, ``difference_high`` (the metric's unit),
         ``n_pairs``, ``difference_reason``. The baseline's own row is 0 by definition.
+
+    Examples
+    --------
+    >>> from corpuscle.core.scores import Score, score_table
+    >>> place = {"seed": 0, "model": "m", "task": "t", "target": "monocytes"}
+    >>> scores = pd.concat(score_table([Score("residual", "gene=LYZ", value, 10, "zero")], corpus=corpus, **place)
+    ...                    for corpus, value in {"A": -0.05, "B": 0.95}.items())
+    >>> differences(scores, baseline="A")[["corpus", "difference", "difference_reason"]]
+      corpus  difference                        difference_reason
+    0      A         0.0                          is the baseline
+    1      B         1.0  interval not estimable from one seed
     """
     pairs = _pairs(_checked(scores), baseline)
     pairs["change"] = pairs["value"] - pairs["base"]

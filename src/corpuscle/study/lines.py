@@ -1,9 +1,20 @@
 """Find the line of a TOML text that a dotted place stands on; the standard parser does not tell."""
 
 import re
+from bisect import bisect
+from collections import Counter
+from contextlib import suppress
+from functools import lru_cache
 
-_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
-_PART = re.compile(r"[^.\[\]]+|\[\d+\]")
+# What has no meaning of its own: blanks, line ends and comments.
+_SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_TEXT = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'',
+    re.DOTALL,
+)
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_VALUE = re.compile(r"[^,\]}#\n]*")
+_LAST_PART = re.compile(r"(\.[^.\[\]]*|\[\d+\])$")
 
 
 def line_of(text: str, place: str) -> int:
@@ -12,65 +23,133 @@ def line_of(text: str, place: str) -> int:
     The line is the key's where it can be found, else that of the innermost table that holds it; 0 when even that
     cannot be found. It serves messages only: nothing is read by it.
 
+    Parameters
+    ----------
+    text
+        Legal TOML.
+    place
+        Keys joined by dots, positions in lists in brackets.
+
     Examples
     --------
     >>> line_of('name = "x"\n[[corpora]]\nname = "A"\n[[corpora]]\nname = "B"\n', "corpora[1].name")
     5
     """
-    parts = _PART.findall(place)
-    lines = text.splitlines()
-    best = 0
-    for table, start, stop, depth in _tables(lines):
-        if parts[:depth] != table:
-            continue
-        best = best if start == 0 else start
-        found = _key_line(lines, start, stop, parts[depth:])
-        if found:
-            return found
-    return best
-
-
-def _tables(lines: list[str]) -> list[tuple[list[str], int, int, int]]:
-    """List the tables of a text: path, first line after the header, last line, and how many parts the path has."""
-    found: list[tuple[list[str], int, int, int]] = []
-    seen: dict[str, int] = {}
-    path: list[str] = []
-    start = 0
-    for number, line in enumerate(lines, start=1):
-        header = _HEADER.match(line)
-        if not header:
-            continue
-        found.append((path, start, number - 1, len(path)))
-        names = [name.strip().strip("\"'") for name in header[2].split(".")]
-        if header[1] == "[[":
-            at = seen[header[2]] = seen.get(header[2], -1) + 1
-            path = [*names, f"[{at}]"]
-        else:
-            path = names
-        start = number
-    found.append((path, start, len(lines), len(path)))
-    # Deepest first, so that the innermost table that fits is looked at first.
-    return sorted(found, key=lambda table: -table[3])
-
-
-def _key_line(lines: list[str], start: int, stop: int, keys: list[str]) -> int:
-    """Find the line of the first of the keys that stands at a line's beginning, or of an element of its array."""
-    names = [key for key in keys if not key.startswith("[")]
-    if not names:
-        return 0
-    for number in range(start + 1, stop + 1):
-        if re.match(rf"\s*[\"']?{re.escape(names[0])}[\"']?\s*[.=]", lines[number - 1]):
-            return _element_line(lines, number, stop, keys)
+    lines = _lines(text)
+    while place:
+        if place in lines:
+            return lines[place]
+        shorter = _LAST_PART.sub("", place)
+        place = shorter if shorter != place else ""
     return 0
 
 
-def _element_line(lines: list[str], number: int, stop: int, keys: list[str]) -> int:
-    """Where an array has its elements on lines of their own, each an inline table, count down to the element."""
-    if len(keys) < 2 or not keys[1].startswith("[") or "{" in lines[number - 1]:
-        return number
-    wanted, seen = int(keys[1][1:-1]), -1
-    for at in range(number + 1, stop + 1):
-        seen += lines[at - 1].lstrip().startswith(("{", '"', "'"))
-        if seen == wanted:
-            return at
-    return number
+@lru_cache(maxsize=4)
+def _lines(text: str) -> dict[str, int]:
+    scanner = _Scanner(text)
+    with suppress(RecursionError):
+        scanner.scan()
+    return scanner.lines
+
+
+class _Scanner:
+    """Walks through a TOML text that the parser has found legal, noting the line of each key and list element."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+        self.lines: dict[str, int] = {}
+        self.n_tables: Counter[str] = Counter()
+        self.line_ends = [match.start() for match in re.finditer("\n", text)]
+
+    def scan(self) -> None:
+        """Note the line of each place."""
+        table = ""
+        while self._skip() < len(self.text):
+            if self.text[self.at] == "[":
+                table = self._header()
+            else:
+                self._pair(table)
+
+    def _skip(self) -> int:
+        """Go to the next thing that has a meaning, and return where it is."""
+        self.at = self._end(_SPACE)
+        return self.at
+
+    def _end(self, pattern: re.Pattern[str]) -> int:
+        found = pattern.match(self.text, self.at)
+        return found.end() if found else self.at
+
+    def _note(self, place: str) -> None:
+        self.lines.setdefault(place, bisect(self.line_ends, self.at) + 1)
+
+    def _header(self) -> str:
+        """Read ``[table]`` or ``[[table]]``, and return its place."""
+        start, is_list = self.at, self.text.startswith("[[", self.at)
+        self.at += 1 + is_list
+        place = ""
+        keys = self._keys()
+        self.at, end = start, self.at
+        for depth, key in enumerate(keys, start=1):
+            place = _joined(place, key)
+            self._note(place)
+            if is_list and depth == len(keys):
+                self.n_tables[place] += 1
+            # What follows [[corpora]] under [corpora.x] belongs to its latest element.
+            if self.n_tables[place]:
+                place = f"{place}[{self.n_tables[place] - 1}]"
+                self._note(place)
+        self.at = self.text.index("]", end) + 1 + is_list
+        return place
+
+    def _keys(self) -> list[str]:
+        """Read a dotted key."""
+        keys = []
+        while True:
+            self._skip()
+            end = self._end(_TEXT)
+            if end > self.at:
+                keys.append(self.text[self.at + 1 : end - 1])
+            else:
+                end = self._end(_BARE_KEY)
+                keys.append(self.text[self.at : end])
+            self.at = end
+            if self.text[self._skip()] != ".":
+                return keys
+            self.at += 1
+
+    def _pair(self, table: str) -> None:
+        """Read ``key = value``."""
+        start, keys = self.at, self._keys()
+        self.at, end = start, self.at
+        place = table
+        for key in keys:
+            place = _joined(place, key)
+            self._note(place)
+        self.at = end + 1
+        self._value(place)
+
+    def _value(self, place: str) -> None:
+        opening = self.text[self._skip()]
+        if opening in "[{":
+            self._inside(place, "]" if opening == "[" else "}")
+        else:
+            self.at = max(self._end(_TEXT), self._end(_BARE_VALUE)) if opening not in "\"'" else self._end(_TEXT)
+
+    def _inside(self, place: str, closing: str) -> None:
+        """Read a list or an inline table, up to its closing bracket."""
+        self.at += 1
+        element = 0
+        while self.text[self._skip()] != closing:
+            if self.text[self.at] == ",":
+                self.at += 1
+            elif closing == "}":
+                self._pair(place)
+            else:
+                self._note(f"{place}[{element}]")
+                self._value(f"{place}[{element}]")
+                element += 1
+        self.at += 1
+
+
+def _joined(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key

@@ -282,7 +282,7 @@ class _Preparation:
         return next(
             f"tasks[{at}].on[{position}]"
             for at, task in enumerate(self.study.spec.tasks)
-            for position, target in enumerate(task.targets)
+            for position, target in enumerate(task.on)
             if target.title == name
         )
 

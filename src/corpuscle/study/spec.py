@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from corpuscle.core import components
 from corpuscle.core.components import STRICT, Component, explain, legal_names
@@ -116,12 +116,11 @@ class TargetSpec(Table):
 class TaskSpec(LabelledSpec):
     """``[[tasks]]``."""
 
-    on: Annotated[list[str | TargetSpec], Field(min_length=1)]
-
-    @property
-    def targets(self) -> list[TargetSpec]:
-        """What it is asked on; a bare name is all evaluation cells of that source."""
-        return [TargetSpec(source=target) if isinstance(target, str) else target for target in self.on]
+    # A bare name is all evaluation cells of that source.
+    on: Annotated[
+        list[Annotated[TargetSpec, BeforeValidator(lambda on: {"source": on} if isinstance(on, str) else on)]],
+        Field(min_length=1),
+    ]
 
 
 class StudySpec(Table):
@@ -250,14 +249,13 @@ class Study:
 
 def _schema_problem(detail: Any, text: str) -> Problem:
     """Turn pydantic's finding into a place and a sentence."""
-    # Unions put the tried type's name into the path: it is no part of the study file.
-    location = [part for part in detail["loc"] if part not in ("str", "TargetSpec")]
+    location = detail["loc"]
     table: type[BaseModel] | None = StudySpec
     for part in location[:-1]:
         table = _TABLES.get(str(part), table) if isinstance(part, str) else table
     legal = list(table.model_fields) if table else []
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    message = explain({**detail, "loc": location}, legal)
+    message = explain(detail, legal)
     return Problem(place, message, line_of(text, place))
 
 
@@ -370,22 +368,23 @@ class _Builder:
         try:
             return components.build(kind, name, parameters)
         except ComponentError as error:
-            where = error.where or ((named_by,) if not parameters else ())
-            keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
-            self._fault(place + keys, str(error))
+            for where, message in error.faults:
+                path = where or ((named_by,) if not parameters else ())
+                keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+                self._fault(place + keys, message)
             return None
 
     def _tasks(self) -> Iterator[LabelledTask]:
         for at, spec in enumerate(self.spec.tasks):
             task = self._component(Task, f"tasks[{at}]", spec.name, spec.parameters)
             if task:
-                yield LabelledTask(spec.label or spec.name, task, tuple(target.title for target in spec.targets))
+                yield LabelledTask(spec.label or spec.name, task, tuple(target.title for target in spec.on))
 
     def _targets(self) -> dict[str, TargetSpec]:
         """Collect the targets of all tasks; one name must mean one thing."""
         targets: dict[str, TargetSpec] = {}
         for at, task in enumerate(self.spec.tasks):
-            for position, target in enumerate(task.targets):
+            for position, target in enumerate(task.on):
                 place = f"tasks[{at}].on[{position}]"
                 self._check_source_name(place, target.source)
                 self._check_where(place, target.where)

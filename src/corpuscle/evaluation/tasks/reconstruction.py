@@ -48,11 +48,8 @@ class Reconstruction(Task):
             raise ModelError("this model does not reconstruct counts, so the task reconstruction cannot be asked of it")
         genes_V = most_variable(moments(target), self.n_variable_genes)
         linear_N, log_N = np.empty(len(target)), np.empty(len(target))
-        counted = target.blocks()
         for rows, fractions_NG in model.expected_fractions(target, rng if self.posterior == "sample" else None):
-            counted_rows, counts_NG = next(counted)
-            assert rows == counted_rows, "model and corpus cut the cells into the same blocks"
-            truth_NV = cp10k(counts_NG)[:, genes_V].toarray()
+            truth_NV = cp10k(target.counts(rows))[:, genes_V].toarray()
             predicted_NV = fractions_NG[:, genes_V].astype(np.float64) * TARGET_SUM
             linear_N[rows] = squared_pearson(truth_NV, predicted_NV)
             log_N[rows] = squared_pearson(np.log1p(truth_NV), np.log1p(predicted_NV))

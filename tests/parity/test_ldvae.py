@@ -1,0 +1,243 @@
+"""LDVAE beside scvi-tools' LinearSCVI: the same function of the same weights, and as good a model once trained."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.architectures.ldvae import LDVAE, FittedLDVAE, library_prior
+from corpuscle.model.batches import Batch, CountTable
+from corpuscle.model.likelihoods import nb_log_likelihood, nb_negative_log_likelihood
+from corpuscle.model.modules import LdvaeNetwork
+from corpuscle.source.genes import GeneSpace
+from corpuscle.source.readers.h5ad import H5ad
+
+N_GENES, N_TRAIN, N_HELD = 1000, 1200, 300
+N_EPOCHS, SEEDS, SAMPLES = 30, range(5), 5
+QUIET = {"enable_progress_bar": False, "logger": False, "enable_model_summary": False, "enable_checkpointing": False}
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """scvi-tools, Lightning and what they import warn and log; the strictness of our tests is for our code."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "scvi")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def scvi() -> Iterator[ModuleType]:
+    """The oracle; one thread, set after its import, for the tests that use it."""
+    with quietly():
+        module = pytest.importorskip("scvi")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield module
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pbmc() -> Corpus:
+    """The packaged PBMCs, the genes with most counts."""
+    reader = H5ad(path=files("corpuscle.source.datasets") / "pbmc3k.h5ad")
+    counts_NG = reader.read_counts(np.arange(N_TRAIN + N_HELD))
+    most = np.sort(np.argsort(-np.asarray(counts_NG.sum(0)).ravel(), kind="stable")[:N_GENES])
+    column = np.full(counts_NG.shape[1], -1, np.int32)
+    column[most] = np.arange(N_GENES)
+    ids = tuple(reader.read_genes().index[most].astype(str))
+    rows = np.random.default_rng(0).permutation(N_TRAIN + N_HELD)
+    cells = pd.DataFrame({"source": "pbmc3k", "row": rows, "barcode": rows.astype(str), "times": 1})
+    return Corpus("pbmc3k", cells, {"pbmc3k": reader}, GeneSpace(ids, ids, {"pbmc3k": column}))
+
+
+def as_anndata(corpus: Corpus) -> anndata.AnnData:
+    var = pd.DataFrame(index=list(corpus.space.ids))
+    return anndata.AnnData(corpus.counts(), obs=pd.DataFrame(index=corpus.cells["barcode"].to_list()), var=var)
+
+
+def linear_scvi(scvi: ModuleType, data: anndata.AnnData, **settings: Any) -> Any:
+    scvi.model.LinearSCVI.setup_anndata(data)
+    return scvi.model.LinearSCVI(data, n_layers=2, **settings)
+
+
+def copy_weights(theirs: Any, ours: LdvaeNetwork) -> None:
+    """Write the weights of a scvi-tools module into a network of ours."""
+
+    def copy(target: torch.Tensor, *sources: torch.Tensor) -> None:
+        target.data.copy_(torch.cat(sources))
+
+    def copy_norm(target: Any, *sources: Any) -> None:
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            copy(getattr(target, name), *(getattr(source, name) for source in sources))
+
+    z_layers, l_layers = theirs.z_encoder.encoder.fc_layers, theirs.l_encoder.encoder.fc_layers
+    encoders, decoder = ours.encoders, ours.decoder
+    copy(encoders.first.weight.T, z_layers[0][0].weight, l_layers[0][0].weight)
+    copy(encoders.first.bias, z_layers[0][0].bias, l_layers[0][0].bias)
+    copy_norm(encoders.first_norm, z_layers[0][1], l_layers[0][1])
+    encoders.deeper[0].load_state_dict(z_layers[1][0].state_dict())
+    copy_norm(encoders.deeper_norms[0], z_layers[1][1])
+    encoders.z_mean.load_state_dict(theirs.z_encoder.mean_encoder.state_dict())
+    encoders.z_log_variance.load_state_dict(theirs.z_encoder.var_encoder.state_dict())
+    encoders.library_mean.load_state_dict(theirs.l_encoder.mean_encoder.state_dict())
+    encoders.library_log_variance.load_state_dict(theirs.l_encoder.var_encoder.state_dict())
+    regressor, norm = theirs.decoder.factor_regressor.fc_layers[0][:2]
+    copy(decoder.weight, regressor.weight)
+    for target, source in (
+        (decoder.scale, norm.weight),
+        (decoder.shift, norm.bias),
+        (decoder.running_mean, norm.running_mean),
+        (decoder.running_variance, norm.running_var),
+        (ours.log_theta, theirs.px_r),
+    ):
+        copy(target, source)
+    ours.set_library_prior(theirs.library_log_means.item(), theirs.library_log_vars.item())
+
+
+class Pair(NamedTuple):
+    """One LinearSCVI trained for a little, our network with its weights, and a batch with fixed noise."""
+
+    model: Any
+    network: LdvaeNetwork
+    tensors: dict[str, torch.Tensor]
+    batch: Batch
+    noise: tuple[torch.Tensor, torch.Tensor]
+
+
+@pytest.fixture
+def pair(scvi: ModuleType, pbmc: Corpus) -> Pair:
+    corpus = pbmc.take(np.arange(400))
+    with quietly():
+        scvi.settings.seed = 0
+        model = linear_scvi(scvi, as_anndata(corpus), dropout_rate=0.0)
+        model.train(max_epochs=3, accelerator="cpu", train_size=1.0, plan_kwargs={"lr": 5e-3}, **QUIET)
+    network = LDVAE(dropout=0)._network(N_GENES, torch.Generator())
+    copy_weights(model.module, network)
+    batch = CountTable.of(corpus).batch(np.arange(128))
+    nothing = torch.zeros(128, 1, dtype=torch.long)
+    tensors = {"X": torch.from_numpy(corpus.counts(slice(0, 128)).toarray()), "batch": nothing, "labels": nothing}
+    generator = torch.Generator().manual_seed(0)
+    return Pair(model, network, tensors, batch, (torch.randn(128, 10, generator=generator), torch.randn(128)))
+
+
+def their_loss(pair: Pair) -> Any:
+    """scvi-tools' own inference, decoder and loss (divergence weighted 0.3), with our noise in place of its."""
+    module, tensors = pair.model.module, pair.tensors
+    inference = module.inference(**module._get_inference_input(tensors))
+    inference["z"] = inference["qz"].loc + inference["qz"].scale * pair.noise[0]
+    inference["library"] = inference["ql"].loc + inference["ql"].scale * pair.noise[1][:, None]
+    generative = module.generative(**module._get_generative_input(tensors, inference))
+    return module.loss(tensors, inference, generative, kl_weight=0.3)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+def test_the_same_weights_give_the_same_elbo_terms_and_gradients(pair: Pair, training: bool) -> None:
+    pair.model.module.train(training)
+    pair.network.train(training)
+    with quietly():
+        theirs = their_loss(pair)
+    posterior = pair.network.encoders(pair.batch)
+    z_BK = posterior.z_mean + posterior.z_variance.sqrt() * pair.noise[0]
+    library_B = posterior.library_mean + posterior.library_variance.sqrt() * pair.noise[1]
+    decoded = pair.network.decoded(z_BK, library_B)
+    kl_z_B, kl_library_B = pair.network._divergences(posterior)
+
+    tolerance = {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(
+        -nb_log_likelihood(decoded, pair.batch), theirs.reconstruction_loss["reconstruction_loss"], **tolerance
+    )
+    torch.testing.assert_close(kl_z_B, theirs.kl_local["kl_divergence_z"], **tolerance)
+    torch.testing.assert_close(kl_library_B, theirs.kl_local["kl_divergence_l"], **tolerance)
+
+    loss = (nb_negative_log_likelihood(decoded, pair.batch) + 0.3 * kl_z_B.sum() + kl_library_B.sum()) / 128
+    assert loss.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
+    loss.backward()
+    theirs.loss.backward()
+    module, network = pair.model.module, pair.network
+    z_first = module.z_encoder.encoder.fc_layers[0][0].weight.grad
+    l_first = module.l_encoder.encoder.fc_layers[0][0].weight.grad
+    regressor, norm = module.decoder.factor_regressor.fc_layers[0][:2]
+    for ours, expected in (
+        (network.encoders.first.weight.grad.T, torch.cat([z_first, l_first])),
+        (network.encoders.z_log_variance.weight.grad, module.z_encoder.var_encoder.weight.grad),
+        (network.decoder.weight.grad, regressor.weight.grad),
+        (network.decoder.scale.grad, norm.weight.grad),
+        (network.decoder.shift.grad, norm.bias.grad),
+        (network.log_theta.grad, module.px_r.grad),
+    ):
+        assert (ours - expected).norm() < 1e-3 * expected.norm()
+    torch.testing.assert_close(network.decoder.running_mean, norm.running_mean, **tolerance)
+    torch.testing.assert_close(network.decoder.running_variance, norm.running_var, **tolerance)
+
+
+def test_the_same_weights_give_the_same_answers(pair: Pair, pbmc: Corpus) -> None:
+    corpus = pbmc.take(np.arange(400))
+    fitted = FittedLDVAE(LDVAE(dropout=0), corpus.space.ids, pair.network.eval(), pd.DataFrame())
+    with quietly():
+        latent, loadings = pair.model.get_latent_representation(), pair.model.get_loadings()
+        pair.model.module.eval()
+        with torch.inference_mode():
+            regressor = pair.model.module.decoder.factor_regressor
+            fractions = torch.softmax(regressor(torch.from_numpy(latent), torch.zeros(400, 1)), 1).numpy()
+        sampled = pair.model.get_normalized_expression(n_samples=200, return_numpy=True)
+    np.testing.assert_allclose(fitted.embed(corpus), latent, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fitted.loadings(), loadings, rtol=1e-4, atol=1e-6)
+    assert list(fitted.loadings().columns) == list(loadings.columns)
+    ours = np.concatenate([block for _, block in fitted.expected_fractions(corpus)])
+    np.testing.assert_allclose(ours, fractions, rtol=1e-4)
+    rng = np.random.default_rng(0)
+    draws = [np.concatenate([block for _, block in fitted.expected_fractions(corpus, rng)]) for _ in range(200)]
+    # get_normalized_expression always samples: the means of 200 samples each agree as far as chance lets them.
+    assert np.corrcoef(np.mean(draws, 0).ravel(), sampled.ravel())[0, 1] > 0.999
+
+
+def test_the_library_prior_is_the_same(scvi: ModuleType, pbmc: Corpus) -> None:
+    corpus = pbmc.take(np.arange(200))
+    with quietly():
+        module = linear_scvi(scvi, as_anndata(corpus)).module
+    ours = library_prior(CountTable.of(corpus))
+    expected = module.library_log_means.item(), module.library_log_vars.item()
+    assert ours == pytest.approx(expected, rel=1e-5)
+
+
+def held_out_losses(scvi: ModuleType, train: Corpus, held: Corpus, seed: int) -> tuple[float, float]:
+    """Train both with a seed; return the negative ELBO per held-out cell of ours and of theirs."""
+    model = LDVAE(budget={"epochs": N_EPOCHS}, validation_share=0)  # type: ignore[arg-type]
+    fitted = model.fit(train, seed)
+    ours = float(np.mean([fitted.elbo(held, sample)["elbo"].mean() for sample in range(SAMPLES)]))
+    with quietly():
+        scvi.settings.seed = seed
+        theirs = linear_scvi(scvi, as_anndata(train))
+        theirs.train(
+            max_epochs=N_EPOCHS, accelerator="cpu", train_size=1.0, batch_size=128, plan_kwargs={"lr": 5e-3}, **QUIET
+        )
+        data = as_anndata(held)
+        elbos = [float(theirs.get_elbo(data, batch_size=N_HELD)) for _ in range(SAMPLES)]
+    return ours, abs(float(np.mean(elbos)))
+
+
+@pytest.mark.slow
+def test_trained_on_the_same_cells_it_is_as_good(scvi: ModuleType, pbmc: Corpus, record_property) -> None:
+    train, held = pbmc.take(np.arange(N_TRAIN)), pbmc.take(np.arange(N_TRAIN, N_TRAIN + N_HELD))
+    losses = np.array([held_out_losses(scvi, train, held, seed) for seed in SEEDS])
+    (ours, theirs), (spread, their_spread) = losses.mean(0), losses.std(0, ddof=1)
+    found = f"ours {ours:.2f} ± {spread:.2f}, scvi-tools {theirs:.2f} ± {their_spread:.2f} nats per cell"
+    record_property("held_out_negative_elbo", found)
+    print(found)  # noqa: T201  # shown with -s: the figure the README quotes
+    assert abs(ours - theirs) < 2 * their_spread, found

@@ -1,0 +1,286 @@
+"""The report of made-up runs: complete, self-contained, escaped, deterministic, and honest about what is missing."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from corpuscle.core.errors import FolderError
+from corpuscle.report import words
+from corpuscle.report.render import render
+from corpuscle.statistics.comparisons import summarise
+
+MakeRun = Callable[..., Path]
+SECTIONS = ["answer", "scores", "corpora", "training", "genes", "data", "provenance"]
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a/b",
+    "../../escape",
+    "say \"hi\" & 'bye'",
+    "=cmd|' /C calc'!A0",
+    "µ Größe \x07",
+)
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with attributes, ids, and the text outside scripts and styles."""
+
+    VOID = frozenset({"meta", "br", "wbr", "link", "img", "input", "hr"})
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self.open):
+            self.text += data
+
+    def ids(self) -> list[str]:
+        return [str(attributes["id"]) for _, attributes in self.tags if "id" in attributes]
+
+
+def cells_of(page: Path) -> list[str]:
+    return re.findall(r'<td class="[^"]*" style="--w[^"]*" title="[^"]*"><b>([^<]*)</b>', page.read_text("utf-8"))
+
+
+def test_writes_the_page_the_summary_and_a_csv_beside_every_svg(make_run: MakeRun) -> None:
+    folder = make_run()
+    page = render(folder)
+    assert page == folder / "report.html"
+    svgs = {path.stem for path in (folder / "figures").glob("*.svg")}
+    csvs = {path.stem for path in (folder / "figures").glob("*.csv")}
+    assert svgs == csvs
+    for kind in ("heatmap-ldvae-reconstruction-r2-log", "effects-", "composition-cell-type", "curves-ldvae-elbo",
+                 "residuals-ldvae-monocytes"):  # fmt: skip
+        assert any(stem.startswith(kind) for stem in svgs), kind
+    for stem in svgs:
+        assert len(pd.read_csv(folder / "figures" / f"{stem}.csv")) > 0
+        ElementTree.parse(folder / "figures" / f"{stem}.svg")
+    assert not list(folder.rglob(".*")), "temporary files are left"
+
+
+def test_the_page_is_well_formed_and_has_every_section(make_run: MakeRun) -> None:
+    page = Page(render(make_run()))
+    assert page.open == []
+    assert [name for name in page.ids() if name in SECTIONS] == SECTIONS
+    assert len(page.ids()) == len(set(page.ids()))
+
+
+def test_the_page_loads_nothing(make_run: MakeRun) -> None:
+    path = render(make_run())
+    for tag, attributes in Page(path).tags:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "image", "use")
+        assert not {"src", "srcset", "xlink:href", "background", "poster", "action"} & set(attributes)
+    source = path.read_text(encoding="utf-8")
+    assert "<script src" not in source
+    assert "@import" not in source
+    assert not re.search(r"url\((?!#)", source)
+    assert "default-src 'none'" in source
+
+
+def test_links_lead_to_files_that_exist_or_to_citations(make_run: MakeRun) -> None:
+    folder = make_run()
+    page = Page(render(folder))
+    for href in [str(attributes["href"]) for tag, attributes in page.tags if tag == "a"]:
+        if href.startswith("#"):
+            assert href[1:] in page.ids()
+        elif not href.startswith("https://doi.org/"):
+            assert (folder / href).is_file(), href
+
+
+def test_the_numbers_of_the_page_are_those_of_the_summary(make_run: MakeRun) -> None:
+    folder = make_run()
+    cells = cells_of(render(folder))
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores = scores[~scores["unit"].str.startswith("gene=")]
+    expected = summarise(scores, "Blood")
+    written = pd.read_csv(folder / "scores_summary.csv", keep_default_na=True)
+    np.testing.assert_allclose(written["mean"], expected["mean"])
+    np.testing.assert_allclose(written["fc_low"], expected["fc_low"])
+    shown = expected[(expected["unit"] == "all") & (expected["metric"] == "r2_log")]
+    table = shown.pivot_table(index="target", columns="corpus", values="mean", sort=False)
+    assert cells[: table.size] == [words.number(value) for value in table.to_numpy().ravel()]
+
+
+def test_the_answer_names_what_the_corpora_did(make_run: MakeRun) -> None:
+    text = Page(render(make_run())).text
+    assert re.search(r"Largest gain: (Blood\+Pancreas|All|Pancreas), 0\.(39|40)\d against 0\.28\d, \+4\d", text)
+    assert re.search(r"Largest loss: Pancreas, 0\.2\d\d against 0\.5\d\d, −4\d\s% .*; also No-Monocyte −3\d\s%", text)
+    assert "By chance alone, about 1 of 20" in text
+
+
+def test_the_genes_that_a_blind_corpus_misses_come_first(make_run: MakeRun) -> None:
+    folder = make_run(corpora=("Blood", "Blood+Pancreas", "No-Monocyte"), n_genes=400)
+    source = render(folder).read_text(encoding="utf-8")
+    grid = source[source.index('class="heat genes"') :]
+    assert {"LYZ", "S100A9"} <= set(re.findall(r"<tr><th>(\w+)</th>", grid)[:4])
+    assert "1 gene without a relative residual: gene not observed in the target" in source
+
+
+def test_hostile_names_are_text_and_stay_inside_the_folder(make_run: MakeRun, tmp_path: Path) -> None:
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    folder = make_run(
+        name=HOSTILE[0], question=HOSTILE[3], corpora=HOSTILE, sources=HOSTILE[:3], model=HOSTILE[0],
+        targets=("blood", "monocytes", HOSTILE[0], HOSTILE[2]), units={"blood": (f"donor={HOSTILE[0]}",)},
+        failures=({"corpus": HOSTILE[0], "model": HOSTILE[3], "seed": 0, "message": HOSTILE[0]},),
+    )  # fmt: skip
+    path = render(folder)
+    page = Page(path)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert "<script>alert" not in path.read_text(encoding="utf-8")
+    assert HOSTILE[0] in page.text
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    for file in (folder / "figures").glob("*.svg"):
+        assert not ElementTree.parse(file).findall(".//{*}script")
+    written = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert all(re.fullmatch(r"[a-z0-9-]+\.(svg|csv)", p.name) for p in written if p.parent.name == "figures")
+    assert {p.parent for p in written} == {folder, folder / "figures"}
+
+
+def test_the_same_run_gives_the_same_bytes(make_run: MakeRun) -> None:
+    folder = make_run()
+    contents = []
+    for _ in range(2):
+        render(folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        contents.append({path.relative_to(folder): path.read_bytes() for path in files})
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["missing", "empty"])
+def test_what_was_not_recorded_is_said(make_run: MakeRun, *, empty: bool) -> None:
+    folder = make_run()
+    for name in ("curves", "composition", "sources", "genes"):
+        path = folder / f"{name}.parquet"
+        if empty:
+            pd.read_parquet(path).iloc[:0].to_parquet(path)
+        else:
+            path.unlink()
+    (folder / "provenance.json").write_text("{}")
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores[scores["task"] != "residuals"].to_parquet(folder / "scores.parquet")
+    page = Page(render(folder))
+    for sentence in (
+        "The composition of the corpora was not recorded", "No training curves were recorded",
+        "so there are no gene residuals", "What the quality filters kept and dropped was not recorded",
+        "How the sources' genes map to the gene space was not recorded", "version not recorded",
+    ):  # fmt: skip
+        assert sentence in page.text
+    assert [name for name in page.ids() if name in SECTIONS] == SECTIONS
+
+
+def test_no_scores_at_all_still_gives_a_page(make_run: MakeRun) -> None:
+    folder = make_run()
+    pd.read_parquet(folder / "scores.parquet").iloc[:0].to_parquet(folder / "scores.parquet")
+    assert "There are no scores over all cells" in Page(render(folder)).text
+
+
+def test_one_seed_has_no_interval(make_run: MakeRun) -> None:
+    text = Page(render(make_run(seeds=1))).text
+    assert "interval not estimable from one seed" in text
+    assert "no difference can be told from the scatter of seeds" in text
+    assert "±" not in text.split("R² (log), reconstruction · ldvae")[1].split("worse")[0]
+
+
+def test_a_missing_value_shows_its_reason(make_run: MakeRun) -> None:
+    text = Page(render(make_run())).text
+    assert "no cell with two expressed genes (3 of 3 seeds)" in text
+    assert re.search(r"cortex640 cells\s*(n/aa\s*){6}", text), "six times n/a, each with footnote a, and nothing else"
+
+
+def test_a_corpus_without_scores_keeps_its_column(make_run: MakeRun) -> None:
+    folder = make_run(failures=({"corpus": "All", "model": "ldvae", "seed": 0, "message": "loss was NaN"},))
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores[scores["corpus"] != "All"].to_parquet(folder / "scores.parquet")
+    page = Page(render(folder))
+    assert "1 run failed" in page.text
+    assert "loss was NaN" in page.text
+    assert "no score" in page.text
+
+
+def test_without_its_baseline_nothing_is_compared(make_run: MakeRun) -> None:
+    folder = make_run()
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores[scores["corpus"] != "Blood"].to_parquet(folder / "scores.parquet")
+    assert "the baseline has no such score" in Page(render(folder)).text
+
+
+def test_figures_of_an_earlier_report_go_and_other_files_stay(make_run: MakeRun) -> None:
+    folder = make_run()
+    place = folder / "figures"
+    place.mkdir()
+    for name in ("heatmap-old-model.svg", "heatmap-old-model.csv", "mine.svg", "heatmap-notes.txt"):
+        (place / name).write_text("x")
+    render(folder)
+    left = {path.name for path in place.iterdir()}
+    assert {"mine.svg", "heatmap-notes.txt"} <= left
+    assert not {"heatmap-old-model.svg", "heatmap-old-model.csv"} & left
+
+
+@pytest.mark.parametrize("n_types", [1, 3, 30])
+@pytest.mark.parametrize("n_corpora", [1, 3, 20])
+def test_any_number_of_corpora_and_cell_types(make_run: MakeRun, n_corpora: int, n_types: int) -> None:
+    corpora = tuple(f"Corpus {i}" for i in range(n_corpora))
+    folder = make_run(corpora=corpora, n_types=n_types, n_genes=20, seeds=2)
+    text = Page(render(folder)).text
+    assert bool(re.search(r"other \(\d+ types\)", text)) == (n_types == 30)
+    data = pd.read_csv(folder / "figures" / "composition-cell-type.csv")
+    assert data.groupby("corpus")["share"].sum().round(9).eq(1).all()
+
+
+def test_corpora_of_very_different_size_are_drawn_as_shares(make_run: MakeRun) -> None:
+    folder = make_run()
+    table = pd.read_parquet(folder / "composition.parquet")
+    table.loc[table["corpus"] == "All", "n_cells"] *= 100
+    table.to_parquet(folder / "composition.parquet")
+    assert "bars show shares" in Page(render(folder)).text
+
+
+@pytest.mark.parametrize("name", ["scores.parquet", "study.toml", "provenance.json"])
+def test_a_folder_that_is_no_run_is_refused(make_run: MakeRun, name: str) -> None:
+    folder = make_run()
+    (folder / name).unlink()
+    with pytest.raises(FolderError, match=re.escape(name)):
+        render(folder)
+    assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["scores.parquet", "curves.parquet", "study.toml", "provenance.json"])
+def test_a_broken_file_is_named(make_run: MakeRun, name: str) -> None:
+    folder = make_run()
+    (folder / name).write_text("{ not what it says")
+    with pytest.raises(FolderError, match=re.escape(name)):
+        render(folder)
+
+
+def test_two_models_and_a_metric_that_is_better_low(make_run: MakeRun) -> None:
+    folder = make_run()
+    scores = pd.read_parquet(folder / "scores.parquet")
+    loss = scores[scores["metric"] == "r2_log"].assign(model="pca", metric="loss", task="loss", better="lower")
+    pd.concat([scores, loss]).to_parquet(folder / "scores.parquet")
+    page = Page(render(folder))
+    assert "lower is better" in page.text.lower()
+    assert "Largest loss: Pancreas" in page.text
+    loss_cells = page.text.split("loss, loss, pca")[1]
+    assert "Largest gain: Pancreas, 0.29" in loss_cells, "a loss that halves is a gain"

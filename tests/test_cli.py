@@ -1,0 +1,226 @@
+"""The command line as a user meets it: what it prints, and one clear message with exit code 2 for bad input."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+import corpuscle
+from corpuscle import cli
+
+Outcome = tuple[int, str, str]
+
+STUDY = """
+name = "small"
+[sources]
+blood = { dataset = "pbmc3k" }
+lines = { dataset = "chen2019" }
+[holdout]
+blood = { by = "cell", share = 0.2 }
+[[corpora]]
+name = "Blood"
+parts = [{ source = "blood", n_cells = 50 }]
+[[models]]
+name = "toy:MeanProfile"
+[[tasks]]
+name = "reconstruction"
+on = ["blood"]
+"""
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process; return exit code, output and errors."""
+
+    def called(*arguments: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["corpuscle", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return called
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_check_prints_the_plan(call: Callable[..., Outcome], study: Path) -> None:
+    code, out, _ = call("check", study)
+    assert code == 0
+    assert "1 runs" in out
+    assert "50 of blood (uniform)" in out
+    assert "cells of blood held out by cell" in out
+    assert "2,500 of 2,500" in out
+
+
+def test_run_then_report(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
+    code, out, _ = call("run", study, "-o", tmp_path / "out", "--workers", 1)
+    assert code == 0
+    assert str(tmp_path / "out" / "report.html") in out
+    (tmp_path / "out" / "report.html").unlink()
+    code, out, _ = call("report", tmp_path / "out")
+    assert code == 0
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_compose_prints_the_files(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
+    code, out, _ = call("compose", study, "-o", tmp_path / "out")
+    assert code == 0
+    assert [Path(line).exists() for line in out.splitlines()] == [True]
+
+
+def test_a_failed_run_is_told_and_ends_in_1(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
+    study.write_text(STUDY.replace('"toy:MeanProfile"', '"toy:MeanProfile"\ntrouble = "Blood"'))
+    code, out, _ = call("run", study, "-o", tmp_path / "out")
+    assert code == 1
+    assert "it was told to fail" in out
+
+
+@pytest.mark.parametrize("kind", ["datasets", "samplers", "models", "tasks"])
+def test_list_names_what_there_is(call: Callable[..., Outcome], kind: str) -> None:
+    code, out, _ = call("list", kind)
+    expected = {"datasets": "GSE96583", "samplers": "uniform", "models": "ldvae", "tasks": "reconstruction"}
+    assert code == 0
+    assert expected[kind] in out
+
+
+def test_the_demos_study_can_be_printed_and_is_sound(call: Callable[..., Outcome]) -> None:
+    code, out, _ = call("demo", "--print")
+    assert code == 0
+    assert len(corpuscle.Study.parse(out).recipes) == 6
+
+
+def test_every_command_is_documented_in_the_readme() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    commands = [command.name or command.callback.__name__ for command in cli.app.registered_commands]  # type: ignore[union-attr]
+    assert [name for name in commands if f"corpuscle {name}" not in readme] == []
+
+
+def _edited(old: str, new: str) -> Callable[[Path], None]:
+    def edit(study: Path) -> None:
+        assert old in STUDY
+        study.write_text(STUDY.replace(old, new))
+
+    return edit
+
+
+def _with_file(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Let the study read a file of its own, and do something to that file."""
+
+    def edit(study: Path) -> None:
+        file = study.with_name("cells.h5ad")
+        shutil.copy(corpuscle.dataset_path("pbmc3k"), file)
+        change(file)
+        study.write_text(STUDY.replace('{ dataset = "pbmc3k" }', '{ path = "cells.h5ad" }'))
+
+    return edit
+
+
+def _counts(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def rewrite(file: Path) -> None:
+        made = anndata.read_h5ad(file)
+        made.X = made.X.astype(np.float32)
+        made.X.data = change(made.X.data)
+        made.write_h5ad(file)
+
+    return _with_file(rewrite)
+
+
+def _set_first(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(data: np.ndarray) -> np.ndarray:
+        data = data.copy()
+        data[0] = value
+        return data
+
+    return change
+
+
+def _foreign_genes(file: Path) -> None:
+    made = anndata.read_h5ad(file)
+    made.var = made.var[[]].set_axis([f"locus{i}" for i in range(made.n_vars)])
+    made.write_h5ad(file)
+
+
+BAD = {
+    "no study file": (lambda study: study.unlink(), "no such study file"),
+    "not TOML": (_edited('name = "small"', "name = small"), "not TOML"),
+    "missing file": (_with_file(lambda file: file.unlink()), "no such file"),
+    "truncated h5ad": (_with_file(lambda file: file.write_bytes(file.read_bytes()[:100_000])), "truncated"),
+    "normalised counts": (_counts(np.log1p), "fractions, so they look normalised"),
+    "negative counts": (_counts(_set_first(-1)), "negative values"),
+    "NaN counts": (_counts(_set_first(np.nan)), "NaN or infinite"),
+    "infinite counts": (_counts(_set_first(np.inf)), "NaN or infinite"),
+    "no shared genes": (_with_file(_foreign_genes), "share"),
+    "where matches nothing": (
+        _edited('{ dataset = "pbmc3k" }', '{ dataset = "pbmc3k", where = "tissue == \'lung\'" }'),
+        "matches none of 1,500 cells; tissue holds 'blood'",
+    ),
+    "where names no column": (
+        _edited('{ dataset = "pbmc3k" }', '{ dataset = "pbmc3k", where = "tisue == \'blood\'" }'),
+        "did you mean 'tissue'?",
+    ),
+    "too many cells": (_edited("n_cells = 50", "n_cells = 5000"), "asks for 5,000 cells of blood, which has 1,200"),
+    "unknown sampler": (_edited("n_cells = 50", 'n_cells = 50, sampler = "unifrom"'), "did you mean 'uniform'?"),
+    "unknown model": (_edited("toy:MeanProfile", "ldvea"), "did you mean 'ldvae'?"),
+    "unknown parameter": (_edited('"toy:MeanProfile"', '"ldvae"\nn_latnet = 3'), "did you mean 'n_latent'?"),
+    "unknown key": (_edited("[holdout]", "[holdouts]"), "did you mean 'holdout'?"),
+    "two corpora of one name": (
+        _edited("[[models]]", '[[corpora]]\nname = "Blood"\nparts = [{ source = "lines", n_cells = 9 }]\n[[models]]'),
+        "two corpora of one name",
+    ),
+    "leak": (_edited('blood = { by = "cell", share = 0.2 }', ""), "are also in training corpus 'Blood'"),
+    "code in where": (
+        _edited('{ dataset = "pbmc3k" }', '{ dataset = "pbmc3k", where = "__import__(\'os\')" }'),
+        "not allowed",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_message(
+    call: Callable[..., Outcome], study: Path, tmp_path: Path, case: str, command: str
+) -> None:
+    spoil, message = BAD[case]
+    spoil(study)
+    code, out, err = call(command, study, *(["-o", tmp_path / "out"] if command == "run" else []))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err + out
+    assert not (tmp_path / "out" / "scores.parquet").exists()
+
+
+def test_an_output_folder_of_another_study_is_refused(
+    call: Callable[..., Outcome], study: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "study.toml").write_text('name = "other"')
+    code, _, err = call("run", study, "-o", tmp_path / "out")
+    assert code == 2
+    assert "holds the study 'other'" in err
+
+
+def test_all_problems_are_told_at_once_with_their_lines(call: Callable[..., Outcome], study: Path) -> None:
+    study.write_text(STUDY.replace("n_cells = 50", "n_cells = 0").replace("[holdout]", "[holdouts]"))
+    code, _, err = call("check", study)
+    assert code == 2
+    assert "2 problems" in err
+    assert "line 6: holdouts" in err
+    assert "line 10: corpora[0].parts[0].n_cells" in err
+
+
+def test_a_reports_folder_must_hold_a_run(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    code, _, err = call("report", tmp_path)
+    assert code == 2
+    assert "holds no finished run" in err

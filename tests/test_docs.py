@@ -1,0 +1,43 @@
+"""The README's study file and Python example are run, so that they stay true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import corpuscle
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_readmes_study_and_python_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kang2018.h5ad").write_bytes(corpuscle.dataset_path("kang2018").read_bytes())
+    # The example's own training would take minutes: the same study at a hundredth of the steps.
+    text = block("toml")
+    assert "steps = 5000" in text
+    (tmp_path / "study.toml").write_text(text.replace("steps = 5000", "steps = 20"))
+    scope: dict[str, object] = {}
+    exec(block("python").replace("workers=8", "workers=2"), scope)
+    results = scope["results"]
+    assert isinstance(results, corpuscle.Results)
+    assert not results.failures
+    assert results.report.exists()
+
+
+def test_the_study_files_page_names_every_key() -> None:
+    from corpuscle.corpus.split import Holdout
+    from corpuscle.source.quality import Quality
+    from corpuscle.study import spec
+
+    page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text(encoding="utf-8")
+    tables = [spec.StudySpec, spec.SourceSpec, spec.GenesSpec, spec.PartSpec, spec.CorpusSpec, spec.TaskSpec]
+    keys = {key for table in tables for key in table.model_fields}
+    keys |= set(Quality.__dataclass_fields__) | set(Holdout.__dataclass_fields__)
+    assert sorted(key for key in keys if not re.search(rf"\b{key}\b", page)) == []
