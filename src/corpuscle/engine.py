@@ -7,7 +7,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 import time
@@ -17,8 +16,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -145,11 +145,18 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
     n_missing = len(missing)
     tries: Counter[Run] = Counter()
     failures: dict[Run, str] = {}
-    with _stoppable(), _Workers(min(workers, n_missing)) as pool:
-        while missing or pool.busy:
-            while missing and pool.free:
-                pool.submit(missing.popleft())
-            for job, failure in pool.ended():
+    with _stoppable(), _workers(min(workers, n_missing)) as pool:
+        while missing or any(worker.job for worker in pool):
+            for worker in pool:
+                if missing and not worker.job:
+                    worker.begin(missing.popleft())
+            wait([worker.future for worker in pool if worker.job], timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for worker in pool:
+                for update in worker.news():
+                    on_update(update)
+                if not worker.has_ended:
+                    continue
+                job, failure = worker.end()
                 tries[job.run] += 1
                 if failure == WORKER_LOST and tries[job.run] < MOST_TRIES:
                     missing.append(job)
@@ -157,61 +164,71 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
                 if failure is not None:
                     failures[job.run] = failure
                 on_update(Update(job.run, 1.0))
-            for update in pool.news():
-                on_update(update)
     return Outcome(n_missing - len(failures), len(found) - n_missing, failures)
 
 
-class _Workers:
-    """Worker processes; each does one job at a time."""
+@contextlib.contextmanager
+def _workers(n_workers: int) -> Iterator[list["_Worker"]]:
+    """Give so many workers; end them and their processes when the block ends, however it ends."""
+    pool = [_Worker() for _ in range(n_workers)]
+    try:
+        yield pool
+    finally:
+        for worker in pool:
+            worker.stop()
 
-    def __init__(self, n_workers: int) -> None:
-        self.context = multiprocessing.get_context("spawn")
-        self.busy: dict[Future[str | None], tuple[Job, ProcessPoolExecutor]] = {}
-        self.n_workers = n_workers
-        self.free: list[ProcessPoolExecutor] = []
 
-    def __enter__(self) -> Self:
-        # A manager's queue lives in a process of its own: a worker that is killed cannot take its lock along.
-        self.manager = self.context.Manager()
-        self.queue: queue.Queue[Update] = self.manager.Queue()
-        self.free = [self._new() for _ in range(self.n_workers)]
-        return self
+class _Worker:
+    """A process that does one job at a time, and a pipe of its own on which it tells of its progress."""
 
-    def __exit__(self, *_: object) -> None:
-        """End all processes at once; what they were writing is not in the store."""
-        for pool in [*self.free, *(pool for _, pool in self.busy.values())]:
-            processes = list((pool._processes or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
-                process.join()
-        self.manager.shutdown()
+    future: Future[str | None]
 
-    def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self.context, _start_worker, (os.getpid(),))
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self._start()
 
-    def submit(self, job: Job) -> None:
-        """Give a job to a free worker."""
-        pool = self.free.pop()
-        self.busy[pool.submit(_do, job, self.queue)] = job, pool
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
+        self.pipe, self.far_end = context.Pipe(duplex=False)
+        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end))
 
-    def ended(self) -> Iterator[tuple[Job, str | None]]:
-        """Wait a little; yield the jobs that ended, with what went wrong (None: nothing)."""
-        done, _ = wait(self.busy, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        for future in done:
-            job, pool = self.busy.pop(future)
-            lost = isinstance(future.exception(), BrokenProcessPool)
-            self.free.append(self._new() if lost else pool)
-            yield job, WORKER_LOST if lost else future.result()
+    def begin(self, job: Job) -> None:
+        """Give it a job."""
+        self.job, self.future = job, self.pool.submit(_do, job)
+        # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
+        self.far_end.close()
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether its job has come to an end, good or bad."""
+        return self.job is not None and self.future.done()
+
+    def end(self) -> tuple[Job, str | None]:
+        """Take the job that ended from it; return the job and what went wrong (None: nothing)."""
+        assert self.job is not None, "only a job that was begun can end"
+        job, self.job = self.job, None
+        if isinstance(self.future.exception(), BrokenProcessPool):
+            self.stop()
+            self._start()
+            return job, WORKER_LOST
+        return job, self.future.result()
 
     def news(self) -> Iterator[Update]:
-        """Yield what the workers told since the last call."""
-        while True:
-            try:
-                yield self.queue.get_nowait()
-            except queue.Empty:
-                return
+        """Yield what it told since the last call."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.pipe.poll():
+                yield self.pipe.recv()
+
+    def stop(self) -> None:
+        """End it at once; what it was writing is not in the store."""
+        processes = list((self.pool._processes or {}).values())
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+            process.join()
+        self.pipe.close()
+        self.far_end.close()
 
 
 @contextlib.contextmanager
@@ -231,8 +248,14 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _start_worker(parent: int) -> None:
+# In a worker: where it tells of its progress.
+_news: Connection
+
+
+def _start_worker(parent: int, news: Connection) -> None:
     """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
+    global _news  # noqa: PLW0603  # the process is this worker's own
+    _news = news
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
@@ -246,18 +269,19 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _do(job: Job, news: "queue.Queue[Update]") -> str | None:
+def _do(job: Job) -> str | None:
     """Do one job in a worker; return what went wrong."""
     try:
-        news.put(Update(job.run, 0.0))
+        _news.send(Update(job.run, 0.0))
         # Training is nearly all of a run; the last hundredth is for the tasks.
-        fitted = _fitted(job, lambda share: news.put(Update(job.run, 0.99 * share)))
+        fitted = _fitted(job, lambda share: _news.send(Update(job.run, 0.99 * share)))
         for question in job.questions:
             _ask(question, fitted, job)
     except CorpuscleError as error:
         return str(error)
     except Exception as error:
-        log = job.store.parent / "errors" / f"{safe_name(job.run.corpus)}-{safe_name(job.run.model)}-{job.run.seed}.txt"
+        name = "-".join(safe_name(str(part)) for part in job.run)
+        log = job.store.parent / "errors" / f"{name}.txt"
         write_text(log, traceback.format_exc())
         return f"{type(error).__name__}: {error} (details in {log})"
     return None

@@ -23,7 +23,7 @@ from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
 
 N_GENES, N_TRAIN, N_HELD = 1000, 1200, 300
-N_EPOCHS, SEEDS, SAMPLES = 30, range(5), 5
+N_EPOCHS, SEEDS, SAMPLES = 60, range(5), 5
 QUIET = {"enable_progress_bar": False, "logger": False, "enable_model_summary": False, "enable_checkpointing": False}
 
 
@@ -126,14 +126,26 @@ def pair(scvi: ModuleType, pbmc: Corpus) -> Pair:
     with quietly():
         scvi.settings.seed = 0
         model = linear_scvi(scvi, as_anndata(corpus), dropout_rate=0.0)
-        model.train(max_epochs=3, accelerator="cpu", train_size=1.0, plan_kwargs={"lr": 5e-3}, **QUIET)
+        settle(model)
     network = LDVAE(dropout=0)._network(N_GENES, torch.Generator())
     copy_weights(model.module, network)
     batch = CountTable.of(corpus).batch(np.arange(128))
     nothing = torch.zeros(128, 1, dtype=torch.long)
     tensors = {"X": torch.from_numpy(corpus.counts(slice(0, 128)).toarray()), "batch": nothing, "labels": nothing}
     generator = torch.Generator().manual_seed(0)
-    return Pair(model, network, tensors, batch, (torch.randn(128, 10, generator=generator), torch.randn(128)))
+    noise = torch.randn(128, 10, generator=generator), torch.randn(128, generator=generator)
+    return Pair(model, network, tensors, batch, noise)
+
+
+def settle(model: Any) -> None:
+    """Train for five epochs with a batch-norm that adapts at once: else evaluation compares only extreme numbers."""
+    norms = [layer for layer in model.module.modules() if isinstance(layer, torch.nn.BatchNorm1d)]
+    for norm in norms:
+        norm.momentum = 0.5
+    model.train(max_epochs=5, accelerator="cpu", train_size=1.0, plan_kwargs={"lr": 5e-3}, **QUIET)
+    for norm in norms:
+        norm.momentum = 0.01
+    model.module.zero_grad()
 
 
 def their_loss(pair: Pair) -> Any:
@@ -143,6 +155,8 @@ def their_loss(pair: Pair) -> Any:
     inference["z"] = inference["qz"].loc + inference["qz"].scale * pair.noise[0]
     inference["library"] = inference["ql"].loc + inference["ql"].scale * pair.noise[1][:, None]
     generative = module.generative(**module._get_generative_input(tensors, inference))
+    # scvi-tools takes log(μ + 1e-8), which matters for counts it all but excludes. Ours is exact there.
+    generative["px"]._eps = 1e-35
     return module.loss(tensors, inference, generative, kl_weight=0.3)
 
 
@@ -181,9 +195,35 @@ def test_the_same_weights_give_the_same_elbo_terms_and_gradients(pair: Pair, tra
         (network.decoder.shift.grad, norm.bias.grad),
         (network.log_theta.grad, module.px_r.grad),
     ):
-        assert (ours - expected).norm() < 1e-3 * expected.norm()
+        assert (ours - expected).norm() < 1e-4 * expected.norm()
     torch.testing.assert_close(network.decoder.running_mean, norm.running_mean, **tolerance)
     torch.testing.assert_close(network.decoder.running_variance, norm.running_var, **tolerance)
+
+
+def test_the_same_steps_lead_to_the_same_weights(pair: Pair) -> None:
+    module, network, n_steps = pair.model.module.train(), pair.network.train(), 30
+    theirs = torch.optim.Adam(module.parameters(), lr=5e-3, eps=0.01, weight_decay=1e-6)
+    ours = LDVAE()._optimiser().of(network)
+    losses = []
+    for _ in range(n_steps):
+        with quietly():
+            their_value = their_loss(pair).loss
+        posterior = network.encoders(pair.batch)
+        z_BK = posterior.z_mean + posterior.z_variance.sqrt() * pair.noise[0]
+        library_B = posterior.library_mean + posterior.library_variance.sqrt() * pair.noise[1]
+        kl_z_B, kl_library_B = network._divergences(posterior)
+        reconstruction = nb_negative_log_likelihood(network.decoded(z_BK, library_B), pair.batch)
+        our_value = (reconstruction + 0.3 * kl_z_B.sum() + kl_library_B.sum()) / 128
+        for optimiser, value in ((theirs, their_value), (ours, our_value)):
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+        losses.append((our_value.item(), their_value.item()))
+    found, expected = np.array(losses).T
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert found[-1] < 0.95 * found[0]
+    regressor = module.decoder.factor_regressor.fc_layers[0][0]
+    assert (network.decoder.weight - regressor.weight).norm() < 0.01 * regressor.weight.norm()
 
 
 def test_the_same_weights_give_the_same_answers(pair: Pair, pbmc: Corpus) -> None:
@@ -191,20 +231,14 @@ def test_the_same_weights_give_the_same_answers(pair: Pair, pbmc: Corpus) -> Non
     fitted = FittedLDVAE(LDVAE(dropout=0), corpus.space.ids, pair.network.eval(), pd.DataFrame())
     with quietly():
         latent, loadings = pair.model.get_latent_representation(), pair.model.get_loadings()
-        pair.model.module.eval()
-        with torch.inference_mode():
-            regressor = pair.model.module.decoder.factor_regressor
-            fractions = torch.softmax(regressor(torch.from_numpy(latent), torch.zeros(400, 1)), 1).numpy()
-        sampled = pair.model.get_normalized_expression(n_samples=200, return_numpy=True)
+        # get_normalized_expression always samples; without variance its sample is the posterior mean.
+        pair.model.module.z_encoder.var_activation, pair.model.module.z_encoder.var_eps = torch.zeros_like, 1e-14
+        fractions = pair.model.get_normalized_expression(return_numpy=True)
     np.testing.assert_allclose(fitted.embed(corpus), latent, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(fitted.loadings(), loadings, rtol=1e-4, atol=1e-6)
     assert list(fitted.loadings().columns) == list(loadings.columns)
     ours = np.concatenate([block for _, block in fitted.expected_fractions(corpus)])
-    np.testing.assert_allclose(ours, fractions, rtol=1e-4)
-    rng = np.random.default_rng(0)
-    draws = [np.concatenate([block for _, block in fitted.expected_fractions(corpus, rng)]) for _ in range(200)]
-    # get_normalized_expression always samples: the means of 200 samples each agree as far as chance lets them.
-    assert np.corrcoef(np.mean(draws, 0).ravel(), sampled.ravel())[0, 1] > 0.999
+    np.testing.assert_allclose(ours, fractions, rtol=1e-4, atol=1e-9)
 
 
 def test_the_library_prior_is_the_same(scvi: ModuleType, pbmc: Corpus) -> None:

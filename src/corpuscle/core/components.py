@@ -7,12 +7,14 @@ is no registry: the folder is the list. A user's own component is named ``"packa
 import dataclasses
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
+from pydantic.dataclasses import is_pydantic_dataclass
 
 from corpuscle.core.errors import ComponentError
 
@@ -107,11 +109,15 @@ def _find_elsewhere(kind: type[C], name: str) -> type[C]:
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ComponentError(f"{kind.kind} {name!r}: cannot import {module_name!r} ({error})") from error
+    # A user's module runs when it is imported, and can fail in any way.
+    except Exception as error:
+        gist = f"{type(error).__name__}: {error}"
+        raise ComponentError(f"{kind.kind} {name!r}: cannot import {module_name!r} ({gist})") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise ComponentError(f"{name!r} is not a {kind.kind}: {class_name} must be a subclass of {kind.__name__}")
+    if inspect.isabstract(found) or not is_pydantic_dataclass(found):
+        raise ComponentError(f"{name!r} is not complete: give {class_name} all of {kind.__name__}'s methods, and @component")
     return found
 
 

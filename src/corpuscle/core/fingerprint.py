@@ -27,7 +27,8 @@ def fingerprint(*parts: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+    # An array of objects holds addresses, which differ from session to session.
+    if isinstance(value, np.ndarray) and value.dtype != object:
         return [str(value.dtype), list(value.shape), hash_array(value)]
     if isinstance(value, np.generic):
         return value.item()

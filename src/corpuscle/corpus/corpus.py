@@ -17,9 +17,10 @@ from scipy.sparse import csr_matrix, vstack
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.reader import Reader
+from corpuscle.source.source import RESERVED, ROLES
 
 # Columns of `Corpus.cells` that every corpus has; labels (cell_type, donor, …) follow.
-KEYS = ("source", "row", "barcode", "times")
+KEYS = RESERVED
 # Cells read and decoded at once: 1,024 × 20,000 genes in float32 are 80 MB.
 BLOCK_CELLS = 1024
 
@@ -65,10 +66,14 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of which cells, how often, and which genes. The sources' content is hashed where they are opened."""
+        """Hash of which cells, how often, their roles, and which genes; not of the sources' content.
+
+        That is hashed where a source is opened.
+        """
         sources, codes = np.unique(self.cells["source"].to_numpy(str), return_inverse=True)
         rows, times = self.cells["row"].to_numpy(np.int64), self.cells["times"].to_numpy(np.int64)
-        return fingerprint(sources.tolist(), codes.astype(np.int64), rows, times, self.space.fingerprint)
+        labels = {role: self.labels(role) for role in ROLES if role in self.cells}
+        return fingerprint(sources.tolist(), codes.astype(np.int64), rows, times, labels, self.space.fingerprint)
 
     def take(self, positions: NDArray[Any], name: str | None = None) -> "Corpus":
         """Return the corpus of the cells at these positions (integers or a boolean mask) of the table."""
@@ -81,14 +86,6 @@ class Corpus:
             return np.full(len(self), "", dtype=str)
         found: NDArray[np.str_] = self.cells[column].astype("string").fillna("").to_numpy(str)
         return found
-
-    @cached_property
-    def measured_NG(self) -> NDArray[np.bool_] | None:
-        """Which genes each cell's source measured, shape (N, G), or None where every source measured all of them.
-
-        Only a study with the union of genes has unmeasured ones. Rows of one source are views of one array.
-        """
-        return None if self.measured_SG.all() else self.measured_SG[self.source_codes]
 
     @property
     def sources(self) -> list[str]:
@@ -103,7 +100,7 @@ class Corpus:
 
     @cached_property
     def measured_SG(self) -> NDArray[np.bool_]:
-        """Which genes each of `sources` measured, shape (S, G)."""
+        """Which genes each of `sources` measured, shape (S, G): all, unless the study has their union or a list."""
         return np.stack([self.space.measured(source) for source in self.sources])
 
     def counts(self, positions: NDArray[np.int64] | slice = slice(None)) -> csr_matrix:
@@ -114,8 +111,8 @@ class Corpus:
         positions
             Which rows of the table; all by default. Only these are read.
         """
-        chosen = self.cells.iloc[positions]
-        source_N, row_N = chosen["source"].to_numpy(str), chosen["row"].to_numpy(np.int64)
+        source_N = self.cells["source"].iloc[positions].to_numpy(str)
+        row_N = self.cells["row"].iloc[positions].to_numpy(np.int64)
         pieces, order = [], []
         for source in sorted(set(source_N)):
             here = np.flatnonzero(source_N == source)
@@ -128,16 +125,18 @@ class Corpus:
         return counts_NG if np.array_equal(back, np.arange(len(back))) else counts_NG[back]
 
     def to_anndata(self) -> AnnData:
-        """Return the corpus in memory as AnnData: raw counts in X, the cell table in obs, genes in var."""
-        obs = self.cells.set_index(self.cells["source"] + ":" + self.cells["barcode"], drop=True)
-        obs.index.name = None
+        """Return the corpus in memory as AnnData: raw counts in X, the cell table in obs, genes in var.
+
+        A cell is named ``source:barcode``, with the row appended where the source has that barcode twice.
+        """
+        names = self.cells["source"] + ":" + self.cells["barcode"]
+        names = names.mask(names.duplicated(keep=False), names + "-" + self.cells["row"].astype(str))
+        obs = self.cells.set_index(pd.Index(names.to_numpy(object)))
         # Columns that come from several files can mix types, which h5ad cannot hold.
-        mixed = {name: "string" for name in obs if obs[name].dtype == object}
-        obs = obs.astype(mixed).astype(dict.fromkeys(mixed, "category"))
+        mixed = [name for name in obs if obs[name].dtype == object or isinstance(obs[name].dtype, pd.StringDtype)]
+        obs = obs.astype(dict.fromkeys(mixed, "string")).astype(dict.fromkeys(mixed, "category"))
         var = pd.DataFrame({"symbol": list(self.space.symbols)}, index=pd.Index(self.space.ids))
-        made = AnnData(self.counts(), obs=obs, var=var)
-        made.obs_names_make_unique()
-        return made
+        return AnnData(self.counts(), obs=obs, var=var)
 
     def blocks(self, n_cells: int = BLOCK_CELLS) -> Iterator[tuple[slice, csr_matrix]]:
         """Read the counts a block of cells at a time: yields the rows of the table and their counts."""

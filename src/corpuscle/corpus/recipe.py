@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
@@ -38,7 +39,8 @@ class Part:
         if self.n_cells is not None:
             return self.n_cells
         assert self.fraction is not None, "the study file requires one of n_cells and fraction"
-        return max(1, round(self.fraction * pool))
+        # Rounded down, so that fractions that sum to one never ask for a cell too many.
+        return max(1, int(self.fraction * pool + 1e-6))
 
     def __str__(self) -> str:
         amount = f"{self.n_cells:,}" if self.n_cells is not None else f"{self.fraction:.0%}"
@@ -91,9 +93,10 @@ class Recipe:
         Raises
         ------
         CorpusError
-            When a part asks for more cells than there are.
+            When a part asks for more cells than there are, `exclude` uses a label that a source lacks or excludes
+            nothing, or a sampler does not return what it was asked for.
         """
-        left = {source: self._eligible(pools[source]) for source in self.sources}
+        left = self._eligible(pools)
         offered = {source: len(pool) for source, pool in left.items()}
         turn: Counter[str] = Counter()
         tables, account = [], []
@@ -103,6 +106,7 @@ class Recipe:
                 raise CorpusError(self._too_few(part, n_cells, len(pool), offered[part.source], pools))
             rng = generator(seed, "part", part.source, turn[part.source])
             chosen = np.sort(part.sampler.choose(pool, n_cells, rng))
+            _check_choice(part, chosen, n_cells, len(pool))
             tables.append(pool.cells.iloc[chosen])
             account.append({"part": str(part), "sampler": part.sampler.spec(), "source": part.source,
                             "n_cells": n_cells, "from": len(pool)})  # fmt: skip
@@ -116,17 +120,25 @@ class Recipe:
         first = pools[self.sources[0]]
         return replace(first, name=self.name, cells=cells, account=tuple(account))
 
-    def _eligible(self, pool: Corpus) -> Corpus:
-        """Return the pool without the excluded cells."""
+    def _eligible(self, pools: Mapping[str, Corpus]) -> dict[str, Corpus]:
+        """Return the pools without the excluded cells."""
+        left = {source: pools[source] for source in self.sources}
         if self.exclude is None:
-            return pool
-        lacking = where_expression.columns(self.exclude) - set(pool.cells.columns)
-        if lacking:
+            return left
+        for source, pool in left.items():
+            lacking = where_expression.columns(self.exclude) - set(pool.cells.columns)
+            if lacking:
+                raise CorpusError(
+                    f"exclude uses {', '.join(sorted(lacking))}, which source {source!r} does not have: whether its "
+                    "cells are meant cannot be known; label the source, or filter the others with where instead"
+                )
+            left[source] = pool.take(~where_expression.matches(self.exclude, pool.cells))
+        if all(len(pool) == len(pools[source]) for source, pool in left.items()):
             raise CorpusError(
-                f"exclude uses {', '.join(sorted(lacking))}, which source {pool.sources[0]!r} does not have: whether "
-                "its cells are meant cannot be known; label the source, or filter the others with where instead"
+                f'exclude "{self.exclude}" excludes none of the cells for training of {", ".join(left)}: '
+                "mend it, or leave it out"
             )
-        return pool.take(~where_expression.matches(self.exclude, pool.cells))
+        return left
 
     def _too_few(self, part: Part, n_cells: int, left: int, offered: int, pools: Mapping[str, Corpus]) -> str:
         whole = len(pools[part.source])
@@ -136,3 +148,13 @@ class Recipe:
         if left != offered:
             parts.append(f"{left:,} after the corpus' earlier parts")
         return f"it asks for {n_cells:,} cells of {part.source}, which has {', '.join(parts)}; ask for at most {left:,}"
+
+
+def _check_choice(part: Part, chosen: NDArray[np.int64], n_cells: int, n_pool: int) -> None:
+    """Refuse what a sampler from elsewhere may get wrong; the table it would make is plausible but false."""
+    ascending = bool(np.all(np.diff(chosen) > 0)) and (not len(chosen) or (chosen[0] >= 0 and chosen[-1] < n_pool))
+    if len(chosen) != n_cells or not ascending:
+        raise CorpusError(
+            f"sampler {part.sampler.name!r} was to choose {n_cells:,} distinct cells of {n_pool:,}, but returned "
+            f"{len(chosen):,} positions, {len(np.unique(chosen)):,} of them distinct; mend the sampler"
+        )

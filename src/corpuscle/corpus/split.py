@@ -30,7 +30,7 @@ class Holdout:
 
     by: Literal["donor", "batch", "study", "cell"]
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    values: list[str] | None = None
+    values: Annotated[list[str], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_of_share_and_values(self) -> "Holdout":
@@ -57,7 +57,7 @@ class Holdout:
         Raises
         ------
         CorpusError
-            When the cells have no such groups, or fewer than two of them.
+            When the cells have no such groups or some have none, or when nothing would be left to train on.
 
         Examples
         --------
@@ -68,12 +68,19 @@ class Holdout:
         n = len(cells)
         if self.by == "cell":
             assert self.share is not None, "checked when constructed"
+            if n < 2:
+                raise CorpusError(f"holds out a share of cells, but there is only {n} cell")
             held = np.zeros(n, bool)
-            held[rng.permutation(n)[: max(1, round(self.share * n))]] = True
+            held[rng.permutation(n)[: _share_of(self.share, n)]] = True
             return held
         if self.by not in cells:
             raise CorpusError(f'holds out by {self.by}, but the source has no {self.by} column; by = "cell" would do')
         group_N = cells[self.by].astype("string").fillna("").to_numpy(str)
+        if unknown := int(np.sum(group_N == "")):
+            raise CorpusError(
+                f"{unknown:,} of {n:,} cells have no {self.by}, so it cannot be known whether they belong to one that "
+                f'is held out; leave them out of the source with where = "{self.by} == {self.by}", or use by = "cell"'
+            )
         return np.isin(group_N, self._chosen(np.unique(group_N), rng))
 
     def _chosen(self, groups: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.str_]:
@@ -81,14 +88,26 @@ class Holdout:
             for value in self.values:
                 if value not in groups:
                     raise CorpusError(f"there is no {self.by} {value!r}; {legal_names(value, groups.tolist())}")
+            if len(set(self.values)) == len(groups):
+                raise CorpusError(f"every {self.by} is held out ({', '.join(groups)}), so nothing is left to train on")
             return np.array(self.values, dtype=str)
         if len(groups) < 2:
             raise CorpusError(
                 f'holds out a share of {self.by} groups, but there is only {groups[0]!r}; use by = "cell"'
             )
         assert self.share is not None, "checked when constructed"
-        n_held = min(max(1, round(self.share * len(groups))), len(groups) - 1)
-        return rng.permutation(groups)[:n_held]
+        return rng.permutation(groups)[: _share_of(self.share, len(groups))]
+
+
+def _share_of(share: float, n: int) -> int:
+    """Return a share of n things: at least one, never all."""
+    return min(max(1, round(share * n)), n - 1)
+
+
+_HELP = (
+    "Hold the cells out ([holdout]), keep them out of the corpus (exclude, where), drop copies ([quality] "
+    "drop_duplicates = true), or, where cells have so few counts that they are alike by chance, raise min_counts"
+)
 
 
 def check_disjoint(corpora: Iterable[Corpus], targets: Iterable[Corpus], hashes: "pd.Series[int]") -> None:
@@ -109,19 +128,25 @@ def check_disjoint(corpora: Iterable[Corpus], targets: Iterable[Corpus], hashes:
     Raises
     ------
     LeakageError
-        Naming corpus, target and the first of the cells found.
+        For the first corpus that has such cells: naming it, the targets and the first of the cells found.
     """
-    targets = list(targets)
-    target_index = [pd.MultiIndex.from_frame(target.cells[["source", "row"]]) for target in targets]
-    target_hashes = [hashes.reindex(index).to_numpy() for index in target_index]
+    hash_of, looked_up = hashes.to_numpy(), [(target, _places(target, hashes)) for target in targets]
     for corpus in corpora:
-        index = pd.MultiIndex.from_frame(corpus.cells[["source", "row"]])
-        corpus_hashes = hashes.reindex(index).to_numpy()
-        for target, rows, hash_N in zip(targets, target_index, target_hashes, strict=True):
-            same_row = rows.isin(index)
-            same_counts = np.isin(hash_N, corpus_hashes)
-            if same_row.any() or same_counts.any():
-                raise LeakageError(_leak(corpus, target, same_row, same_counts & ~same_row))
+        corpus_places, leaks = _places(corpus, hashes), []
+        for target, places in looked_up:
+            same_row = np.isin(places, corpus_places)
+            same_counts = np.isin(hash_of[places], hash_of[corpus_places])
+            if same_counts.any():
+                leaks.append(_leak(corpus, target, same_row, same_counts & ~same_row))
+        if leaks:
+            raise LeakageError(f"{'; '.join(leaks)}. {_HELP}")
+
+
+def _places(corpus: Corpus, hashes: "pd.Series[int]") -> NDArray[np.int64]:
+    """Return where each of a corpus' cells stands in the table of hashes."""
+    places: NDArray[np.int64] = hashes.index.get_indexer(pd.MultiIndex.from_frame(corpus.cells[["source", "row"]]))
+    assert (places >= 0).all(), "every cell that a source offers was surveyed"
+    return places
 
 
 def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], same_counts: NDArray[np.bool_]) -> str:
@@ -130,6 +155,5 @@ def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], same_coun
     how = f"{same_row.sum():,} are the very same cells, {same_counts.sum():,} have identical counts"
     return (
         f"{len(found):,} cells of target {target.name!r} are also in training corpus {corpus.name!r} ({how}): "
-        f"{', '.join(names)}{', …' if len(found) > 5 else ''}. Hold the cells out ([holdout]), keep them out of "
-        "the corpus (exclude, where), or drop copies ([quality] drop_duplicates = true)"
+        f"{', '.join(names)}{', …' if len(found) > 5 else ''}"
     )

@@ -25,7 +25,7 @@ class Residuals:
         observed; positive: predicted too low), ``n_seeds``, ``difference`` of it from the baseline with
         ``difference_low`` and ``difference_high`` (paired by seed), ``shift`` and ``reason``.
     story
-        The genes whose prediction moved furthest from the baseline's in any corpus, furthest first.
+        The genes whose prediction moved furthest from the baseline's; the corpora take turns in naming them.
     """
 
     model: str
@@ -115,11 +115,12 @@ def _shift(rows: pd.DataFrame, baseline: str) -> pd.Series:
     return change.set_index(COLUMNS)["difference"].rename("shift")
 
 
-def _story(table: pd.DataFrame, n_genes: int = 16) -> list[str]:
-    """Genes with the largest shift in any corpus, largest first."""
-    shift = table.assign(shift=table["shift"].abs()).groupby("gene", sort=False)["shift"].max()
-    shift = shift[shift > 0].sort_values(ascending=False, kind="stable")
-    return [str(gene) for gene in shift.index[:n_genes]]
+def _story(table: pd.DataFrame, n_genes: int = 20) -> list[str]:
+    """Genes whose prediction moved furthest; the corpora take turns, so that a very different one leaves room."""
+    size = table.assign(size=table["shift"].abs()).query("size > 0")
+    size["turn"] = size.groupby("corpus")["size"].rank(ascending=False, method="first")
+    ordered = size.sort_values(["turn", "size"], ascending=[True, False], kind="stable")
+    return [str(gene) for gene in ordered["gene"].drop_duplicates().head(n_genes)]
 
 
 @dataclass(frozen=True)

@@ -245,6 +245,8 @@ class CorpusRow:
     recipe: str
 
 
+# How composition tables name cells whose label is not known.
+MISSING = "(missing)"
 RICHNESS = {"cell_type": "Cell types", "tissue": "Tissues", "donor": "Donors", "study": "Studies"}
 
 
@@ -260,7 +262,8 @@ def corpus_rows(
         recipe = recipes.get(name, {})
         stated = recipe.get("n_cells")
         size = _range(sizes) if len(sizes) else (f"{stated:,}" if isinstance(stated, int) else "not recorded")
-        distinct = here[here["n_cells"] > 0].groupby(["column", "seed"])["value"].nunique()
+        known = here[(here["n_cells"] > 0) & (here["value"] != MISSING)]
+        distinct = known.groupby(["column", "seed"])["value"].nunique()
         richness = {RICHNESS[c]: _range(distinct[c]) if c in distinct else "–" for c in RICHNESS if c in recorded}
         rows.append(CorpusRow(name, size, richness, str(recipe.get("recipe", "not recorded"))))
     return rows

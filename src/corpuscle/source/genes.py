@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source.identifiers import GeneNames, gene_names
+from corpuscle.source.identifiers import ENSEMBL, GeneNames, gene_names
 
 By = Literal["ensembl", "symbol"]
 
@@ -84,7 +85,8 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
         The gene names of each source.
     genes
         ``"intersection"``: genes that every source measured. ``"union"``: genes that any source measured; where one
-        did not, the gene counts as *not measured*, which is not a zero. A path: the genes that the file lists.
+        did not, the gene counts as *not measured*, which is not a zero. A path: the genes that the file lists, as
+        far as any source measured them.
     by
         Match genes by ``"ensembl"`` id or by ``"symbol"``; None: by Ensembl id where every source has them, else by
         symbol.
@@ -107,14 +109,16 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
             raise SourceError(f"source {source!r} names no gene by {by}; {_examples(names)}")
     offered = {source: set(found.ids(by).tolist()) - {""} for source, found in names.items()}
     if genes == "intersection":
-        chosen = reduce(set.intersection, offered.values())
+        chosen = set.intersection(*offered.values())
     elif genes == "union":
-        chosen = reduce(set.union, offered.values())
+        chosen = set().union(*offered.values())
     else:
-        chosen = _listed(Path(genes), by)
+        chosen = _listed(Path(genes), by) & set().union(*offered.values())
     without = [source for source, found in offered.items() if not found & chosen]
     if without or not chosen:
-        which = f"source {without[0]!r} has none of the study's genes" if chosen else "the sources share no gene"
+        which = "the sources share no gene" if genes == "intersection" else "no source has a gene of the list"
+        if chosen:
+            which = f"{' and '.join(map(repr, without))} have none of the study's genes"
         raise SourceError(f"{which} (matched by {by}); {_examples(names)}")
     ids = sorted(chosen)
     position = {gene: at for at, gene in enumerate(ids)}
@@ -134,21 +138,30 @@ def _examples(names: Mapping[str, GeneNames]) -> str:
 
 
 def _listed(path: Path, by: By) -> set[str]:
-    """Read a list of genes: a text file with one a line, or a CSV or TSV with a column of ids or symbols."""
+    """Read a list of genes: a text file with one a line, or a CSV or TSV with a column of ids or symbols.
+
+    Several columns need a header, unless the first holds Ensembl ids: then, as in 10x's ``features.tsv``, the second
+    holds symbols. A single column may have one: no source has a gene of its name.
+    """
     if not path.exists():
         raise SourceError(f'no such gene list: {path}; write "intersection", "union", or the path of a file of genes')
-    separator = "\t" if path.suffix == ".tsv" else ","
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, header=None, keep_default_na=False)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        separator = "\t" if "\t" in text.partition("\n")[0] else ","
+        table = pd.read_csv(StringIO(text), sep=separator, dtype=str, header=None, keep_default_na=False)
+    except (ValueError, OSError) as error:
         raise SourceError(f"{path}: not a list of genes ({error})") from error
-    header = table.iloc[0].tolist()
-    table = table.set_axis(header, axis=1).iloc[1:] if len(header) > 1 else table
-    # One column: its first column is the index, and the names in it are of whichever kind they are.
-    index = table.set_index(table.columns[0])
-    listed = set(gene_names(index).ids(by).tolist()) - {""}
+    first = table.iloc[0].tolist()
+    if len(first) > 1:
+        header = ["", "symbol", *map(str, range(2, len(first)))] if ENSEMBL.match(first[0]) else first
+        table = table.set_axis(header, axis=1).iloc[0 if header is not first else 1 :]
+        table = table.loc[:, ~table.columns.duplicated()]
+    listed = set(gene_names(table.set_index(table.columns[0])).ids(by).tolist()) - {""}
     if not listed:
-        raise SourceError(f"{path}: the list holds no gene by {by}; its first line reads {', '.join(header)[:80]}")
+        raise SourceError(
+            f"{path}: the list holds no gene by {by}; its first line reads {', '.join(first)[:80]!r}; "
+            'set by = "symbol" or "ensembl" under [genes]'
+        )
     return listed
 
 

@@ -19,6 +19,9 @@ SYMBOL_COLUMNS = (
     "hgnc_symbol",
 )
 
+# What missing names become when a table is turned into text.
+UNKNOWN = ("nan", "NaN", "None", "<NA>")
+
 # The human mitochondrial genome's 13 proteins and 2 rRNAs, for files that name genes by Ensembl ids alone: a filter
 # on the prefix MT- silently finds nothing there (as in a published evaluation).
 HUMAN_MITOCHONDRIAL = frozenset(
@@ -65,7 +68,7 @@ class GeneNames:
 
     @property
     def mitochondrial(self) -> NDArray[np.bool_]:
-        """Say which genes are mitochondrial: by symbol (``MT-``), or by Ensembl id where there are no symbols."""
+        """Say which genes are mitochondrial: by symbol (``MT-``, ``mt-``), or by Ensembl id (human)."""
         by_symbol = np.char.startswith(np.char.upper(self.symbols), "MT-")
         return by_symbol | np.isin(self.ensembl, list(HUMAN_MITOCHONDRIAL))
 
@@ -106,8 +109,8 @@ def gene_names(genes: pd.DataFrame) -> GeneNames:
 
 
 def _clean(column: "pd.Series[str]") -> NDArray[np.str_]:
-    cleaned: NDArray[np.str_] = column.astype("string").fillna("").str.strip().to_numpy(str)
-    return cleaned
+    names: NDArray[np.str_] = column.astype("string").fillna("").str.strip().to_numpy(str)
+    return np.where(np.isin(names, UNKNOWN), "", names)
 
 
 def _without_version(names: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -21,6 +21,8 @@ from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import Source
 
 SURVEY_CELLS = 8192
+# Counts are held as float32, which has all whole numbers up to here.
+LARGEST_COUNT = 2**24
 KEPT = "kept"
 
 
@@ -97,7 +99,7 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
     Raises
     ------
     SourceError
-        When the values are not raw counts: negative, NaN, infinite or fractional.
+        When the values are not raw counts: negative, NaN, infinite, fractional or above 2^24.
     """
     mitochondrial = gene_names(source.genes).mitochondrial
     gene_hashes = _gene_hashes(space)
@@ -160,13 +162,12 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _refuse_other_than_counts(source: Source, counts: csr_matrix, rows: NDArray[np.int64]) -> None:
     data = counts.data
-    if data.dtype.kind in "bu":
-        return
     finite = np.isfinite(data)
     tests = (
         (finite, "NaN or infinite values"),
         ((data >= 0) | ~finite, "negative values"),
         ((data == np.floor(data)) | ~finite, "fractions, so they look normalised or log-transformed"),
+        (data < LARGEST_COUNT, "numbers too large for counts"),
     )
     for good, what in tests:
         if not good.all():

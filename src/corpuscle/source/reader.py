@@ -68,7 +68,7 @@ def reader_for(path: Path, counts: str) -> Reader:
     """
     kinds = [components.find(Reader, name) for name in components.names(Reader)]
     for kind in kinds:
-        if path.name.endswith(kind.suffixes):
+        if path.name.lower().endswith(kind.suffixes):
             if not path.exists():
                 raise SourceError(f"no such file: {path}")
             return kind(path=path, counts=counts)  # type: ignore[call-arg]  # the fields are the subclass's

@@ -18,7 +18,8 @@ from corpuscle.source.reader import Reader, reader_for
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
 ROLES = ("cell_type", "donor", "batch", "study", "tissue", "disease", "assay", "organism")
-GROUPS = ("donor", "batch", "study")
+# Columns of a corpus' cell table that are ours; a file's column of such a name is kept as ``NAME_in_file``.
+RESERVED = ("source", "row", "barcode", "times")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,9 @@ class Source:
     name
         What the study calls it.
     cells
-        One row per cell that the source offers, index 0 … n-1: ``row`` (row number in the file), ``barcode``, then
-        the file's columns, with the roles of `ROLES` under their own names where the file has them.
+        One row per cell that the source offers, index 0 … n-1: ``row`` (row number in the file), ``barcode`` (its
+        name in the file), then the file's columns, with the roles of `ROLES` under their own names where the file
+        has them. A column that the file names like one of `RESERVED` is here as ``NAME_in_file``.
     genes
         The file's gene table.
     reader
@@ -79,14 +81,14 @@ def open_source(
     counts
         Where in the file the raw counts are, such as ``"X"``, ``"raw"`` or ``"layers/counts"``.
     where
-        Which cells to offer, a filter on the file's columns and the roles; see `corpuscle.source.where`.
+        Which cells to offer, a filter on the file's columns, the roles and ``barcode``; see `corpuscle.source.where`.
     roles
         For a label of `ROLES`, the file's column that holds it, where that has another name.
 
     Raises
     ------
     SourceError
-        When the file cannot be read, a column is not there, or `where` matches no cell.
+        When the file cannot be read or has no cells, a column is not there, or `where` matches no cell.
 
     Examples
     --------
@@ -95,16 +97,19 @@ def open_source(
     (2400, 'cell_type')
     """
     reader = reader_for(path, counts)
-    cells = _cell_table(name, reader.read_cells(), roles or {})
-    source = Source(name, cells, reader.read_genes(), reader, hash_file(path))
-    return source if where is None else source.keep(_matching(source, where))
+    labels, genes = _labels(reader.read_cells(), roles or {}), reader.read_genes()
+    if not len(labels) or not len(genes):
+        raise SourceError(f"{path}: has {len(labels):,} cells and {len(genes):,} genes; there is nothing to read")
+    source = Source(name, _cell_table(labels), genes, reader, hash_file(path))
+    return source if where is None else source.keep(_matching(labels, where))
 
 
-def _matching(source: Source, where: str) -> NDArray[np.bool_]:
-    mask = where_expression.matches(where, source.cells)
+def _matching(labels: pd.DataFrame, where: str) -> NDArray[np.bool_]:
+    table = labels if "barcode" in labels else labels.assign(barcode=labels.index.astype(str))
+    mask = where_expression.matches(where, table)
     if not mask.any():
-        values = [_some_values(source.cells, column) for column in sorted(where_expression.columns(where))]
-        raise SourceError(f'where "{where}" matches none of {len(source):,} cells; {"; ".join(values)}')
+        values = [_some_values(table, column) for column in sorted(where_expression.columns(where))]
+        raise SourceError(f'where "{where}" matches none of {len(table):,} cells; {"; ".join(values)}')
     return mask
 
 
@@ -113,22 +118,27 @@ def _some_values(cells: pd.DataFrame, column: str) -> str:
     values = cells[column].dropna()
     if values.dtype.kind in "iuf" and len(values):
         return f"{column} runs from {values.min()} to {values.max()}"
-    common = [repr(str(value)) for value in values.value_counts().index[:12]]
+    common = [repr(value) for value in values.astype(str).value_counts().index[:12]]
     return f"{column} holds {', '.join(common) or 'nothing'}{' …' if values.nunique() > 12 else ''}"
 
 
-def _cell_table(name: str, obs: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
-    """Lay out the cell table: row and barcode first, then obs, with each role under its own name."""
-    cells = obs.reset_index(drop=True)
-    cells.columns = cells.columns.map(str)
+def _labels(obs: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
+    """Return the file's columns, with each role under its own name; index = the file's names of the cells."""
+    labels = obs.set_axis(obs.columns.map(str), axis=1)
     for role, column in roles.items():
         if column not in obs:
             hint = legal_names(column, map(str, obs.columns))
-            raise SourceError(f"source {name!r}: {role} = {column!r}, but the file has no such column; {hint}")
-        cells[role] = obs[column].to_numpy(copy=True) if column != role else cells[role]
-    cells = cells.drop(columns=["row", "barcode"], errors="ignore")
-    cells.insert(0, "row", np.arange(len(obs), dtype=np.int64))
-    cells.insert(1, "barcode", obs.index.astype(str).to_numpy())
+            raise SourceError(f"{role} = {column!r}, but the file has no such column; {hint}")
+        labels[role] = obs[column]
+    return labels
+
+
+def _cell_table(labels: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the cell table: row and barcode first, then the labels."""
+    barcodes = labels.index.astype(str).to_numpy()
+    cells = labels.reset_index(drop=True).rename(columns={name: f"{name}_in_file" for name in RESERVED})
+    cells.insert(0, "row", np.arange(len(labels), dtype=np.int64))
+    cells.insert(1, "barcode", barcodes)
     return cells
 
 

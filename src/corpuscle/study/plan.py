@@ -155,9 +155,10 @@ class _Preparation:
         pools, held = self._split(sources, space)
         targets = self._targets(sources, held)
         corpora = self._draw(pools)
-        for corpus in corpora.values():
-            with self._noting(self._corpus_place(corpus.name)):
-                check_disjoint([corpus], targets.values(), hashes)
+        for recipe in self.study.recipes:
+            with self._noting(self._corpus_place(recipe.name)):
+                drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
+                check_disjoint(drawn, targets.values(), hashes)
         self._stop_on_problems()
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
@@ -186,8 +187,11 @@ class _Preparation:
         with self._noting("genes"):
             by: By = spec.by or ("ensembl" if all(found.has_ensembl for found in names.values()) else "symbol")
             return gene_space(names, genes, by), by
-        self._stop_on_problems()
-        raise AssertionError("a gene space that failed is a problem")
+        # The rest can be checked though the genes do not match: here, by their positions.
+        self.store = None
+        ids = [str(at) for at in range(max(len(found.symbols) for found in names.values()))]
+        columns = {name: np.arange(len(found.symbols), dtype=np.int32) for name, found in names.items()}
+        return GeneSpace(tuple(ids), tuple(ids), columns), "symbol"
 
     def _surveys(self, opened: Mapping[str, Source], space: GeneSpace) -> dict[str, pd.DataFrame]:
         surveys = {}
@@ -215,10 +219,9 @@ class _Preparation:
         for name, table in surveys.items():
             thresholds = self.study.quality[name]
             if thresholds.max_mito_fraction < 1 and table["mito_fraction"].isna().all():
-                place, hint = (
-                    "quality.max_mito_fraction",
-                    f"write quality = {{ max_mito_fraction = 1.0 }} on {name}",
-                )
+                own = "max_mito_fraction" in self.study.spec.sources[name].quality
+                place = f"sources.{name}.quality.max_mito_fraction" if own else "quality.max_mito_fraction"
+                hint = f"write quality = {{ max_mito_fraction = 1.0 }} on {name}"
                 message = f"source {name!r} has no mitochondrial genes, so this would filter nothing there; {hint}"
                 self.problems.append(self.study.problem(place, message))
             reasons = thresholds.reasons(table)

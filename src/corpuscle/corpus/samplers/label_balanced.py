@@ -14,7 +14,7 @@ class LabelBalanced(Sampler):
     """Draw the same number of cells of each label; labels too small for their share give all they have.
 
     What small labels leave over is shared among the larger ones (water-filling), so that the budget is met exactly.
-    Cells without a label are a group of their own.
+    Cells without a label are a group of their own. With one generator state, a smaller draw is contained in a larger.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class LabelBalanced(Sampler):
         if self.by not in pool.cells:
             raise CorpusError(f"label_balanced: there is no column {self.by!r} in {', '.join(pool.sources)}")
         _, label_N = np.unique(pool.labels(self.by), return_inverse=True)
-        shares = water_fill(np.bincount(label_N), n_cells, rng)
         # Cells in random order, then stably by label: each label's first cells are a uniform draw of it.
         shuffled = rng.permutation(len(pool))
+        shares = water_fill(np.bincount(label_N), n_cells, rng)
         by_label = shuffled[np.argsort(label_N[shuffled], kind="stable")]
         label_sorted = label_N[by_label]
         rank = np.arange(len(pool)) - np.searchsorted(label_sorted, label_sorted)

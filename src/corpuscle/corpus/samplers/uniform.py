@@ -12,8 +12,7 @@ from corpuscle.corpus.sampler import Sampler
 class Uniform(Sampler):
     """Draw cells uniformly, without replacement.
 
-    With one generator state, a smaller draw is contained in a larger one, so that sizes can be compared on nested
-    corpora.
+    With one generator state, a smaller draw is contained in a larger, so that sizes can be compared on nested corpora.
     """
 
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
