@@ -31,6 +31,7 @@ class FittedMeanProfile(FittedModel):
             yield rows, np.tile(self.profile, (counts.shape[0], 1)).astype(np.float32)
 
     def save(self, folder: Path) -> None:
+        self.history.to_parquet(folder / "history.parquet")
         (folder / "profile.json").write_text(json.dumps([list(self.genes), self.profile.tolist()]))
 
 

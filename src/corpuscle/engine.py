@@ -304,7 +304,6 @@ def _fitted(job: Job, progress: Callable[[float], None]) -> FittedModel:
     }
     with store.create("models", job.key) as folder:
         fitted.save(folder)
-        fitted.history.to_parquet(folder / "history.parquet")
         write_text(folder / "run.json", json.dumps(facts, indent=1))
     return fitted
 

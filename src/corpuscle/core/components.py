@@ -10,11 +10,11 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from datetime import date, time
+from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
-from pydantic.dataclasses import is_pydantic_dataclass
 
 from corpuscle.core.errors import ComponentError
 
@@ -116,8 +116,10 @@ def _find_elsewhere(kind: type[C], name: str) -> type[C]:
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise ComponentError(f"{name!r} is not a {kind.kind}: {class_name} must be a subclass of {kind.__name__}")
-    if inspect.isabstract(found) or not is_pydantic_dataclass(found):
-        raise ComponentError(f"{name!r} is not complete: give {class_name} all of {kind.__name__}'s methods, and @component")
+    if inspect.isabstract(found) or not dataclasses.is_dataclass(found):
+        raise ComponentError(
+            f"{name!r} is not complete: give {class_name} all of {kind.__name__}'s methods, and @component"
+        )
     return found
 
 
@@ -138,31 +140,67 @@ def build(kind: type[C], name: str, parameters: Mapping[str, Any]) -> C:
     Traceback (most recent call last):
     corpuscle.core.errors.ComponentError: there is no sampler 'unifrom'; did you mean 'uniform'? ...
     """
-    cls = find(kind, name)
+    return construct(find(kind, name), parameters, f"{kind.kind} {name!r}: ")
+
+
+def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "") -> T:
+    """Construct a validated dataclass from a table, or say everything that is wrong with the table.
+
+    Raises
+    ------
+    ComponentError
+        With each fault and its path in the table.
+    """
     try:
         return cls(**parameters)
     except ValidationError as error:
-        legal = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # by @component
         faults = [
             (
-                tuple(part for part in detail["loc"] if part in parameters or not isinstance(part, str)),
-                f"{kind.kind} {name!r}: {explain(detail, legal)}",
+                detail["loc"] if detail["loc"] and detail["loc"][0] in parameters else (),
+                prefix + explain(detail, _fields(cls, detail["loc"][:-1])),
             )
             for detail in error.errors()
         ]
         raise ComponentError("; ".join(message for _, message in faults), faults) from error
 
 
+def _fields(cls: Any, path: Iterable[str | int]) -> list[str]:
+    """List the fields of a dataclass, or of the one that is at a path in it."""
+    for part in path:
+        hint = get_type_hints(cls).get(str(part))
+        cls = next((kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)), cls)
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+_EXPECTED = {
+    "bool_type": "should be true or false",
+    "dataclass_exact_type": "should be a table, such as { key = value }",
+    "dataclass_type": "should be a table, such as { key = value }",
+    "dict_type": "should be a table, such as { key = value }",
+    "float_type": "should be a number",
+    "int_from_float": "should be a whole number",
+    "int_type": "should be a whole number",
+    "list_type": "should be a list, such as [1, 2]",
+    "model_type": "should be a table, such as { key = value }",
+    "string_too_short": "should not be empty",
+    "string_type": "should be a text, in quotes",
+    "too_short": "should not be empty",
+}
+
+
 def explain(error: Any, legal: Iterable[str]) -> str:
     """Say in a sentence what one pydantic error means: what was expected, what came, and the nearest legal name."""
-    field = str(error["loc"][-1]) if error["loc"] else ""
+    field = str(error["loc"][-1]) if error["loc"] and isinstance(error["loc"][-1], str) else ""
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"there is no {field!r} here; {legal_names(field, legal)}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{field!r} is required and missing"
     message = str(error["msg"]).removeprefix("Value error, ")
-    came = f" (it is {error['input']!r})" if isinstance(error["input"], str | int | float | bool) else ""
-    return f"{field}: {message}{came}" if field else f"{message}{came}"
+    if error["type"] != "value_error":
+        message = _EXPECTED.get(error["type"], message.replace("Input should", "should", 1))
+    came = repr(error["input"]) if isinstance(error["input"], str | int | float | bool | date | time) else ""
+    came = f" (it is {came[:80]}{'…' if len(came) > 80 else ''})" if came else ""
+    return f"{field} {message}{came}" if field and message.startswith("should") else f"{message}{came}"
 
 
 def legal_names(wrong: str, legal: Iterable[str]) -> str:

@@ -10,9 +10,9 @@ def safe_name(text: str) -> str:
     Examples
     --------
     >>> safe_name("Blood+Pancreas"), safe_name("../etc")
-    ('Blood+Pancreas', 'etc-5294e4b3')
+    ('Blood+Pancreas', 'etc-f7f9121f')
     """
     clean = re.sub(r"[^A-Za-z0-9+=_-]+", "-", text).strip("-")[:60]
-    if clean == text:
+    if clean and clean == text:
         return clean
     return f"{clean or 'unnamed'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

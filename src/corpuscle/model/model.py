@@ -35,7 +35,7 @@ class FittedModel(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the weights (safetensors) and settings (JSON) into an existing folder."""
+        """Write the weights (safetensors), settings (JSON) and `history` (history.parquet) into an existing folder."""
 
 
 @runtime_checkable

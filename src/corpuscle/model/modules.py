@@ -20,6 +20,9 @@ from corpuscle.model.likelihoods import Decoded, nb_log_likelihood, nb_negative_
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
 # What the encoders' variances cannot fall below; the library prior's neither, so that its divergence stays finite.
 VARIANCE_FLOOR = 1e-4
+# In a run's first epochs, before batch-norm's running statistics have settled, an evaluation meets logarithms whose
+# exponential is no 32-bit number. Nothing that is trained comes near these ceilings.
+LOG_VARIANCE_CEILING, LOG_LIBRARY_CEILING = 30.0, 50.0
 
 
 def linear(n_in: int, n_out: int, init: torch.Generator) -> nn.Linear:
@@ -143,10 +146,15 @@ class Encoders(nn.Module):
             z_hidden = dropout(functional.relu(norm(layer(z_hidden))), self.dropout, noise)
         return Posterior(
             self.z_mean(z_hidden),
-            self.z_log_variance(z_hidden).exp() + VARIANCE_FLOOR,
+            _variance(self.z_log_variance(z_hidden)),
             self.library_mean(library_hidden)[:, 0],
-            self.library_log_variance(library_hidden)[:, 0].exp() + VARIANCE_FLOOR,
+            _variance(self.library_log_variance(library_hidden)[:, 0]),
         )
+
+
+def _variance(log_variance: Tensor) -> Tensor:
+    """Return a posterior's variance, from its logarithm."""
+    return log_variance.clamp(max=LOG_VARIANCE_CEILING).exp() + VARIANCE_FLOOR
 
 
 class LinearDecoder(nn.Module):
@@ -243,7 +251,8 @@ class LdvaeNetwork(nn.Module):
     def score(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         """Return the parts of each cell's negative ELBO, shape (B,) each, from one sample of its posterior."""
         posterior = self.encoders(batch)
-        likelihood_B = nb_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
+        z_BK, library_B = posterior.sample(noise)
+        likelihood_B = nb_log_likelihood(self.decoded(z_BK, library_B.clamp(max=LOG_LIBRARY_CEILING)), batch)
         return _terms(-likelihood_B, *self._divergences(posterior))
 
 

@@ -8,7 +8,8 @@ import ast
 import operator
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,8 @@ def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
         raise SourceError(f'where "{_shortened(expression)}": nested too deeply; {_HELP}') from None
 
 
-class _Column(NamedTuple):
+@dataclass(frozen=True)
+class _Column:
     """A column's values; those that are `missing` are not looked at."""
 
     values: NDArray[Any]

@@ -23,7 +23,8 @@ from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
-from corpuscle.study.spec import LabelledModel, Study, TargetSpec
+from corpuscle.study.spec import LabelledModel, Study
+from corpuscle.study.tables import TargetSpec
 
 # Told what is being done and which share of it is done.
 Notice = Callable[[str, float], None]

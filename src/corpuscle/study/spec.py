@@ -1,17 +1,17 @@
 """Study: read and check a study file. It names things; nothing in it is computed, and no data is opened here."""
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from typing import Any, TypeVar
 
 from corpuscle.core import components
-from corpuscle.core.components import STRICT, Component, explain, legal_names
-from corpuscle.core.errors import ComponentError, Problem, SourceError, StudyError
+from corpuscle.core.components import Component, legal_names
+from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.split import Holdout
@@ -19,124 +19,13 @@ from corpuscle.evaluation.task import Task
 from corpuscle.model.model import Model
 from corpuscle.source import where as where_expression
 from corpuscle.source.quality import Quality
-from corpuscle.source.source import ROLES, dataset_path
+from corpuscle.source.source import dataset_path
 from corpuscle.study.lines import line_of
+from corpuscle.study.schema import follows_from, place_of, read_tables
+from corpuscle.study.tables import CorpusSpec, PartSpec, SourceSpec, StudySpec, TargetSpec
 
+T = TypeVar("T")
 K = TypeVar("K", bound=Component)
-
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(gt=0)]
-
-
-class Table(BaseModel):
-    """A table of the study file: no key but those it knows."""
-
-    model_config = ConfigDict(frozen=True, **STRICT)
-
-
-class OpenTable(BaseModel):
-    """A table whose other keys are the parameters of the component that it names."""
-
-    model_config = ConfigDict(frozen=True, **{**STRICT, "extra": "allow"})
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The keys beside the table's own."""
-        return dict(self.model_extra or {})
-
-
-class SourceSpec(Table):
-    """``[sources] NAME = {…}``: a file, or a data set that comes with the package."""
-
-    path: str | None = None
-    dataset: str | None = None
-    where: str | None = None
-    counts: str = "X"
-    quality: dict[str, Any] = {}
-    cell_type: str | None = None
-    donor: str | None = None
-    batch: str | None = None
-    study: str | None = None
-    tissue: str | None = None
-    disease: str | None = None
-    assay: str | None = None
-    organism: str | None = None
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """Which column holds which label, where the file says so."""
-        return {role: column for role in ROLES if (column := getattr(self, role)) is not None}
-
-
-class GenesSpec(Table):
-    """``[genes]``: the gene space."""
-
-    space: str = "intersection"
-    by: Literal["ensembl", "symbol"] | None = None
-
-
-class PartSpec(OpenTable):
-    """One of a corpus' ``parts``."""
-
-    source: str
-    n_cells: Count | None = None
-    fraction: Share | None = None
-    sampler: str = "uniform"
-
-
-class CorpusSpec(Table):
-    """``[[corpora]]``."""
-
-    name: Name
-    parts: Annotated[list[PartSpec], Field(min_length=1)]
-    exclude: str | None = None
-
-
-class LabelledSpec(OpenTable):
-    """``[[models]]`` and ``[[tasks]]``: a component, under a label where its name is not enough."""
-
-    name: str
-    label: Name | None = None
-
-
-class TargetSpec(Table):
-    """What a task is asked ``on``: cells of a source."""
-
-    source: str
-    where: str | None = None
-    name: Name | None = None
-
-    @property
-    def title(self) -> str:
-        """Its name; the source's where it has none."""
-        return self.name or self.source
-
-
-class TaskSpec(LabelledSpec):
-    """``[[tasks]]``."""
-
-    # A bare name is all evaluation cells of that source.
-    on: Annotated[
-        list[Annotated[TargetSpec, BeforeValidator(lambda on: {"source": on} if isinstance(on, str) else on)]],
-        Field(min_length=1),
-    ]
-
-
-class StudySpec(Table):
-    """The study file's tables, as they are written."""
-
-    name: Name
-    question: str = ""
-    seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
-    baseline: str | None = None
-    sources: Annotated[dict[Name, SourceSpec], Field(min_length=1)]
-    quality: dict[str, Any] = {}
-    genes: GenesSpec = GenesSpec()
-    holdout: dict[str, dict[str, Any]] = {}
-    corpora: Annotated[list[CorpusSpec], Field(min_length=1)]
-    models: Annotated[list[LabelledSpec], Field(min_length=1)]
-    tasks: list[TaskSpec] = []
 
 
 @dataclass(frozen=True)
@@ -213,7 +102,7 @@ class Study:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise StudyError([Problem("", f"no such study file: {path}")]) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -237,44 +126,21 @@ class Study:
         """
         try:
             raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise StudyError([Problem("", f"not TOML: {error}")]) from None
-        try:
-            spec = StudySpec.model_validate(raw)
-        except ValidationError as error:
-            problems = [_schema_problem(detail, text) for detail in error.errors()]
-            raise StudyError(list(dict.fromkeys(problems))) from None
-        return _Builder(spec, text, folder).study()
-
-
-def _schema_problem(detail: Any, text: str) -> Problem:
-    """Turn pydantic's finding into a place and a sentence."""
-    location = detail["loc"]
-    table: type[BaseModel] | None = StudySpec
-    for part in location[:-1]:
-        table = _TABLES.get(str(part), table) if isinstance(part, str) else table
-    legal = list(table.model_fields) if table else []
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    message = explain(detail, legal)
-    return Problem(place, message, line_of(text, place))
-
-
-_TABLES: dict[str, type[BaseModel]] = {
-    "sources": SourceSpec,
-    "genes": GenesSpec,
-    "corpora": CorpusSpec,
-    "parts": PartSpec,
-    "models": LabelledSpec,
-    "tasks": TaskSpec,
-    "on": TargetSpec,
-}
+        except (ValueError, RecursionError) as error:
+            found = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(error))
+            gist, line = (f"{found[1]}, at {found[3]}", int(found[2])) if found else (str(error), 0)
+            raise StudyError([Problem("", f"not TOML: {gist}", line)]) from None
+        spec, problems = read_tables(raw, text)
+        if spec is None:
+            raise StudyError(problems)
+        return _Builder(spec, text, folder, problems).study()
 
 
 class _Builder:
     """Build what a study file names, collecting every problem before giving up."""
 
-    def __init__(self, spec: StudySpec, text: str, folder: Path) -> None:
-        self.spec, self.text, self.folder = spec, text, folder
+    def __init__(self, spec: StudySpec, text: str, folder: Path, known: list[Problem]) -> None:
+        self.spec, self.text, self.folder, self.known = spec, text, folder, known
         self.problems: list[Problem] = []
 
     def study(self) -> Study:
@@ -292,30 +158,36 @@ class _Builder:
         tasks = list(self._tasks())
         targets = self._targets()
         self._check_names()
-        if self.problems:
-            raise StudyError(self.problems)
+        problems = [*self.known, *(found for found in self.problems if not follows_from(found, self.known))]
+        if problems:
+            # The study's own quality is checked with each source's: say it once.
+            raise StudyError(list(dict.fromkeys(problems)))
         return Study(self.text, self.folder, self.spec, quality, holdout, tuple(recipes), tuple(models), tuple(tasks),
                      targets)  # fmt: skip
 
     def _fault(self, place: str, message: str) -> None:
         self.problems.append(Problem(place, message, line_of(self.text, place)))
 
+    @contextmanager
+    def _noting(self, place: str) -> Iterator[None]:
+        """Turn an input error into a problem at a place, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self._fault(place, str(error))
+
     def _check_source(self, place: str, source: SourceSpec) -> None:
         if (source.path is None) == (source.dataset is None):
             self._fault(place, "give either path (a file) or dataset (one that comes with the package)")
         elif source.dataset is not None:
-            try:
+            with self._noting(f"{place}.dataset"):
                 dataset_path(source.dataset)
-            except SourceError as error:
-                self._fault(f"{place}.dataset", str(error))
         self._check_where(f"{place}.where", source.where)
 
     def _check_where(self, place: str, expression: str | None) -> None:
         if expression is not None:
-            try:
+            with self._noting(place):
                 where_expression.parse(expression)
-            except SourceError as error:
-                self._fault(place, str(error))
 
     def _check_source_name(self, place: str, source: str) -> None:
         if source not in self.spec.sources:
@@ -324,30 +196,26 @@ class _Builder:
     def _quality(self, name: str, source: SourceSpec) -> Quality:
         """Build a source's thresholds: the study's, with the source's own in their place."""
         for place, table in (("quality", self.spec.quality), (f"sources.{name}.quality", source.quality)):
-            if not self._valid(place, Quality, table):
+            if self._constructed(Quality, place, table) is None:
                 return Quality()
         return Quality(**{**self.spec.quality, **source.quality})
 
-    def _valid(self, place: str, cls: type[Any], table: Mapping[str, Any]) -> bool:
-        """Check a table against a validated dataclass, noting every problem."""
+    def _constructed(self, cls: type[T], place: str, table: Mapping[str, Any], prefix: str = "") -> T | None:
+        """Make a validated dataclass of a table, noting every problem."""
         try:
-            cls(**table)
-        except ValidationError as error:
-            for detail in error.errors():
-                keys = "".join(f".{part}" for part in detail["loc"][:1] if part in table)
-                problem = Problem(place + keys, explain(detail, cls.__dataclass_fields__), 0)
-                if str(problem) not in map(str, ((Problem(p.place, p.message)) for p in self.problems)):
-                    self._fault(problem.place, problem.message)
-            return False
-        return True
+            return components.construct(cls, table, prefix)
+        except ComponentError as error:
+            for where, message in error.faults:
+                self._fault(place_of((place, *where)), message)
+            return None
 
     def _holdout(self) -> dict[str, Holdout]:
         for source in self.spec.holdout:
             self._check_source_name(f"holdout.{source}", source)
         return {
-            source: Holdout(**table)
+            source: holdout
             for source, table in self.spec.holdout.items()
-            if self._valid(f"holdout.{source}", Holdout, table)
+            if (holdout := self._constructed(Holdout, f"holdout.{source}", table))
         }
 
     def _recipe(self, place: str, corpus: CorpusSpec) -> Recipe:
@@ -365,14 +233,10 @@ class _Builder:
     def _component(
         self, kind: type[K], place: str, name: str, parameters: Mapping[str, Any], *, named_by: str = "name"
     ) -> K | None:
-        try:
-            return components.build(kind, name, parameters)
-        except ComponentError as error:
-            for where, message in error.faults:
-                path = where or ((named_by,) if not parameters else ())
-                keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-                self._fault(place + keys, message)
-            return None
+        with self._noting(f"{place}.{named_by}"):
+            cls = components.find(kind, name)
+            return self._constructed(cls, place, parameters, f"{kind.kind} {name!r}: ")
+        return None
 
     def _tasks(self) -> Iterator[LabelledTask]:
         for at, spec in enumerate(self.spec.tasks):
@@ -388,6 +252,8 @@ class _Builder:
                 place = f"tasks[{at}].on[{position}]"
                 self._check_source_name(place, target.source)
                 self._check_where(place, target.where)
+                if target.title in [other.title for other in task.on[:position]]:
+                    self._fault(place, f"target {target.title!r} stands twice in one task")
                 known = targets.setdefault(target.title, target)
                 if (known.source, known.where) != (target.source, target.where):
                     self._fault(place, f"target {target.title!r} already means other cells; give this one a name")

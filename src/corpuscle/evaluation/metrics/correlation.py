@@ -29,5 +29,6 @@ def squared_pearson(truth_NG: NDArray[np.float64], predicted_NG: NDArray[np.floa
     # Rounding leaves a constant row a spread of about eps² of its size, not 0.
     scale = np.einsum("ng,ng->n", truth_NG, truth_NG) * np.einsum("ng,ng->n", predicted_NG, predicted_NG)
     defined = spread > scale * 1e-24
-    squared: NDArray[np.float64] = np.divide(cross**2, spread, out=np.full(len(cross), np.nan), where=defined)
-    return squared
+    squared = np.divide(cross**2, spread, out=np.full(len(cross), np.nan), where=defined)
+    within: NDArray[np.float64] = np.minimum(squared, 1.0)
+    return within

@@ -47,13 +47,19 @@ class Reconstruction(Task):
         if not isinstance(model, Reconstructs):
             raise ModelError("this model does not reconstruct counts, so the task reconstruction cannot be asked of it")
         genes_V = most_variable(moments(target), self.n_variable_genes)
-        linear_N, log_N = np.empty(len(target)), np.empty(len(target))
+        suffix = "" if self.posterior == "mean" else "_one_sample"
+        if len(genes_V) < 2:
+            reason = f"only {len(genes_V)} genes vary over the {len(target)} cells of the target: no correlation"
+            for unit in units(target):
+                yield Score(f"r2_log{suffix}", unit, float("nan"), 0, better="higher", reason=reason)
+                yield Score(f"r2_linear{suffix}", unit, float("nan"), 0, better="higher", reason=reason)
+            return
+        linear_N, log_N = np.full(len(target), np.nan), np.full(len(target), np.nan)
         for rows, fractions_NG in model.expected_fractions(target, rng if self.posterior == "sample" else None):
             truth_NV = cp10k(target.counts(rows))[:, genes_V].toarray()
             predicted_NV = fractions_NG[:, genes_V].astype(np.float64) * TARGET_SUM
             linear_N[rows] = squared_pearson(truth_NV, predicted_NV)
             log_N[rows] = squared_pearson(np.log1p(truth_NV), np.log1p(predicted_NV))
-        suffix = "" if self.posterior == "mean" else "_one_sample"
         for unit, mask_N in units(target).items():
             yield _mean(f"r2_log{suffix}", unit, log_N[mask_N])
             yield _mean(f"r2_linear{suffix}", unit, linear_N[mask_N])
@@ -65,6 +71,6 @@ def _mean(metric: str, unit: str, value_N: NDArray[np.float64]) -> Score:
     n_cells, n_defined = len(value_N), int(defined.sum())
     reason = ""
     if n_defined < n_cells:
-        reason = f"{n_cells - n_defined} of {n_cells} cells are constant over the variable genes: no correlation"
+        reason = f"{n_cells - n_defined} of {n_cells} cells are constant over the variable genes, or expected to be"
     value = float(value_N[defined].mean()) if n_defined else float("nan")
     return Score(metric, unit, value, n_defined, better="higher", reason=reason)

@@ -1,5 +1,6 @@
 """Residuals: which genes a model expects too much or too little of, say in a cell type that it has never seen."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,13 +12,14 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel, Reconstructs
+from corpuscle.source.genes import GeneSpace
 
 
 @component
 class Residuals(Task):
     """Per gene, what was counted and what the model expects, as means over the target's cells.
 
-    Metrics, one row per gene that the target measured (unit ``gene=SYMBOL``):
+    Metrics, one row per gene that the target measured (unit ``gene=SYMBOL``, or its id where several have the symbol):
 
     - ``observed_cp10k``, ``predicted_cp10k``: mean counts per 10,000;
     - ``relative_residual``: (observed - predicted) / observed, the residual of Nadig et al. 2025, nearer to zero is
@@ -33,9 +35,9 @@ class Residuals(Task):
             observed_G += np.asarray(cp10k(counts_NG).sum(axis=0)).ravel()
         for _, fractions_NG in model.expected_fractions(target):
             predicted_G += fractions_NG.sum(axis=0, dtype=np.float64) * TARGET_SUM
-        n_cells = len(target)
+        n_cells, names = len(target), _gene_labels(target.space)
         for gene in np.flatnonzero(target.measured_SG.any(axis=0)):
-            unit = f"gene={target.space.symbols[gene]}"
+            unit = f"gene={names[gene]}"
             observed, predicted = observed_G[gene] / n_cells, predicted_G[gene] / n_cells
             yield Score("observed_cp10k", unit, observed, n_cells, better="none")
             yield Score("predicted_cp10k", unit, predicted, n_cells, better="none")
@@ -44,3 +46,9 @@ class Residuals(Task):
             else:
                 reason = "no count of this gene in the target"
                 yield Score("relative_residual", unit, float("nan"), n_cells, better="zero", reason=reason)
+
+
+def _gene_labels(space: GeneSpace) -> list[str]:
+    """Name each gene by its symbol, or by its id where that is not its own."""
+    times = Counter(space.symbols)
+    return [symbol if times[symbol] == 1 else gene for gene, symbol in zip(space.ids, space.symbols, strict=True)]

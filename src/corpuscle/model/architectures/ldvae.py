@@ -106,7 +106,7 @@ class LDVAE(Model):
             settings, genes = LDVAE(**saved["settings"]), tuple(saved["genes"])
             network = settings._network(len(genes), torch.Generator())
             network.load_state_dict(load_file(folder / "weights.safetensors"))
-            history = pd.DataFrame(saved["history"])
+            history = pd.read_parquet(folder / "history.parquet")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"{folder}: no fitted LDVAE can be read here; fit it again ({error})") from error
         return FittedLDVAE(settings, genes, network.eval(), history)
@@ -225,7 +225,7 @@ class FittedLDVAE(FittedModel):
         return pd.DataFrame(weight_GK.numpy(), index=pd.Index(self.genes, name="gene"), columns=columns)
 
     def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors`` and ``model.json`` (settings, genes, history) into an existing folder."""
+        """Write ``weights.safetensors``, ``model.json`` (settings, genes) and ``history.parquet``; see `FittedModel.save`."""
         save_file(self.network.state_dict(), folder / "weights.safetensors")
         settings = self.settings.spec()
         del settings["name"]
@@ -234,8 +234,8 @@ class FittedLDVAE(FittedModel):
             "weights": hash_file(folder / "weights.safetensors"),
             "settings": settings,
             "genes": list(self.genes),
-            "history": self.history.to_dict("list"),
         }
+        self.history.to_parquet(folder / "history.parquet")
         (folder / "model.json").write_text(json.dumps(saved, allow_nan=False), encoding="utf-8")
 
     def _dense_cells(self) -> int:

@@ -4,6 +4,7 @@ h5py is used for the counts instead of a backed AnnData because that reads a CSC
 and cannot open a layer without the rest.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+from anndata import OldFormatWarning
 from anndata.io import read_elem
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
@@ -80,7 +82,11 @@ class H5ad(Reader):
             raise SourceError(
                 f"{self.path}: written by anndata before 0.7; open it with anndata.read_h5ad and write it again"
             )
-        table, size = read_elem(file[key]), _shape(self._matrix(file))[axis]
+        with warnings.catch_warnings():
+            # What anndata wrote before 0.8 is read all the same.
+            warnings.simplefilter("ignore", OldFormatWarning)
+            table = read_elem(file[key])
+        size = _shape(self._matrix(file))[axis]
         if len(table) != size:
             raise SourceError(f"{self.path}: damaged: {key} has {len(table):,} rows, {self.counts} is for {size:,}")
         return table

@@ -1,0 +1,142 @@
+"""Read the study file's tables; where they are faulty, say how, and keep what can be checked further."""
+
+import copy
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from corpuscle.core.components import explain
+from corpuscle.core.errors import Problem
+from corpuscle.study.lines import line_of
+from corpuscle.study.tables import (
+    CorpusSpec,
+    GenesSpec,
+    LabelledSpec,
+    PartSpec,
+    SourceSpec,
+    StudySpec,
+    TargetSpec,
+    TaskSpec,
+)
+
+Location = tuple[str | int, ...]
+
+_TABLES: dict[tuple[type[BaseModel], str | int], type[BaseModel]] = {
+    (StudySpec, "sources"): SourceSpec,
+    (StudySpec, "genes"): GenesSpec,
+    (StudySpec, "corpora"): CorpusSpec,
+    (CorpusSpec, "parts"): PartSpec,
+    (StudySpec, "models"): LabelledSpec,
+    (StudySpec, "tasks"): TaskSpec,
+    (TaskSpec, "on"): TargetSpec,
+}
+
+# Something legal for what a study cannot do without, so that the rest of a faulty one can be checked too.
+_PART = {"source": "?", "n_cells": 1}
+_CORPUS = {"name": "?", "parts": [_PART]}
+_ELEMENTS: dict[str | int, Any] = {
+    "sources": {"path": "?"},
+    "parts": _PART,
+    "corpora": _CORPUS,
+    "models": {"name": "?"},
+    "tasks": {"name": "?", "on": ["?"]},
+    "on": "?",
+}
+_VALUES: dict[str | int, Any] = {
+    "name": "?",
+    "source": "?",
+    "path": "?",
+    "dataset": "pbmc3k",
+    "n_cells": 1,
+    "fraction": 1.0,
+    "sources": {"?": {"path": "?"}},
+    "parts": [_PART],
+    "corpora": [_CORPUS],
+    "models": [{"name": "?"}],
+    "on": ["?"],
+}
+# Each round mends what the one before brought to light; a study file is not nested deeper than this.
+_ROUNDS = 10
+
+
+def place_of(location: Iterable[str | int]) -> str:
+    """Write a location as a place.
+
+    Examples
+    --------
+    >>> place_of(("corpora", 1, "parts", 0, "n_cells"))
+    'corpora[1].parts[0].n_cells'
+    """
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def read_tables(raw: dict[str, Any], text: str) -> tuple[StudySpec | None, list[Problem]]:
+    """Check the shape of a study file.
+
+    Parameters
+    ----------
+    raw
+        The file as TOML's parser returns it.
+    text
+        The file, for line numbers.
+
+    Returns
+    -------
+    The tables and what is wrong with them. Where something is, it is left out of the tables, or has a stand-in: they
+    serve to find further problems (see `follows_from`), not as a study. None when not even that can be made.
+    """
+    problems: list[Problem] = []
+    raw = copy.deepcopy(raw)
+    for at in range(_ROUNDS):
+        try:
+            return StudySpec.model_validate(raw), problems
+        except ValidationError as error:
+            details = error.errors()
+        if at == 0:
+            problems = list(dict.fromkeys(_problem(detail, text) for detail in details))
+        for detail in details:
+            _mend(raw, detail)
+    return None, problems
+
+
+def follows_from(problem: Problem, known: Sequence[Problem]) -> bool:
+    """Say whether a problem is there only because of what stands in for a known one."""
+    places = [other.place for other in known]
+    if any(problem.place == place or problem.place.startswith((f"{place}.", f"{place}[")) for place in places):
+        return True
+    # A corpus without a name may be the one that is looked for; without sources, none can be found.
+    if problem.place == "baseline":
+        return any(re.fullmatch(r"corpora(\[\d+\](\.name)?)?", place) for place in places)
+    return "sources" in places and "there is no source" in problem.message
+
+
+def _problem(detail: Any, text: str) -> Problem:
+    """Turn pydantic's finding into a place and a sentence."""
+    location = _location(detail)
+    table: type[BaseModel] = StudySpec
+    for part in location[:-1]:
+        table = _TABLES.get((table, part), table)
+    place = place_of(location)
+    return Problem(place, explain({**detail, "loc": location}, table.model_fields), line_of(text, place))
+
+
+def _location(detail: Any) -> Location:
+    # Pydantic marks a fault of a key itself by a last part that is in no study file.
+    location: Location = detail["loc"]
+    return location[:-1] if location[-1:] == ("[key]",) else location
+
+
+def _mend(raw: dict[str, Any], detail: Any) -> None:
+    """Put something legal where pydantic found a fault; nothing, where nothing is needed."""
+    *path, key = _location(detail)
+    table: Any = raw
+    for part in path:
+        table = table[part]
+    is_element = isinstance(key, int) or path == ["sources"]
+    stand_in = _ELEMENTS.get(path[-1]) if is_element else _VALUES.get(key)
+    if detail["type"] == "extra_forbidden" or detail["loc"][-1] == "[key]" or stand_in is None:
+        del table[key]
+    else:
+        table[key] = copy.deepcopy(stand_in)

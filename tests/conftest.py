@@ -1,0 +1,85 @@
+"""Small files and corpora that many tests need. Fixtures return functions, so that a test says what it wants."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csc_matrix, csr_matrix
+
+from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.source.genes import gene_space
+from corpuscle.source.identifiers import gene_names
+from corpuscle.source.source import Source, open_source
+
+FORMATS: dict[str, Callable[[Any], Any]] = {"dense": np.asarray, "csr": csr_matrix, "csc": csc_matrix}
+
+
+def _draw(n_cells: int, n_genes: int = 30, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(rng.gamma(1.0, 2.0, n_genes), (n_cells, n_genes))
+    counts[:, 0] += 1 + rng.permutation(n_cells)
+    return counts.astype(np.int32)
+
+
+def _annotated(counts: Any, obs: dict[str, Any] | None = None, genes: Any = None, **parts: Any) -> ad.AnnData:
+    n_cells, n_genes = counts.shape
+    labels = {
+        "cell_type": [("B", "T")[at % 2] for at in range(n_cells)],
+        "donor": [f"d{at % 3}" for at in range(n_cells)],
+    }
+    table = pd.DataFrame({**labels, **(obs or {})}, index=[f"cell{at}" for at in range(n_cells)])
+    names = [f"G{at}" for at in range(n_genes)] if genes is None else genes
+    var = names if isinstance(names, pd.DataFrame) else pd.DataFrame(index=names)
+    return ad.AnnData(counts, obs=table, var=var, **parts)
+
+
+def _corpus_of(*sources: Source, genes: str = "intersection") -> Corpus:
+    space = gene_space({source.name: gene_names(source.genes) for source in sources}, genes)
+    cells = pd.concat([source.cells.assign(source=source.name, times=1) for source in sources], ignore_index=True)
+    cells = cells[[*KEYS, *(column for column in cells if column not in KEYS)]]
+    return Corpus("all", cells, {source.name: source.reader for source in sources}, space)
+
+
+@pytest.fixture
+def counts_of() -> Callable[..., Any]:
+    """Draw counts (n_cells, n_genes, seed) in which no two cells are equal and none is empty."""
+    return _draw
+
+
+@pytest.fixture
+def annotated() -> Callable[..., ad.AnnData]:
+    """Make an AnnData of counts, with two cell types, three donors and genes G0, G1, …, unless told otherwise."""
+    return _annotated
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small .h5ad of counts, or of a number of cells."""
+
+    def written(name: str = "data", cells: Any = 12, *, form: str = "csr", seed: int = 0, **parts: Any) -> Path:
+        counts = _draw(cells, seed=seed) if isinstance(cells, int) else cells
+        path = tmp_path / f"{name}.h5ad"
+        _annotated(FORMATS[form](counts), **parts).write_h5ad(path)
+        return path
+
+    return written
+
+
+@pytest.fixture
+def corpus_of() -> Callable[..., Corpus]:
+    """Make a corpus of all cells of some sources."""
+    return _corpus_of
+
+
+@pytest.fixture
+def make(write: Callable[..., Path]) -> Callable[..., Corpus]:
+    """Make a corpus of one small file; as `write`."""
+
+    def made(cells: Any = 12, name: str = "blood", **parts: Any) -> Corpus:
+        return _corpus_of(open_source(name, write(name, cells, **parts)))
+
+    return made

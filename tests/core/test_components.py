@@ -1,0 +1,64 @@
+"""Components are found by name, checked when built, and told of in full when they are wrong."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from corpuscle.core import components
+from corpuscle.core.errors import ComponentError
+from corpuscle.corpus.sampler import Sampler
+from corpuscle.evaluation.task import Task
+from corpuscle.model.model import Model
+from corpuscle.source.reader import Reader
+
+KINDS = [Reader, Sampler, Model, Task]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_a_name_finds_the_component_that_has_it(kind):
+    for name in components.names(kind):
+        found = components.find(kind, name)
+        assert issubclass(found, kind)
+        assert found.__module__ == f"{kind.home}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("unifrom", "did you mean 'uniform'", id="misspelt"),
+        pytest.param("", "there is no sampler ''", id="empty"),
+        pytest.param("os", "Legal here: label_balanced, uniform", id="not a built-in"),
+        pytest.param("nowhere:X", "cannot import 'nowhere'", id="no such module"),
+        pytest.param(":X", "cannot import ''", id="no module"),
+        pytest.param("toy:Nothing", "is not a sampler", id="no such class"),
+        pytest.param("toy:MeanProfile", "is not a sampler", id="of another kind"),
+        pytest.param("corpuscle.corpus.sampler:Sampler", "is not complete", id="abstract"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_what_there_is(name, message):
+    with pytest.raises(ComponentError, match=message):
+        components.find(Sampler, name)
+
+
+def test_a_module_that_fails_to_import_is_the_users_to_mend(tmp_path: Path, monkeypatch):
+    (tmp_path / "broken_samplers.py").write_text("1 / 0")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(ComponentError, match="ZeroDivisionError: division by zero"):
+        components.find(Sampler, "broken_samplers:Rare")
+
+
+def test_every_wrong_parameter_is_told_with_its_path():
+    with pytest.raises(ComponentError) as caught:
+        components.build(Model, "ldvae", {"n_latnt": 3, "n_hidden": "wide", "budget": {"epoch": 3}})
+    faults = dict(caught.value.faults)
+    assert set(faults) == {("n_latnt",), ("n_hidden",), ("budget", "epoch")}
+    assert "did you mean 'n_latent'" in faults["n_latnt",]
+    assert "n_hidden should be a whole number (it is 'wide')" in faults["n_hidden",]
+    assert "did you mean 'epochs'? Legal here: epochs, steps" in faults["budget", "epoch"]
+
+
+def test_a_component_outside_its_home_is_named_by_module_and_class():
+    model = components.build(Model, "toy:MeanProfile", {"trouble": "x"})
+    assert model.name == "toy:MeanProfile"
+    assert components.build(Model, model.name, {"trouble": "x"}) == model
