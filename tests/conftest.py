@@ -39,7 +39,8 @@ def _annotated(counts: Any, obs: dict[str, Any] | None = None, genes: Any = None
 
 def _corpus_of(*sources: Source, genes: str = "intersection") -> Corpus:
     space = gene_space({source.name: gene_names(source.genes) for source in sources}, genes)
-    cells = pd.concat([source.cells.assign(source=source.name, times=1) for source in sources], ignore_index=True)
+    tables = [source.cells.assign(source=source.name, times=1).dropna(axis="columns", how="all") for source in sources]
+    cells = pd.concat(tables, ignore_index=True)
     cells = cells[[*KEYS, *(column for column in cells if column not in KEYS)]]
     return Corpus("all", cells, {source.name: source.reader for source in sources}, space)
 

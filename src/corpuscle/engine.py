@@ -312,7 +312,7 @@ def _ask(question: Question, fitted: FittedModel, job: Job) -> None:
     store = Store(job.store)
     if store.has("scores", question.key):
         return
-    rng = generator(job.run.seed, "task", question.label, question.target.name)
+    rng = generator(job.run.seed, "task", question.key)
     scores = question.task.run(fitted, job.corpus, question.target, rng)
     table = score_table(scores, corpus="", model="", seed=job.run.seed, task="", target="")
     with store.create("scores", question.key) as folder:

@@ -33,11 +33,13 @@ from corpuscle.study.spec import Study
 
 PACKAGES = ("anndata", "h5py", "numpy", "pandas", "scipy", "torch")
 LOCK = ".lock"
+# What a run that was refused for its data may have left: the folder is still anybody's.
+UNCLAIMED = {LOCK, "store"}
 
 
 @contextmanager
 def claimed(folder: Path, study: Study) -> Iterator[None]:
-    """Make a folder this study's, and keep other processes out while the block lasts.
+    """Make sure that a folder is this study's or nobody's, and keep other processes out while the block lasts.
 
     Raises
     ------
@@ -54,10 +56,14 @@ def claimed(folder: Path, study: Study) -> Iterator[None]:
     except OSError as error:
         raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
     try:
-        write_text(folder / "study.toml", study.text)
         yield
     finally:
         lock.release()
+
+
+def claim(folder: Path, study: Study) -> None:
+    """Make a folder this study's: later runs of other studies will be refused there."""
+    write_text(folder / "study.toml", study.text)
 
 
 def _refuse_foreign(folder: Path, study: Study) -> None:
@@ -71,7 +77,7 @@ def _refuse_foreign(folder: Path, study: Study) -> None:
                 f"{folder} holds the study {name!r}, and this one is called {study.name!r}; "
                 "choose another folder with -o (a changed study of the same name goes on in its folder)"
             )
-    elif folder.is_dir() and any(entry.name != LOCK for entry in folder.iterdir()):
+    elif folder.is_dir() and not {entry.name for entry in folder.iterdir()} <= UNCLAIMED:
         raise FolderError(f"{folder} is not empty and holds no study; choose a new or empty folder with -o")
 
 
@@ -94,7 +100,8 @@ def corpus_folder(folder: Path, name: str, seed: int) -> Path:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Write all that is known before anything is trained: manifests and what the data were."""
+    """Write all that is known before anything is trained: the study, manifests, and what the data were."""
+    claim(folder, plan.study)
     for (name, seed), corpus in plan.corpora.items():
         write_manifest(corpus_folder(folder, name, seed), plan, corpus, seed)
     write_table(plan.composition(), folder / "composition.parquet")

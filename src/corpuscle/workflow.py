@@ -88,7 +88,7 @@ def run(
     Raises
     ------
     InputError
-        When the study, its data or the folder cannot be used; nothing is written then but the study file.
+        When the study, its data or the folder cannot be used; nothing is trained then.
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
@@ -142,6 +142,7 @@ def compose(
         store = Store(folder / "store")
         store.sweep()
         plan = prepare(study, store, notice)
+        output.claim(folder, study)
         wanted = [(name, seed) for name, seed in plan.corpora if only in (None, name)]
         written = []
         for at, (name, seed) in enumerate(wanted):

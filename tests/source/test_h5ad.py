@@ -188,7 +188,7 @@ def _legacy(path):
         pytest.param(_text, "truncated, damaged or of another kind", id="text"),
         pytest.param(_folder, "this is a folder", id="folder"),
         pytest.param(_other_hdf5, "it has no obs table", id="other HDF5"),
-        pytest.param(_half, "truncated, damaged or of another kind", id="half a file"),
+        pytest.param(_half, "damaged: obs is not a table", id="half a file"),
         pytest.param(_legacy, "anndata before 0.7", id="old anndata"),
     ],
 )

@@ -25,6 +25,21 @@ KEYS = RESERVED
 BLOCK_CELLS = 1024
 
 
+def texts(column: "pd.Series[Any]") -> NDArray[np.str_]:
+    """Return a column as strings, shape (N,); what is missing reads ``""``.
+
+    Examples
+    --------
+    >>> texts(pd.Series([3, None, 4], dtype="Int64").astype("category")).tolist()
+    ['3', '', '4']
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        # By way of its values, a category of whole numbers with gaps would read 3.0.
+        column = column.cat.rename_categories(column.cat.categories.astype(str))
+    found: NDArray[np.str_] = column.astype("string").fillna("").to_numpy(str)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """A set of cells from one or more sources, in one gene space.
@@ -84,8 +99,7 @@ class Corpus:
         """Return a label column as strings, shape (N,); a missing label reads ``""``."""
         if column not in self.cells:
             return np.full(len(self), "", dtype=str)
-        found: NDArray[np.str_] = self.cells[column].astype("string").fillna("").to_numpy(str)
-        return found
+        return texts(self.cells[column])
 
     @property
     def sources(self) -> list[str]:

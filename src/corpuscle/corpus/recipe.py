@@ -116,6 +116,8 @@ class Recipe:
             turn[part.source] += 1
         if self.exclude:
             account.append({"exclude": self.exclude})
+        # A column of nothing would have its say in the type of the whole; without it, its cells are as missing.
+        tables = [table.dropna(axis="columns", how="all") for table in tables]
         cells = pd.concat(tables, ignore_index=True).sort_values(["source", "row"], ignore_index=True)
         first = pools[self.sources[0]]
         return replace(first, name=self.name, cells=cells, account=tuple(account))

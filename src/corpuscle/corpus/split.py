@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError, LeakageError
-from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.corpus import Corpus, texts
 
 
 @component
@@ -75,7 +75,7 @@ class Holdout:
             return held
         if self.by not in cells:
             raise CorpusError(f'holds out by {self.by}, but the source has no {self.by} column; by = "cell" would do')
-        group_N = cells[self.by].astype("string").fillna("").to_numpy(str)
+        group_N = texts(cells[self.by])
         if unknown := int(np.sum(group_N == "")):
             raise CorpusError(
                 f"{unknown:,} of {n:,} cells have no {self.by}, so it cannot be known whether they belong to one that "
@@ -93,7 +93,7 @@ class Holdout:
             return np.array(self.values, dtype=str)
         if len(groups) < 2:
             raise CorpusError(
-                f'holds out a share of {self.by} groups, but there is only {groups[0]!r}; use by = "cell"'
+                f'holds out a share of {self.by} groups, but there is only {str(groups[0])!r}; use by = "cell"'
             )
         assert self.share is not None, "checked when constructed"
         return rng.permutation(groups)[: _share_of(self.share, len(groups))]

@@ -81,6 +81,8 @@ def most_variable(found: Moments, n_genes: int) -> NDArray[np.int64]:
     # A bin of one gene has no spread: scanpy gives its gene a standardised dispersion of 1.
     alone = spread.isna()
     standardised = (log_dispersion - centre.mask(alone, 0.0)) / spread.mask(alone, centre)
+    # In a bin of equal dispersions each gene is at the centre.
+    standardised = standardised.mask(spread == 0, log_dispersion - centre)
     order = np.argsort(-standardised.fillna(-np.inf).to_numpy(), kind="stable")
     n_varying = int(standardised.notna().sum())
     return np.sort(order[: min(n_genes, n_varying)])

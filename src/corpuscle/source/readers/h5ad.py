@@ -86,6 +86,8 @@ class H5ad(Reader):
             # What anndata wrote before 0.8 is read all the same.
             warnings.simplefilter("ignore", OldFormatWarning)
             table = read_elem(file[key])
+        if not isinstance(table, pd.DataFrame):
+            raise SourceError(f"{self.path}: damaged: {key} is not a table")
         size = _shape(self._matrix(file))[axis]
         if len(table) != size:
             raise SourceError(f"{self.path}: damaged: {key} has {len(table):,} rows, {self.counts} is for {size:,}")

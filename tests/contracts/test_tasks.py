@@ -1,0 +1,78 @@
+"""What every task keeps to: scores with a unit, a direction and, where there is no value, a reason."""
+
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from corpuscle.core import components
+from corpuscle.core.errors import ModelError
+from corpuscle.core.randomness import generator
+from corpuscle.core.scores import Better, score_table
+from corpuscle.evaluation.task import Task
+from toy import MeanProfile
+
+NAMES = components.names(Task)
+each = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture
+def data(make):
+    """A training corpus, a target of other cells, and a model of the first."""
+    whole = make(30, obs={"donor": ["d1", "d2", None] * 10, "batch": ["b1"] * 30})
+    train, target = whole.take(np.arange(15), "train"), whole.take(np.arange(15, 30), "target")
+    return MeanProfile().fit(train, 0), train, target
+
+
+def run(name, data, seed=0):
+    return list(components.build(Task, name, {}).run(*data, generator(seed, "test")))
+
+
+@each
+def test_every_score_is_a_whole_row(name, data):
+    scores = run(name, data)
+    assert scores
+    for score in scores:
+        assert score.metric
+        assert score.unit == "all" or "=" in score.unit
+        assert score.better in get_args(Better)
+        assert score.version >= 1
+        assert 0 <= score.n_cells <= 15
+        assert isinstance(score.value, float)
+        assert not math.isinf(score.value)
+        assert math.isfinite(score.value) or score.reason
+    rows = [(score.metric, score.unit) for score in scores]
+    assert len(set(rows)) == len(rows)
+    assert len(score_table(scores, corpus="c", model="m", seed=0, task=name, target="t")) == len(scores)
+
+
+@each
+def test_hangs_on_the_generator_alone(name, data):
+    before = data[2].cells.copy()
+    assert str(run(name, data)) == str(run(name, data))
+    assert data[2].cells.equals(before)
+
+
+@each
+def test_a_model_that_cannot_answer_is_told(name, data):
+    class Mute:
+        genes, history = (), None
+
+    with pytest.raises(ModelError, match=f"task {name} cannot be asked of it"):
+        run(name, (Mute(), *data[1:]))
+
+
+@each
+@pytest.mark.parametrize("n_cells", [1, 2])
+def test_the_smallest_targets_have_scores_or_reasons(name, data, n_cells):
+    model, train, target = data
+    scores = run(name, (model, train, target.take(np.arange(n_cells))))
+    assert all(math.isfinite(score.value) or score.reason for score in scores)
+
+
+@each
+def test_spec_rebuilds_an_equal_task(name):
+    task = components.build(Task, name, {})
+    spec = task.spec()
+    assert components.build(Task, spec.pop("name"), spec) == task
