@@ -205,9 +205,7 @@ def read_baron(sample: bytes, counts: bytes, labels: bytes) -> Table:
             read_old(file["var"]).index,
         )
     human1 = read_csv(counts)
-    extra = pd.DataFrame(
-        {"cell_type1": read_csv(labels)["x"].to_numpy(), "donor": "human1"}, index=human1.columns
-    )
+    extra = pd.DataFrame({"cell_type1": read_csv(labels)["x"].to_numpy(), "donor": "human1"}, index=human1.columns)
     new = ~human1.columns.isin(obs.index)
     both = pd.concat([obs[["cell_type1", "donor"]].astype(str), extra[new]])
     donor = both["donor"].astype(str)
@@ -220,9 +218,7 @@ def read_baron(sample: bytes, counts: bytes, labels: bytes) -> Table:
         "assay": "inDrop",
     }
     x_new = as_counts(human1.loc[symbols].to_numpy().T[new])
-    return Table(
-        sp.vstack([x_ng, x_new], format="csr"), pd.DataFrame(named, index=both.index), symbols.tolist(), {}
-    )
+    return Table(sp.vstack([x_ng, x_new], format="csr"), pd.DataFrame(named, index=both.index), symbols.tolist(), {})
 
 
 def read_lines(counts: bytes, labels: bytes) -> Table:
@@ -242,9 +238,7 @@ def read_lines(counts: bytes, labels: bytes) -> Table:
         "disease": line.map(lambda name: "chronic myeloid leukemia" if name == "K562" else "normal"),
         "assay": "SNARE-seq",
     }
-    return Table(
-        as_counts(table.to_numpy().T), pd.DataFrame(named, index=table.columns), table.index.tolist(), {}
-    )
+    return Table(as_counts(table.to_numpy().T), pd.DataFrame(named, index=table.columns), table.index.tolist(), {})
 
 
 GEO = "deposited publicly in GEO ({accession}), no licence known to us; read from {wheels}"
@@ -364,9 +358,7 @@ def with_depth(table: Table) -> Table:
     table.obs["n_genes_all_genes"] = table.x_ng.getnnz(axis=1).astype(np.int32)
     mito = np.array([symbol.startswith("MT-") for symbol in table.symbols])
     if mito.any():
-        table.obs["mito_fraction_all_genes"] = (counts_per_cell(table.x_ng[:, mito]) / counts).astype(
-            np.float32
-        )
+        table.obs["mito_fraction_all_genes"] = (counts_per_cell(table.x_ng[:, mito]) / counts).astype(np.float32)
     return table
 
 
@@ -439,9 +431,7 @@ def assemble(table: Table, genes: list[str], ensembl: Mapping[str, str], study: 
     labels = [column for column in order if column in obs]
     obs = obs[[*labels, *(column for column in obs if column not in labels)]]
     obs = obs.astype(dict.fromkeys(labels, "category")).rename_axis("barcode")
-    var = pd.DataFrame(
-        {"symbol": genes, "ensembl_id": [ensembl.get(gene, "") for gene in genes]}, index=genes
-    )
+    var = pd.DataFrame({"symbol": genes, "ensembl_id": [ensembl.get(gene, "") for gene in genes]}, index=genes)
     return ad.AnnData(x_ng.astype(smallest), obs=obs, var=var)
 
 
@@ -496,9 +486,7 @@ def describe(recipe: Recipe, data: ad.AnnData, sha256: str) -> dict[str, Any]:
         "accession": recipe.accession,
         "notes": f"{recipe.notes} The {data.n_vars:,} genes are the same in all packaged data sets and leave "
         f"{median:.0f} counts per cell at the median; *_all_genes tell of the source's full gene list.",
-        "wheels": [
-            {"requirement": wheel, "file": file, "sha256": WHEELS[wheel][1]} for wheel, file in recipe.files
-        ],
+        "wheels": [{"requirement": wheel, "file": file, "sha256": WHEELS[wheel][1]} for wheel, file in recipe.files],
         "sha256": sha256,
     }
 
@@ -520,9 +508,7 @@ def build(out: Path, wheels: Path) -> None:
         path = out / f"{name}.h5ad"
         write_h5ad(data, path)
         write_toml(path.with_suffix(".toml"), describe(RECIPES[name], data, hash_file(path)))
-        sys.stdout.write(
-            f"{path.name}: {data.n_obs} cells, {data.n_vars} genes, {path.stat().st_size:,} bytes\n"
-        )
+        sys.stdout.write(f"{path.name}: {data.n_obs} cells, {data.n_vars} genes, {path.stat().st_size:,} bytes\n")
 
 
 def check(built: Path) -> int:
@@ -533,15 +519,11 @@ def check(built: Path) -> int:
         for name in names
         if not (PACKAGED / name).exists() or (PACKAGED / name).read_bytes() != (built / name).read_bytes()
     ]
-    other = [
-        f"{name} {version(name)} (pinned: {pin})" for name, pin in PINNED.items() if version(name) != pin
-    ]
+    other = [f"{name} {version(name)} (pinned: {pin})" for name, pin in PINNED.items() if version(name) != pin]
     if different:
         sys.stdout.write(f"these differ from the package's: {', '.join(different)}\n")
         if other:
-            sys.stdout.write(
-                f"the bytes are promised for the pinned versions only; here: {', '.join(other)}\n"
-            )
+            sys.stdout.write(f"the bytes are promised for the pinned versions only; here: {', '.join(other)}\n")
     else:
         sys.stdout.write("all files are those of the package, byte for byte\n")
     return int(bool(different))
@@ -549,9 +531,7 @@ def check(built: Path) -> int:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder to write to (with --check: a temporary one)")
     parser.add_argument("--wheels", type=Path, help="folder with the wheels, or where to download them")
     parser.add_argument("--check", action="store_true", help="exit 1 where the package's files differ")

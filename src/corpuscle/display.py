@@ -129,7 +129,8 @@ def _sources_table(plan: Plan) -> pd.DataFrame:
                 "source": name,
                 "cells": f"{len(source):,}",
                 "dropped": why,
-                "genes kept": f"{int(genes['kept']):,} of {int(genes['n_genes']):,} ({genes['counts_kept']:.0%} of counts)",
+                "genes kept": f"{int(genes['kept']):,} of {int(genes['n_genes']):,}",
+                "counts kept": f"{genes['counts_kept']:.0%}",
                 "held out": f"{len(source) - plan.n_training[name]:,} by {held.by}" if held else "",
             }
         )

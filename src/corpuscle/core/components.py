@@ -143,8 +143,19 @@ def build(kind: type[C], name: str, parameters: Mapping[str, Any]) -> C:
     return construct(find(kind, name), parameters, f"{kind.kind} {name!r}: ")
 
 
-def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "") -> T:
+def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", also: Iterable[str] = ()) -> T:
     """Construct a validated dataclass from a table, or say everything that is wrong with the table.
+
+    Parameters
+    ----------
+    cls
+        The dataclass.
+    parameters
+        The table.
+    prefix
+        What messages start with.
+    also
+        Keys that are legal in the table but no parameters; they are not in `parameters`, but may have been meant.
 
     Raises
     ------
@@ -157,7 +168,7 @@ def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "") -> 
         faults = [
             (
                 detail["loc"] if detail["loc"] and detail["loc"][0] in parameters else (),
-                prefix + explain(detail, _fields(cls, detail["loc"][:-1])),
+                prefix + explain(detail, [*(() if detail["loc"][1:] else also), *_fields(cls, detail["loc"][:-1])]),
             )
             for detail in error.errors()
         ]

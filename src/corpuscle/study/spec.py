@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from corpuscle.source.quality import Quality
 from corpuscle.source.source import dataset_path
 from corpuscle.study.lines import line_of
 from corpuscle.study.schema import follows_from, place_of, read_tables
-from corpuscle.study.tables import CorpusSpec, PartSpec, SourceSpec, StudySpec, TargetSpec
+from corpuscle.study.tables import CorpusSpec, OpenTable, PartSpec, SourceSpec, StudySpec, TargetSpec
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Component)
@@ -153,7 +153,7 @@ class _Builder:
         models = [
             LabelledModel(model.label or model.name, built)
             for at, model in enumerate(self.spec.models)
-            if (built := self._component(Model, f"models[{at}]", model.name, model.parameters))
+            if (built := self._component(Model, f"models[{at}]", model))
         ]
         tasks = list(self._tasks())
         targets = self._targets()
@@ -200,10 +200,12 @@ class _Builder:
                 return Quality()
         return Quality(**{**self.spec.quality, **source.quality})
 
-    def _constructed(self, cls: type[T], place: str, table: Mapping[str, Any], prefix: str = "") -> T | None:
+    def _constructed(
+        self, cls: type[T], place: str, table: Mapping[str, Any], prefix: str = "", also: Iterable[str] = ()
+    ) -> T | None:
         """Make a validated dataclass of a table, noting every problem."""
         try:
-            return components.construct(cls, table, prefix)
+            return components.construct(cls, table, prefix, also)
         except ComponentError as error:
             for where, message in error.faults:
                 self._fault(place_of((place, *where)), message)
@@ -227,20 +229,21 @@ class _Builder:
         self._check_source_name(f"{place}.source", part.source)
         if (part.n_cells is None) == (part.fraction is None):
             self._fault(place, "give either n_cells (a number of cells) or fraction (a share of the source's cells)")
-        sampler = self._component(Sampler, place, part.sampler, part.parameters, named_by="sampler")
+        sampler = self._component(Sampler, place, part, named_by="sampler")
         return Part(part.source, sampler, part.n_cells, part.fraction) if sampler else None
 
-    def _component(
-        self, kind: type[K], place: str, name: str, parameters: Mapping[str, Any], *, named_by: str = "name"
-    ) -> K | None:
+    def _component(self, kind: type[K], place: str, table: OpenTable, *, named_by: str = "name") -> K | None:
+        """Build the component that a table names, of the keys that are not the table's own."""
+        name = getattr(table, named_by)
         with self._noting(f"{place}.{named_by}"):
             cls = components.find(kind, name)
-            return self._constructed(cls, place, parameters, f"{kind.kind} {name!r}: ")
+            prefix, own = f"{kind.kind} {name!r}: ", type(table).model_fields
+            return self._constructed(cls, place, table.parameters, prefix, own)
         return None
 
     def _tasks(self) -> Iterator[LabelledTask]:
         for at, spec in enumerate(self.spec.tasks):
-            task = self._component(Task, f"tasks[{at}]", spec.name, spec.parameters)
+            task = self._component(Task, f"tasks[{at}]", spec)
             if task:
                 yield LabelledTask(spec.label or spec.name, task, tuple(target.title for target in spec.on))
 

@@ -225,7 +225,7 @@ class FittedLDVAE(FittedModel):
         return pd.DataFrame(weight_GK.numpy(), index=pd.Index(self.genes, name="gene"), columns=columns)
 
     def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors``, ``model.json`` (settings, genes) and ``history.parquet``; see `FittedModel.save`."""
+        """Write ``weights.safetensors``, ``model.json`` (settings, genes) and ``history.parquet``."""
         save_file(self.network.state_dict(), folder / "weights.safetensors")
         settings = self.settings.spec()
         del settings["name"]
