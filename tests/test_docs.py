@@ -34,7 +34,7 @@ def test_the_readmes_study_and_python_example_run(tmp_path: Path, monkeypatch: p
 def test_the_study_files_page_names_every_key() -> None:
     from corpuscle.corpus.split import Holdout
     from corpuscle.source.quality import Quality
-    from corpuscle.study import spec
+    from corpuscle.study import tables as spec
 
     page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text(encoding="utf-8")
     tables = [spec.StudySpec, spec.SourceSpec, spec.GenesSpec, spec.PartSpec, spec.CorpusSpec, spec.TaskSpec]

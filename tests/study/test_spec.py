@@ -136,7 +136,7 @@ tasks | name = "residuals", on = ["blud"] | on[0] | there is no source 'blud'
 tasks | name = "residuals", on = ["blood", "blood"] | on[1] | stands twice
 tasks | name = "residuals", on = [{ source = "file", name = "blood" }] | on[0] | already means other cells
 tasks | name = "residuals", on = [{ source = "blood", were = "x" }] | on[0].were | did you mean 'where'
-tasks | name = "residuals", on = [{ source = "blood", where = "x.y", name = "odd" }] | on[0] | an attribute is not allowed
+tasks | name = "residuals", on = [{ source = "blood", where = "x.y", name = "odd" }] | on[0] | an attribute is not
 tasks | name = "residuals", on = [3] | on[0] | should be a table
 tasks | name = "residuals", on = "blood" | on | should be a list
 tasks | name = "reconstruction", on = ["blood"] | name | two tasks of one label

@@ -34,6 +34,9 @@ CSC_BLOCK = 1 << 24
 class H5ad(Reader):
     """An ``.h5ad`` file.
 
+    Of CSR and dense counts only the stretches that hold the cells are read. CSC counts are read through from end to end
+    for each block of cells: in bounded memory, but slow where there are many; write large files as CSR.
+
     Parameters
     ----------
     path
