@@ -58,10 +58,14 @@ class Store:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Remove what killed processes left; call it only while no other process writes here."""
-        for partial in self.root.glob(f"*/{PARTIAL}*"):
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left below a folder; call it only while no other process writes there."""
+    for partial in list(folder.rglob(f"{PARTIAL}*")):
+        if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

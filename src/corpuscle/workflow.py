@@ -13,7 +13,7 @@ from corpuscle.core.components import legal_names
 from corpuscle.core.errors import CorpusError, FolderError
 from corpuscle.engine import Update
 from corpuscle.report.render import render
-from corpuscle.store import Store, atomic
+from corpuscle.store import Store, atomic, sweep
 from corpuscle.study.plan import Notice, Plan, Run, prepare
 from corpuscle.study.spec import Study
 
@@ -94,7 +94,7 @@ def run(
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
     with output.claimed(folder, study):
         store = Store(folder / "store")
-        store.sweep()
+        sweep(folder)
         plan = prepare(study, store, listener.notice)
         output.write_plan(folder, plan)
         found = engine.jobs(plan, store)
@@ -140,7 +140,7 @@ def compose(
         raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")
     with output.claimed(folder, study):
         store = Store(folder / "store")
-        store.sweep()
+        sweep(folder)
         plan = prepare(study, store, notice)
         output.claim(folder, study)
         wanted = [(name, seed) for name, seed in plan.corpora if only in (None, name)]

@@ -7,7 +7,7 @@ from threading import Barrier
 import pytest
 
 from corpuscle.core.paths import safe_name
-from corpuscle.store import Store, atomic, write_text
+from corpuscle.store import Store, atomic, sweep, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -76,14 +76,15 @@ def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path: 
     killed = tmp_path / "models" / ".partial-key-01234567"
     killed.mkdir()
     (killed / "a").write_text("half")
+    (tmp_path / ".partial-01234567-scores.parquet").write_text("half")
     assert not store.has("models", "key")
-    store.sweep()
+    sweep(tmp_path)
     assert names_in(tmp_path) == ["models", "models/done", "models/done/a"]
 
 
 def test_a_store_without_a_folder_is_empty(tmp_path: Path):
     store = Store(tmp_path / "nowhere")
-    store.sweep()
+    sweep(store.root)
     assert not store.has("models", "key")
     assert not (tmp_path / "nowhere").exists()
 

@@ -117,7 +117,8 @@ def _shift(rows: pd.DataFrame, baseline: str) -> pd.Series:
 
 def _story(table: pd.DataFrame, n_genes: int = 20) -> list[str]:
     """Genes whose prediction moved furthest; the corpora take turns, so that a very different one leaves room."""
-    size = table.assign(size=table["shift"].abs()).query("size > 0")
+    size = table.dropna(subset=["relative_residual"])
+    size = size.assign(size=size["shift"].abs()).query("size > 0")
     size["turn"] = size.groupby("corpus")["size"].rank(ascending=False, method="first")
     ordered = size.sort_values(["turn", "size"], ascending=[True, False], kind="stable")
     return [str(gene) for gene in ordered["gene"].drop_duplicates().head(n_genes)]

@@ -66,7 +66,7 @@ def _colour_key(drawing: Drawing, x: float, y: float, heat: Heat) -> None:
         drawing.add("rect", x=x + 70 + 16.0 * i, y=y, width=16, height=10, fill=fill)
     drawing.text(x + 64, y + 9, low, text_anchor="end", font_size=10, fill=MUTED)
     drawing.text(x + 76 + 16.0 * len(steps), y + 9, high, font_size=10, fill=MUTED)
-    label = f"log2 fold change against {heat.baseline}, full at ±{heat.limit:g}; bold: interval leaves out 0"
+    label = f"log2 fold change against {heat.baseline}, full from ±{heat.limit:g}; bold: interval leaves out 0"
     drawing.text(x, y + 27, svg.fitted(label, drawing.width - x - 10, 10), font_size=10, fill=MUTED)
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 from corpuscle.report import words
 from corpuscle.statistics.comparisons import IS_BASELINE
 
-# Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour.
-LIMITS = (0.25, 0.5, 1.0, 2.0, 4.0)
+# Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
+# large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
+LIMITS = (0.25, 0.5, 1.0)
 HEADLINES = ("r2_log",)
 
 
@@ -144,7 +145,7 @@ def _heat(
 
 
 def colour_limit(changes: pd.Series) -> float:
-    """Log2 fold change of full colour: the smallest of `LIMITS` that holds every finite change.
+    """Log2 fold change of full colour: the smallest of `LIMITS` that holds every change, or the largest.
 
     Examples
     --------
