@@ -224,6 +224,16 @@ def test_compose_knows_its_corpora(tmp_path: Path) -> None:
         corpuscle.compose(study(), tmp_path / "out", only="Blod")
 
 
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    (tmp_path / "study.toml").write_text(study().text)
+    script.write_text('import corpuscle\nprint(corpuscle.run("study.toml", "out", workers=2).failures)\n')
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{}\n", "")
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, corpuscle, corpuscle.cli; print([m for m in ('torch', 'pandas', 'anndata') if m in sys.modules])"

@@ -61,7 +61,8 @@ def check(study: StudyFile, workers: Workers = None) -> None:
     from corpuscle.workflow import cores
 
     n_workers, read = workers or cores(), Study.read(study)
-    with display.Preparing(_console(stderr=True)) as preparing:
+    preparing = display.Preparing(_console(stderr=True))
+    with preparing.progress:
         plan = prepare(read, notice=preparing.notice)
         preparing.notice("timing a few steps of each model", 0)
         seconds = plan.estimate_seconds(n_workers)
@@ -100,7 +101,8 @@ def demo(
 def _run(study: "Study", output: Path, workers: int | None) -> None:
     from corpuscle import display, workflow
 
-    with display.Running(_console(stderr=True)) as listener:
+    listener = display.Running(_console(stderr=True))
+    with listener.progress:
         results: Results = workflow.run(study, output, workers=workers, listener=listener)
     display.show_results(_console(), results)
     if results.failures:
@@ -126,7 +128,8 @@ def compose(
     """Write a study's corpora as .h5ad with their manifests; train nothing."""
     from corpuscle import display, workflow
 
-    with display.Preparing(_console(stderr=True)) as preparing:
+    preparing = display.Preparing(_console(stderr=True))
+    with preparing.progress:
         written = workflow.compose(study, output, only=corpus, notice=preparing.notice)
     for path in written:
         typer.echo(path)

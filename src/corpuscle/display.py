@@ -1,8 +1,5 @@
 """Display: what the command line shows, with rich. All texts from data are escaped: none is taken for markup."""
 
-from types import TracebackType
-from typing import Self
-
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
@@ -33,7 +30,7 @@ KINDS: dict[str, type[Component]] = {"samplers": Sampler, "models": Model, "task
 
 
 class Preparing:
-    """A spinner with what is being done."""
+    """A spinner with what is being done; shown while its `progress` is entered."""
 
     def __init__(self, console: Console) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -45,18 +42,9 @@ class Preparing:
         percent = f" {share:.0%}" if 0 < share < 1 else ""
         self.progress.update(self.task, description=escape(what) + percent)
 
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.progress.stop()
-
 
 class Running(Listener):
-    """One bar for the whole study, with time left, and one for each model in training."""
+    """One bar for the whole study, with time left, and one for each model in training; see `Preparing`."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -90,15 +78,6 @@ class Running(Listener):
         self.shares[news.run] = news.share
         self.progress.update(self.bars[news.run], completed=news.share, visible=news.share < 1)
         self.progress.update(self.whole, completed=sum(self.steps[run] * share for run, share in self.shares.items()))
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.progress.stop()
 
 
 def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> None:
@@ -159,11 +138,13 @@ def _targets_table(plan: Plan) -> pd.DataFrame:
 def show_results(console: Console, results: Results) -> None:
     """Show the scores in short, what failed, and where the report is."""
     scores = results.scores
-    whole = scores[(scores["unit"] == "all") & (scores["metric"] == "r2_log")]
-    for model, table in whole.groupby("model"):
-        means = table.pivot_table(index="corpus", columns="target", values="value", aggfunc="mean", sort=False)
+    for (model, task), table in scores[scores["unit"] == "all"].groupby(["model", "task"], sort=False):
+        # A task's first metric is the one it is known for.
+        metric = table["metric"].iloc[0]
+        first = table[table["metric"] == metric]
+        means = first.pivot_table(index="corpus", columns="target", values="value", aggfunc="mean", sort=False)
         shown = means.map(lambda value: f"{value:.3f}").reset_index()
-        _print(console, f"{model}: reconstruction, r2_log, mean over seeds", shown)
+        _print(console, f"{model}: {task}, {metric}, mean over seeds", shown)
     for run, message in results.failures.items():
         console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
     console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -18,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -195,7 +197,8 @@ class _Worker:
 
     def begin(self, job: Job) -> None:
         """Give it a job."""
-        self.job, self.future = job, self.pool.submit(_do, job)
+        with _no_main_module():
+            self.job, self.future = job, self.pool.submit(_do, job)
         # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
         self.far_end.close()
 
@@ -229,6 +232,21 @@ class _Worker:
             process.join()
         self.pipe.close()
         self.far_end.close()
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep new processes from running the user's script again.
+
+    A spawned process imports the main module first, so a script without an ``if __name__ == "__main__"`` would start
+    its study anew in each worker. Nothing of it is needed there: components are found by the names of their modules.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager

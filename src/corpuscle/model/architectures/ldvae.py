@@ -128,7 +128,12 @@ class LDVAE(Model):
             told.append(time.process_time())
 
         network.encoders.register_forward_pre_hook(hook)
-        train(network, CountTable(counts_NG), schedule, self._optimiser(), seed=0, progress=silent)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            train(network, CountTable(counts_NG), schedule, self._optimiser(), seed=0, progress=silent)
+        finally:
+            torch.set_num_threads(threads)
         return float(np.median(np.diff(told)))
 
     def _network(self, n_genes: int, init: torch.Generator) -> LdvaeNetwork:
