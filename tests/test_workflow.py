@@ -136,6 +136,7 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (-9 if how is signal.SIGKILL else 130)
     assert "Traceback" not in errors
+    assert ("Nothing is lost" in errors) == (how is not signal.SIGKILL)
     done = _n_models(out)
     assert not (out / "scores.parquet").exists()
 

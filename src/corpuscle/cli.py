@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +104,7 @@ def _run(study: "Study", output: Path, workers: int | None) -> None:
     from corpuscle import display, workflow
 
     listener = display.Running(_console(stderr=True))
-    with listener.progress:
+    with _resumable(), listener.progress:
         results: Results = workflow.run(study, output, workers=workers, listener=listener)
     display.show_results(_console(), results)
     if results.failures:
@@ -129,7 +131,7 @@ def compose(
     from corpuscle import display, workflow
 
     preparing = display.Preparing(_console(stderr=True))
-    with preparing.progress:
+    with _resumable(), preparing.progress:
         written = workflow.compose(study, output, only=corpus, notice=preparing.notice)
     for path in written:
         typer.echo(path)
@@ -145,6 +147,16 @@ def list_(
     display.show_components(_console(), what)
 
 
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say on Ctrl-C that the same command goes on; typer would end without a word."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Nothing is lost: the same command goes on with what is missing.", err=True)
+        raise typer.Exit(130) from None
+
+
 def main() -> None:
     """Run the command line: bad input ends in one message and exit code 2, Ctrl-C in 130."""
     from corpuscle.core.errors import CorpuscleError, InputError
@@ -155,9 +167,6 @@ def main() -> None:
         _fail(error, code=2)
     except CorpuscleError as error:
         _fail(error, code=1)
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. Nothing is lost: the same command goes on with what is missing.", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -191,7 +191,8 @@ def _components_table(kind: type[Component]) -> pd.DataFrame:
 
 
 def _print(console: Console, title: str, rows: pd.DataFrame) -> None:
-    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="dim", box=None)
+    console.print(f"[bold]{escape(title)}[/bold]")
+    table = Table(header_style="dim", box=None)
     for column in rows:
         table.add_column(escape(str(column)), overflow="fold")
     for row in rows.itertuples(index=False):

@@ -197,7 +197,7 @@ class _Worker:
 
     def begin(self, job: Job) -> None:
         """Give it a job."""
-        with _no_main_module():
+        with _no_main_module(), _no_interrupts():
             self.job, self.future = job, self.pool.submit(_do, job)
         # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
         self.far_end.close()
@@ -247,6 +247,19 @@ def _no_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Start processes that never hear Ctrl-C, which a terminal sends to all; the parent hears it after the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
