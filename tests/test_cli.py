@@ -223,4 +223,4 @@ def test_all_problems_are_told_at_once_with_their_lines(call: Callable[..., Outc
 def test_a_reports_folder_must_hold_a_run(call: Callable[..., Outcome], tmp_path: Path) -> None:
     code, _, err = call("report", tmp_path)
     assert code == 2
-    assert "holds no finished run" in err
+    assert "expected the folder of a run; it has no study.toml" in err

@@ -116,9 +116,9 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)],
 ) -> None:
     """Write a run's report again, from its scores."""
-    from corpuscle import workflow
+    from corpuscle import render
 
-    _console().print(f"Report: {workflow.rerender(folder)}", soft_wrap=True)
+    _console().print(f"Report: {render(folder)}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from corpuscle import engine, output
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError, FolderError
+from corpuscle.core.errors import CorpusError
 from corpuscle.engine import Update
 from corpuscle.report.render import render
 from corpuscle.store import Store, atomic, sweep
@@ -162,17 +162,3 @@ def _compose_one(folder: Path, plan: Plan, name: str, seed: int) -> Path:
         corpus.to_anndata().write_h5ad(partial, compression="gzip")
     output.write_manifest(place, plan, corpus, seed)
     return path
-
-
-def rerender(folder: Path) -> Path:
-    """Write a run's report again, from its scores.
-
-    Raises
-    ------
-    FolderError
-        When the folder holds no finished run.
-    """
-    for needed in ("study.toml", "scores.parquet", "provenance.json"):
-        if not (folder / needed).exists():
-            raise FolderError(f"{folder} has no {needed}: it holds no finished run; give the folder that run -o named")
-    return render(folder)

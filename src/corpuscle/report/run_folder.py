@@ -77,6 +77,11 @@ class RunFolder:
         return [*(name for name in known if name == baseline), *(name for name in known if name != baseline)]
 
     @property
+    def excluding(self) -> list[str]:
+        """Corpora that leave cells out on purpose: what their models make of such cells is the story."""
+        return [corpus["name"] for corpus in self.study.get("corpora", []) if corpus.get("exclude")]
+
+    @property
     def targets(self) -> list[str]:
         """Targets in the order of the study file's tasks, then any that only the scores have."""
         named = [_target_name(target) for task in self.study.get("tasks", []) for target in task.get("on", [])]
