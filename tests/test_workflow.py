@@ -57,7 +57,8 @@ def test_a_run_leaves_scores_for_every_corpus_seed_and_target(tmp_path: Path) ->
     whole = scores[(scores.unit == "all") & (scores.metric == "r2_log")]
     assert len(whole) == 2 * 2 * 2
     assert whole.value.between(0, 1).all()
-    assert set(scores[scores.target == "blood"].unit) == {"all", "donor=pbmc3k"} or "all" in set(scores.unit)
+    units = scores.groupby("target").unit.unique().map(set)
+    assert units.to_dict() == {"blood": {"all", "donor=10x_donor_pbmc3k"}, "lines": {"all", "batch=snare"}}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "scores.parquet"), scores)
 
 
@@ -218,6 +219,17 @@ def test_compose_keeps_what_is_there_and_mends_what_is_not(tmp_path: Path) -> No
     again = corpuscle.compose(study(), tmp_path / "out")
     assert again == first
     assert [path.stat().st_mtime_ns for path in again[1:]] == stamps[1:]
+
+
+def test_compose_writes_again_what_a_changed_study_made_false(tmp_path: Path) -> None:
+    path = corpuscle.compose(study(), tmp_path / "out", only="No-Mono")[0]
+    changed = corpuscle.Study.parse(study().text.replace("CD14 Monocytes", "B"))
+    # A run in between leaves the manifests of the changed study beside the old files.
+    corpuscle.run(changed, tmp_path / "out", workers=1)
+    assert corpuscle.compose(changed, tmp_path / "out", only="No-Mono")[0] == path
+    made = anndata.read_h5ad(path)
+    assert "B" not in set(made.obs["cell_type"])
+    assert json.loads(made.uns["corpuscle"]["manifest"]) == json.loads((path.parent / "manifest.json").read_text())
 
 
 def test_compose_knows_its_corpora(tmp_path: Path) -> None:

@@ -100,16 +100,11 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
     A key is a fingerprint of everything that its result hangs on: settings, cells, genes, the content of the files,
     the seed, and the version of this package.
     """
-    contents = {name: [source.content, source.reader.spec()["counts"]] for name, source in plan.sources.items()}
-
-    def identity(cells: Corpus) -> list[Any]:
-        return [cells.fingerprint, [contents[source] for source in cells.sources]]
-
-    targets = {name: identity(target) for name, target in plan.targets.items()}
+    targets = {name: plan.identity(target) for name, target in plan.targets.items()}
     found = []
     for run in plan.runs:
         corpus, model = plan.corpora[run.corpus, run.seed], plan.model(run.model).model
-        key = fingerprint("model", __version__, model.spec(), identity(corpus), run.seed)
+        key = fingerprint("model", __version__, model.spec(), plan.identity(corpus), run.seed)
         questions = tuple(
             Question(
                 fingerprint("scores", key, task.task.spec(), targets[name]),

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from corpuscle import __version__
 from corpuscle.core.errors import FolderError
+from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.source.source import ROLES, dataset_facts
@@ -115,8 +116,13 @@ def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
     cells = corpus.cells[[*KEYS, *labels]].astype({"source": "string", "barcode": "string"})
     cells = cells.astype(dict.fromkeys(labels, "string"))
     write_table(cells, folder / "cells.parquet")
+    write_text(folder / "manifest.json", json.dumps(manifest(plan, corpus, seed), indent=1))
+
+
+def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
+    """Say how a corpus' cells were chosen, and from what."""
     recipe = next(recipe for recipe in plan.study.recipes if recipe.name == corpus.name)
-    manifest = {
+    return {
         "corpus": corpus.name,
         "seed": seed,
         "recipe": str(recipe),
@@ -125,10 +131,9 @@ def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
         "n_distinct_cells": len(corpus),
         "gene_space": gene_space_facts(plan),
         "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.sources],
-        "fingerprint": corpus.fingerprint,
+        "fingerprint": fingerprint(plan.identity(corpus)),
         "corpuscle": __version__,
     }
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
 
 
 def gene_space_facts(plan: Plan) -> dict[str, Any]:
@@ -169,7 +174,6 @@ def write_provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, A
         ],
         "failures": list(failures),
         "seconds": {"total": round(seconds, 1)},
-        "command": "corpuscle run study.toml -o DIR",
     }
     write_text(folder / "provenance.json", json.dumps(provenance, indent=1))
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import pandas as pd
 
 from corpuscle import engine, output
@@ -153,12 +154,24 @@ def compose(
 
 def _compose_one(folder: Path, plan: Plan, name: str, seed: int) -> Path:
     corpus, place = plan.corpora[name, seed], output.corpus_folder(folder, name, seed)
-    path, manifest = place / "corpus.h5ad", place / "manifest.json"
-    if path.exists() and manifest.exists():
-        if json.loads(manifest.read_text(encoding="utf-8")).get("fingerprint") == corpus.fingerprint:
-            return path
-        path.unlink()
-    with atomic(path) as partial:
-        corpus.to_anndata().write_h5ad(partial, compression="gzip")
+    path, manifest = place / "corpus.h5ad", output.manifest(plan, corpus, seed)
     output.write_manifest(place, plan, corpus, seed)
+    if _composed(path) == manifest["fingerprint"]:
+        return path
+    made = corpus.to_anndata()
+    # The file says itself what it is: the manifest beside it may be that of a later study.
+    made.uns["corpuscle"] = {"fingerprint": manifest["fingerprint"], "manifest": json.dumps(manifest)}
+    with atomic(path) as partial:
+        made.write_h5ad(partial, compression="gzip")
     return path
+
+
+def _composed(path: Path) -> str | None:
+    """Return the fingerprint of the corpus that a composed file holds; None where there is no such file."""
+    if not path.exists():
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file["uns/corpuscle/fingerprint"].asstr()[()])
+    except (OSError, KeyError):
+        return None

@@ -186,7 +186,7 @@ def genes(fake: Fake) -> pd.DataFrame:
 def provenance(fake: Fake) -> dict[str, Any]:
     return {
         "study": fake.name, "corpuscle": "0.1.0", "created": "2026-11-21T09:40:00+00:00",
-        "python": "3.11.2", "platform": "Linux-6.1-x86_64", "command": "corpuscle run study.toml --out demo",
+        "python": "3.11.2", "platform": "Linux-6.1-x86_64",
         "packages": {"numpy": "2.4.6", "pandas": "2.3.3", "torch": "2.4.0", "anndata": "0.11.0"},
         "gene_space": {"kind": "intersection", "by": "symbol", "n_genes": 2987},
         "inputs": [

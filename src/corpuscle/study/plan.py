@@ -6,7 +6,7 @@ Everything that can be wrong with a study and its data is found here, all at onc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -89,6 +89,11 @@ class Plan:
     def model(self, label: str) -> LabelledModel:
         """Return the model of a label."""
         return next(model for model in self.study.models if model.label == label)
+
+    def identity(self, cells: Corpus) -> list[Any]:
+        """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints."""
+        sources = [self.sources[source] for source in cells.sources]
+        return [cells.fingerprint, [[source.content, source.reader.spec()["counts"]] for source in sources]]
 
     def n_steps(self, run: Run) -> int:
         """How many optimisation steps a run takes."""
