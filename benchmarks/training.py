@@ -19,7 +19,8 @@ from scipy.sparse import csr_matrix, random_array
 
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.batches import CountTable
-from corpuscle.model.training import Budget, Schedule, named_noise, train
+from corpuscle.model.schedule import Budget, Schedule
+from corpuscle.model.training import named_noise, train
 
 BATCH = 128
 

@@ -6,6 +6,7 @@ from scipy.sparse import csr_matrix
 from torch import nn
 
 from corpuscle.model.batches import CountTable
+from corpuscle.model.dense import DenseBatch
 from corpuscle.model.modules import LinearDecoder, SparseLinear, dropout, linear
 
 
@@ -33,6 +34,7 @@ def test_sparse_linear_is_linear_on_log1p():
     expected = torch.log1p(torch.from_numpy(x_BG)) @ weight + layer.bias
     upstream = torch.randn(9, 7, generator=seeded(1))
     torch.testing.assert_close(layer(batch), expected)
+    torch.testing.assert_close(layer(DenseBatch(torch.from_numpy(x_BG))), expected)
     layer(batch).backward(upstream)
     torch.testing.assert_close(layer.weight.grad, torch.autograd.grad(expected, weight, upstream)[0])
 

@@ -10,7 +10,8 @@ from corpuscle.core.errors import ComponentError, ModelError
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.batches import CountTable
 from corpuscle.model.model import Model
-from corpuscle.model.training import Budget, Schedule, _batches, hold_out
+from corpuscle.model.order import hold_out
+from corpuscle.model.schedule import Budget, Schedule
 
 
 def schedule(n_cells: int, **changes) -> Schedule:
@@ -97,7 +98,7 @@ def test_repeated_cells_are_held_out_whole_and_an_epoch_has_its_size():
     held = hold_out(times_N, plan.n_validation, rng)
     assert 0 < times_N[held].sum() <= plan.n_validation
     table = CountTable(csr_matrix(np.eye(40, dtype=np.float32)), times_N=times_N)
-    batches = _batches(table, held, plan, rng)
+    batches = table.batches(table.layout.windows(held, plan.n_train, rng), plan.batch_size)
     for _ in range(3):
         seen = np.concatenate([next(batches).genes.numpy() for _ in range(plan.steps_per_epoch)])
         assert len(seen) == plan.n_train

@@ -18,7 +18,7 @@ import torch
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.ldvae import LDVAE, FittedLDVAE, library_prior
 from corpuscle.model.batches import Batch, CountTable
-from corpuscle.model.likelihoods import nb_log_likelihood, nb_negative_log_likelihood
+from corpuscle.model.likelihoods import log_likelihood, negative_log_likelihood
 from corpuscle.model.modules import LdvaeNetwork
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
@@ -176,12 +176,12 @@ def test_the_same_weights_give_the_same_elbo_terms_and_gradients(pair: Pair, tra
 
     tolerance = {"rtol": 1e-4, "atol": 1e-5}
     torch.testing.assert_close(
-        -nb_log_likelihood(decoded, pair.batch), theirs.reconstruction_loss["reconstruction_loss"], **tolerance
+        -log_likelihood(decoded, pair.batch), theirs.reconstruction_loss["reconstruction_loss"], **tolerance
     )
     torch.testing.assert_close(kl_z_B, theirs.kl_local["kl_divergence_z"], **tolerance)
     torch.testing.assert_close(kl_library_B, theirs.kl_local["kl_divergence_l"], **tolerance)
 
-    loss = (nb_negative_log_likelihood(decoded, pair.batch) + 0.3 * kl_z_B.sum() + kl_library_B.sum()) / 128
+    loss = (negative_log_likelihood(decoded, pair.batch) + 0.3 * kl_z_B.sum() + kl_library_B.sum()) / 128
     assert loss.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
     loss.backward()
     theirs.loss.backward()
@@ -214,7 +214,7 @@ def test_the_same_steps_lead_to_the_same_weights(pair: Pair) -> None:
         z_BK = posterior.z_mean + posterior.z_variance.sqrt() * pair.noise[0]
         library_B = posterior.library_mean + posterior.library_variance.sqrt() * pair.noise[1]
         kl_z_B, kl_library_B = network._divergences(posterior)
-        reconstruction = nb_negative_log_likelihood(network.decoded(z_BK, library_B), pair.batch)
+        reconstruction = negative_log_likelihood(network.decoded(z_BK, library_B), pair.batch)
         our_value = (reconstruction + 0.3 * kl_z_B.sum() + kl_library_B.sum()) / 128
         for optimiser, value in ((theirs, their_value), (ours, our_value)):
             optimiser.zero_grad()

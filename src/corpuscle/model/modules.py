@@ -5,16 +5,18 @@ Every random number comes from a generator that is handed in. Axes in names: B c
 units, K latents; "nz" runs over a batch's nonzero counts.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.batches import Batch
-from corpuscle.model.likelihoods import Decoded, nb_log_likelihood, nb_negative_log_likelihood, normal_kl
+from corpuscle.model.dense import DenseBatch
+from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood, normal_kl
+
+if TYPE_CHECKING:
+    from corpuscle.model.kernels.products import ByGene
 
 # Batch normalisation as scvi-tools sets it, after the first scVI's TensorFlow.
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
@@ -50,7 +52,13 @@ def dropout(hidden: Tensor, share: float, noise: torch.Generator | None) -> Tens
 class SparseLinear(nn.Module):
     """A linear layer on log1p of sparse counts; its cost goes with the nonzeros, forward and backward.
 
-    `weight` is gene-major, shape (G, n_out): the transpose of ``nn.Linear``'s.
+    Attributes
+    ----------
+    weight
+        Gene-major, shape (G, n_out): the transpose of ``nn.Linear``'s.
+    factors
+        None: the weight's gradient is stored in ``weight.grad``, as is usual. A list: its factors are left there,
+        for an optimiser that never needs the product (`corpuscle.model.adam.Adam`).
     """
 
     def __init__(self, n_genes: int, n_out: int, init: torch.Generator) -> None:
@@ -58,32 +66,43 @@ class SparseLinear(nn.Module):
         layer = linear(n_genes, n_out, init)
         self.weight = nn.Parameter(layer.weight.detach().T.contiguous())
         self.bias = nn.Parameter(layer.bias.detach())
+        self.factors: list[Factors] | None = None
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch | DenseBatch) -> Tensor:
         """Return the layer's output, shape (B, n_out)."""
-        product: Tensor = _SparseProduct.apply(self.weight, batch)  # type: ignore[no-untyped-call]
+        if isinstance(batch, DenseBatch):
+            return batch.counts.log1p() @ self.weight + self.bias
+        product: Tensor = _SparseProduct.apply(self.weight, batch, self.factors)  # type: ignore[no-untyped-call]
         return product + self.bias
 
 
-class _SparseProduct(torch.autograd.Function):
-    """log1p(counts) @ weight.
+class Factors(NamedTuple):
+    """A gradient as ``sparse.T @ upstream``."""
 
-    A sum of embeddings weighted by the counts is this product, and torch's is quicker than its sparse matrices. So
-    is the weight's gradient: per gene, the sum over the cells that have it.
-    """
+    sparse: "ByGene"
+    upstream: Tensor
+
+
+class _SparseProduct(torch.autograd.Function):
+    """log1p(counts) @ weight: a sum of embeddings, weighted by the counts; torch's is quicker than its matrices."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, batch: Batch) -> Tensor:
-        ctx.batch, ctx.values = batch, batch.counts.log1p()
+    def forward(ctx: Any, weight: Tensor, batch: Batch, factors: list[Factors] | None) -> Tensor:
+        ctx.batch, ctx.values, ctx.factors = batch, batch.counts.log1p(), factors
         return _weighted_sums(weight, batch.genes, batch.starts, ctx.values)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, None, None]:
+        from corpuscle.model.kernels.products import by_gene
+
         batch: Batch = ctx.batch
-        shape = len(batch), batch.n_genes
-        by_gene = csr_matrix((ctx.values.numpy(), batch.genes.numpy(), batch.starts.numpy()), shape=shape).tocsc()
-        cells, starts = (torch.from_numpy(part.astype(np.int64)) for part in (by_gene.indices, by_gene.indptr))
-        return _weighted_sums(upstream[0].contiguous(), cells, starts, torch.from_numpy(by_gene.data)), None
+        sparse = by_gene(batch.starts.numpy(), batch.genes.numpy(), ctx.values.numpy(), batch.n_genes)
+        upstream_BH = upstream[0].contiguous()
+        if ctx.factors is not None:
+            ctx.factors.append(Factors(sparse, upstream_BH))
+            return None, None, None
+        starts, cells, values = (torch.from_numpy(part) for part in sparse)
+        return _weighted_sums(upstream_BH, cells, starts, values), None, None
 
 
 def _weighted_sums(rows: Tensor, indices: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
@@ -242,7 +261,7 @@ class LdvaeNetwork(nn.Module):
     def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what is minimised (per cell, the divergence of z weighted) and its parts, summed over the batch."""
         posterior = self.encoders(batch, noise)
-        reconstruction = nb_negative_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
+        reconstruction = negative_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
         kl_z, kl_library = (term.sum() for term in self._divergences(posterior))
         loss = (reconstruction + kl_weight * kl_z + kl_library) / len(batch)
         return loss, _terms(reconstruction.detach(), kl_z.detach(), kl_library.detach())
@@ -252,7 +271,7 @@ class LdvaeNetwork(nn.Module):
         """Return the parts of each cell's negative ELBO, shape (B,) each, from one sample of its posterior."""
         posterior = self.encoders(batch)
         z_BK, library_B = posterior.sample(noise)
-        likelihood_B = nb_log_likelihood(self.decoded(z_BK, library_B.clamp(max=LOG_LIBRARY_CEILING)), batch)
+        likelihood_B = log_likelihood(self.decoded(z_BK, library_B.clamp(max=LOG_LIBRARY_CEILING)), batch)
         return _terms(-likelihood_B, *self._divergences(posterior))
 
 

@@ -1,148 +1,42 @@
-"""The one fit loop that torch models share: budget, split, order of cells, Adam, history; every number from the seed.
+"""The one fit loop that torch models share: split, order of cells, Adam, stopping, history; every number from the seed.
 
-Axes in names: N cells of the corpus; a "use" is one appearance of a cell in an epoch (`times` in the corpus' table).
+The loop never waits for the device that computes: what its steps return is looked at now and then, many at once.
 """
 
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Protocol, Self
+from contextlib import closing
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from corpuscle.core.components import component
 from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.core.randomness import generator, torch_seed
-from corpuscle.model.batches import Batch, CountTable
+from corpuscle.model.adam import Adam
+from corpuscle.model.batches import Batch, CountTable, TrainingCounts
 from corpuscle.model.model import HISTORY, Progress
+from corpuscle.model.order import hold_out
+from corpuscle.model.phases import Phases
+from corpuscle.model.schedule import Schedule
 
-# The schedule of the published study; a budget in steps follows its course of the divergence's weight.
-PUBLISHED_EPOCHS = 250
-# A last batch with fewer cells than this is not trained on: batch-norm over one cell is undefined, over two useless.
-SMALLEST_BATCH = 3
-# A curve has about this many points at most, each from at most this many held-out cells, so that it stays cheap.
-CURVE_POINTS = (20, 125)
+# Each point of a curve is from at most this many held-out cells, so that it stays cheap.
 VALIDATION_CELLS = 2048
+# How many steps' losses are looked at together.
+LOOKED_AT = 32
+# From here on, not every whole number is a 32-bit float; as a count of molecules it is no such thing.
+LARGEST_COUNT = 2**24
 PROGRESS_SECONDS = 0.1
 
 
-@component
-class Budget:
-    """How long to train: in epochs, or in steps (equal compute for corpora of different sizes).
-
-    Examples
-    --------
-    >>> Budget(steps=20_000)
-    Budget(epochs=None, steps=20000)
-    >>> Budget(epochs=5, steps=5)
-    Traceback (most recent call last):
-    pydantic_core._pydantic_core.ValidationError: ...give exactly one of epochs and steps...
-    """
-
-    epochs: Annotated[int, Field(gt=0)] | None = None
-    steps: Annotated[int, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give exactly one of epochs and steps, such as { epochs = 250 }")
-        return self
-
-
-def budget_of(value: Any) -> Any:
-    """Make a `Budget` of a study file's table; a validator of the settings that have one.
-
-    Examples
-    --------
-    >>> budget_of({"epochs": 5})
-    Budget(epochs=5, steps=None)
-    """
-    return Budget(**value) if isinstance(value, dict) else value
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What a budget comes to for a corpus of a given size.
-
-    Attributes
-    ----------
-    n_cells
-        How many uses of cells the corpus has (`Corpus.n_cells`).
-    budget, batch_size
-        How long, and how many cells a step sees.
-    validation_share
-        Share held out of training, to follow it; what is left is rounded up.
-    kl_warmup_epochs
-        Over how many epochs the weight of z's divergence grows from 0 to 1.
-
-    Examples
-    --------
-    >>> schedule = Schedule(1500, Budget(epochs=250), batch_size=128, validation_share=0.1, kl_warmup_epochs=400)
-    >>> schedule.n_train, schedule.steps_per_epoch, schedule.n_steps
-    (1350, 11, 2750)
-    >>> schedule.kl_weight(2749)
-    0.6225
-    """
-
-    n_cells: int
-    budget: Budget
-    batch_size: int
-    validation_share: float
-    kl_warmup_epochs: int
-
-    @property
-    def n_train(self) -> int:
-        """How many uses an epoch has. As in scvi-tools, a rest too small for batch-norm is left to validation."""
-        n_train = math.ceil((1 - self.validation_share) * self.n_cells)
-        rest = n_train % self.batch_size
-        return n_train - rest if rest < SMALLEST_BATCH and n_train > self.batch_size else n_train
-
-    @property
-    def n_validation(self) -> int:
-        """How many uses are held out at most; none where no share is asked for."""
-        return self.n_cells - self.n_train if self.validation_share else 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """How many batches an epoch has; 0 where there are too few cells to train on."""
-        return math.ceil(self.n_train / self.batch_size) if self.n_train > 1 else 0
-
-    @property
-    def n_steps(self) -> int:
-        """How many steps the whole training has."""
-        if self.budget.epochs is not None:
-            return self.budget.epochs * self.steps_per_epoch
-        return self.budget.steps or 0 if self.steps_per_epoch else 0
-
-    def kl_weight(self, step: int) -> float:
-        """Return the weight of z's divergence at a step, from 0 to 1.
-
-        Under a budget in epochs it is epoch / `kl_warmup_epochs`, as in scvi-tools (the published 250 epochs end at
-        0.62). Under a budget in steps an epoch would be of different length for each corpus and so would be what is
-        minimised; there, 1/250 of the run counts as an epoch: the published course, the same for all corpora.
-        """
-        if self.budget.epochs is not None:
-            epoch: float = step // self.steps_per_epoch
-        else:
-            epoch = PUBLISHED_EPOCHS * step / self.n_steps
-        return min(1.0, epoch / self.kl_warmup_epochs) if self.kl_warmup_epochs else 1.0
-
-    @property
-    def record_every(self) -> int:
-        """After how many steps the history gets a point: whole epochs where they give enough of them."""
-        fewest, most = CURVE_POINTS
-        every = self.steps_per_epoch * math.ceil(self.n_steps / self.steps_per_epoch / most)
-        return every if self.n_steps >= fewest * every else max(1, self.n_steps // fewest)
-
-
 class Trainable(Protocol):
-    """A torch module that this loop can fit. Terms are named parts of what is minimised, such as ``"elbo"``."""
+    """A torch module that this loop can fit.
+
+    Terms are named parts of what is minimised, lower is better, such as ``"elbo"``; patience looks at the first.
+    """
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  # torch's own signature
         """Turn training mode on or off."""
@@ -150,6 +44,10 @@ class Trainable(Protocol):
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Yield the parameters."""
+        ...
+
+    def modules(self) -> Iterator[torch.nn.Module]:
+        """Yield the modules it is made of, itself too."""
         ...
 
     def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -162,21 +60,15 @@ class Trainable(Protocol):
 
 
 class Optimiser(NamedTuple):
-    """Adam's settings; torch's defaults for the rest."""
+    """Adam's settings."""
 
     learning_rate: float
     weight_decay: float
     eps: float
 
-    def of(self, network: Trainable) -> torch.optim.Optimizer:
-        """Make the optimiser of a network's parameters. Fused, it reads and writes each number once a step."""
-        return torch.optim.Adam(
-            network.parameters(),
-            lr=self.learning_rate,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=True,
-        )
+    def of(self, network: Trainable) -> Adam:
+        """Make the optimiser of a network's parameters."""
+        return Adam(network, learning_rate=self.learning_rate, weight_decay=self.weight_decay, eps=self.eps)
 
 
 def named_noise(seed: int, name: str) -> torch.Generator:
@@ -186,136 +78,148 @@ def named_noise(seed: int, name: str) -> torch.Generator:
 
 def train(
     network: Trainable,
-    table: CountTable,
+    table: TrainingCounts,
     schedule: Schedule,
     optimiser: Optimiser,
     *,
     seed: int,
     progress: Progress,
 ) -> pd.DataFrame:
-    """Fit a network to counts in memory; leaves it in evaluation mode.
+    """Fit a network to counts; leaves it in evaluation mode.
 
     Returns
     -------
     The training curve (see `HISTORY`): each of the network's terms per cell in nats (lower is better), as
     ``<term>_train``, the mean over the steps since the point before (as the network was in training), and
-    ``<term>_validation``, over held-out cells in evaluation mode.
+    ``<term>_validation``, over held-out cells in evaluation mode. Its last step is the last that was taken. In its
+    ``attrs``, ``seconds`` has the time by phase: ``reading`` (and ``writing``, to disk), cutting ``batches``,
+    ``steps`` and ``validation``.
 
     Raises
     ------
     ModelError
-        When there are too few cells to train on.
+        When there are too few cells to train on, or none is held out where the budget has patience.
     DivergedError
         When the loss or a weight is no longer a finite number.
     """
     if not schedule.n_steps:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
     held = hold_out(table.times_N, schedule.n_validation, generator(seed, "model", "split"))
-    batches = _batches(table, held, schedule, generator(seed, "model", "order"))
-    noise, adam = named_noise(seed, "noise"), optimiser.of(network)
-    history = _History(schedule, table, held[:VALIDATION_CELLS], seed)
-    told = time.monotonic()
+    if schedule.budget.patience is not None and not len(held):
+        raise ModelError(f"a budget with patience needs held-out cells; of {schedule.n_cells} cells none could be held")
+    phases = Phases(table.seconds)
+    with phases.timed("reading"):
+        held_cells = table.take(np.sort(held[:VALIDATION_CELLS]))
+    curve = _Curve(schedule, held_cells, seed)
+    noise, adam, told = named_noise(seed, "noise"), optimiser.of(network), time.monotonic()
+    windows = table.layout.windows(held, schedule.n_train, generator(seed, "model", "order"))
     network.train()
-    for step in range(schedule.n_steps):
-        batch = next(batches)
-        loss, terms = network.loss(batch, noise, schedule.kl_weight(step))
-        if not math.isfinite(loss.item()):
-            raise DivergedError(_diverged(step, schedule, optimiser, table))
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        history.add(step + 1, network, terms, len(batch))
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
-            progress((step + 1) / schedule.n_steps)
+    with closing(table.batches(windows, schedule.batch_size)) as batches:
+        for step in range(schedule.n_steps):
+            with phases.timed("batches"):
+                batch = next(batches)
+            with phases.timed("steps"):
+                loss, terms = network.loss(batch, noise, schedule.kl_weight(step))
+                adam.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                adam.step()
+                curve.add(loss, terms, len(batch))
+                if curve.is_due and (bad := curve.first_not_finite()) is not None:
+                    raise DivergedError(_diverged(bad, schedule, optimiser, table))
+            if curve.has_point:
+                with phases.timed("validation"):
+                    curve.add_point(network)
+                if curve.has_converged:
+                    break
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                progress((step + 1) / schedule.n_steps)
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
-        raise DivergedError(_diverged(schedule.n_steps - 1, schedule, optimiser, table))
+        raise DivergedError(_diverged(curve.step, schedule, optimiser, table))
     network.train(mode=False)
     progress(1.0)
-    return history.table()
+    return curve.table(phases)
 
 
-def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, table: CountTable) -> str:
-    place = f"training diverged at step {step + 1} of {schedule.n_steps}"
-    if step == 0:
-        return f"{place}: the counts are too large for 32-bit numbers (the largest is {table.counts_NG.data.max():g})"
+def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, table: TrainingCounts) -> str:
+    place = f"training diverged at step {step} of {schedule.n_steps}"
+    if step == 1 or table.largest > LARGEST_COUNT:
+        return f"{place}: the counts are too large for 32-bit numbers (the largest is {table.largest:g})"
     return f"{place}: the learning rate {optimiser.learning_rate:g} is probably too high; try a tenth of it"
 
 
-def hold_out(times_N: NDArray[np.int64], n_uses: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Choose cells for validation, in random order, with at most this many uses together.
+class _Curve:
+    """Gathers the training curve, and says from it when to stop."""
 
-    A cell is held out with all its uses, so that none is trained on and validated on.
-
-    Examples
-    --------
-    >>> hold_out(np.array([1, 5, 1, 1]), 2, np.random.default_rng(0))
-    array([2, 0])
-    """
-    held = []
-    for cell in rng.permutation(len(times_N)):
-        if n_uses <= 0:
-            break
-        if times_N[cell] <= n_uses:
-            held.append(cell)
-            n_uses -= int(times_N[cell])
-    return np.array(held, np.int64)
-
-
-def _batches(
-    table: CountTable, held: NDArray[np.int64], schedule: Schedule, rng: np.random.Generator
-) -> Iterator[Batch]:
-    """Yield batches for ever, a fresh order each epoch.
-
-    Repeated cells can leave a use or two more than an epoch has; those are left out by chance, others each epoch.
-    """
-    times_N = table.times_N.copy()
-    times_N[held] = 0
-    uses = np.repeat(np.arange(len(table)), times_N)
-    while True:
-        order = rng.permutation(uses)[: schedule.n_train]
-        for start in range(0, len(order), schedule.batch_size):
-            yield table.batch(order[start : start + schedule.batch_size])
-
-
-class _History:
-    """Gathers the training curve."""
-
-    def __init__(self, schedule: Schedule, table: CountTable, held: NDArray[np.int64], seed: int) -> None:
-        self.schedule, self.counts, self.held, self.seed = schedule, table, np.sort(held), seed
+    def __init__(self, schedule: Schedule, held: CountTable, seed: int) -> None:
+        self.schedule, self.held, self.seed, self.step = schedule, held, seed, 0
         self.rows: list[tuple[int, float, str, float]] = []
-        self.sums: dict[str, float] = {}
-        self.n_cells = 0
+        self.best, self.best_step = math.inf, 0
+        self.names: list[str] = []
+        # Losses and terms of the last steps, on their device; sums of the terms since the last point.
+        self.recent, self.n_recent = torch.empty(0), 0
+        self.sums, self.n_cells = np.zeros(0), 0
 
-    def add(self, step: int, network: Trainable, terms: Mapping[str, Tensor], n_cells: int) -> None:
-        """Take note of a step's terms; now and then, of the curve's next point."""
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item()
-        self.n_cells += n_cells
-        if step % self.schedule.record_every and step != self.schedule.n_steps:
+    def add(self, loss: Tensor, terms: Mapping[str, Tensor], n_cells: int) -> None:
+        """Take note of a step's loss and terms, without waiting for them."""
+        if not self.names:
+            self.names, self.sums = list(terms), np.zeros(len(terms))
+            self.recent = torch.empty((LOOKED_AT, 1 + len(terms)), dtype=loss.dtype, device=loss.device)
+        self.recent[self.n_recent] = torch.stack([loss.detach(), *terms.values()])
+        self.n_recent, self.step, self.n_cells = self.n_recent + 1, self.step + 1, self.n_cells + n_cells
+
+    @property
+    def has_point(self) -> bool:
+        """Say whether the curve gets a point at this step."""
+        return self.step % self.schedule.record_every == 0 or self.step == self.schedule.n_steps
+
+    @property
+    def is_due(self) -> bool:
+        """Say whether it is time to look at the last steps: there are many, or the curve gets a point."""
+        return self.n_recent == LOOKED_AT or self.has_point
+
+    def first_not_finite(self) -> int | None:
+        """Look at the last steps, adding them up; return the first without a finite loss, counted from 1."""
+        recent = self.recent[: self.n_recent].double().numpy(force=True)
+        first, self.n_recent = self.step - self.n_recent + 1, 0
+        bad = np.flatnonzero(~np.isfinite(recent).all(axis=1))
+        if len(bad):
+            return first + int(bad[0])
+        for terms in recent[:, 1:]:
+            self.sums += terms
+        return None
+
+    def add_point(self, network: Trainable) -> None:
+        """Add a point to the curve."""
+        epoch, means = self.step / self.schedule.steps_per_epoch, (self.sums / self.n_cells).tolist()
+        self.rows += [(self.step, epoch, f"{name}_train", mean) for name, mean in zip(self.names, means, strict=True)]
+        self.sums, self.n_cells = np.zeros(len(self.names)), 0
+        if not len(self.held):
             return
-        epoch = step / self.schedule.steps_per_epoch
-        self.rows += [(step, epoch, f"{name}_train", value / self.n_cells) for name, value in self.sums.items()]
-        self.rows += [(step, epoch, f"{name}_validation", value) for name, value in self._validate(network).items()]
-        self.sums, self.n_cells = {}, 0
+        scores = self._validate(network)
+        self.rows += [(self.step, epoch, f"{name}_validation", score) for name, score in scores.items()]
+        if scores[self.names[0]] < self.best - (self.schedule.budget.min_delta or 0.0):
+            self.best, self.best_step = scores[self.names[0]], self.step
+
+    @property
+    def has_converged(self) -> bool:
+        """Say whether the budget's patience is at its end."""
+        return self.step - self.best_step >= self.schedule.patience_steps
 
     def _validate(self, network: Trainable) -> dict[str, float]:
         """Return the mean of each term over the held-out cells' uses; the same noise each time, for a smooth curve."""
-        if not len(self.held):
-            return {}
         network.train(mode=False)
         noise, size = named_noise(self.seed, "validation"), self.schedule.batch_size
-        scores = [
-            network.score(self.counts.batch(self.held[start : start + size]), noise)
-            for start in range(0, len(self.held), size)
-        ]
+        starts = range(0, len(self.held), size)
+        scores = [network.score(self.held.batch(slice(start, start + size)), noise) for start in starts]
         network.train()
-        weights = self.counts.times_N[self.held]
         return {
-            name: float(np.average(torch.cat([score[name] for score in scores]).numpy(), weights=weights))
+            name: float(np.average(torch.cat([score[name] for score in scores]).cpu(), weights=self.held.times_N))
             for name in scores[0]
         }
 
-    def table(self) -> pd.DataFrame:
-        """Return the curve in long form."""
-        return pd.DataFrame(self.rows, columns=list(HISTORY))
+    def table(self, phases: Phases) -> pd.DataFrame:
+        """Return the curve in long form, with the time by phase."""
+        table = pd.DataFrame(self.rows, columns=list(HISTORY))
+        table.attrs["seconds"] = phases.seconds
+        return table

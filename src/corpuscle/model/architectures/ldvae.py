@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix, random_array
@@ -23,10 +23,12 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import hash_file
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
-from corpuscle.model.batches import CountTable, stream
+from corpuscle.model.batches import CountTable, TrainingCounts, stream
+from corpuscle.model.disk import training_counts
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.modules import LdvaeNetwork
-from corpuscle.model.training import Budget, Optimiser, Schedule, budget_of, named_noise, train
+from corpuscle.model.schedule import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.training import Optimiser, named_noise, train
 
 FORMAT = 1
 # Dense blocks (cells × genes) that leave the model have at most this many numbers: 64 MB.
@@ -50,9 +52,10 @@ class LDVAE(Model):
     batch_size
         Cells per step. A last batch of one or two cells is left out.
     budget
-        ``{ epochs = 250 }`` or ``{ steps = 20000 }``.
+        ``{ epochs = 250 }``, which ``"published"`` stands for, or ``{ steps = 20000 }``; with ``patience``, at most
+        that many. See `Budget`.
     validation_share
-        Share of the cells that is held out to follow the training; they are never trained on.
+        Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
     kl_warmup_epochs
         The weight of z's divergence grows from 0 to 1 over this many epochs; see `Schedule.kl_weight` for what an
         epoch is under a budget in steps.
@@ -71,8 +74,8 @@ class LDVAE(Model):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     batch_size: Annotated[int, Field(gt=1)] = 128
-    budget: Annotated[Budget, BeforeValidator(budget_of)] = Budget(epochs=250)
-    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    budget: TrainingBudget = Budget(epochs=250)
+    validation_share: ValidationShare = 0.1
     kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
     weight_decay: Annotated[float, Field(ge=0)] = 1e-6
     adam_eps: Annotated[float, Field(gt=0)] = 0.01
@@ -80,15 +83,16 @@ class LDVAE(Model):
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedLDVAE":
         """Fit on a corpus, on the CPU; bit for bit the same for the same corpus and seed on one thread.
 
-        The library size's prior is taken from all cells of the corpus, as scvi-tools does.
+        The library size's prior is taken from all cells of the corpus, as scvi-tools does. A corpus that is larger
+        than `memory_limit` is trained on from disk, which gives the same weights.
         """
-        table = CountTable.of(corpus)
-        if not table.counts_NG.nnz:
-            raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
-        network = self._network(corpus.n_genes, named_noise(seed, "init"))
-        network.set_library_prior(*library_prior(table))
-        schedule = self._schedule(corpus.n_cells)
-        history = train(network, table, schedule, self._optimiser(), seed=seed, progress=progress)
+        with training_counts(corpus) as table:
+            if not table.largest:
+                raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
+            network = self._network(corpus.n_genes, named_noise(seed, "init"))
+            network.set_library_prior(*library_prior(table))
+            schedule = self._schedule(corpus.n_cells)
+            history = train(network, table, schedule, self._optimiser(), seed=seed, progress=progress)
         return FittedLDVAE(self, corpus.space.ids, network, history)
 
     def load_fitted(self, folder: Path) -> "FittedLDVAE":
@@ -148,7 +152,7 @@ class LDVAE(Model):
         return Optimiser(self.learning_rate, self.weight_decay, self.adam_eps)
 
 
-def library_prior(table: CountTable) -> tuple[float, float]:
+def library_prior(table: TrainingCounts) -> tuple[float, float]:
     """Return mean and variance of the log total counts over all uses of cells; an empty cell counts as one count.
 
     Examples
@@ -156,8 +160,7 @@ def library_prior(table: CountTable) -> tuple[float, float]:
     >>> library_prior(CountTable(csr_matrix(np.array([[1, 0], [3, 4]], np.float32))))
     (0.972..., 0.946...)
     """
-    total_N = np.asarray(table.counts_NG.sum(axis=1, dtype=np.float64)).ravel()
-    log_N = np.log(np.where(total_N > 0, total_N, 1))
+    log_N = np.log(np.where(table.total_N > 0, table.total_N, 1))
     mean = float(np.average(log_N, weights=table.times_N))
     return mean, float(np.average((log_N - mean) ** 2, weights=table.times_N))
 

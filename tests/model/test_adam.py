@@ -1,0 +1,59 @@
+"""Our Adam beside torch's, on a network with a sparse layer and others."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from torch import nn
+
+from corpuscle.model.adam import Adam
+from corpuscle.model.batches import CountTable
+from corpuscle.model.modules import SparseLinear
+
+
+class Network(nn.Module):
+    def __init__(self, n_units: int) -> None:
+        super().__init__()
+        init = torch.Generator().manual_seed(3)
+        self.first = SparseLinear(50, n_units, init)
+        self.second = nn.Linear(n_units, 2)
+        nn.init.normal_(self.second.weight, generator=init)
+        nn.init.normal_(self.second.bias, generator=init)
+
+    def forward(self, batch):
+        return self.second(torch.tanh(self.first(batch))).square().sum()
+
+
+@pytest.mark.parametrize("n_units", [3, 128, 130])
+def test_takes_the_steps_that_torchs_adam_takes(n_units):
+    rng = np.random.default_rng(0)
+    # Some genes are in no cell, others in one, two or many: their weights move too, by momentum and decay.
+    counts = rng.poisson(rng.gamma(0.3, 2, 50), (31, 50)).astype(np.float32)
+    counts[:, :3] = 0
+    table = CountTable(csr_matrix(counts))
+    ours, theirs = Network(n_units), Network(n_units)
+    settings = {"weight_decay": 0.1, "eps": 0.01}
+    own = Adam(ours, learning_rate=0.05, **settings)
+    oracle = torch.optim.Adam(theirs.parameters(), lr=0.05, **settings)
+    for _ in range(12):
+        batch = table.batch(rng.permutation(31)[:9])
+        for network, optimiser in ((ours, own), (theirs, oracle)):
+            loss = network(batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    for name, parameter in ours.state_dict().items():
+        torch.testing.assert_close(parameter, theirs.state_dict()[name], rtol=1e-4, atol=1e-5)
+    assert ours.first.weight.grad is None
+
+
+def test_gradients_of_a_step_not_taken_are_forgotten():
+    table = CountTable(csr_matrix(np.eye(50, dtype=np.float32)[:9]))
+    network = Network(4)
+    optimiser = Adam(network, learning_rate=0.1, weight_decay=0.0, eps=0.01)
+    before = {name: parameter.clone() for name, parameter in network.state_dict().items()}
+    network(table.batch(slice(None))).backward()
+    optimiser.zero_grad()
+    optimiser.step()
+    for name, parameter in network.state_dict().items():
+        torch.testing.assert_close(parameter, before[name])
