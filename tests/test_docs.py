@@ -37,7 +37,15 @@ def test_the_study_files_page_names_every_key() -> None:
     from corpuscle.study import tables as spec
 
     page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text(encoding="utf-8")
-    tables = [spec.StudySpec, spec.SourceSpec, spec.GenesSpec, spec.PartSpec, spec.CorpusSpec, spec.TaskSpec]
+    tables = [
+        spec.StudySpec,
+        spec.SourceSpec,
+        spec.GenesSpec,
+        spec.PartSpec,
+        spec.CorpusSpec,
+        spec.LadderSpec,
+        spec.TaskSpec,
+    ]
     keys = {key for table in tables for key in table.model_fields}
     keys |= set(Quality.__dataclass_fields__) | set(Holdout.__dataclass_fields__)
     assert sorted(key for key in keys if not re.search(rf"\b{key}\b", page)) == []

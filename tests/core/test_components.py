@@ -28,7 +28,7 @@ def test_a_name_finds_the_component_that_has_it(kind):
     [
         pytest.param("unifrom", "did you mean 'uniform'", id="misspelt"),
         pytest.param("", "there is no sampler ''", id="empty"),
-        pytest.param("os", "Legal here: label_balanced, uniform", id="not a built-in"),
+        pytest.param("os", "Legal here: .*label_balanced, .*uniform$", id="not a built-in"),
         pytest.param("nowhere:X", "cannot import 'nowhere'", id="no such module"),
         pytest.param(":X", "cannot import ''", id="no module"),
         pytest.param("toy:Nothing", "is not a sampler", id="no such class"),

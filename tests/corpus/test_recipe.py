@@ -1,5 +1,7 @@
 """A recipe draws exactly what it says, from the seed alone, and nests so that differences are what was added."""
 
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,15 @@ import pytest
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.recipe import Part, Recipe
+from corpuscle.corpus.principal_components import PrincipalComponents
+from corpuscle.corpus.recipe import Part, Recipe, Rung
 from corpuscle.corpus.sampler import Sampler
-from corpuscle.corpus.samplers.label_balanced import LabelBalanced, water_fill
+from corpuscle.corpus.samplers.cell_type_reweighted import CellTypeReweighted
+from corpuscle.corpus.samplers.geometric_sketch import GeometricSketch
+from corpuscle.corpus.samplers.hierarchical_kmeans import HierarchicalKmeans
+from corpuscle.corpus.samplers.importance import Importance
+from corpuscle.corpus.samplers.label_balanced import LabelBalanced
+from corpuscle.corpus.samplers.spike_in import SpikeIn
 from corpuscle.corpus.samplers.uniform import Uniform
 from corpuscle.source.source import open_source
 
@@ -21,7 +29,8 @@ def pools(write, corpus_of):
         open_source("pancreas", write("pancreas", 30, seed=1, obs={"empty": ["x"] * 30})),
     ]
     whole = corpus_of(*sources)
-    return {name: whole.take(whole.cells["source"].to_numpy() == name, name) for name in ("blood", "pancreas")}
+    pools = {name: whole.take(whole.cells["source"].to_numpy() == name, name) for name in ("blood", "pancreas")}
+    return {name: replace(pool, components=PrincipalComponents(pool, pools, {})) for name, pool in pools.items()}
 
 
 def recipe(*parts: Any, **settings: Any) -> Recipe:
@@ -139,25 +148,99 @@ def test_what_a_faulty_sampler_returns_is_not_taken(pools, what):
         recipe(("blood", 5, Faulty(what=what))).draw(pools, 0)
 
 
+@component
+class Halving(Sampler):
+    """Chooses half of what it is asked for, and says that it does."""
+
+    @property
+    def exact(self):
+        return False
+
+    def choose(self, pool, n_cells, rng):
+        return rng.permutation(len(pool))[: n_cells // 2]
+
+    def notes(self, chosen):
+        return {"halved": len(chosen)}
+
+
+def test_a_sampler_that_says_so_may_choose_fewer_and_the_account_tells(pools):
+    drawn = recipe(("blood", 10, Halving())).draw(pools, 0)
+    assert len(drawn) == 5
+    assert drawn.account[0]["n_cells"] == drawn.account[0]["halved"] == 5
+
+
+def test_a_spike_in_replaces_cells_of_the_uniform_draw(pools):
+    plain = cells(recipe(("blood", 20)).draw(pools, 0))
+    drawn = recipe(("blood", 20, SpikeIn(spike="pancreas", share=0.3))).draw(pools, 0)
+    kept = {cell for cell in cells(drawn) if cell[0] == "blood"}
+    assert len(drawn) == 20
+    assert len(kept) == 14
+    assert kept < plain
+    assert drawn.account[0]["spiked"] == 6
+    assert drawn.account[0]["from"] == 40
+
+
+def test_a_corpus_without_a_cell_is_refused(pools):
+    with pytest.raises(CorpusError, match="drew no cell at all"):
+        recipe(("blood", 1, Halving())).draw(pools, 0)
+
+
+def test_spiked_cells_are_not_drawn_again(pools):
+    drawn = recipe(("blood", 10, SpikeIn(spike="pancreas", share=0.5)), ("pancreas", 25)).draw(pools, 0)
+    assert len(cells(drawn)) == drawn.n_cells == 35
+
+
 @pytest.mark.parametrize(
-    ("sizes", "budget", "shares"),
+    "sampler",
     [
-        ([5, 5, 5], 9, [3, 3, 3]),
-        ([1, 100, 2], 12, [1, 9, 2]),
-        ([4], 4, [4]),
-        ([3, 0, 7], 10, [3, 0, 7]),
-        ([3, 3], 0, [0, 0]),
+        Uniform(),
+        LabelBalanced(),
+        CellTypeReweighted(),
+        CellTypeReweighted(published=True),
+        GeometricSketch(n_components=3),
+        HierarchicalKmeans(n_clusters=[5, 2]),
+        Importance(target="pancreas"),
+        SpikeIn(spike="pancreas", share=0.3),
+        Halving(),
     ],
+    ids=str,
 )
-def test_shares_are_as_equal_as_sizes_allow(sizes, budget, shares):
-    assert water_fill(np.array(sizes), budget, np.random.default_rng(0)).tolist() == shares
+@pytest.mark.parametrize("unit", ["%", "cells"])
+def test_the_sizes_of_a_nested_ladder_hold_one_another(pools, sampler, unit):
+    sizes = {"%": (100.0, 60.0, 20.0, 1.0), "cells": (28, 21, 9, 2)}[unit][: 4 if sampler.exact else 2]
+    parts = ("blood", 20, sampler), ("blood", 8, sampler)
+    draws = [recipe(*parts, rung=Rung(size, unit, sizes[:at])).draw(pools, 0) for at, size in enumerate(sizes)]
+    assert draws[0].fingerprint == recipe(*parts).draw(pools, 0).fingerprint
+    assert all(cells(smaller) < cells(larger) for larger, smaller in pairwise(draws))
+    if sampler.exact:
+        assert [len(draw) for draw in draws] == {"%": [28, 16, 5, 2], "cells": [28, 21, 9, 2]}[unit]
 
 
-def test_label_balanced_gives_odd_cells_by_chance(pools):
-    pool = pools["pancreas"]
-    counts = []
-    for seed in range(20):
-        chosen = LabelBalanced(by="donor").choose(pool, 10, np.random.default_rng(seed))
-        counts.append(tuple(np.unique(pool.labels("donor")[chosen], return_counts=True)[1].tolist()))
-    assert {tuple(sorted(count)) for count in counts} == {(3, 3, 4)}
-    assert len(set(counts)) == 3
+def test_the_sizes_of_an_independent_ladder_are_drawn_apart(pools):
+    small, large = (recipe(("blood", 40), rung=Rung(size, "%")).draw(pools, 0) for size in (50, 75))
+    assert (len(small), len(large)) == (20, 30)
+    assert 5 < len(cells(small) & cells(large)) < 20
+    assert small.fingerprint != recipe(("blood", 20)).draw(pools, 0).fingerprint
+    assert small.account[-1] == {"ladder": "50 %", "nested": False}
+
+
+def test_no_part_shrinks_as_a_corpus_grows():
+    scaled = [Rung(size, "cells").scale([6, 6, 2])[0] for size in range(1, 15)]
+    assert [sum(sizes) for sizes in scaled] == list(range(1, 15))
+    assert all(now <= then for smaller, larger in pairwise(scaled) for now, then in zip(smaller, larger, strict=True))
+    assert scaled[-1] == [6, 6, 2]
+
+
+def test_a_ladder_that_asks_for_more_than_its_parts_is_refused(pools):
+    with pytest.raises(CorpusError, match="ladder asks for 41 cells, but its parts have only 40"):
+        recipe(("blood", 40), rung=Rung(7, "cells", (41,))).draw(pools, 0)
+
+
+def test_a_recipe_tells_its_size():
+    assert str(recipe(("blood", 40), rung=Rung(2.5, "%", (100,)))) == "2.5 % (nested) of 40 of blood (uniform)"
+    assert str(recipe(("blood", 4000), rung=Rung(1000, "cells"))).startswith("1,000 cells (independent) of 4,000")
+
+
+def test_a_drawn_corpus_carries_no_components(pools):
+    whole = {name: replace(pool, components=object()) for name, pool in pools.items()}
+    assert recipe(("blood", 5)).draw(whole, 0).components is None

@@ -253,3 +253,103 @@ def test_progress_is_told(study, write):
     prepare(study(BLOOD), notice=lambda what, share: told.append((what, share)))
     assert {what for what, _ in told} == {"opening blood", "reading blood", "drawing A"}
     assert all(0 <= share <= 1 for _, share in told)
+
+
+def rows(corpus):
+    return set(zip(corpus.cells["source"], corpus.cells["row"], strict=True))
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "label_balanced", "geometric_sketch", "hierarchical_kmeans"])
+def test_a_nested_ladder_is_drawn_at_every_size_and_seed(study, write, sampler):
+    write("blood", 50)
+    parts = f'parts = [{{ source = "blood", sampler = "{sampler}" }}]'
+    corpora = f'{{ name = "L", {parts}, ladder = {{ percent = [10, 50, 100] }} }},'
+    plan = prepare(study(BLOOD, corpora, rest="seeds = 2"))
+    assert list(plan.corpora) == [(f"L {size} %", seed) for size in (10, 50, 100) for seed in (0, 1)]
+    for seed in (0, 1):
+        small, middle, large = (rows(plan.corpora[f"L {size} %", seed]) for size in (10, 50, 100))
+        assert small < middle < large
+        assert [len(small), len(middle), len(large)] == [5, 25, 50]
+    assert rows(plan.corpora["L 50 %", 0]) != rows(plan.corpora["L 50 %", 1])
+
+
+def test_what_is_wrong_with_a_ladder_is_told_once_where_it_stands(study, write):
+    write("blood", 50)
+    corpora = """
+      { name = "A", parts = [{ source = "blood" }], ladder = { percent = [10, 50] } },
+      { name = "L", parts = [{ source = "blood" }], ladder = { cells = [10, 60] } },
+    """
+    found = problems(study(BLOOD, corpora, rest="seeds = 3"))
+    assert list(found) == ["corpora[1]"]
+    assert "its ladder asks for 60 cells, but its parts have only 50" in found["corpora[1]"].message
+    assert found["corpora[1]"].line == 8
+
+
+def test_principal_components_are_found_once_for_all_runs_and_only_when_asked_for(study, write, tmp_path, monkeypatch):
+    from corpuscle.corpus import principal_components
+
+    write("blood", 60)
+    store = Store(tmp_path / "store")
+    sketched = """
+      { name = "A", parts = [{ source = "blood", n_cells = 10, sampler = "geometric_sketch" }] },
+      { name = "B", parts = [{ source = "blood", n_cells = 20, sampler = "hierarchical_kmeans" }] },
+    """
+    prepare(study(BLOOD), store)
+    assert not (tmp_path / "store" / "components").exists()
+    told = []
+    first = prepare(study(BLOOD, sketched, rest="seeds = 2"), store, lambda what, _: told.append(what))
+    assert "finding principal components of blood" in told
+    monkeypatch.setattr(principal_components, "find_axes", None)
+    monkeypatch.setattr(principal_components, "project", None)
+    again = prepare(study(BLOOD, sketched, rest="seeds = 2"), store)
+    assert {key: c.fingerprint for key, c in again.corpora.items()} == {
+        key: corpus.fingerprint for key, corpus in first.corpora.items()
+    }
+    with pytest.raises(TypeError):
+        prepare(study(BLOOD, sketched, rest='holdout = { blood = { by = "cell", share = 0.5 } }'), store)
+
+
+def test_held_out_cells_are_no_target_of_a_sampler(study, write, monkeypatch):
+    from corpuscle.corpus.samplers import importance
+
+    write("blood", 40)
+    write("pancreas", 30, seed=1)
+    corpora = """
+      { name = "A", parts = [{ source = "blood", n_cells = 10, sampler = "importance", target = "pancreas" }] },
+    """
+    holdout = 'holdout = { pancreas = { by = "donor", values = ["d1"] } }'
+    looked_at = []
+    monkeypatch.setattr(
+        importance, "log_ratio", lambda points, target, _: looked_at.append(target) or len(points) * [0]
+    )
+    plan = prepare(study(f"{BLOOD}\n{PANCREAS}", corpora, '{ name = "residuals", on = ["pancreas"] },', holdout))
+    assert set(plan.corpora["A", 0].cells["source"]) == {"blood"}
+    assert [len(target) for target in looked_at] == [20]
+    prepare(study(f"{BLOOD}\n{PANCREAS}", corpora))
+    assert [len(target) for target in looked_at] == [20, 30]
+
+
+def test_a_spike_in_takes_its_share_from_another_source(study, write):
+    write("blood", 40)
+    write("pancreas", 30, seed=1)
+    corpora = """
+      { name = "A", parts = [{ source = "blood", n_cells = 20 }] },
+      { name = "S", parts = [SPIKED] },
+    """.replace("SPIKED", '{ source = "blood", n_cells = 20, sampler = "spike_in", spike = "pancreas", share = 0.5 }')
+    plan = prepare(study(f"{BLOOD}\n{PANCREAS}", corpora))
+    plain, spiked = rows(plan.corpora["A", 0]), rows(plan.corpora["S", 0])
+    assert len(spiked) == 20
+    assert len(spiked & plain) == 10
+    assert plan.composition().query("corpus == 'S' and column == 'source'")["n_cells"].tolist() == [10, 10]
+
+
+def test_a_sampler_that_cannot_choose_is_told_at_its_corpus(study, write):
+    write("blood", 40)
+    write("pancreas", 5, seed=1)
+    corpora = """
+      { name = "A", parts = [{ PART, sampler = "label_balanced", weights = { Mono = 2.0 } }] },
+      { name = "B", parts = [{ PART, sampler = "spike_in", spike = "pancreas", share = 0.5 }] },
+    """.replace("PART", 'source = "blood", n_cells = 30')
+    found = problems(study(f"{BLOOD}\n{PANCREAS}", corpora))
+    assert "weights has 'Mono', which is no cell_type here" in found["corpora[0]"].message
+    assert "needs 15 cells of pancreas, which has 5 left" in found["corpora[1]"].message

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from corpuscle.core.errors import StudyError
+from corpuscle.core.paths import safe_name
 from corpuscle.study.spec import Study
 
 GOOD = """\
@@ -26,6 +27,7 @@ tasks = [
 ]
 """
 PART = '{ source = "blood", n_cells = 5 }'
+DRAWN = '{ source = "blood", n_cells = 5, sampler ='
 
 
 def problems(text: str) -> list[str]:
@@ -54,6 +56,30 @@ def test_a_good_study_is_read(tmp_path):
     assert study.path("file") == tmp_path / "cells.h5ad"
     assert study.path("blood").exists()
     assert study.spec.sources["file"].roles == {"donor": "individual"}
+
+
+def test_a_ladder_stands_for_a_corpus_of_each_size():
+    ladders = """
+    { name = "P", parts = [{ source = "blood" }], ladder = { percent = [1, 10, 2.5] } },
+    { name = "N", parts = [{ source = "file", n_cells = 4000 }], ladder = { cells = [2000, 10], nested = false } },
+    """
+    study = Study.parse('baseline = "P 10 %"\n' + GOOD.replace("# here: corpora", ladders))
+    assert {recipe.name: str(recipe) for recipe in study.recipes[2:]} == {
+        "P 1 %": "1 % (nested) of 100% of blood (uniform)",
+        "P 10 %": "10 % (nested) of 100% of blood (uniform)",
+        "P 2.5 %": "2.5 % (nested) of 100% of blood (uniform)",
+        "N 2,000 cells": "2,000 cells (independent) of 4,000 of file (uniform)",
+        "N 10 cells": "10 cells (independent) of 4,000 of file (uniform)",
+    }
+    assert [recipe.rung.larger for recipe in study.recipes[2:]] == [(10, 2.5), (), (10,), None, None]
+    assert len({safe_name(recipe.name) for recipe in study.recipes}) == 7
+
+
+def test_a_ladder_is_no_baseline_but_its_sizes_are():
+    ladder = '{ name = "P", parts = [{ source = "blood" }], ladder = { percent = [1, 10] } },'
+    (found,) = problems('baseline = "P"\n' + GOOD.replace("# here: corpora", ladder))
+    assert "there is no corpus 'P'" in found
+    assert "Legal here: A, B, P 1 %, P 10 %" in found
 
 
 def test_a_sources_quality_overrides_the_studys():
@@ -123,8 +149,27 @@ corpora | name = "C", parts = [{ source = "blud", n_cells = 1 }] | parts[0].sour
 corpora | name = "C", parts = [{ source = "blood", n_cells = 0 }] | parts[0].n_cells | should be greater than 0
 corpora | name = "C", parts = [{ source = "blood", fraction = nan }] | parts[0].fraction | should be .* number
 corpora | name = "C", parts = [{ source = "blood", n_cells = 5, fracton = 1 }] | parts[0].fracton | mean 'fraction'
-corpora | name = "C", parts = [{ source = "blood", n_cells = 5, sampler = "random" }] | parts[0].sampler | no sampler
+corpora | name = "C", parts = [DRAWN "random" }] | parts[0].sampler | no sampler
 corpora | name = "C", parts = [PART, 3] | parts[1] | should be a table
+corpora | name = "C", parts = [{ source = "blood" }], ladder = { cells = 5 } | ladder.cells | should be a list
+corpora | name = "C", parts = [PART], ladder = 3 | ladder | should be a table
+corpora | name = "C", parts = [PART], ladder = {} | ladder | give either percent .* or cells
+corpora | name = "C", parts = [PART], ladder = { percent = [5], cells = [5] } | ladder | give either percent
+corpora | name = "C", parts = [PART], ladder = { percents = [5] } | ladder.percents | did you mean 'percent'
+corpora | name = "C", parts = [PART], ladder = { percent = [] } | ladder.percent | should not be empty
+corpora | name = "C", parts = [PART], ladder = { percent = 5 } | ladder.percent | should be a list
+corpora | name = "C", parts = [PART], ladder = { percent = [5, 101] } | ladder.percent[1] | less than or equal to 100
+corpora | name = "C", parts = [PART], ladder = { percent = [5, nan] } | ladder.percent[1] | should be a .*number
+corpora | name = "C", parts = [PART], ladder = { cells = [0] } | ladder.cells[0] | should be greater than 0
+corpora | name = "C", parts = [PART], ladder = { cells = [0.5] } | ladder.cells[0] | should be a whole number
+corpora | name = "C", parts = [PART], ladder = { percent = [5], nested = 1 } | ladder.nested | should be true or false
+corpora | name = "C", parts = [PART], ladder = { percent = [5, 10, 5.0] } | ladder.percent[2] | 5 stands twice
+corpora | name = "C 5 %", parts = [PART] }, { name = "C", parts = [PART], ladder = { percent = [5] } | name | stands 2
+corpora | name = "C", parts = [DRAWN "spike_in", share = 0.1 }] | parts[0] | 'spike' is required
+corpora | name = "C", parts = [DRAWN "spike_in", spike = "k", share = 0.1 }] | parts[0].spike | no source 'k'
+corpora | name = "C", parts = [DRAWN "importance", target = "fil" }] | parts[0].target | mean 'file'
+corpora | name = "C", parts = [DRAWN "geometric_sketch", n_components = 51 }] | parts[0].n_components | less than
+corpora | name = "C", parts = [DRAWN "label_balanced", weights = { B = 0.0 } }] | parts[0].weights.B | greater
 models | name = "ldva" | name | there is no model 'ldva'; did you mean 'ldvae'
 models | name = "ldvae", budget = { epoch = 3 } | budget.epoch | did you mean 'epochs'
 models | name = "ldvae", budget = 3 | budget | should be a table
@@ -147,7 +192,7 @@ tasks | name = "reconstruction", label = "x", on = ["blood"], posterior = "mode"
 @pytest.mark.parametrize("case", ENTRIES.strip().splitlines())
 def test_what_is_wrong_in_an_entry_is_told_where_it_stands(case):
     table, entry, place, message = case.split(" | ")
-    text = GOOD.replace(f"# here: {table}", f"{{ {entry.replace('PART', PART)} }}")
+    text = GOOD.replace(f"# here: {table}", f"{{ {entry.replace('PART', PART).replace('DRAWN', DRAWN)} }}")
     (found,) = problems(text)
     assert re.search(message, found)
     line = 1 + GOOD[: GOOD.index(f"# here: {table}")].count("\n")

@@ -135,7 +135,7 @@ def build(kind: type[C], name: str, parameters: Mapping[str, Any]) -> C:
     --------
     >>> from corpuscle.corpus.sampler import Sampler
     >>> build(Sampler, "label_balanced", {"by": "donor"})
-    LabelBalanced(by='donor')
+    LabelBalanced(by='donor', ...)
     >>> build(Sampler, "unifrom", {})
     Traceback (most recent call last):
     corpuscle.core.errors.ComponentError: there is no sampler 'unifrom'; did you mean 'uniform'? ...

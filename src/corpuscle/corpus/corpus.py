@@ -6,7 +6,7 @@ Axes in names: N cells, G genes of the study's gene space, S sources.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.reader import Reader
 from corpuscle.source.source import RESERVED, ROLES
+
+if TYPE_CHECKING:
+    from corpuscle.corpus.principal_components import PrincipalComponents
 
 # Columns of `Corpus.cells` that every corpus has; labels (cell_type, donor, …) follow.
 KEYS = RESERVED
@@ -57,6 +60,8 @@ class Corpus:
         The genes, the same for all corpora of a study.
     account
         How the cells were chosen, a plain-data record per part and step.
+    components
+        The principal components of the source that cells are chosen from; a pool of a study has them.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Corpus:
     readers: Mapping[str, Reader]
     space: GeneSpace
     account: tuple[Mapping[str, Any], ...] = field(default=())
+    components: "PrincipalComponents | None" = None
 
     def __len__(self) -> int:
         """Count the distinct cells."""
@@ -138,8 +144,14 @@ class Corpus:
         back = np.argsort(np.concatenate(order), kind="stable")
         return counts_NG if np.array_equal(back, np.arange(len(back))) else counts_NG[back]
 
-    def to_anndata(self) -> AnnData:
-        """Return the corpus in memory as AnnData: raw counts in X, the cell table in obs, genes in var.
+    @property
+    def repeated_barcodes(self) -> dict[str, int]:
+        """How many cells of each source share their barcode with another of it; sources without such are left out."""
+        repeated = self.cells.duplicated(["source", "barcode"], keep=False)
+        return {str(source): int(n) for source, n in self.cells["source"][repeated].value_counts().items()}
+
+    def obs(self) -> pd.DataFrame:
+        """Return the cell table as AnnData's obs.
 
         A cell is named ``source:barcode``, with the row appended where the source has that barcode twice.
         """
@@ -148,9 +160,15 @@ class Corpus:
         obs = self.cells.set_index(pd.Index(names.to_numpy(object)))
         # Columns that come from several files can mix types, which h5ad cannot hold.
         mixed = [name for name in obs if obs[name].dtype == object or isinstance(obs[name].dtype, pd.StringDtype)]
-        obs = obs.astype(dict.fromkeys(mixed, "string")).astype(dict.fromkeys(mixed, "category"))
-        var = pd.DataFrame({"symbol": list(self.space.symbols)}, index=pd.Index(self.space.ids))
-        return AnnData(self.counts(), obs=obs, var=var)
+        return obs.astype(dict.fromkeys(mixed, "string")).astype(dict.fromkeys(mixed, "category"))
+
+    def var(self) -> pd.DataFrame:
+        """Return the genes as AnnData's var: index = ids; ``symbol``."""
+        return pd.DataFrame({"symbol": list(self.space.symbols)}, index=pd.Index(self.space.ids))
+
+    def to_anndata(self) -> AnnData:
+        """Return the corpus in memory as AnnData: raw counts in X, the cell table in obs, genes in var."""
+        return AnnData(self.counts(), obs=self.obs(), var=self.var())
 
     def blocks(self, n_cells: int = BLOCK_CELLS) -> Iterator[tuple[slice, csr_matrix]]:
         """Read the counts a block of cells at a time: yields the rows of the table and their counts."""

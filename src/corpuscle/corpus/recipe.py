@@ -1,8 +1,10 @@
 """Recipe: how a corpus is made from sources; drawing it with a seed gives a `Corpus`."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
+from corpuscle.corpus.turns import rank_within
 from corpuscle.source import where as where_expression
 
 
@@ -44,9 +47,52 @@ class Part:
 
     def __str__(self) -> str:
         amount = f"{self.n_cells:,}" if self.n_cells is not None else f"{self.fraction:.0%}"
-        parameters = {key: value for key, value in self.sampler.spec().items() if key != "name"}
+        parameters = {key: value for key, value in self.sampler.spec().items() if key != "name" and value is not None}
         settings = "".join(f", {key} = {value}" for key, value in parameters.items())
         return f"{amount} of {self.source} ({self.sampler.name}{settings})"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One of a ladder's sizes.
+
+    Attributes
+    ----------
+    size
+        The corpus' size: a number of cells, or percent of what its parts ask for.
+    unit
+        ``"cells"`` or ``"%"``.
+    larger
+        The larger sizes of a nested ladder, in falling order: a corpus has its cells from the next larger one.
+        None: the sizes are drawn independently of each other.
+    """
+
+    size: float
+    unit: Literal["cells", "%"]
+    larger: tuple[float, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.size:g} %" if self.unit == "%" else f"{self.size:,} cells"
+
+    def scale(self, full: list[int]) -> list[list[int]]:
+        """Return the parts' sizes, for each of the larger sizes and then its own, from the parts' full sizes.
+
+        Examples
+        --------
+        >>> Rung(10, "%", larger=(100, 50)).scale([40, 25])
+        [[40, 25], [20, 12], [4, 2]]
+        >>> Rung(7, "cells").scale([40, 25])
+        [[4, 3]]
+        """
+        sizes = (*(self.larger or ()), self.size)
+        if self.unit == "%":
+            return [[max(1, int(n * size / 100 + 1e-6)) for n in full] for size in sizes]
+        if max(sizes) > sum(full):
+            raise CorpusError(f"its ladder asks for {max(sizes):,} cells, but its parts have only {sum(full):,}")
+        # Parts take turns in proportion to their full sizes: so no part shrinks as the whole grows.
+        part_N = np.repeat(np.arange(len(full)), full)
+        in_turn = part_N[np.argsort((rank_within(part_N) + 0.5) / np.array(full)[part_N], kind="stable")]
+        return [np.bincount(in_turn[: int(size)], minlength=len(full)).tolist() for size in sizes]
 
 
 @dataclass(frozen=True)
@@ -61,27 +107,39 @@ class Recipe:
         Where its cells come from. Parts of one source never share a cell.
     exclude
         Cells that are never in this corpus: a filter on labels.
+    rung
+        Which size of a ladder it is; None: what its parts ask for.
     """
 
     name: str
     parts: tuple[Part, ...]
     exclude: str | None = None
+    rung: Rung | None = None
 
     def __str__(self) -> str:
         parts = " + ".join(map(str, self.parts))
+        if self.rung:
+            nested = "nested" if self.rung.larger is not None else "independent"
+            parts = f"{self.rung} ({nested}) of {parts}"
         return f"{parts}, without {self.exclude}" if self.exclude else parts
 
     @property
     def sources(self) -> list[str]:
         """The sources it draws from, in order, each once."""
-        return list(dict.fromkeys(part.source for part in self.parts))
+        return list(dict.fromkeys(source for part in self.parts for source in (part.source, *part.sampler.sources)))
+
+    @property
+    def looks_at(self) -> list[str]:
+        """The sources whose cells have a say in the choice, though they may not be drawn."""
+        return list(dict.fromkeys(source for part in self.parts for source in part.sampler.looks_at))
 
     def draw(self, pools: Mapping[str, Corpus], seed: int) -> Corpus:
         """Choose the cells.
 
         Parts are drawn in order. What a part draws hangs on the seed, its source and how many parts before it drew
         from that source, not on the corpus' name: so ``Blood`` and ``Blood+Pancreas`` hold the same blood cells at
-        the same seed, and their difference is what was added.
+        the same seed, and their difference is what was added. The sizes of a nested ladder are drawn from the largest
+        down, each part of a size from the cells that it has in the next larger one.
 
         Parameters
         ----------
@@ -98,29 +156,36 @@ class Recipe:
         """
         left = self._eligible(pools)
         offered = {source: len(pool) for source, pool in left.items()}
+        full = [part.size(offered[part.source]) for part in self.parts]
+        steps = self.rung.scale(full) if self.rung else [full]
+        apart = (str(self.rung),) if self.rung and self.rung.larger is None else ()
         turn: Counter[str] = Counter()
         tables, account = [], []
-        for part in self.parts:
-            pool, n_cells = left[part.source], part.size(offered[part.source])
-            if n_cells > len(pool):
-                raise CorpusError(self._too_few(part, n_cells, len(pool), offered[part.source], pools))
-            rng = generator(seed, "part", part.source, turn[part.source])
-            chosen = np.sort(part.sampler.choose(pool, n_cells, rng))
-            _check_choice(part, chosen, n_cells, len(pool))
-            tables.append(pool.cells.iloc[chosen])
+        for part, *sizes in zip(self.parts, *steps, strict=True):
+            if sizes[0] > len(left[part.source]) and not part.sampler.sources:
+                raise CorpusError(self._too_few(part, sizes[0], len(left[part.source]), offered[part.source], pools))
+            n_own = len(left[part.source])
+            pool = _pool(part, left)
+            rng = generator(seed, "part", part.source, turn[part.source], *apart)
+            largest, chosen = _choose(part, pool, sizes, rng)
+            drawn = pool.take(chosen)
+            tables.append(drawn.cells)
             account.append({"part": str(part), "sampler": part.sampler.spec(), "source": part.source,
-                            "n_cells": n_cells, "from": len(pool)})  # fmt: skip
-            taken = np.zeros(len(pool), bool)
-            taken[chosen] = True
-            left[part.source] = pool.take(~taken)
+                            "n_cells": len(drawn), "from": n_own, **part.sampler.notes(drawn)})  # fmt: skip
+            # What any size of the ladder may have is gone for the parts that follow, so that they nest, too.
+            _remove(left, pool.take(largest))
             turn[part.source] += 1
+        if self.rung:
+            account.append({"ladder": str(self.rung), "nested": self.rung.larger is not None})
         if self.exclude:
             account.append({"exclude": self.exclude})
+        if not any(map(len, tables)):
+            raise CorpusError("its parts drew no cell at all; ask for more cells, or take another sampler")
         # A column of nothing would have its say in the type of the whole; without it, its cells are as missing.
-        tables = [table.dropna(axis="columns", how="all") for table in tables]
+        tables = [table.dropna(axis="columns", how="all") for table in tables if len(table)]
         cells = pd.concat(tables, ignore_index=True).sort_values(["source", "row"], ignore_index=True)
-        first = pools[self.sources[0]]
-        return replace(first, name=self.name, cells=cells, account=tuple(account))
+        first = pools[self.parts[0].source]
+        return replace(first, name=self.name, cells=cells, account=tuple(account), components=None)
 
     def _eligible(self, pools: Mapping[str, Corpus]) -> dict[str, Corpus]:
         """Return the pools without the excluded cells."""
@@ -152,11 +217,42 @@ class Recipe:
         return f"it asks for {n_cells:,} cells of {part.source}, which has {', '.join(parts)}; ask for at most {left:,}"
 
 
-def _check_choice(part: Part, chosen: NDArray[np.int64], n_cells: int, n_pool: int) -> None:
-    """Refuse what a sampler from elsewhere may get wrong; the table it would make is plausible but false."""
-    ascending = bool(np.all(np.diff(chosen) > 0)) and (not len(chosen) or (chosen[0] >= 0 and chosen[-1] < n_pool))
-    if len(chosen) != n_cells or not ascending:
+def _pool(part: Part, left: Mapping[str, Corpus]) -> Corpus:
+    """Return what a part's sampler sees: its source's cells, then those of the other sources that it asks for."""
+    own = left[part.source]
+    others = [left[source].cells for source in part.sampler.sources if source != part.source]
+    if not others:
+        return own
+    tables = [table.dropna(axis="columns", how="all") for table in (own.cells, *others)]
+    return replace(own, cells=pd.concat(tables, ignore_index=True))
+
+
+def _choose(
+    part: Part, pool: Corpus, sizes: Sequence[int], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose the first of falling sizes from the pool and each other from the one before; return the first and last."""
+    largest = chosen = _checked(part, pool, sizes[0], rng)
+    for larger, size in pairwise(sizes):
+        # The larger size may have got fewer cells than it asked for: the smaller asks for its share of them.
+        chosen = chosen[_checked(part, pool.take(chosen), size * len(chosen) // larger, rng)]
+    return largest, chosen
+
+
+def _remove(left: dict[str, Corpus], drawn: Corpus) -> None:
+    """Take the cells that were drawn out of what is left of their sources."""
+    for at, source in enumerate(drawn.sources):
+        rows = drawn.cells["row"].to_numpy()[drawn.source_codes == at]
+        left[source] = left[source].take(~np.isin(left[source].cells["row"].to_numpy(), rows))
+
+
+def _checked(part: Part, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Choose cells; refuse what a sampler from elsewhere may get wrong: its table would be plausible but false."""
+    chosen = np.sort(part.sampler.choose(pool, n_cells, rng))
+    distinct = bool(np.all(np.diff(chosen) > 0)) and (not len(chosen) or (chosen[0] >= 0 and chosen[-1] < len(pool)))
+    enough = len(chosen) == n_cells or (len(chosen) < n_cells and not part.sampler.exact)
+    if not (distinct and enough):
         raise CorpusError(
-            f"sampler {part.sampler.name!r} was to choose {n_cells:,} distinct cells of {n_pool:,}, but returned "
+            f"sampler {part.sampler.name!r} was to choose {n_cells:,} distinct cells of {len(pool):,}, but returned "
             f"{len(chosen):,} positions, {len(np.unique(chosen)):,} of them distinct; mend the sampler"
         )
+    return chosen

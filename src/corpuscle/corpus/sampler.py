@@ -1,20 +1,45 @@
 """Sampler: chooses cells from a pool."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from corpuscle.core.components import Component
-from corpuscle.corpus.corpus import Corpus
+from corpuscle.core.components import Component, legal_names
+from corpuscle.core.errors import CorpusError
+from corpuscle.corpus.corpus import KEYS, Corpus, texts
 
 
 class Sampler(Component, ABC):
-    """A way to choose cells. Each is one file in ``corpus/samplers``."""
+    """A way to choose cells. Each is one file in ``corpus/samplers``.
+
+    What most need is in the pool: its labels, its counts and, through
+    `corpuscle.corpus.principal_components.components_of`, its principal components.
+    """
 
     home: ClassVar[str] = "corpuscle.corpus.samplers"
     kind: ClassVar[str] = "sampler"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Other sources that are drawn from: their cells follow the part's own in the pool."""
+        return ()
+
+    @property
+    def looks_at(self) -> tuple[str, ...]:
+        """Sources whose cells have a say in the choice: see `PrincipalComponents.pools`."""
+        return ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether exactly `n_cells` are chosen; only a faithful copy of a published fault may choose fewer."""
+        return True
+
+    def notes(self, chosen: Corpus) -> dict[str, Any]:
+        """Return what the corpus' account should say of the cells that were chosen, as plain data."""
+        return {}
 
     @abstractmethod
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -23,7 +48,7 @@ class Sampler(Component, ABC):
         Parameters
         ----------
         pool
-            The cells to choose from, at least `n_cells` of them.
+            The cells to choose from, at least `n_cells` of them; then those of `sources`.
         n_cells
             How many to choose.
         rng
@@ -38,3 +63,35 @@ class Sampler(Component, ABC):
         CorpusError
             When this sampler cannot choose that many cells from this pool; it says why.
         """
+
+
+class Groups(NamedTuple):
+    """Cells by label: the names of K groups, and the group 0 … K - 1 of each of N cells.
+
+    Cells without a label are a group of their own, of the name ``""``.
+    """
+
+    names: list[str]
+    group_N: NDArray[np.int64]
+
+
+def label_groups(pool: Corpus, column: str, sampler: Sampler) -> Groups:
+    """Group a pool's cells by a label.
+
+    Raises
+    ------
+    CorpusError
+        When the pool has no such label.
+    """
+    if column not in pool.cells:
+        hint = legal_names(column, (str(name) for name in pool.cells if name not in KEYS))
+        raise CorpusError(f"{sampler.name}: there is no column {column!r} in {', '.join(pool.sources)}; {hint}")
+    code_N, values = pd.factorize(pool.cells[column], use_na_sentinel=True)
+    # Two values can have one text; an empty text is no label.
+    names, name_of = np.unique(np.append(texts(pd.Series(values)), ""), return_inverse=True)
+    return Groups(names.tolist(), name_of[code_N])
+
+
+def n_missing(cells: Corpus, column: str) -> int:
+    """Count the cells that have no label in a column."""
+    return int(np.sum(cells.labels(column) == ""))

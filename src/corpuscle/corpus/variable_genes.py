@@ -3,6 +3,7 @@
 Axes in names: N cells, G genes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -41,13 +42,25 @@ def cp10k(counts_NG: csr_matrix) -> csr_matrix:
     return csr_matrix((scaled, counts_NG.indices, counts_NG.indptr), shape=counts_NG.shape)
 
 
-def moments(cells: Corpus) -> Moments:
-    """Stream through a corpus for the moments of its counts per 10,000; `times` is not applied."""
+def moments(cells: Corpus, progress: Callable[[float], None] | None = None) -> Moments:
+    """Stream through a corpus for the moments of its counts per 10,000; `times` is not applied.
+
+    Memory is that of one block of cells, whatever the corpus' size.
+
+    Parameters
+    ----------
+    cells
+        What to look at.
+    progress
+        Told now and then which share is done.
+    """
     total_G, square_G = np.zeros(cells.n_genes), np.zeros(cells.n_genes)
-    for _, counts_NG in cells.blocks():
+    for rows, counts_NG in cells.blocks():
         scaled_NG = cp10k(counts_NG)
         total_G += np.bincount(scaled_NG.indices, weights=scaled_NG.data, minlength=cells.n_genes)
         square_G += np.bincount(scaled_NG.indices, weights=scaled_NG.data**2, minlength=cells.n_genes)
+        if progress:
+            progress(rows.stop / len(cells))
     n = len(cells)
     mean_G = total_G / n
     variance_G = np.maximum(square_G / n - mean_G**2, 0) * (n / max(n - 1, 1))

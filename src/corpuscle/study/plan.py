@@ -5,7 +5,7 @@ Everything that can be wrong with a study and its data is found here, all at onc
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from corpuscle.core.errors import InputError, Problem, StudyError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import check_disjoint
 from corpuscle.source import where as where_expression
@@ -124,7 +125,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     study
         A checked study.
     store
-        Where surveys of sources are kept, so that they need not be made again.
+        Where surveys of sources and their principal components are kept, so that they need not be made again.
     notice
         Told what is being done.
 
@@ -159,6 +160,7 @@ class _Preparation:
         sources, quality = self._filter(opened, surveys)
         hashes = _hashes(opened, surveys)
         pools, held = self._split(sources, space)
+        pools = self._with_components(pools, opened)
         targets = self._targets(sources, held)
         corpora = self._draw(pools)
         for recipe in self.study.recipes:
@@ -263,6 +265,18 @@ class _Preparation:
                 held[name] = whole
         return pools, held
 
+    def _with_components(self, pools: Mapping[str, Corpus], opened: Mapping[str, Source]) -> dict[str, Corpus]:
+        """Let samplers ask for the principal components of each source's cells, which are found only then."""
+        content = {name: [source.content, source.reader.spec()["counts"]] for name, source in opened.items()}
+
+        def telling(name: str) -> Callable[[float], None]:
+            return lambda share: self.notice(f"finding principal components of {name}", share)
+
+        return {
+            name: replace(pool, components=PrincipalComponents(pool, pools, content, self.store, telling(name)))
+            for name, pool in pools.items()
+        }
+
     def _targets(self, sources: Mapping[str, Source], held: Mapping[str, Corpus]) -> dict[str, Corpus]:
         targets = {}
         for name, spec in self.study.targets.items():
@@ -276,7 +290,7 @@ class _Preparation:
         """Draw every corpus at every seed."""
         corpora = {}
         for recipe in self.study.recipes:
-            if not set(recipe.sources) <= set(pools):
+            if not {*recipe.sources, *recipe.looks_at} <= set(pools):
                 continue
             with self._noting(self._corpus_place(recipe.name)):
                 for seed in self.study.seeds:
@@ -285,7 +299,7 @@ class _Preparation:
         return corpora
 
     def _corpus_place(self, name: str) -> str:
-        return f"corpora[{[recipe.name for recipe in self.study.recipes].index(name)}]"
+        return next(f"corpora[{at}]" for at, corpus in enumerate(self.study.spec.corpora) if name in corpus.rungs)
 
     def _target_place(self, name: str) -> str:
         return next(

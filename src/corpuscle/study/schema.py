@@ -14,6 +14,7 @@ from corpuscle.study.tables import (
     CorpusSpec,
     GenesSpec,
     LabelledSpec,
+    LadderSpec,
     PartSpec,
     SourceSpec,
     StudySpec,
@@ -28,6 +29,7 @@ _TABLES: dict[tuple[type[BaseModel], str | int], type[BaseModel]] = {
     (StudySpec, "genes"): GenesSpec,
     (StudySpec, "corpora"): CorpusSpec,
     (CorpusSpec, "parts"): PartSpec,
+    (CorpusSpec, "ladder"): LadderSpec,
     (StudySpec, "models"): LabelledSpec,
     (StudySpec, "tasks"): TaskSpec,
     (TaskSpec, "on"): TargetSpec,
@@ -53,6 +55,7 @@ _VALUES: dict[str | int, Any] = {
     "fraction": 1.0,
     "sources": {"?": {"path": "?"}},
     "parts": [_PART],
+    "ladder": {"percent": [100.0]},
     "corpora": [_CORPUS],
     "models": [{"name": "?"}],
     "on": ["?"],
@@ -108,7 +111,7 @@ def follows_from(problem: Problem, known: Sequence[Problem]) -> bool:
         return True
     # A corpus without a name may be the one that is looked for; without sources, none can be found.
     if problem.place == "baseline":
-        return any(re.fullmatch(r"corpora(\[\d+\](\.name)?)?", place) for place in places)
+        return any(re.fullmatch(r"corpora(\[\d+\](\.name|\.ladder.*)?)?", place) for place in places)
     return "sources" in places and "there is no source" in problem.message
 
 

@@ -19,10 +19,11 @@ from corpuscle.evaluation.task import Task
 from corpuscle.model.model import Model
 from corpuscle.source import where as where_expression
 from corpuscle.source.quality import Quality
+from corpuscle.source.reader import located
 from corpuscle.source.source import dataset_path
 from corpuscle.study.lines import line_of
 from corpuscle.study.schema import follows_from, place_of, read_tables
-from corpuscle.study.tables import CorpusSpec, OpenTable, PartSpec, SourceSpec, StudySpec, TargetSpec
+from corpuscle.study.tables import CorpusSpec, LadderSpec, OpenTable, PartSpec, SourceSpec, StudySpec, TargetSpec
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Component)
@@ -82,10 +83,14 @@ class Study:
         """The corpus that others are compared with; the first where none is named."""
         return self.spec.baseline or self.recipes[0].name
 
-    def path(self, source: str) -> Path:
-        """Return the file of a source."""
+    def path(self, source: str) -> Path | list[Path]:
+        """Return the file of a source, or its files where it lists them."""
         spec = self.spec.sources[source]
-        return dataset_path(spec.dataset) if spec.dataset else self.folder / Path(spec.path or "").expanduser()
+        if spec.dataset:
+            return dataset_path(spec.dataset)
+        if isinstance(spec.path, tuple):
+            return [located(path, self.folder) for path in spec.path]
+        return located(spec.path or "", self.folder)
 
     def problem(self, place: str, message: str) -> Problem:
         """Return a problem with the line of the study file that its place stands on."""
@@ -149,7 +154,9 @@ class _Builder:
             self._check_source(f"sources.{name}", source)
         quality = {name: self._quality(name, source) for name, source in self.spec.sources.items()}
         holdout = self._holdout()
-        recipes = [self._recipe(f"corpora[{at}]", corpus) for at, corpus in enumerate(self.spec.corpora)]
+        recipes = [
+            recipe for at, corpus in enumerate(self.spec.corpora) for recipe in self._recipes(f"corpora[{at}]", corpus)
+        ]
         models = [
             LabelledModel(model.label or model.name, built)
             for at, model in enumerate(self.spec.models)
@@ -220,17 +227,36 @@ class _Builder:
             if (holdout := self._constructed(Holdout, f"holdout.{source}", table))
         }
 
-    def _recipe(self, place: str, corpus: CorpusSpec) -> Recipe:
+    def _recipes(self, place: str, corpus: CorpusSpec) -> list[Recipe]:
+        """Build the recipe of a corpus, or of each size of its ladder."""
         self._check_where(f"{place}.exclude", corpus.exclude)
-        parts = [self._part(f"{place}.parts[{at}]", part) for at, part in enumerate(corpus.parts)]
-        return Recipe(corpus.name, tuple(part for part in parts if part), corpus.exclude)
+        if corpus.ladder is not None:
+            self._check_ladder(f"{place}.ladder", corpus.ladder)
+        whole = corpus.ladder is not None
+        parts = [self._part(f"{place}.parts[{at}]", part, whole=whole) for at, part in enumerate(corpus.parts)]
+        built = tuple(part for part in parts if part)
+        return [Recipe(name, built, corpus.exclude, rung) for name, rung in corpus.rungs.items()]
 
-    def _part(self, place: str, part: PartSpec) -> Part | None:
+    def _check_ladder(self, place: str, ladder: LadderSpec) -> None:
+        for key in ("percent", "cells"):
+            sizes = getattr(ladder, key) or []
+            for at, size in enumerate(sizes):
+                if size in sizes[:at]:
+                    self._fault(f"{place}.{key}[{at}]", f"size {size:g} stands twice in one ladder")
+
+    def _part(self, place: str, part: PartSpec, *, whole: bool) -> Part | None:
+        """Build a part; where the corpus has a ladder, `whole`, one without a size asks for all its source has."""
         self._check_source_name(f"{place}.source", part.source)
-        if (part.n_cells is None) == (part.fraction is None):
+        sized = [size for size in (part.n_cells, part.fraction) if size is not None]
+        if len(sized) > 1 or not (sized or whole):
             self._fault(place, "give either n_cells (a number of cells) or fraction (a share of the source's cells)")
         sampler = self._component(Sampler, place, part, named_by="sampler")
-        return Part(part.source, sampler, part.n_cells, part.fraction) if sampler else None
+        if sampler is None:
+            return None
+        for source in {*sampler.sources, *sampler.looks_at}:
+            key = next((key for key, value in part.parameters.items() if value == source), "sampler")
+            self._check_source_name(f"{place}.{key}", source)
+        return Part(part.source, sampler, part.n_cells, part.fraction if sized else 1.0)
 
     def _component(self, kind: type[K], place: str, table: OpenTable, *, named_by: str = "name") -> K | None:
         """Build the component that a table names, of the keys that are not the table's own."""
@@ -263,20 +289,22 @@ class _Builder:
         return targets
 
     def _check_names(self) -> None:
-        corpora = [corpus.name for corpus in self.spec.corpora]
-        self._check_distinct("corpora", "name", corpora, "two corpora of one name")
-        labels = [model.label or model.name for model in self.spec.models]
-        self._check_distinct("models", "name", labels, "two models of one label; give one of them a label")
-        labels = [task.label or task.name for task in self.spec.tasks]
-        self._check_distinct("tasks", "name", labels, "two tasks of one label; give one of them a label")
+        names = [(name, at) for at, corpus in enumerate(self.spec.corpora) for name in corpus.rungs]
+        self._check_distinct("corpora", names, "two corpora of one name")
+        labels = [(model.label or model.name, at) for at, model in enumerate(self.spec.models)]
+        self._check_distinct("models", labels, "two models of one label; give one of them a label")
+        labels = [(task.label or task.name, at) for at, task in enumerate(self.spec.tasks)]
+        self._check_distinct("tasks", labels, "two tasks of one label; give one of them a label")
+        corpora = [name for name, _ in names]
         if self.spec.baseline is not None and self.spec.baseline not in corpora:
             hint = legal_names(self.spec.baseline, corpora)
             self._fault("baseline", f"there is no corpus {self.spec.baseline!r}; {hint}")
 
-    def _check_distinct(self, table: str, key: str, names: list[str], message: str) -> None:
+    def _check_distinct(self, table: str, names: list[tuple[str, int]], message: str) -> None:
+        """Refuse names that stand twice, given with their positions in the table."""
         # Some file systems do not tell upper from lower case, and names become folders.
-        folded = [name.casefold() for name in names]
-        for name, times in Counter(folded).items():
-            if times > 1:
-                last = len(names) - 1 - folded[::-1].index(name)
-                self._fault(f"{table}[{last}].{key}", f"{message}: {names[last]!r} stands {times} times")
+        times = Counter(name.casefold() for name, _ in names)
+        last = {name.casefold(): (name, at) for name, at in names}
+        for folded, (name, at) in last.items():
+            if times[folded] > 1:
+                self._fault(f"{table}[{at}].name", f"{message}: {name!r} stands {times[folded]} times")

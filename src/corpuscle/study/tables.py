@@ -2,14 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from corpuscle.core.components import STRICT
+from corpuscle.corpus.recipe import Rung
 from corpuscle.source.source import ROLES
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
+
+
+def _paths(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(path, str) for path in value):
+        return tuple(value)
+    raise ValueError("should be a text, in quotes, or a list of such texts")
+
+
+# One path or several; checked in one go, so that a fault is told once.
+Paths = Annotated[str | tuple[str, ...], BeforeValidator(_paths)]
 
 
 class Table(BaseModel):
@@ -32,7 +45,7 @@ class OpenTable(BaseModel):
 class SourceSpec(Table):
     """``[sources] NAME = {…}``: a file, or a data set that comes with the package."""
 
-    path: str | None = None
+    path: Paths | None = None
     dataset: str | None = None
     where: str | None = None
     counts: str = "X"
@@ -68,12 +81,44 @@ class PartSpec(OpenTable):
     sampler: str = "uniform"
 
 
+class LadderSpec(Table):
+    """A corpus' ``ladder``: the sizes to draw it in, each a corpus of its own."""
+
+    percent: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1)] | None = None
+    cells: Annotated[list[Count], Field(min_length=1)] | None = None
+    nested: bool = True
+
+    @model_validator(mode="after")
+    def _one_of_percent_and_cells(self) -> "LadderSpec":
+        if (self.percent is None) == (self.cells is None):
+            raise ValueError("give either percent (of what the parts ask for) or cells, a list of sizes")
+        return self
+
+    @property
+    def rungs(self) -> list[Rung]:
+        """The sizes, as they stand."""
+        unit: Literal["cells", "%"] = "%" if self.percent is not None else "cells"
+        sizes: list[float] = [*(self.percent or self.cells or [])]
+        falling = sorted(set(sizes), reverse=True)
+        return [
+            Rung(size, unit, larger=tuple(falling[: falling.index(size)]) if self.nested else None) for size in sizes
+        ]
+
+
 class CorpusSpec(Table):
     """``[[corpora]]``."""
 
     name: Name
     parts: Annotated[list[PartSpec], Field(min_length=1)]
     exclude: str | None = None
+    ladder: LadderSpec | None = None
+
+    @property
+    def rungs(self) -> dict[str, Rung | None]:
+        """The corpora that it stands for, by name: itself, or one for each size of its ladder."""
+        if self.ladder is None:
+            return {self.name: None}
+        return {f"{self.name} {rung}": rung for rung in self.ladder.rungs}
 
 
 class LabelledSpec(OpenTable):

@@ -1,12 +1,16 @@
-"""Label-balanced: as many cells of each label as there can be."""
+"""Label-balanced: as many cells of each label as there can be, or in given proportions; caps for donors."""
+
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from corpuscle.core.components import component
+from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.sampler import Sampler
+from corpuscle.corpus.sampler import Groups, Sampler, label_groups, n_missing
+from corpuscle.corpus.turns import rank_within, take_turns
 
 
 @component
@@ -20,58 +24,53 @@ class LabelBalanced(Sampler):
     ----------
     by
         The label column to balance.
+    weights
+        For labels that are not to count like the others: how many times as many cells of it to draw, such as
+        ``{ "CD14 Mono" = 0.5 }``; ``""`` stands for cells without a label. The others have weight 1.
+    max_per_donor
+        No donor gives more cells than this. A donor that has more is cut first, as evenly over its labels as can be.
+        Cells without a donor count as one donor's.
     """
 
     by: str = "cell_type"
+    weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    max_per_donor: Annotated[int, Field(gt=0)] | None = None
 
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
-        if self.by not in pool.cells:
-            raise CorpusError(f"label_balanced: there is no column {self.by!r} in {', '.join(pool.sources)}")
-        _, label_N = np.unique(pool.labels(self.by), return_inverse=True)
-        # Cells in random order, then stably by label: each label's first cells are a uniform draw of it.
+        groups = label_groups(pool, self.by, self)
+        weight_K = self._weights(groups)
+        if self.max_per_donor is None:
+            return take_turns(groups.group_N, n_cells, rng, weight_K)
+        kept = self._capped(pool, groups, self.max_per_donor, rng)
+        if len(kept) < n_cells:
+            raise CorpusError(
+                f"label_balanced: {n_cells:,} cells are asked for, but with at most {self.max_per_donor:,} of each "
+                f"donor only {len(kept):,} of {len(pool):,} are left; raise max_per_donor, or ask for fewer"
+            )
+        return kept[take_turns(groups.group_N[kept], n_cells, rng, weight_K)]
+
+    def notes(self, chosen: Corpus) -> dict[str, Any]:
+        """Count the cells without a label."""
+        return {"without_label": n_missing(chosen, self.by)}
+
+    def _weights(self, groups: Groups) -> NDArray[np.float64] | None:
+        if self.weights is None:
+            return None
+        for label in self.weights:
+            if label not in groups.names:
+                raise CorpusError(
+                    f"label_balanced: weights has {label!r}, which is no {self.by} here; "
+                    f"{legal_names(label, groups.names)}"
+                )
+        return np.array([self.weights.get(name, 1.0) for name in groups.names])
+
+    def _capped(self, pool: Corpus, groups: Groups, cap: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Choose which cells each donor may give."""
+        donors = label_groups(pool, "donor", self)
         shuffled = rng.permutation(len(pool))
-        shares = water_fill(np.bincount(label_N), n_cells, rng)
-        by_label = shuffled[np.argsort(label_N[shuffled], kind="stable")]
-        label_sorted = label_N[by_label]
-        rank = np.arange(len(pool)) - np.searchsorted(label_sorted, label_sorted)
-        return by_label[rank < shares[label_sorted]]
-
-
-def water_fill(sizes: NDArray[np.int64], budget: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Share a budget as equally as the sizes allow.
-
-    Parameters
-    ----------
-    sizes
-        What each of K groups has, shape (K,).
-    budget
-        What to share, at most the sum of `sizes`.
-    rng
-        Decides which of the groups that are not exhausted get the odd cells.
-
-    Returns
-    -------
-    What each group gives, shape (K,): it sums to `budget`, and no group gives less than another unless it gives all.
-
-    Examples
-    --------
-    >>> water_fill(np.array([2, 50, 50]), 12, np.random.default_rng(0)).tolist()
-    [2, 5, 5]
-    """
-    order = np.argsort(sizes, kind="stable")
-    ascending = sizes[order]
-    groups_left = np.arange(len(sizes), 0, -1)
-    # Give `level` to everyone still in: the first group (ascending) that has more than an equal share ends it.
-    used = np.concatenate([[0], np.cumsum(ascending)[:-1]])
-    exhausted = ascending * groups_left <= budget - used
-    n_exhausted = int(np.argmin(exhausted)) if not exhausted.all() else len(sizes)
-    shares = ascending.copy()
-    if n_exhausted < len(sizes):
-        left = budget - int(used[n_exhausted])
-        level, odd = divmod(left, len(sizes) - n_exhausted)
-        shares[n_exhausted:] = level
-        shares[n_exhausted + rng.permutation(len(sizes) - n_exhausted)[:odd]] += 1
-    result = np.empty_like(shares)
-    result[order] = shares
-    return result
+        donor_N, group_N = donors.group_N[shuffled], groups.group_N[shuffled]
+        # Within a donor its labels take turns: sorted by turn, its first cells are the ones it gives.
+        turn_N = rank_within(donor_N * len(groups.names) + group_N)
+        by_turn = np.argsort(turn_N, kind="stable")
+        return np.sort(shuffled[by_turn[rank_within(donor_N[by_turn]) < cap]])

@@ -136,16 +136,6 @@ def tabulate_gamma(theta_G: Floats, value_XG: Floats, slope_XG: Floats) -> None:
         _one_count_more(f(x - 1), f(math.log(x)), theta_G, last, value_XG[x], slope_XG[x])
 
 
-@njit
-def _gamma_value(x: float, theta: float) -> float:
-    return math.lgamma(x + theta) - math.lgamma(theta) - math.lgamma(x + 1.0)
-
-
-@njit
-def _gamma_slope(x: float, theta: float) -> float:
-    return theta * (_digamma(x + theta) - _digamma(theta))
-
-
 @njit(fastmath=SUMS, error_model="numpy")
 def _exponentials(logit_G: Floats, top: Any, exp_G: Floats) -> Any:
     """Fill `exp_G` with exp(logit - top); return their sum."""
@@ -304,9 +294,9 @@ def sweep(
         value, slope = float(row[0]), float(row[1])
         for i in range(starts[c], starts[c + 1]):
             g, x = gene_nz[i], count_nz[i]
-            ratio = exp_G[g] * scale * over_theta_G[g]
-            share = ratio / (ONE + ratio)
             if inflated:
+                ratio = exp_G[g] * scale * over_theta_G[g]
+                share = ratio / (ONE + ratio)
                 # It was taken for a zero, lost or counted; it is one that was counted.
                 either, counted = _softplus(-lost_G[g] - theta_G[g] * log1p_G[g])
                 value -= either + lost_G[g] + theta_G[g] * log1p_G[g]
@@ -315,6 +305,8 @@ def sweep(
                 slope_G[g] += rest
                 sum_G[g] += (ONE - counted) * (share - log1p_G[g])
                 lost_slope_G[g] += counted - ONE
+            else:
+                share = -slope_G[g] * over_theta_G[g]
             gamma_value, gamma_slope = _gamma_terms(x, g, theta_G[g], tables)
             value += gamma_value + x * (logit_G[g] + log_scale - log_theta_G[g] - log1p_G[g])
             rest = x * (ONE - share)
