@@ -94,9 +94,7 @@ def measure(path: Path, n_cells: int, n_genes: int, n_steps: int, limit: int) ->
             forget(table)
         network = model._network(n_genes, named_noise(0, "init"))
         network.set_library_prior(*library_prior(table))
-        network.encoders.register_forward_pre_hook(
-            lambda *_: clock.append((time.perf_counter(), time.process_time()))
-        )
+        network.encoders.register_forward_pre_hook(lambda *_: clock.append((time.perf_counter(), time.process_time())))
         history = train(network, table, schedule, model._optimiser(), seed=0, progress=lambda _: None)
     ((wall, cpu), (wall_end, cpu_end)), n_timed = (clock[WARM_UP], clock[-1]), len(clock) - 1 - WARM_UP
     curve = history[history["quantity"] == "elbo_train"]["value"].to_numpy()
@@ -142,7 +140,8 @@ def main() -> None:
         path = Path(folder) / "random.h5ad"
         started = time.perf_counter()
         write_random(path, options.cells, options.genes, options.density)
-        print(f"wrote {path.stat().st_size / 1e9:.1f} GB of counts in {time.perf_counter() - started:.0f} s", flush=True)
+        took = time.perf_counter() - started
+        print(f"wrote {path.stat().st_size / 1e9:.1f} GB of counts in {took:.0f} s", flush=True)
         # The limit must send it to disk also where it is small.
         limit = min(int(options.limit * 1e9), int(4 * options.cells * options.genes * options.density))
         found = [
@@ -150,7 +149,9 @@ def main() -> None:
             measured_apart(path, options.cells, options.genes, options.steps, limit),
         ]
         same = [measured_apart(path, n_memory, options.genes, 20, size)["curve"] for size in (1 << 60, 0)]
-    print(f"torch {torch.__version__}, batch {BATCH}, one thread, {options.genes:,} genes, {options.density:.0%} nonzero")
+    print(
+        f"torch {torch.__version__}, batch {BATCH}, one thread, {options.genes:,} genes, {options.density:.0%} counts"
+    )
     print(f"{'from':>7} {'cells':>10} {'prepared':>9} {'ms a step':>10} {'CPU ms':>7} {'waiting':>8} {'steps/s':>8} "
           f"{'counts':>8} {'peak memory':>12}")  # fmt: skip
     for side in found:

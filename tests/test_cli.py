@@ -80,6 +80,46 @@ def test_compose_prints_the_files(call: Callable[..., Outcome], study: Path, tmp
     assert [Path(line).exists() for line in out.splitlines()] == [True]
 
 
+def test_compose_writes_zarr_when_asked(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
+    code, out, _ = call("compose", study, "-o", tmp_path / "out", "--format", "zarr")
+    assert code == 0
+    assert (Path(out.strip()) / "zarr.json").exists()
+    code, _, err = call("compose", study, "-o", tmp_path / "out", "--format", "csv")
+    assert code == 2
+    assert "there is no format 'csv'; Legal here: h5ad, zarr" in err
+
+
+def test_compose_says_which_cells_share_their_barcode(
+    call: Callable[..., Outcome], study: Path, tmp_path: Path
+) -> None:
+    data = anndata.read_h5ad(corpuscle.dataset_path("pbmc3k"))
+    data.obs_names = ["cell"] * data.n_obs
+    data.write_h5ad(tmp_path / "own.h5ad")
+    study.write_text(STUDY.replace('dataset = "pbmc3k"', 'path = "own.h5ad"'))
+    code, _, err = call("compose", study, "-o", tmp_path / "out")
+    assert code == 0
+    assert "50 cells of blood share their barcode with another; they are named blood:BARCODE-ROW" in err
+
+
+def test_the_share_done_and_the_time_left_are_shown() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from corpuscle.display import Preparing
+
+    shown = StringIO()
+    preparing = Preparing(Console(file=shown, force_terminal=True, width=100))
+    with preparing.progress:
+        for share in (0.1, 0.2, 0.3):
+            preparing.notice("writing [A]", share)
+            preparing.progress.refresh()
+    assert "writing [A]" in shown.getvalue()
+    assert "30%" in shown.getvalue()
+    assert "left" in shown.getvalue()
+    assert preparing.progress.tasks[0].time_remaining is not None
+
+
 def test_a_failed_run_is_told_and_ends_in_1(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
     study.write_text(STUDY.replace('"toy:MeanProfile"', '"toy:MeanProfile"\ntrouble = "Blood"'))
     code, out, _ = call("run", study, "-o", tmp_path / "out")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import corpuscle
-from corpuscle.core.errors import CorpusError, FolderError, StudyError
+from corpuscle.core.errors import CorpusError, FolderError, InputError, StudyError
 from corpuscle.core.scores import COLUMNS
 
 STUDY = """
@@ -230,6 +230,82 @@ def test_compose_writes_again_what_a_changed_study_made_false(tmp_path: Path) ->
     made = anndata.read_h5ad(path)
     assert "B" not in set(made.obs["cell_type"])
     assert json.loads(made.uns["corpuscle"]["manifest"]) == json.loads((path.parent / "manifest.json").read_text())
+
+
+def test_compose_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from corpuscle.corpus import writing
+    from corpuscle.corpus.corpus import Corpus
+
+    for name, value in (("BLOCK_CELLS", 7), ("SEGMENT", 500), ("CHUNK", 50)):
+        monkeypatch.setattr(writing, name, value)
+
+    def stopping(what: str, share: float) -> None:
+        if what == "writing Blood, seed 1" and share > 0.7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        corpuscle.compose(study(), tmp_path / "out", only="Blood", notice=stopping)
+    assert [path.parent.name for path in (tmp_path / "out" / "corpora").rglob("corpus.h5ad")] == ["0"]
+    first, real = [], Corpus.counts
+    monkeypatch.setattr(Corpus, "counts", lambda corpus, rows: first.append(rows.start) or real(corpus, rows))
+    paths = corpuscle.compose(study(), tmp_path / "out", only="Blood")
+    assert min(first) > 30
+    assert not list((tmp_path / "out").rglob(".composing-*"))
+    monkeypatch.undo()
+    whole = corpuscle.compose(study(), tmp_path / "again", only="Blood")
+    for path, expected in zip(paths, whole, strict=True):
+        assert (anndata.read_h5ad(path).X != anndata.read_h5ad(expected).X).nnz == 0
+
+
+def test_compose_refuses_a_source_that_changes_meanwhile_and_then_begins_anew(tmp_path: Path) -> None:
+    own = tmp_path / "own.h5ad"
+    own.write_bytes(corpuscle.dataset_path("pbmc3k").read_bytes())
+    changing = corpuscle.Study.parse(study().text.replace('dataset = "pbmc3k"', f'path = "{own}"'))
+
+    def change(what: str, _share: float) -> None:
+        if what == "drawing No-Mono":
+            data = anndata.read_h5ad(corpuscle.dataset_path("pbmc3k"))
+            data[::-1].copy().write_h5ad(own)
+
+    with pytest.raises(InputError, match="source 'blood' has changed, or is gone, since it was opened"):
+        corpuscle.compose(changing, tmp_path / "out", notice=change)
+    assert not list((tmp_path / "out").rglob("corpus.h5ad"))
+    path = corpuscle.compose(changing, tmp_path / "out", only="Blood")[0]
+    made, now = anndata.read_h5ad(path), anndata.read_h5ad(own)
+    assert made.obs["barcode"].tolist() == now.obs_names[made.obs["row"]].tolist()
+    lyz = made[:, made.var["symbol"] == "LYZ"].X.toarray()
+    np.testing.assert_array_equal(lyz, now[made.obs["barcode"].tolist(), "LYZ"].X.toarray())
+
+
+def test_compose_writes_zarr_with_the_same_cells(tmp_path: Path) -> None:
+    plain = corpuscle.compose(study(), tmp_path / "out", only="Blood")[0]
+    path = corpuscle.compose(study(), tmp_path / "out", only="Blood", form="zarr")[0]
+    assert path.name == "corpus.zarr"
+    found, expected = anndata.read_zarr(path), anndata.read_h5ad(plain)
+    pd.testing.assert_frame_equal(found.obs, expected.obs)
+    assert (found.X != expected.X).nnz == 0
+    assert found.uns["corpuscle"]["manifest"] == expected.uns["corpuscle"]["manifest"]
+    with pytest.raises(CorpusError, match="no format 'loom'"):
+        corpuscle.compose(study(), tmp_path / "out", form="loom")
+
+
+def test_a_composed_corpus_is_a_source(tmp_path: Path) -> None:
+    path = corpuscle.compose(study(), tmp_path / "out", only="Blood", form="zarr")[0]
+    again = corpuscle.Study.parse(study().text.replace('dataset = "pbmc3k"', f'path = "{path}"').replace("60", "40"))
+    assert len(anndata.read_h5ad(corpuscle.compose(again, tmp_path / "again", only="Blood")[0])) == 40
+
+
+def test_compose_counts_repeated_barcodes(tmp_path: Path) -> None:
+    data = anndata.read_h5ad(corpuscle.dataset_path("pbmc3k"))
+    data.obs_names = [f"cell{at // 2}" for at in range(data.n_obs)]
+    data.write_h5ad(tmp_path / "own.h5ad")
+    text = study().text.replace('dataset = "pbmc3k"', f'path = "{tmp_path}/own.h5ad"')
+    text = text.replace("n_cells = 60", "fraction = 1.0")
+    path = corpuscle.compose(corpuscle.Study.parse(text), tmp_path / "out", only="Blood")[0]
+    made = anndata.read_h5ad(path)
+    repeated = made.obs["barcode"].duplicated(keep=False)
+    assert json.loads((path.parent / "manifest.json").read_text())["repeated_barcodes"] == {"blood": repeated.sum()}
+    assert made.obs_names.is_unique
 
 
 def test_compose_knows_its_corpora(tmp_path: Path) -> None:

@@ -126,14 +126,21 @@ def compose(
     study: StudyFile,
     output: Output,
     corpus: Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Only this corpus.")] = None,
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help="h5ad, or zarr (version 3, sharded).")] = "h5ad",
 ) -> None:
-    """Write a study's corpora as .h5ad with their manifests; train nothing."""
+    """Write a study's corpora as .h5ad or zarr with their manifests; train nothing.
+
+    Counts are streamed, so a corpus need not fit in memory. Called again with the same folder, it goes on where it
+    stopped.
+    """
     from corpuscle import display, workflow
 
     preparing = display.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
-        written = workflow.compose(study, output, only=corpus, notice=preparing.notice)
+        written = workflow.compose(study, output, only=corpus, form=form, notice=preparing.notice)
     for path in written:
+        for remark in display.remarks_on(path):
+            typer.echo(remark, err=True)
         typer.echo(path)
 
 

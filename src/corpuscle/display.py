@@ -1,5 +1,8 @@
 """Display: what the command line shows, with rich. All texts from data are escaped: none is taken for markup."""
 
+import json
+from pathlib import Path
+
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
@@ -30,17 +33,21 @@ KINDS: dict[str, type[Component]] = {"samplers": Sampler, "models": Model, "task
 
 
 class Preparing:
-    """A spinner with what is being done; shown while its `progress` is entered."""
+    """What is being done, how far it is and how long it will take; shown while its `progress` is entered."""
 
     def __init__(self, console: Console) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=console, transient=True)
-        self.task = self.progress.add_task("starting", total=None)
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f}%"))
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        # Over minutes: how fast counts are read differs from stretch to stretch.
+        self.progress = Progress(*columns, *times, console=console, transient=True, speed_estimate_period=120)
+        self.task, self.what = self.progress.add_task("starting", total=1.0), "starting"
 
     def notice(self, what: str, share: float) -> None:
-        """Show what is being done."""
-        percent = f" {share:.0%}" if 0 < share < 1 else ""
-        self.progress.update(self.task, description=escape(what) + percent)
+        """Show what is being done, and which share of it is."""
+        if what != self.what:
+            self.what = what
+            self.progress.reset(self.task, total=1.0, description=escape(what))
+        self.progress.update(self.task, completed=share)
 
 
 class Running(Listener):
@@ -148,6 +155,16 @@ def show_results(console: Console, results: Results) -> None:
     for run, message in results.failures.items():
         console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
     console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)
+
+
+def remarks_on(composed: Path) -> list[str]:
+    """Say what is odd about a composed corpus, from the manifest beside it."""
+    manifest = json.loads((composed.parent / "manifest.json").read_text(encoding="utf-8"))
+    return [
+        f"{composed}: {n_cells:,} cells of {source} share their barcode with another; they are named "
+        f"{source}:BARCODE-ROW"
+        for source, n_cells in manifest["repeated_barcodes"].items()
+    ]
 
 
 def show_components(console: Console, what: str | None) -> None:

@@ -129,6 +129,7 @@ def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
         "account": list(corpus.account),
         "n_cells": corpus.n_cells,
         "n_distinct_cells": len(corpus),
+        "repeated_barcodes": corpus.repeated_barcodes,
         "gene_space": gene_space_facts(plan),
         "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.sources],
         "fingerprint": fingerprint(plan.identity(corpus)),

@@ -6,17 +6,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import pandas as pd
 
 from corpuscle import engine, output
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import CorpusError
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.writing import write_corpus, written_identity
 from corpuscle.engine import Update
 from corpuscle.report.render import render
-from corpuscle.store import Store, atomic, sweep
+from corpuscle.store import Store, sweep
 from corpuscle.study.plan import Notice, Plan, Run, prepare
 from corpuscle.study.spec import Study
+
+FORMS = ("h5ad", "zarr")
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,13 @@ def compose(
     folder: Path | str,
     *,
     only: str | None = None,
+    form: str = "h5ad",
     notice: Notice | None = None,
 ) -> list[Path]:
-    """Write a study's corpora as ``.h5ad`` with their manifests, without training.
+    """Write a study's corpora with their manifests, without training.
+
+    Counts are streamed: a corpus need not fit in memory. What was stopped goes on where it stopped, if neither the
+    study nor its sources changed.
 
     Parameters
     ----------
@@ -127,51 +134,45 @@ def compose(
         Where to write; as for `run`.
     only
         The one corpus to write; all by default.
+    form
+        ``"h5ad"``, or ``"zarr"``: a zarr 3 folder, sharded.
     notice
-        Told what is being done.
+        Told what is being done, and which share of it is done.
 
     Returns
     -------
-    The ``.h5ad`` files, one per corpus and seed; those that were there already, of the same cells, are not rewritten.
+    The files, one per corpus and seed; those that were there already, of the same cells, are not rewritten.
+
+    Raises
+    ------
+    InputError
+        When the study, its data, the corpus' name, the format or the folder cannot be used.
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, notice = Path(folder), notice or (lambda _what, _share: None)
     known = [recipe.name for recipe in study.recipes]
     if only is not None and only not in known:
         raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")
+    if form not in FORMS:
+        raise CorpusError(f"there is no format {form!r}; {legal_names(form, FORMS)}")
     with output.claimed(folder, study):
         store = Store(folder / "store")
         sweep(folder)
         plan = prepare(study, store, notice)
         output.claim(folder, study)
-        wanted = [(name, seed) for name, seed in plan.corpora if only in (None, name)]
-        written = []
-        for at, (name, seed) in enumerate(wanted):
-            notice(f"writing {name}, seed {seed}", at / len(wanted))
-            written.append(_compose_one(folder, plan, name, seed))
-    return written
+        return [
+            _compose_one(output.corpus_folder(folder, name, seed) / f"corpus.{form}", plan, corpus, seed, notice)
+            for (name, seed), corpus in plan.corpora.items()
+            if only in (None, name)
+        ]
 
 
-def _compose_one(folder: Path, plan: Plan, name: str, seed: int) -> Path:
-    corpus, place = plan.corpora[name, seed], output.corpus_folder(folder, name, seed)
-    path, manifest = place / "corpus.h5ad", output.manifest(plan, corpus, seed)
-    output.write_manifest(place, plan, corpus, seed)
-    if _composed(path) == manifest["fingerprint"]:
-        return path
-    made = corpus.to_anndata()
-    # The file says itself what it is: the manifest beside it may be that of a later study.
-    made.uns["corpuscle"] = {"fingerprint": manifest["fingerprint"], "manifest": json.dumps(manifest)}
-    with atomic(path) as partial:
-        made.write_h5ad(partial, compression="gzip")
+def _compose_one(path: Path, plan: Plan, corpus: Corpus, seed: int, notice: Notice) -> Path:
+    manifest = output.manifest(plan, corpus, seed)
+    output.write_manifest(path.parent, plan, corpus, seed)
+    if written_identity(path) != manifest["fingerprint"]:
+        what = f"writing {corpus.name}, seed {seed}"
+        # The file says itself what it is: the manifest beside it may be that of a later study.
+        uns = {"manifest": json.dumps(manifest)}
+        write_corpus(corpus, path, manifest["fingerprint"], uns, lambda share: notice(what, share))
     return path
-
-
-def _composed(path: Path) -> str | None:
-    """Return the fingerprint of the corpus that a composed file holds; None where there is no such file."""
-    if not path.exists():
-        return None
-    try:
-        with h5py.File(path, "r") as file:
-            return str(file["uns/corpuscle/fingerprint"].asstr()[()])
-    except (OSError, KeyError):
-        return None

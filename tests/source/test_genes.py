@@ -166,3 +166,26 @@ def test_the_fingerprint_tells_spaces_apart():
 )
 def test_mitochondrial_genes_are_found(table):
     assert gene_names(table).mitochondrial.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("space", ["intersection", "union"])
+@pytest.mark.parametrize(
+    ("one", "other", "example"),
+    [
+        ([f"ENSG000000{at:05}" for at in range(9)], [f"ENSMUSG000000{at:05}" for at in range(9)], "ENSG.* and ENSMUSG"),
+        ([f"LYZ{at}" for at in range(20)], ["MALAT1", *(f"Lyz{at}" for at in range(20))], "LYZ0 and Lyz0"),
+    ],
+    ids=["ensembl", "symbol"],
+)
+def test_genes_of_different_organisms_are_refused_with_the_way_out(one, other, example, space):
+    names = {source: gene_names(pd.DataFrame(index=genes)) for source, genes in (("man", one), ("mouse", other))}
+    with pytest.raises(
+        SourceError, match=rf"'man' and 'mouse' name genes of different organisms \({example}.*orthologs"
+    ):
+        gene_space(names, space)
+
+
+def test_a_few_names_may_differ_in_case_only():
+    one, other = [f"G{at}" for at in range(30)], [*(f"G{at}" for at in range(25)), *(f"g{at}" for at in range(25, 30))]
+    names = {source: gene_names(pd.DataFrame(index=genes)) for source, genes in (("a", one), ("b", other))}
+    assert len(gene_space(names)) == 25

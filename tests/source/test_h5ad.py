@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csc_matrix, csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source.readers import h5ad
+from corpuscle.source import layout
 from corpuscle.source.readers.h5ad import H5ad
 from corpuscle.source.source import open_source
 
@@ -74,16 +74,10 @@ def test_unsorted_indices_explicit_zeros_and_long_pointers_are_read(write, count
     np.testing.assert_array_equal(found.toarray(), expected[::-1])
 
 
-def test_a_csc_matrix_is_read_in_blocks(write, counts, monkeypatch):
-    monkeypatch.setattr(h5ad, "CSC_BLOCK", 17)
-    found = H5ad(path=write("data", counts, form="csc")).read_counts(np.array([5, 2, 39]))
-    np.testing.assert_array_equal(found.toarray(), counts[[5, 2, 39]])
-
-
 def test_a_dense_array_is_dense_in_memory_a_few_rows_at_once(write, counts, monkeypatch):
-    monkeypatch.setattr(h5ad, "DENSE_ROWS", 4)
-    sizes, real = [], h5ad.csr_matrix
-    monkeypatch.setattr(h5ad, "csr_matrix", lambda slab, *args, **kwargs: sizes.append(slab.shape) or real(slab))
+    monkeypatch.setattr(layout, "SPAN_ROWS", 4)
+    sizes, real = [], layout.csr_matrix
+    monkeypatch.setattr(layout, "csr_matrix", lambda slab, *args, **kwargs: sizes.append(slab.shape) or real(slab))
     rows = np.arange(0, 40, 3)
     found = H5ad(path=write("data", counts, form="dense")).read_counts(rows)
     np.testing.assert_array_equal(found.toarray(), counts[rows])

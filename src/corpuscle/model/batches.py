@@ -236,7 +236,8 @@ def cut(feeds: Iterator[Feed], measured: Measured, batch_size: int) -> Generator
 
 def batch_of(packed: Packed, rows: NDArray[np.int64], unmeasured: torch.Tensor | None) -> Batch:
     """Make a batch of some rows of packed counts."""
-    return Batch(*(torch.from_numpy(part) for part in packed.cut(rows)), packed.n_genes, unmeasured)
+    starts, genes, counts = map(torch.from_numpy, packed.cut(rows))
+    return Batch(starts, genes, counts, packed.n_genes, unmeasured)
 
 
 def joined(first: Batch, second: Batch) -> Batch:

@@ -93,9 +93,7 @@ class DiskTable:
         When a count is negative or not finite, or the disk is full.
     """
 
-    def __init__(
-        self, corpus: Corpus, genes_file: io.FileIO, counts_file: io.FileIO, stretch_bytes: int
-    ) -> None:
+    def __init__(self, corpus: Corpus, genes_file: io.FileIO, counts_file: io.FileIO, stretch_bytes: int) -> None:
         self.times_N = corpus.cells["times"].to_numpy(np.int64)
         self.layout = Layout(self.times_N)
         self.total_N, self.largest = np.empty(len(corpus)), 0.0

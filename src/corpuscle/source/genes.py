@@ -1,5 +1,6 @@
 """One gene space for a study: which genes, and which column of each source holds which of them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,10 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source.identifiers import ENSEMBL, GeneNames, gene_names
 
 By = Literal["ensembl", "symbol"]
+
+ENSEMBL_PREFIX = re.compile(r"^ENS[A-Z]*?G(?=\d)")
+# Fewer names than this may differ in case only, whatever the organism.
+FEW = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +99,7 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
     Raises
     ------
     SourceError
-        When a source has no names of the kind, or the sources share no gene.
+        When a source has no names of the kind, the sources share no gene, or they are of different organisms.
 
     Examples
     --------
@@ -108,6 +113,7 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
         if not np.any(found.ids(by) != ""):
             raise SourceError(f"source {source!r} names no gene by {by}; {_examples(names)}")
     offered = {source: set(found.ids(by).tolist()) - {""} for source, found in names.items()}
+    _refuse_other_organism(offered, by)
     if genes == "intersection":
         chosen = set.intersection(*offered.values())
     elif genes == "union":
@@ -127,6 +133,29 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
         for source, found in names.items()
     }
     return GeneSpace(tuple(ids), tuple(_symbols(ids, names, columns)), columns)
+
+
+def _refuse_other_organism(offered: Mapping[str, set[str]], by: By) -> None:
+    """Refuse sources of different organisms: what their names share by chance is no gene space."""
+    first, *others = offered
+    for other in others:
+        one, two = offered[first], offered[other]
+        prefixes = [ENSEMBL_PREFIX.match(name) for name in (min(one), min(two))] if by == "ensembl" else []
+        by_id = all(prefixes) and len({prefix[0] for prefix in prefixes if prefix}) > 1
+        # Human LYZ and mouse Lyz: far more names are the same without regard to case than with.
+        folded = {name.casefold() for name in one} & {name.casefold() for name in two}
+        if by_id or (by == "symbol" and len(folded) >= FEW and len(one & two) < len(folded) / 2):
+            example = next((f"{name} and {low}" for name in sorted(one) for low in [_other_case(name, two)] if low), "")
+            shown = example or f"{min(one)} and {min(two)}"
+            raise SourceError(
+                f"sources {first!r} and {other!r} name genes of different organisms ({shown}, matched by {by}); write "
+                "one of the files anew with the other organism's names of one-to-one orthologs, or make a study of each"
+            )
+
+
+def _other_case(name: str, names: set[str]) -> str | None:
+    """Return how a name is written in the other organism, by the usual two ways of writing, if it is."""
+    return next((other for other in (name.upper(), name.capitalize()) if other != name and other in names), None)
 
 
 def _examples(names: Mapping[str, GeneNames]) -> str:

@@ -1,6 +1,6 @@
 """Source: a cell table and lazily read counts. Opening one reads tables, never counts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
-from corpuscle.core.fingerprint import hash_file
 from corpuscle.source import where as where_expression
 from corpuscle.source.reader import Reader, reader_for
+from corpuscle.source.watched import Watched
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
 ROLES = ("cell_type", "donor", "batch", "study", "tissue", "disease", "assay", "organism")
@@ -24,7 +24,7 @@ RESERVED = ("source", "row", "barcode", "times")
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Cells from one file.
+    """Cells from one file, or from many that are read as one.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Source:
     reader
         Reads its counts.
     content
-        SHA-256 of the file.
+        Hash of what the file holds: its SHA-256, where it is a single one.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Source:
 
 def open_source(
     name: str,
-    path: Path,
+    path: Path | Sequence[Path],
     *,
     counts: str = "X",
     where: str | None = None,
@@ -77,7 +77,8 @@ def open_source(
     name
         What to call it.
     path
-        The file; its suffix says how it is read.
+        The file or folder; its name says how it is read. Several, a pattern with ``*`` or a folder of files are one
+        source; see `corpuscle.source.reader.reader_for`.
     counts
         Where in the file the raw counts are, such as ``"X"``, ``"raw"`` or ``"layers/counts"``.
     where
@@ -96,26 +97,32 @@ def open_source(
     >>> len(source), source.roles[0]
     (2400, 'cell_type')
     """
+    roles = roles or {}
     reader = reader_for(path, counts)
-    labels, genes = _labels(reader.read_cells(), roles or {}), reader.read_genes()
-    if not len(labels) or not len(genes):
-        raise SourceError(f"{path}: has {len(labels):,} cells and {len(genes):,} genes; there is nothing to read")
-    source = Source(name, _cell_table(labels), genes, reader, hash_file(path))
-    return source if where is None else source.keep(_matching(labels, where))
+    watched = Watched(name, reader, reader.stamp())
+    cells, genes = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
+    if not len(genes) or not (len(cells.rows) or reader.n_cells()):
+        raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(genes):,} genes; there is nothing to read")
+    labels = _labels(cells.table, roles)
+    source = Source(name, _cell_table(cells.rows, labels), genes, watched, reader.content())
+    return source if where is None else source.keep(_matching(labels, where, reader.n_cells()))
 
 
-def _matching(labels: pd.DataFrame, where: str) -> NDArray[np.bool_]:
+def _matching(labels: pd.DataFrame, where: str, n_cells: int) -> NDArray[np.bool_]:
     table = labels if "barcode" in labels else labels.assign(barcode=labels.index.astype(str))
     mask = where_expression.matches(where, table)
     if not mask.any():
         values = [_some_values(table, column) for column in sorted(where_expression.columns(where))]
-        raise SourceError(f'where "{where}" matches none of {len(table):,} cells; {"; ".join(values)}')
+        raise SourceError(f'where "{where}" matches none of {n_cells:,} cells; {"; ".join(values)}')
     return mask
 
 
 def _some_values(cells: pd.DataFrame, column: str) -> str:
     """Say what a column holds, so that a filter that matches nothing can be mended."""
     values = cells[column].dropna()
+    if not len(values) and isinstance(values.dtype, pd.CategoricalDtype):
+        # A reader may have left all cells out, but it knows which values there are.
+        values = pd.Series(values.cat.categories)
     if values.dtype.kind in "iuf" and len(values):
         return f"{column} runs from {values.min()} to {values.max()}"
     common = [repr(value) for value in values.astype(str).value_counts().index[:12]]
@@ -133,11 +140,11 @@ def _labels(obs: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     return labels
 
 
-def _cell_table(labels: pd.DataFrame) -> pd.DataFrame:
+def _cell_table(rows: NDArray[np.int64], labels: pd.DataFrame) -> pd.DataFrame:
     """Lay out the cell table: row and barcode first, then the labels."""
     barcodes = labels.index.astype(str).to_numpy()
     cells = labels.reset_index(drop=True).rename(columns={name: f"{name}_in_file" for name in RESERVED})
-    cells.insert(0, "row", np.arange(len(labels), dtype=np.int64))
+    cells.insert(0, "row", rows)
     cells.insert(1, "barcode", barcodes)
     return cells
 

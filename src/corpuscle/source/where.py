@@ -7,7 +7,7 @@ and lists are all there is. A column whose name is not an identifier is written 
 import ast
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,15 @@ _HELP = "a where holds comparisons, in, and, or, not, on columns, numbers, texts
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`([^`]+)`""")
 
 
-def parse(expression: str) -> ast.expr:
+def parse(expression: str, names: Mapping[str, str] | None = None) -> ast.expr:
     """Parse an expression and refuse all that is not a filter; needs no table.
+
+    Parameters
+    ----------
+    expression
+        The filter.
+    names
+        What some columns are called in the tree that is returned, if not as in the expression.
 
     Raises
     ------
@@ -66,6 +73,7 @@ def parse(expression: str) -> ast.expr:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             node.id = quoted.get(node.id, node.id)
+            node.id = (names or {}).get(node.id, node.id)
         if not _allowed(node):
             raise SourceError(f'where "{_shortened(expression)}": {_named(node)} is not allowed; {_HELP}')
     return tree.body

@@ -1,0 +1,48 @@
+"""What files on disk look like (cheap: sizes and times) and what is in them (a hash), for one file or many."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from corpuscle.core.fingerprint import fingerprint, hash_file
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """Return a text that changes when a file's size or time of change does, or the files that a folder has.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "a"
+    >>> _ = path.write_text("1")
+    >>> before = stamp([path])
+    >>> _ = path.write_text("12")
+    >>> stamp([path]) == before
+    False
+    """
+    found = []
+    for _, path in _files(paths):
+        status = path.stat()
+        found.append([str(path), status.st_size, status.st_mtime_ns])
+    return fingerprint(found)
+
+
+def content(paths: Iterable[Path]) -> str:
+    """Hash the content of files (SHA-256, hexadecimal); of one file, that of its bytes."""
+    found = list(_files(paths))
+    if len(found) == 1:
+        return hash_file(found[0][1])
+    whole = hashlib.sha256()
+    for name, path in found:
+        whole.update(f"{name}\0{hash_file(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def _files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """List files, folders' files in order of their names; each with its name from where it was listed."""
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.rglob("*") if entry.is_file())
+            yield from ((entry.relative_to(path).as_posix(), entry) for entry in inside)
+        else:
+            yield path.name, path

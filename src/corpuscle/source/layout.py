@@ -1,0 +1,252 @@
+"""AnnData's layout of tables and counts in a hierarchy of arrays: the same in HDF5 and zarr, which readers open.
+
+Arrays and groups are h5py's or zarr's. Rows are cells; a matrix is a dense array, or a group with ``data``,
+``indices`` and ``indptr`` by cell (CSR) or by gene (CSC).
+"""
+
+import ast
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+
+from corpuscle.core.errors import SourceError
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.source import files
+from corpuscle.source.ranges import read_ranges, spans
+from corpuscle.source.reader import Cells, Reader, all_rows, refuse_misfit
+from corpuscle.source.scratch import Triples, scratch_path, write_by_cell
+
+# Rows of a dense array that are read with what lies between them, and the most to read in one go: 512 × 20,000 genes in
+# float64 are 80 MB.
+GAP_ROWS, SPAN_ROWS = 16, 512
+# A CSC matrix with more stored numbers than this is laid out by cell first; one with fewer is read through each time.
+CSC_BLOCK = 1 << 23
+
+
+class AnnDataReader(Reader):
+    """A reader of AnnData in some hierarchy of arrays, which a subclass opens."""
+
+    path: Path
+
+    @abstractmethod
+    def _open(self) -> AbstractContextManager[Any]:
+        """Open the hierarchy; its errors name the file."""
+
+    def n_cells(self) -> int:
+        """Count the cells."""
+        with self._open() as root:
+            return shape_of(find_matrix(root, self.counts))[0]
+
+    def read_cells(self, where: ast.expr | None = None) -> Cells:
+        """Read obs."""
+        with self._open() as root:
+            return all_rows(self._table(root, "obs", axis=0))
+
+    def read_genes(self) -> pd.DataFrame:
+        """Return var, or raw's var where the counts are raw's."""
+        with self._open() as root:
+            return self._table(root, "raw/var" if self.counts == "raw" else "var", axis=1)
+
+    def _table(self, root: Any, key: str, *, axis: int) -> pd.DataFrame:
+        table = read_table(root, key)
+        refuse_misfit(key, table, self.counts, shape_of(find_matrix(root, self.counts))[axis])
+        return table
+
+    def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Read the counts of some cells; see `Reader.read_counts`."""
+        with self._open() as root:
+            key = fingerprint("csc", str(self.path.resolve()), self.counts, self.stamp())
+            return read_rows(find_matrix(root, self.counts), rows, key)
+
+    def alternatives(self) -> Sequence[str]:
+        """List X, raw and the layers, as far as they are there."""
+        with self._open() as root:
+            return places(root)
+
+    def stamp(self) -> str:
+        """Return a hash of sizes and times."""
+        return files.stamp([self.path])
+
+    def content(self) -> str:
+        """Hash what is in the file or folder."""
+        return files.content([self.path])
+
+
+def read_table(root: Any, key: str) -> pd.DataFrame:
+    """Read obs or var.
+
+    Raises
+    ------
+    SourceError
+        When it is not there or not a table.
+    """
+    from anndata import OldFormatWarning
+    from anndata.io import read_elem
+
+    if key not in root:
+        raise SourceError(f"not AnnData: it has no {key} table")
+    if is_array(root[key]):
+        raise SourceError("written by anndata before 0.7; open it with anndata.read_h5ad and write it again")
+    with warnings.catch_warnings():
+        # What anndata wrote before 0.8 is read all the same.
+        warnings.simplefilter("ignore", OldFormatWarning)
+        table = read_elem(root[key])
+    if not isinstance(table, pd.DataFrame):
+        raise SourceError(f"damaged: {key} is not a table")
+    return table
+
+
+def places(root: Any) -> list[str]:
+    """List X, raw and the layers, as far as they are there."""
+    layers = [f"layers/{name}" for name in sorted(root["layers"])] if "layers" in root else []
+    return [*(["X"] if "X" in root else []), *(["raw"] if "raw/X" in root else []), *layers]
+
+
+def find_matrix(root: Any, counts: str) -> Any:
+    """Return the array (dense) or group (sparse) that holds the counts, or say where they could be.
+
+    Raises
+    ------
+    SourceError
+        When there is no such place, or it holds no matrix.
+    """
+    there = places(root)
+    if counts not in there:
+        raise SourceError(f"there are no counts at {counts!r}; the file has: {', '.join(there) or 'none'}")
+    matrix = root["raw/X" if counts == "raw" else counts]
+    sparse = matrix.attrs.get("encoding-type", "") in ("csr_matrix", "csc_matrix")
+    if not (sparse or (is_array(matrix) and matrix.ndim == 2)):
+        raise SourceError(f"{counts} is neither a dense array nor a CSR or CSC matrix")
+    return matrix
+
+
+def is_array(node: Any) -> bool:
+    """Tell an array from a group."""
+    return hasattr(node, "dtype")
+
+
+def shape_of(matrix: Any) -> tuple[int, int]:
+    """Return cells × genes of a dense or sparse matrix."""
+    n_cells, n_genes = matrix.shape if is_array(matrix) else matrix.attrs["shape"]
+    return int(n_cells), int(n_genes)
+
+
+def read_rows(matrix: Any, rows: NDArray[np.int64], key: str) -> csr_matrix:
+    """Read some rows of a matrix: each chunk that holds any of them once, in the order of storage.
+
+    Parameters
+    ----------
+    matrix
+        What `find_matrix` returns.
+    rows
+        Which rows, in any order, repeats allowed, shape (n,).
+    key
+        Names the matrix and its content, for the copy that a large CSC matrix needs.
+
+    Returns
+    -------
+    Shape (n, n genes), in the order of `rows`.
+    """
+    if is_array(matrix):
+        return in_order(rows, lambda wanted: _read_dense(matrix, wanted))
+    if matrix.attrs["encoding-type"] == "csr_matrix":
+        return read_csr(matrix, rows, shape_of(matrix)[1])
+    return in_order(rows, lambda wanted: _read_csc(matrix, wanted, key))
+
+
+def read_csr(matrix: Any, rows: NDArray[np.int64], n_genes: int) -> csr_matrix:
+    """Read some rows of a CSR matrix, as `read_rows` does; `matrix` has ``data``, ``indices`` and ``indptr``."""
+    found = in_order(rows, lambda wanted: _read_csr(matrix, wanted, n_genes))
+    if found.nnz and not 0 <= found.indices.min() <= found.indices.max() < n_genes:
+        raise SourceError("damaged: it has counts of genes that do not exist")
+    return found
+
+
+def in_order(rows: NDArray[np.int64], read: Callable[[NDArray[np.int64]], csr_matrix]) -> csr_matrix:
+    """Read rows in the order of storage, each once, and return them in the order asked for.
+
+    Parameters
+    ----------
+    rows
+        Which rows, in any order, repeats allowed.
+    read
+        Reads ascending distinct rows.
+    """
+    wanted, back = np.unique(rows, return_inverse=True)
+    found = read(wanted)
+    same = len(back) == len(wanted) and bool(np.all(back == np.arange(len(back))))
+    return found if same else found[back]
+
+
+def _read_csr(matrix: Any, rows: NDArray[np.int64], n_genes: int) -> csr_matrix:
+    """Read ascending distinct rows of a CSR matrix."""
+    if not len(rows):
+        return csr_matrix((0, n_genes), dtype=matrix["data"].dtype)
+    data, indices = matrix["data"], matrix["indices"]
+    first = rows[0]
+    indptr = matrix["indptr"][first : rows[-1] + 2].astype(np.int64)
+    if np.any(np.diff(indptr) < 0) or indptr[-1] > data.shape[0] or len(indptr) != rows[-1] - first + 2:
+        raise SourceError("damaged: its pointers to the cells' counts point nowhere")
+    starts, stops = indptr[rows - first], indptr[rows - first + 1]
+    ends = np.concatenate([[0], np.cumsum(stops - starts)])
+    values = (read_ranges(data, starts, stops), read_ranges(indices, starts, stops), ends)
+    return csr_matrix(values, shape=(len(rows), n_genes))
+
+
+def _read_dense(matrix: Any, rows: NDArray[np.int64]) -> csr_matrix:
+    """Read ascending distinct rows of a dense array."""
+    if not len(rows):
+        return csr_matrix((0, matrix.shape[1]), dtype=matrix.dtype)
+    pieces = []
+    for first, last in spans(rows, rows + 1, int(matrix.chunks[0]) if matrix.chunks else 1, (GAP_ROWS, SPAN_ROWS)):
+        run = rows[first:last]
+        slab = matrix[run[0] : run[-1] + 1]
+        pieces.append(csr_matrix(slab[run - run[0]]))
+    return stack(pieces)
+
+
+def _read_csc(matrix: Any, rows: NDArray[np.int64], key: str) -> csr_matrix:
+    """Read ascending distinct rows of a CSC matrix, from a copy by cell where reading it through takes long."""
+    n_cells, n_genes = shape_of(matrix)
+    n_stored = int(matrix["indptr"][-1])
+    if n_stored > CSC_BLOCK:
+        path = scratch_path(key)
+        if not path.exists():
+            write_by_cell(path, (n_cells, n_genes), n_stored, matrix["data"].dtype, _csc_blocks(matrix))
+        return read_scratch(path, rows)
+    position = np.full(n_cells, -1, np.int64)
+    position[rows] = np.arange(len(rows))
+    (found,) = _csc_blocks(matrix)
+    here = np.flatnonzero(position[found.row] >= 0)
+    row = position[found.row[here]]
+    return csr_matrix((found.value[here], (row, found.gene[here])), shape=(len(rows), n_genes))
+
+
+def read_scratch(path: Any, rows: NDArray[np.int64]) -> csr_matrix:
+    """Read rows of a copy that `write_by_cell` made, as `read_rows` does."""
+    import h5py
+
+    with h5py.File(path, "r") as copy:
+        return read_csr(copy, rows, int(copy.attrs["shape"][1]))
+
+
+def _csc_blocks(matrix: Any) -> Iterator[Triples]:
+    """Stream through a CSC matrix, in at least one block."""
+    indptr = matrix["indptr"][:]
+    for start in range(0, max(1, int(indptr[-1])), CSC_BLOCK):
+        stop = min(start + CSC_BLOCK, int(indptr[-1]))
+        gene = np.searchsorted(indptr, np.arange(start, stop), side="right") - 1
+        yield Triples(matrix["indices"][start:stop], gene, matrix["data"][start:stop])
+
+
+def stack(pieces: list[csr_matrix]) -> csr_matrix:
+    """Put matrices, at least one, below each other."""
+    return pieces[0] if len(pieces) == 1 else vstack(pieces, format="csr")

@@ -1,0 +1,189 @@
+"""Read many short ranges of a long one-dimensional array on disk: the counts of some cells of a CSR matrix.
+
+What is stored plainly is read range by range, past HDF5, whose every read costs as much as a thousand numbers. What is
+compressed is read chunk by chunk, chunks near each other in one go: gzip's on all cores, other compression by HDF5 or
+zarr themselves.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from corpuscle.core.errors import SourceError
+
+Integers = NDArray[np.int64]
+
+# Chunks (or, without chunks, ranges) that lie no further apart than this many numbers are read with what lies between.
+GAP = 1 << 15
+# Numbers read in one go, at most, but at least four chunks: 2^22 of them take 20 MB.
+SPAN = 1 << 22
+THREADS = 4
+
+
+def read_ranges(array: Any, starts: Integers, stops: Integers) -> NDArray[Any]:
+    """Read ranges of an array, each chunk once, in the order of storage.
+
+    Parameters
+    ----------
+    array
+        One-dimensional, of h5py or zarr.
+    starts, stops
+        The ranges, ascending, none overlapping another, shape (n,).
+
+    Returns
+    -------
+    The ranges' numbers, one range after the other.
+
+    Examples
+    --------
+    >>> read_ranges(np.arange(100), np.array([3, 50]), np.array([5, 53]))
+    array([ 3,  4, 50, 51, 52])
+    """
+    filled = stops > starts
+    starts, stops = starts[filled], stops[filled]
+    # Neighbours become one range.
+    apart = starts[1:] > stops[:-1]
+    starts, stops = np.concatenate([starts[:1], starts[1:][apart]]), np.concatenate([stops[:-1][apart], stops[-1:]])
+    found = np.empty(int((stops - starts).sum()), array.dtype)
+    if not len(found):
+        return found
+    if _is_plain(array) and _read_plain(array, starts, stops, found):
+        return found
+    done = 0
+    for first, last in spans(starts, stops, _chunk(array), (GAP, SPAN)):
+        begin, end = int(starts[first]), int(stops[last - 1])
+        inside = found[done : done + int((stops[first:last] - starts[first:last]).sum())]
+        whole = _load(array, begin, end)
+        wanted = slice(None) if last - first == 1 else _mask(starts[first:last] - begin, stops[first:last] - begin)
+        inside[:] = whole[wanted]
+        done += len(inside)
+    return found
+
+
+def _mask(starts: Integers, stops: Integers) -> NDArray[np.bool_]:
+    """Mark ranges, none of which touches another."""
+    steps = np.zeros(int(stops[-1]) + 1, np.int8)
+    steps[starts], steps[stops] = 1, -1
+    return np.cumsum(steps[:-1], dtype=np.int8).astype(bool)
+
+
+def spans(starts: Integers, stops: Integers, chunk: int, bounds: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Cut ascending ranges into runs, each to be read in one go.
+
+    Parameters
+    ----------
+    starts, stops
+        The ranges.
+    chunk
+        How many numbers are stored, and so read, together.
+    bounds
+        The gap over which it is worth reading on, and the most to read in one go.
+
+    Yields
+    ------
+    The first range of a run, and one past its last.
+    """
+    gap, span = bounds
+    first, last = starts // chunk, (stops - 1) // chunk
+    apart = (first[1:] - last[:-1] - 1) * chunk > gap
+    # A range across the end of a stretch has its chunk read twice: four chunks or more a stretch.
+    stretch = first // max(4, span // chunk)
+    cuts = np.flatnonzero(apart | (np.diff(stretch) > 0)) + 1
+    yield from pairwise([0, *cuts.tolist(), len(starts)])
+
+
+def _chunk(array: Any) -> int:
+    return int(array.chunks[0]) if getattr(array, "chunks", None) else 1
+
+
+def _load(array: Any, begin: int, end: int) -> NDArray[Any]:
+    """Read a stretch of an array; gzip's chunks on several cores, which HDF5 would unpack one after the other."""
+    if not _is_gzip(array):
+        whole: NDArray[Any] = array[begin:end]
+        return whole
+    size = _chunk(array)
+    firsts = range(begin // size * size, end, size)
+    stored = [array.id.read_direct_chunk((first,)) for first in firsts]
+    if any(mask for mask, _ in stored):
+        return np.asarray(array[begin:end])
+    whole = np.empty(len(firsts) * size, array.dtype)
+
+    def unpack(at: int) -> None:
+        whole[at * size : (at + 1) * size] = _unpacked(stored[at][1], array.dtype, shuffled=bool(array.shuffle))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(unpack, range(len(firsts))))
+    return whole[begin - firsts[0] : end - firsts[0]]
+
+
+def _unpacked(stored: bytes, dtype: np.dtype[Any], *, shuffled: bool) -> NDArray[Any]:
+    plain = np.frombuffer(zlib.decompress(stored), np.uint8)
+    if shuffled:
+        # HDF5's shuffle puts the first bytes of all numbers first, then all second ones, …
+        plain = np.ascontiguousarray(plain.reshape(dtype.itemsize, -1).T).ravel()
+    return plain.view(dtype)
+
+
+def _is_of_numbers(array: Any) -> bool:
+    return isinstance(array, h5py.Dataset) and array.dtype.kind in "iuf" and array.file.userblock_size == 0
+
+
+def _is_gzip(array: Any) -> bool:
+    """Say whether an array is stored in chunks of gzip, shuffled or not, and nothing else."""
+    if not _is_of_numbers(array) or array.chunks is None:
+        return False
+    return array.compression == "gzip" and array.id.get_create_plist().get_nfilters() == 1 + bool(array.shuffle)
+
+
+def _is_plain(array: Any) -> bool:
+    """Say whether numbers lie in the file as they lie in memory."""
+    if not _is_of_numbers(array) or not hasattr(os, "preadv") or array.file.driver != "sec2":
+        return False
+    return array.id.get_create_plist().get_nfilters() == 0 and not array.external and not array.is_virtual
+
+
+def _read_plain(array: h5py.Dataset, starts: Integers, stops: Integers, found: NDArray[Any]) -> bool:
+    """Read ranges of a plain array past HDF5 into `found`; False where some of it was never written."""
+    size, bytes_each = (_chunk(array) if array.chunks else len(array)), array.dtype.itemsize
+    first, last = starts // size, (stops - 1) // size
+    # A range across chunks is read in pieces, one of each chunk.
+    owner = np.repeat(np.arange(len(starts)), last - first + 1)
+    ordinal = np.arange(len(owner)) - np.repeat(np.cumsum(last - first + 1) - (last - first + 1), last - first + 1)
+    chunk = first[owner] + ordinal
+    begins, ends = np.maximum(starts[owner], chunk * size), np.minimum(stops[owner], (chunk + 1) * size)
+    touched, of_touched = np.unique(chunk, return_inverse=True)
+    places = [_place(array, int(one) * size) for one in touched]
+    if None in places:
+        return False
+    file: int = array.file.id.get_vfd_handle()
+    _announce(file, places, size * bytes_each)
+    offsets = np.array(places, np.int64)[of_touched] + (begins - chunk * size) * bytes_each
+    into, done = memoryview(found).cast("B"), 0
+    for offset, length in zip(offsets.tolist(), ((ends - begins) * bytes_each).tolist(), strict=True):
+        if os.preadv(file, [into[done : done + length]], offset) != length:
+            raise SourceError("truncated: the file ends before its counts do")
+        done += length
+    return True
+
+
+def _place(array: h5py.Dataset, number: int) -> int | None:
+    """Return where in the file the chunk that begins with a number lies, or the whole array; None: nowhere."""
+    if array.chunks is None:
+        offset: int | None = array.id.get_offset()
+        return offset
+    place: int | None = array.id.get_chunk_info_by_coord((number,)).byte_offset
+    return place
+
+
+def _announce(file: int, places: Sequence[int | None], n_bytes: int) -> None:
+    """Tell the system which chunks will be read, so that it fetches them in one go where they are not in memory yet."""
+    if hasattr(os, "posix_fadvise") and len(places) > 1:
+        for place in places:
+            os.posix_fadvise(file, place, n_bytes, os.POSIX_FADV_WILLNEED)

@@ -1,0 +1,114 @@
+"""Reads 10x Genomics' ``.h5`` of Cell Ranger 2 (a group per genome) and 3 and later (a group ``matrix``).
+
+The matrix is genes × cells by column, which is cells × genes by row.
+"""
+
+import ast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import SourceError
+from corpuscle.source import files, layout, tenx
+from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
+
+
+@component
+class TenxH5(Reader):
+    """A 10x Genomics ``.h5``. Features that are no genes (antibodies, guides) are left out.
+
+    Parameters
+    ----------
+    path
+        The file.
+    counts
+        ``"X"``: the matrix. In a Cell Ranger 2 file of several genomes: which genome.
+    """
+
+    suffixes = (".h5",)
+
+    path: Path
+    counts: str = "X"
+
+    @contextmanager
+    def _open(self) -> Iterator[h5py.Group]:
+        """Open the group that holds the matrix."""
+        with reading(self.path, "10x .h5"), h5py.File(self.path, "r") as file:
+            there = _genomes(file)
+            if not there:
+                raise SourceError("an HDF5 file, but not 10x's: no group in it holds a matrix with barcodes")
+            if self.counts not in there and not (self.counts == "X" and len(there) == 1):
+                raise SourceError(
+                    f"there are no counts at {self.counts!r}; the file has: {', '.join(there)}; say which with counts"
+                )
+            yield file[there[0] if self.counts == "X" else self.counts]
+
+    def n_cells(self) -> int:
+        """Count the barcodes."""
+        with self._open() as group:
+            return int(group["shape"][1])
+
+    def read_cells(self, where: ast.expr | None = None) -> Cells:
+        """Return a table without columns: such a file names cells and says nothing else of them."""
+        with self._open() as group:
+            table = pd.DataFrame(index=pd.Index(_texts(group["barcodes"]), dtype=object))
+            refuse_misfit("barcodes", table, "the matrix", int(group["shape"][1]))
+            return all_rows(table)
+
+    def read_genes(self) -> pd.DataFrame:
+        """Return the genes: index = ids; ``symbol``, and in newer files ``genome``."""
+        with self._open() as group:
+            features = _features(group)
+            return features[tenx.is_gene(features)]
+
+    def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Read the counts of some cells; see `Reader.read_counts`."""
+        with self._open() as group:
+            features = _features(group)
+            found = layout.read_csr(group, rows, len(features))
+            is_gene = tenx.is_gene(features)
+            return found if is_gene.all() else found[:, np.flatnonzero(is_gene)]
+
+    def alternatives(self) -> Sequence[str]:
+        """List the groups that hold a matrix."""
+        with reading(self.path, "10x .h5"), h5py.File(self.path, "r") as file:
+            found = _genomes(file)
+            return ["X"] if len(found) == 1 else found
+
+    def stamp(self) -> str:
+        """Return a hash of size and time."""
+        return files.stamp([self.path])
+
+    def content(self) -> str:
+        """Hash the file."""
+        return files.content([self.path])
+
+
+def _genomes(file: h5py.File) -> list[str]:
+    needed = {"barcodes", "data", "indices", "indptr", "shape"}
+    return [name for name, group in file.items() if isinstance(group, h5py.Group) and needed <= set(group)]
+
+
+def _features(group: h5py.Group) -> pd.DataFrame:
+    """Read the feature table, genes and others."""
+    new = "features" in group
+    features = group["features"] if new else group
+    ids, symbols = ("id", "name") if new else ("genes", "gene_names")
+    columns = {"symbol": symbols, "feature_type": "feature_type", "genome": "genome"}
+    found: dict[str, Any] = {name: _texts(features[key]) for name, key in columns.items() if key in features}
+    table = pd.DataFrame(found, index=pd.Index(_texts(features[ids]), dtype=object))
+    refuse_misfit("the feature table", table, "the matrix", int(group["shape"][0]))
+    return table
+
+
+def _texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    found: NDArray[np.str_] = dataset.asstr()[:].astype(str)
+    return found

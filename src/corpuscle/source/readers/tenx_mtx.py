@@ -1,0 +1,172 @@
+"""Reads 10x Genomics' folders of ``matrix.mtx``, ``features.tsv`` or ``genes.tsv``, and ``barcodes.tsv``, plain or .gz.
+
+In such a text no cell can be found: it is read through once, into a copy laid out by cell (see `source.scratch`).
+"""
+
+import ast
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import SourceError
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.source import files, layout, tenx
+from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
+from corpuscle.source.scratch import Triples, scratch_path, write_by_cell
+
+# Lines of the matrix that are parsed at once.
+LINES = 1 << 21
+
+
+@component
+class TenxMtx(Reader):
+    """A 10x Genomics folder with ``matrix.mtx``. Features that are no genes (antibodies, guides) are left out.
+
+    Parameters
+    ----------
+    path
+        The folder, or the ``….mtx`` or ``….mtx.gz`` in it; where names begin with a sample's, as in GEO, the latter.
+    counts
+        ``"X"``: the matrix.
+    """
+
+    suffixes = (".mtx", ".mtx.gz")
+    markers = ("matrix.mtx", "matrix.mtx.gz")
+
+    path: Path
+    counts: str = "X"
+
+    def _file(self, *stems: str) -> Path:
+        """Find one of the three files, by what its name may be without .gz."""
+        folder, prefix = (
+            (self.path, "") if self.path.is_dir() else (self.path.parent, self.path.name.partition("matrix.mtx")[0])
+        )
+        for stem in stems:
+            for name in (f"{prefix}{stem}", f"{prefix}{stem}.gz"):
+                if (folder / name).exists():
+                    return folder / name
+        raise SourceError(f"there is no {prefix}{stems[0]} (or .gz) in {folder}; a 10x folder has three files")
+
+    @property
+    def _files(self) -> list[Path]:
+        if self.counts != "X":
+            raise SourceError(f"there are no counts at {self.counts!r}; the folder has: X")
+        return [self._file("matrix.mtx"), self._file("features.tsv", "genes.tsv"), self._file("barcodes.tsv")]
+
+    def n_cells(self) -> int:
+        """Count the barcodes."""
+        with reading(self.path, "10x .mtx"):
+            return _header(self._files[0]).n_cells
+
+    def read_cells(self, where: ast.expr | None = None) -> Cells:
+        """Return a table without columns: such a folder names cells and says nothing else of them."""
+        with reading(self.path, "10x .mtx"):
+            matrix, _, barcodes = self._files
+            table = pd.DataFrame(index=pd.Index(_read_tsv(barcodes)[0], dtype=object, name=None))
+            refuse_misfit("barcodes.tsv", table, "matrix.mtx", _header(matrix).n_cells)
+            return all_rows(table)
+
+    def read_genes(self) -> pd.DataFrame:
+        """Return the genes: index = ids; ``symbol``."""
+        with reading(self.path, "10x .mtx"):
+            features = self._features()
+            return features[tenx.is_gene(features)]
+
+    def _features(self) -> pd.DataFrame:
+        matrix, path, _ = self._files
+        read = _read_tsv(path)
+        columns = dict(zip(("symbol", "feature_type"), (read[at] for at in read if at > 0), strict=False))
+        table = pd.DataFrame(columns).set_axis(pd.Index(read[0], dtype=object, name=None))
+        refuse_misfit(path.name, table, "matrix.mtx", _header(matrix).n_genes)
+        return table
+
+    def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Read the counts of some cells; see `Reader.read_counts`."""
+        with reading(self.path, "10x .mtx"):
+            matrix, features = self._files[0], self._features()
+            copy = scratch_path(fingerprint("mtx", str(matrix.resolve()), self.stamp()))
+            if not copy.exists():
+                head = _header(matrix)
+                shape = (head.n_cells, head.n_genes)
+                write_by_cell(copy, shape, head.n_stored, np.dtype(head.dtype), _blocks(matrix, head))
+            found = layout.read_scratch(copy, rows)
+            is_gene = tenx.is_gene(features)
+            return found if is_gene.all() else found[:, np.flatnonzero(is_gene)]
+
+    def alternatives(self) -> Sequence[str]:
+        """List the one place there is."""
+        return ["X"]
+
+    def stamp(self) -> str:
+        """Return a hash of the files' sizes and times."""
+        with reading(self.path, "10x .mtx"):
+            return files.stamp(self._files)
+
+    def content(self) -> str:
+        """Hash the files."""
+        with reading(self.path, "10x .mtx"):
+            return files.content(self._files)
+
+
+class _Header(NamedTuple):
+    """A MatrixMarket file's head: what it holds, and how many lines come before the counts."""
+
+    n_genes: int
+    n_cells: int
+    n_stored: int
+    dtype: str
+    n_lines: int
+
+
+def _open(path: Path) -> IO[str]:
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
+def _header(path: Path) -> _Header:
+    with _open(path) as file:
+        words = file.readline().split()
+        if words[:3] != ["%%MatrixMarket", "matrix", "coordinate"] or words[3:4] not in (["integer"], ["real"]):
+            raise SourceError(
+                f"{path.name} is no sparse MatrixMarket file of numbers; it should begin with "
+                "'%%MatrixMarket matrix coordinate integer'"
+            )
+        if words[4:] not in ([], ["general"]):
+            raise SourceError(f"{path.name} is a {words[4]} matrix; counts are general")
+        for n_lines, line in enumerate(file, start=2):
+            if not line.startswith("%") and line.strip():
+                n_genes, n_cells, n_stored = map(int, line.split())
+                return _Header(n_genes, n_cells, n_stored, "int64" if words[3] == "integer" else "float64", n_lines)
+    raise SourceError(f"{path.name} ends before it says how large it is")
+
+
+def _read_tsv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame({0: pd.Series(dtype=str)})
+
+
+def _blocks(path: Path, head: _Header) -> Iterator[Triples]:
+    """Stream through the matrix' lines: gene, cell, count; both numbered from 1."""
+    n_read = 0
+    types = {"gene": np.int32, "cell": np.int64, "count": head.dtype}
+    lines = pd.read_csv(
+        path, sep=r"\s+", header=None, names=list(types), dtype=types, skiprows=head.n_lines, chunksize=LINES
+    )
+    with lines:
+        for block in lines:
+            gene, cell, count = (block[name].to_numpy() for name in types)
+            n_read += len(block)
+            inside = (gene >= 1) & (gene <= head.n_genes) & (cell >= 1) & (cell <= head.n_cells)
+            if not inside.all():
+                raise SourceError(f"damaged: {path.name} counts a gene or a cell that does not exist")
+            yield Triples(cell - 1, gene - 1, count)
+    if n_read != head.n_stored:
+        raise SourceError(f"truncated: {path.name} should have {head.n_stored:,} counts, and has {n_read:,}")

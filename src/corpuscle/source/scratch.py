@@ -1,0 +1,149 @@
+"""Scratch: counts that a file stores so that a cell cannot be found (by gene, or as text), laid out by cell once.
+
+The copy is a file in the temporary folder (``TMPDIR`` moves it), named after what it was made from and made whole or
+not at all. It serves all processes, and is removed when the one that made it ends.
+"""
+
+import atexit
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.errors import SourceError
+from corpuscle.store import atomic
+
+# Counts sorted in memory at once; each takes about 30 bytes while it is sorted.
+BUCKET = 1 << 23
+CHUNK = 1 << 16
+WEEK = 7 * 24 * 3600
+
+
+class Triples(NamedTuple):
+    """Some counts, each with its cell and gene; all of shape (n,)."""
+
+    row: NDArray[Any]
+    gene: NDArray[Any]
+    value: NDArray[Any]
+
+
+def scratch_path(key: str) -> Path:
+    """Return where the copy that a key names is, or would be: in a folder that only this user can write to.
+
+    Raises
+    ------
+    SourceError
+        When somebody else made that folder.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"corpuscle-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != user:
+        raise SourceError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
+    return folder / f"{key}.h5"
+
+
+def write_by_cell(
+    path: Path, shape: tuple[int, int], n_stored: int, dtype: np.dtype[Any], blocks: Iterable[Triples]
+) -> None:
+    """Sort counts by cell, in bounded memory, and write them as CSR: datasets ``data``, ``indices`` and ``indptr``.
+
+    Parameters
+    ----------
+    path
+        What to write.
+    shape
+        Cells × genes.
+    n_stored
+        How many counts there are.
+    dtype
+        Their number type.
+    blocks
+        The counts, in any order; of a cell's counts in one gene, the sum is written.
+
+    Raises
+    ------
+    SourceError
+        When the disk is full.
+    """
+    _remove_old(path.parent)
+    with atomic(path) as partial, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        n_buckets = max(1, -(-n_stored // BUCKET))
+        bounds = np.linspace(0, shape[0], n_buckets + 1).astype(np.int64)
+        buckets = _fill_buckets(Path(folder), bounds, dtype, blocks)
+        with _telling(path.parent):
+            _write_sorted(partial, shape, dtype, bounds, buckets)
+    atexit.register(path.unlink, missing_ok=True)
+
+
+@contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    """Say what to do about a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"{folder}: cannot hold a copy of the counts laid out by cell ({error}); set TMPDIR to a folder with more "
+            "space, or write the file anew by cell (CSR)"
+        ) from error
+
+
+def _fill_buckets(
+    folder: Path, bounds: NDArray[np.int64], dtype: np.dtype[Any], blocks: Iterable[Triples]
+) -> list[Path]:
+    """Append counts to a file for each stretch of cells."""
+    record = np.dtype([("row", np.int64), ("gene", np.int32), ("value", dtype)])
+    paths = [folder / str(at) for at in range(len(bounds) - 1)]
+    for path in paths:
+        path.touch()
+    for block in blocks:
+        records = np.empty(len(block.row), record)
+        records["row"], records["gene"], records["value"] = block
+        bucket = np.searchsorted(bounds, records["row"], side="right") - 1
+        records = records[np.argsort(bucket, kind="stable")]
+        ends = np.cumsum(np.bincount(bucket, minlength=len(paths)))
+        for path, piece in zip(paths, np.split(records, ends[:-1]), strict=True):
+            if len(piece):
+                with _telling(folder.parent), path.open("ab") as file:
+                    piece.tofile(file)
+    return paths
+
+
+def _write_sorted(
+    path: Path, shape: tuple[int, int], dtype: np.dtype[Any], bounds: NDArray[np.int64], buckets: Sequence[Path]
+) -> None:
+    record = np.dtype([("row", np.int64), ("gene", np.int32), ("value", dtype)])
+    with h5py.File(path, "w") as file:
+        growing = {"chunks": (CHUNK,), "maxshape": (None,)}
+        data = file.create_dataset("data", (0,), dtype, **growing)
+        indices = file.create_dataset("indices", (0,), np.int32, **growing)
+        indptr = np.zeros(shape[0] + 1, np.int64)
+        for at, bucket in enumerate(buckets):
+            first, last = bounds[at], bounds[at + 1]
+            records = np.fromfile(bucket, record)
+            bucket.unlink()
+            found = csr_matrix(
+                (records["value"], (records["row"] - first, records["gene"])), shape=(last - first, shape[1])
+            )
+            start = data.shape[0]
+            for dataset, values in ((data, found.data), (indices, found.indices)):
+                dataset.resize((start + found.nnz,))
+                dataset[start:] = values
+            indptr[first + 1 : last + 1] = start + found.indptr[1:]
+        file["indptr"] = indptr
+        file.attrs["shape"] = shape
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove copies that a killed process left a week ago or longer."""
+    for path in folder.glob("*.h5"):
+        if time.time() - path.stat().st_mtime > WEEK:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,97 @@
+"""Watched: a reader that refuses to go on when its file changed since it was opened.
+
+A corpus holds row numbers. In a file that was written anew between planning and reading, they may be other cells.
+"""
+
+import ast
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.errors import SourceError
+from corpuscle.source.reader import Cells, Reader
+
+# A folder of many files takes a while to look at: it is looked at again after this many times that long.
+REST = 20
+
+
+class Watched(Reader):
+    """A reader and what its file looked like when it was opened.
+
+    Parameters
+    ----------
+    name
+        The source's name, for messages.
+    reader
+        What reads.
+    opened
+        The reader's stamp when the file was opened.
+    """
+
+    def __init__(self, name: str, reader: Reader, opened: str) -> None:
+        self.source, self.reader, self.opened = name, reader, opened
+        self.counts = reader.counts
+        self._next_look = 0.0
+
+    def spec(self) -> dict[str, Any]:
+        """Return the reader's settings."""
+        return self.reader.spec()
+
+    def n_cells(self) -> int:
+        """Count the cells in the file."""
+        return self.reader.n_cells()
+
+    def read_cells(self, where: ast.expr | None = None) -> Cells:
+        """Read obs."""
+        return self.reader.read_cells(where)
+
+    def read_genes(self) -> pd.DataFrame:
+        """Return var."""
+        return self.reader.read_genes()
+
+    def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Read the counts of some cells; see `Reader.read_counts`.
+
+        Raises
+        ------
+        SourceError
+            When the file is not what it was when it was opened.
+        """
+        self.check()
+        found = self.reader.read_counts(rows)
+        self.check()
+        return found
+
+    def check(self) -> None:
+        """Refuse a file that changed."""
+        started = time.monotonic()
+        if started < self._next_look:
+            return
+        try:
+            same = self.reader.stamp() == self.opened
+        except OSError:
+            same = False
+        if not same:
+            raise SourceError(
+                f"source {self.source!r} has changed, or is gone, since it was opened, so its rows may be other cells "
+                "than planned; run the same command again when the file is complete: what hangs on it is done anew"
+            )
+        now = time.monotonic()
+        self._next_look = now + REST * (now - started)
+
+    def alternatives(self) -> Sequence[str]:
+        """List the places that could hold counts."""
+        return self.reader.alternatives()
+
+    def stamp(self) -> str:
+        """Return the file's stamp as it is now."""
+        return self.reader.stamp()
+
+    def content(self) -> str:
+        """Hash the file's content."""
+        return self.reader.content()
