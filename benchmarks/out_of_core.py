@@ -1,10 +1,10 @@
 """Training from disk beside training from memory: steps per second, peak resident memory, bytes on disk.
 
     python benchmarks/out_of_core.py                                # 60,000 cells: a minute
-    python benchmarks/out_of_core.py --cells 1000000 --steps 1000   # the target: 12 GB of disk, a quarter of an hour
+    python benchmarks/out_of_core.py --cells 1000000 --steps 1000   # the target: 12 GB of disk, five minutes
 
 A random .h5ad is written to the folder for temporary files (TMPDIR), and LDVAE trained on it in two processes of one
-thread: on all of its cells from disk, and on the first of them, as many as fit, from memory. Steps are timed after the
+thread: on all of its cells from disk, and on the first `--memory-cells` of them from memory. Steps are timed after the
 first 20, by the wall and in processor time with the thread that reads ahead. Before the first step, the system's cache
 is emptied of what was written, so that windows come from the disk. It also says whether 20 steps on the same cells
 end in the same curve.

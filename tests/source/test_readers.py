@@ -12,7 +12,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source import layout, scratch
+from corpuscle.source import layout, ranges, scratch
 from corpuscle.source.readers.h5ad import H5ad
 from corpuscle.source.readers.zarr import Zarr
 from corpuscle.source.source import open_source
@@ -126,7 +126,7 @@ def counted(counts_of):
 
 
 def test_chunks_without_a_cell_are_not_read_and_others_once(counted, monkeypatch):
-    monkeypatch.setattr(layout, "GAP", 0)
+    monkeypatch.setattr(ranges, "GAP", 0)
     whole, arrays = counted
     rows = np.array([3, 4, 60, 61, 200, 399])
     found = layout.read_csr(arrays, rows[::-1], 30)
@@ -143,14 +143,14 @@ def test_near_chunks_are_read_in_one_go_and_far_ones_are_not(counted, monkeypatc
     whole, arrays = counted
     per_cell = whole.nnz / 400
     for gap, reads in ((0, 2), (50 * per_cell, 1)):
-        monkeypatch.setattr(layout, "GAP", gap)
+        monkeypatch.setattr(ranges, "GAP", gap)
         arrays["data"].read.clear()
         layout.read_csr(arrays, np.array([10, 40]), 30)
         assert len(arrays["data"].read) == reads
 
 
 def test_a_read_is_bounded_however_many_cells_are_asked_for(counted, monkeypatch):
-    monkeypatch.setattr(layout, "SPAN", 1000)
+    monkeypatch.setattr(ranges, "SPAN", 1000)
     whole, arrays = counted
     np.testing.assert_array_equal(layout.read_csr(arrays, np.arange(400), 30).toarray(), whole.toarray())
     sizes = [stop - start for start, stop in arrays["data"].read]

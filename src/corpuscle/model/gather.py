@@ -1,4 +1,4 @@
-"""Cut rows out of packed counts, compiled: a batch is cut at every step, and scipy takes up to three times as long."""
+"""Cut rows out of packed counts, compiled: a batch is cut at every step, and scipy can take twice as long."""
 
 from typing import Any
 

@@ -7,7 +7,7 @@ zarr themselves.
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -56,6 +56,7 @@ def read_ranges(array: Any, starts: Integers, stops: Integers) -> NDArray[Any]:
         return found
     if _is_plain(array) and _read_plain(array, starts, stops, found):
         return found
+    starts, stops = _cut(starts, stops, _chunk(array) * _stretch(_chunk(array), SPAN))
     done = 0
     for first, last in spans(starts, stops, _chunk(array), (GAP, SPAN)):
         begin, end = int(starts[first]), int(stops[last - 1])
@@ -68,10 +69,9 @@ def read_ranges(array: Any, starts: Integers, stops: Integers) -> NDArray[Any]:
 
 
 def _mask(starts: Integers, stops: Integers) -> NDArray[np.bool_]:
-    """Mark ranges, none of which touches another."""
-    steps = np.zeros(int(stops[-1]) + 1, np.int8)
-    steps[starts], steps[stops] = 1, -1
-    return np.cumsum(steps[:-1], dtype=np.int8).astype(bool)
+    """Mark ranges up to the end of the last."""
+    edges = np.column_stack([starts, stops]).ravel()
+    return np.repeat(np.tile([False, True], len(starts)), np.diff(edges, prepend=0))
 
 
 def spans(starts: Integers, stops: Integers, chunk: int, bounds: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -93,10 +93,22 @@ def spans(starts: Integers, stops: Integers, chunk: int, bounds: tuple[int, int]
     gap, span = bounds
     first, last = starts // chunk, (stops - 1) // chunk
     apart = (first[1:] - last[:-1] - 1) * chunk > gap
-    # A range across the end of a stretch has its chunk read twice: four chunks or more a stretch.
-    stretch = first // max(4, span // chunk)
-    cuts = np.flatnonzero(apart | (np.diff(stretch) > 0)) + 1
+    cuts = np.flatnonzero(apart | (np.diff(first // _stretch(chunk, span)) > 0)) + 1
     yield from pairwise([0, *cuts.tolist(), len(starts)])
+
+
+def _stretch(chunk: int, span: int) -> int:
+    """Return how many chunks are read in one go at most: four or more, as what crosses their end is read twice."""
+    return max(4, span // chunk)
+
+
+def _cut(starts: Integers, stops: Integers, size: int) -> tuple[Integers, Integers]:
+    """Cut ranges at the multiples of a size."""
+    first, last = starts // size, (stops - 1) // size
+    owner = np.repeat(np.arange(len(starts)), last - first + 1)
+    ordinal = np.arange(len(owner)) - np.repeat(np.cumsum(last - first + 1) - (last - first + 1), last - first + 1)
+    begin = (first[owner] + ordinal) * size
+    return np.maximum(starts[owner], begin), np.minimum(stops[owner], begin + size)
 
 
 def _chunk(array: Any) -> int:
@@ -110,8 +122,11 @@ def _load(array: Any, begin: int, end: int) -> NDArray[Any]:
         return whole
     size = _chunk(array)
     firsts = range(begin // size * size, end, size)
-    stored = [array.id.read_direct_chunk((first,)) for first in firsts]
-    if any(mask for mask, _ in stored):
+    try:
+        stored = [array.id.read_direct_chunk((first,)) for first in firsts]
+    except RuntimeError:  # a chunk that was never written
+        stored = []
+    if not stored or any(mask for mask, _ in stored):
         return np.asarray(array[begin:end])
     whole = np.empty(len(firsts) * size, array.dtype)
 
@@ -139,33 +154,33 @@ def _is_gzip(array: Any) -> bool:
     """Say whether an array is stored in chunks of gzip, shuffled or not, and nothing else."""
     if not _is_of_numbers(array) or array.chunks is None:
         return False
-    return array.compression == "gzip" and array.id.get_create_plist().get_nfilters() == 1 + bool(array.shuffle)
+    n_filters: int = array.id.get_create_plist().get_nfilters()
+    return bool(array.compression == "gzip") and n_filters == 1 + bool(array.shuffle)
 
 
 def _is_plain(array: Any) -> bool:
-    """Say whether numbers lie in the file as they lie in memory."""
-    if not _is_of_numbers(array) or not hasattr(os, "preadv") or array.file.driver != "sec2":
+    """Say whether numbers lie in the file as they lie in memory; a file being written may yet hold them back."""
+    if not _is_of_numbers(array) or not hasattr(os, "preadv"):
         return False
-    return array.id.get_create_plist().get_nfilters() == 0 and not array.external and not array.is_virtual
+    if array.file.driver != "sec2" or array.file.mode != "r":
+        return False
+    is_filtered = array.id.get_create_plist().get_nfilters() > 0
+    return not (is_filtered or array.external or array.is_virtual)
 
 
 def _read_plain(array: h5py.Dataset, starts: Integers, stops: Integers, found: NDArray[Any]) -> bool:
     """Read ranges of a plain array past HDF5 into `found`; False where some of it was never written."""
     size, bytes_each = (_chunk(array) if array.chunks else len(array)), array.dtype.itemsize
-    first, last = starts // size, (stops - 1) // size
     # A range across chunks is read in pieces, one of each chunk.
-    owner = np.repeat(np.arange(len(starts)), last - first + 1)
-    ordinal = np.arange(len(owner)) - np.repeat(np.cumsum(last - first + 1) - (last - first + 1), last - first + 1)
-    chunk = first[owner] + ordinal
-    begins, ends = np.maximum(starts[owner], chunk * size), np.minimum(stops[owner], (chunk + 1) * size)
+    begins, ends = _cut(starts, stops, size)
+    chunk = begins // size
     touched, of_touched = np.unique(chunk, return_inverse=True)
-    places = [_place(array, int(one) * size) for one in touched]
-    if None in places:
+    places = _places(array, touched * size)
+    if places is None:
         return False
     file: int = array.file.id.get_vfd_handle()
-    _announce(file, places, size * bytes_each)
-    offsets = np.array(places, np.int64)[of_touched] + (begins - chunk * size) * bytes_each
-    into, done = memoryview(found).cast("B"), 0
+    offsets = places[of_touched] + (begins - chunk * size) * bytes_each
+    into, done = memoryview(found.data).cast("B"), 0
     for offset, length in zip(offsets.tolist(), ((ends - begins) * bytes_each).tolist(), strict=True):
         if os.preadv(file, [into[done : done + length]], offset) != length:
             raise SourceError("truncated: the file ends before its counts do")
@@ -173,17 +188,17 @@ def _read_plain(array: h5py.Dataset, starts: Integers, stops: Integers, found: N
     return True
 
 
-def _place(array: h5py.Dataset, number: int) -> int | None:
-    """Return where in the file the chunk that begins with a number lies, or the whole array; None: nowhere."""
+def _places(array: h5py.Dataset, firsts: Integers) -> Integers | None:
+    """Return where in the file the chunks lie that begin with these numbers; None where one was never written."""
     if array.chunks is None:
-        offset: int | None = array.id.get_offset()
-        return offset
-    place: int | None = array.id.get_chunk_info_by_coord((number,)).byte_offset
-    return place
-
-
-def _announce(file: int, places: Sequence[int | None], n_bytes: int) -> None:
-    """Tell the system which chunks will be read, so that it fetches them in one go where they are not in memory yet."""
-    if hasattr(os, "posix_fadvise") and len(places) > 1:
-        for place in places:
-            os.posix_fadvise(file, place, n_bytes, os.POSIX_FADV_WILLNEED)
+        place = array.id.get_offset()
+        return None if place is None else np.full(len(firsts), place, np.int64)
+    found: dict[int, int] = {}
+    # To ask for one chunk takes as long as to list a hundred.
+    if array.id.get_num_chunks() < 100 * len(firsts):
+        array.id.chunk_iter(lambda chunk: found.__setitem__(chunk.chunk_offset[0], chunk.byte_offset))
+    else:
+        for first in firsts.tolist():
+            found[first] = array.id.get_chunk_info_by_coord((first,)).byte_offset
+    places = [found.get(first) for first in firsts.tolist()]
+    return None if None in places else np.array(places, np.int64)
