@@ -87,15 +87,15 @@ def measure(path: Path, n_cells: int, n_genes: int, n_steps: int, limit: int) ->
     corpus, model, clock = corpus_of(path, n_cells, n_genes), LDVAE(), []
     schedule = Schedule(n_cells, Budget(steps=WARM_UP + n_steps + 1), BATCH, 0.0, 400)
     started = time.perf_counter()
-    with training_counts(corpus, limit) as table:
+    with training_counts(corpus, limit=limit) as table:
         prepared = time.perf_counter() - started
         n_bytes = table.packed.nbytes if isinstance(table, CountTable) else table.nbytes
         if isinstance(table, DiskTable):
             forget(table)
-        network = model._network(n_genes, named_noise(0, "init"))
+        network = model.network(n_genes, 0, named_noise(0, "init"))
         network.set_library_prior(*library_prior(table))
-        network.encoders.register_forward_pre_hook(lambda *_: clock.append((time.perf_counter(), time.process_time())))
-        history = train(network, table, schedule, model._optimiser(), seed=0, progress=lambda _: None)
+        network.encoder.register_forward_pre_hook(lambda *_: clock.append((time.perf_counter(), time.process_time())))
+        history = train(network, table, schedule, model.optimiser(), seed=0, progress=lambda _: None)
     ((wall, cpu), (wall_end, cpu_end)), n_timed = (clock[WARM_UP], clock[-1]), len(clock) - 1 - WARM_UP
     curve = history[history["quantity"] == "elbo_train"]["value"].to_numpy()
     return {

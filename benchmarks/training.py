@@ -49,11 +49,11 @@ def train_ours(counts: csr_matrix, n_steps: int, seed: int) -> dict[str, float]:
     from corpuscle.model.training import named_noise, train
 
     model, table = LDVAE(), CountTable(counts)
-    network = model._network(counts.shape[1], named_noise(seed, "init"))
+    network = model.network(counts.shape[1], 0, named_noise(seed, "init"))
     told: list[tuple[float, float]] = []
-    network.encoders.register_forward_pre_hook(lambda *_: told.append((time.perf_counter(), time.process_time())))
+    network.encoder.register_forward_pre_hook(lambda *_: told.append((time.perf_counter(), time.process_time())))
     schedule = Schedule(counts.shape[0], Budget(steps=n_steps), BATCH, 0.0, 400)
-    curve = train(network, table, schedule, model._optimiser(), seed=seed, progress=lambda _: None)
+    curve = train(network, table, schedule, model.optimiser(), seed=seed, progress=lambda _: None)
     loss = curve[(curve["quantity"] == "reconstruction_train") & (curve["step"] > 0.75 * n_steps)]["value"].mean()
     library = curve[(curve["quantity"] == "kl_library_train") & (curve["step"] > 0.75 * n_steps)]["value"].mean()
     return {**timed(told), "loss": loss + library}

@@ -9,6 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.adam import Adam
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
 
@@ -57,3 +58,11 @@ def make_corpus(tmp_path: Path):
 def corpus(make_corpus, draw_counts):
     """60 cells, 20 genes."""
     return make_corpus(draw_counts(60, 20))
+
+
+@pytest.fixture
+def steps_taken(monkeypatch):
+    """A list that grows by one with each step of the optimiser."""
+    taken, step = [], Adam.step
+    monkeypatch.setattr(Adam, "step", lambda adam: (taken.append(1), step(adam))[1])
+    return taken

@@ -68,7 +68,7 @@ def test_the_same_model_as_from_memory_to_the_bit(make_corpus, draw_counts, monk
 
 def test_both_know_the_same_of_the_counts(make_corpus, draw_counts):
     corpus = make_corpus(draw_counts(150, 20), times=np.arange(150) % 3 + 1)
-    with training_counts(corpus, 1 << 30) as in_memory, training_counts(corpus, 0) as on_disk:
+    with training_counts(corpus, limit=1 << 30) as in_memory, training_counts(corpus, limit=0) as on_disk:
         assert isinstance(in_memory, CountTable)
         assert isinstance(on_disk, DiskTable)
         assert on_disk.largest == in_memory.largest > 0
@@ -103,7 +103,7 @@ def test_it_takes_a_fraction_of_the_memory(make_corpus, monkeypatch):
 
     def peak(limit: int) -> int:
         tracemalloc.start()
-        with training_counts(corpus, limit) as table:
+        with training_counts(corpus, limit=limit) as table:
             windows = table.layout.windows(np.empty(0, np.int64), 10_000, np.random.default_rng(0))
             n_cells = sum(len(batch) for batch in itertools.islice(table.batches(windows, 100), 100))
         assert n_cells == 10_000
@@ -111,7 +111,7 @@ def test_it_takes_a_fraction_of_the_memory(make_corpus, monkeypatch):
         tracemalloc.stop()
         return found
 
-    with training_counts(corpus, 1 << 40) as table:
+    with training_counts(corpus, limit=1 << 40) as table:
         whole = table.packed.nbytes
         table.packed.cut(np.arange(1))  # so that it is compiled
     in_memory, from_disk = peak(1 << 40), peak(0)
@@ -144,7 +144,7 @@ def test_a_full_disk_is_one_clear_error(make_corpus, draw_counts, monkeypatch, s
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: io.FileIO("/dev/full", "w"))
     with (
         pytest.raises(ModelError, match=rf"cannot be written .*{scratch.name}.*No space left .*set TMPDIR"),
-        training_counts(make_corpus(draw_counts(230, 20)), 0),
+        training_counts(make_corpus(draw_counts(230, 20)), limit=0),
     ):
         pass
 
@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_clear_error(make_corpus, draw_counts, monkeypatch, s
 def test_values_that_are_no_counts_are_refused_from_disk_too(make_corpus, draw_counts, bad):
     counts = draw_counts(230, 20)
     counts[200, 3] = bad
-    with pytest.raises(ModelError, match="counts must be"), training_counts(make_corpus(counts), 0):
+    with pytest.raises(ModelError, match="counts must be"), training_counts(make_corpus(counts), limit=0):
         pass
 
 

@@ -8,7 +8,7 @@ from scipy.special import expit
 from scipy.stats import nbinom
 
 from corpuscle.model import likelihoods
-from corpuscle.model.batches import Batch, CountTable
+from corpuscle.model.batches import Batch, Beside, CountTable, Rows
 from corpuscle.model.dense import DenseBatch
 from corpuscle.model.kernels import counts
 from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood, normal_kl
@@ -26,7 +26,7 @@ def draw(n_cells: int, n_genes: int, n_latent: int, masked: bool, inflated: bool
         unmeasured_SG[1, ::3] = True
     source_N = np.arange(n_cells) % 2
     x_NG[unmeasured_SG[source_N]] = 0
-    table = CountTable(csr_matrix(x_NG), unmeasured_SG if masked else None, source_N)
+    table = CountTable(csr_matrix(x_NG), Beside(Rows(unmeasured_SG, source_N) if masked else None))
     shapes = (n_cells, n_latent), (n_genes, n_latent), n_genes, n_cells, n_genes, (n_genes, n_latent), n_genes
     normal = [torch.randn(shape, generator=noise) for shape in shapes]
     # From nearly Poisson to very scattered genes.

@@ -5,9 +5,10 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import nn
 
+from corpuscle.model import modules
 from corpuscle.model.batches import CountTable
 from corpuscle.model.dense import DenseBatch
-from corpuscle.model.modules import LinearDecoder, SparseLinear, dropout, linear
+from corpuscle.model.modules import Linear, LinearDecoder, NormRelu, SparseLinear, draw, moments
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -16,7 +17,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_linear_is_torchs_default_initialisation_and_leaves_the_global_state_alone():
     before = torch.get_rng_state()
-    layer = linear(400, 300, seeded())
+    layer = Linear(400, 300, seeded())
     assert torch.equal(before, torch.get_rng_state())
     oracle = nn.Linear(400, 300)
     torch.set_rng_state(before)
@@ -66,9 +67,95 @@ def test_folded_decoder_is_a_linear_layer_and_batch_norm():
     torch.testing.assert_close(z_BK @ weight_GK.T + bias_G, norm(z_BK @ decoder.weight.T), rtol=1e-5, atol=1e-5)
 
 
+def norm_relu(n_units: int, share: float = 0.0) -> NormRelu:
+    norm = NormRelu(n_units, share)
+    with torch.no_grad():
+        norm.scale.uniform_(0.5, 2, generator=seeded(3))
+        norm.shift.uniform_(-1, 1, generator=seeded(4))
+    return norm
+
+
+def test_norm_relu_is_batch_norm_and_relu():
+    x_BH = (3 * torch.randn(12, 7, generator=seeded()) + 1).requires_grad_()
+    norm, oracle = norm_relu(7), nn.BatchNorm1d(7, eps=1e-3, momentum=0.01)
+    oracle.load_state_dict({"weight": norm.scale, "bias": norm.shift}, strict=False)
+    upstream = torch.randn(12, 7, generator=seeded(5))
+    for training in (True, False):
+        norm.train(training)
+        oracle.train(training)
+        ours, theirs = norm(x_BH), oracle(x_BH).relu()
+        torch.testing.assert_close(ours, theirs)
+        slopes = torch.autograd.grad(ours, (x_BH, norm.scale, norm.shift), upstream)
+        expected = torch.autograd.grad(theirs, (x_BH, oracle.weight, oracle.bias), upstream)
+        for found, slope in zip(slopes, expected, strict=True):
+            torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(norm.running_mean, oracle.running_mean)
+        torch.testing.assert_close(norm.running_variance, oracle.running_var)
+
+
+def in_plain_torch(monkeypatch) -> None:
+    monkeypatch.setattr(modules, "_is_compiled", lambda _: False)
+
+
+def test_compiled_and_plain_norm_relu_are_the_same(monkeypatch):
+    x_BH, upstream = (torch.randn(33, 130, generator=seeded(seed)) for seed in (0, 1))
+    found = []
+    for _ in range(2):
+        norm, given = norm_relu(130, 0.2), x_BH.clone().requires_grad_()
+        hidden = norm(given, seeded(6))
+        slopes = torch.autograd.grad(hidden, (given, norm.scale, norm.shift), upstream)
+        found.append([hidden, *slopes, norm.running_mean, norm.running_variance])
+        in_plain_torch(monkeypatch)
+    for compiled, plain in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-5)
+
+
 def test_dropout_keeps_the_mean_and_needs_a_generator():
-    ones = torch.ones(400, 100)
-    assert dropout(ones, 0.1, None) is ones
-    dropped = dropout(ones, 0.1, seeded())
+    norm = NormRelu(100, 0.1)
+    with torch.no_grad():
+        norm.scale.zero_()
+        norm.shift.fill_(1)
+    x_BH = torch.randn(400, 100, generator=seeded())
+    torch.testing.assert_close(norm(x_BH), torch.ones(400, 100))
+    dropped = norm(x_BH, seeded())
     assert abs((dropped == 0).float().mean().item() - 0.1) < 0.01
     torch.testing.assert_close(dropped.max(), torch.tensor(1 / 0.9))
+
+
+def test_a_draw_is_from_the_posterior_and_its_divergence_is_torchs():
+    head = torch.randn(9, 6, generator=seeded()).requires_grad_()
+    noise, prior = torch.randn(9, 3, generator=seeded(1)), torch.tensor([0.5, 2.0])
+    drawn, kl = draw(head, noise, prior)
+    mean, variance = moments(head)
+    posterior = torch.distributions.Normal(mean, variance.sqrt())
+    expected = mean + variance.sqrt() * noise
+    divergence = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.5, 2**0.5)).sum(1)
+    torch.testing.assert_close(drawn, expected)
+    torch.testing.assert_close(kl, divergence)
+    upstream = torch.randn(9, 3, generator=seeded(2)), torch.randn(9, generator=seeded(3))
+    (found,) = torch.autograd.grad((drawn, kl), head, upstream)
+    (slope,) = torch.autograd.grad((expected, divergence), head, upstream)
+    torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_and_plain_draws_are_the_same(monkeypatch):
+    head, noise = torch.randn(9, 6, generator=seeded()) * 20, torch.randn(9, 3, generator=seeded(1))
+    found = []
+    for _ in range(2):
+        given = head.clone().requires_grad_()
+        drawn, kl = draw(given, noise, torch.tensor([0.5, 2.0]))
+        found.append([drawn, kl, *torch.autograd.grad(drawn.sum() + kl.sum(), given)])
+        in_plain_torch(monkeypatch)
+    assert (head[:, 3:] > modules.LOG_VARIANCE_CEILING).any()
+    for compiled, plain in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_the_folded_decoders_gradient_is_autograds():
+    decoder, z_BK = LinearDecoder(4, 13, seeded()).double(), torch.randn(11, 4, generator=seeded(2)).double()
+
+    def folded(z_BK, weight, scale, shift):
+        return modules._Folded.apply(z_BK, weight, scale, shift)[:2]
+
+    given = [part.detach().requires_grad_() for part in (z_BK, decoder.weight, decoder.scale, decoder.shift)]
+    assert torch.autograd.gradcheck(folded, given)

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.architectures.ldvae import LDVAE, FittedLDVAE, library_prior
+from corpuscle.model.architectures.ldvae import LDVAE, FittedLDVAE, LdvaeNetwork, library_prior
 from corpuscle.model.batches import Batch, CountTable
-from corpuscle.model.likelihoods import log_likelihood, negative_log_likelihood
-from corpuscle.model.modules import LdvaeNetwork
+from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood
+from corpuscle.model.modules import draw
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
 
@@ -85,20 +85,20 @@ def copy_weights(theirs: Any, ours: LdvaeNetwork) -> None:
         target.data.copy_(torch.cat(sources))
 
     def copy_norm(target: Any, *sources: Any) -> None:
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            copy(getattr(target, name), *(getattr(source, name) for source in sources))
+        names = {"scale": "weight", "shift": "bias", "running_mean": "running_mean", "running_variance": "running_var"}
+        for own, name in names.items():
+            copy(getattr(target, own), *(getattr(source, name) for source in sources))
 
     z_layers, l_layers = theirs.z_encoder.encoder.fc_layers, theirs.l_encoder.encoder.fc_layers
-    encoders, decoder = ours.encoders, ours.decoder
+    encoders, decoder = ours.encoder, ours.decoder
     copy(encoders.first.weight.T, z_layers[0][0].weight, l_layers[0][0].weight)
     copy(encoders.first.bias, z_layers[0][0].bias, l_layers[0][0].bias)
     copy_norm(encoders.first_norm, z_layers[0][1], l_layers[0][1])
     encoders.deeper[0].load_state_dict(z_layers[1][0].state_dict())
     copy_norm(encoders.deeper_norms[0], z_layers[1][1])
-    encoders.z_mean.load_state_dict(theirs.z_encoder.mean_encoder.state_dict())
-    encoders.z_log_variance.load_state_dict(theirs.z_encoder.var_encoder.state_dict())
-    encoders.library_mean.load_state_dict(theirs.l_encoder.mean_encoder.state_dict())
-    encoders.library_log_variance.load_state_dict(theirs.l_encoder.var_encoder.state_dict())
+    for head, encoder in ((encoders.z_head, theirs.z_encoder), (encoders.library_head, theirs.l_encoder)):
+        for name in ("weight", "bias"):
+            copy(getattr(head, name), getattr(encoder.mean_encoder, name), getattr(encoder.var_encoder, name))
     regressor, norm = theirs.decoder.factor_regressor.fc_layers[0][:2]
     copy(decoder.weight, regressor.weight)
     for target, source in (
@@ -129,7 +129,7 @@ def pair(scvi: ModuleType, pbmc: Corpus) -> Pair:
         scvi.settings.seed = 0
         model = linear_scvi(scvi, as_anndata(corpus), dropout_rate=0.0)
         settle(model)
-    network = LDVAE(dropout=0)._network(N_GENES, torch.Generator())
+    network = LDVAE(dropout=0).network(N_GENES, 0, torch.Generator())
     copy_weights(model.module, network)
     batch = CountTable.of(corpus).batch(np.arange(128))
     nothing = torch.zeros(128, 1, dtype=torch.long)
@@ -162,17 +162,21 @@ def their_loss(pair: Pair) -> Any:
     return module.loss(tensors, inference, generative, kl_weight=0.3)
 
 
+def our_sample(network: LdvaeNetwork, pair: Pair) -> tuple[Decoded, torch.Tensor, torch.Tensor]:
+    """What our network says with the given noise, and its divergences."""
+    encoded = network.encoder(pair.batch)
+    z_BK, kl_z_B = draw(encoded.z, pair.noise[0], network.standard)
+    library_B1, kl_library_B = draw(encoded.library, pair.noise[1][:, None], network.library_prior)
+    return network.decoded(z_BK, library_B1[:, 0]), kl_z_B, kl_library_B
+
+
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 def test_the_same_weights_give_the_same_elbo_terms_and_gradients(pair: Pair, training: bool) -> None:
     pair.model.module.train(training)
     pair.network.train(training)
     with quietly():
         theirs = their_loss(pair)
-    posterior = pair.network.encoders(pair.batch)
-    z_BK = posterior.z_mean + posterior.z_variance.sqrt() * pair.noise[0]
-    library_B = posterior.library_mean + posterior.library_variance.sqrt() * pair.noise[1]
-    decoded = pair.network.decoded(z_BK, library_B)
-    kl_z_B, kl_library_B = pair.network._divergences(posterior)
+    decoded, kl_z_B, kl_library_B = our_sample(pair.network, pair)
 
     tolerance = {"rtol": 1e-4, "atol": 1e-5}
     torch.testing.assert_close(
@@ -190,8 +194,8 @@ def test_the_same_weights_give_the_same_elbo_terms_and_gradients(pair: Pair, tra
     l_first = module.l_encoder.encoder.fc_layers[0][0].weight.grad
     regressor, norm = module.decoder.factor_regressor.fc_layers[0][:2]
     for ours, expected in (
-        (network.encoders.first.weight.grad.T, torch.cat([z_first, l_first])),
-        (network.encoders.z_log_variance.weight.grad, module.z_encoder.var_encoder.weight.grad),
+        (network.encoder.first.weight.grad.T, torch.cat([z_first, l_first])),
+        (network.encoder.z_head.weight.grad[10:], module.z_encoder.var_encoder.weight.grad),
         (network.decoder.weight.grad, regressor.weight.grad),
         (network.decoder.scale.grad, norm.weight.grad),
         (network.decoder.shift.grad, norm.bias.grad),
@@ -205,16 +209,13 @@ def test_the_same_weights_give_the_same_elbo_terms_and_gradients(pair: Pair, tra
 def test_the_same_steps_lead_to_the_same_weights(pair: Pair) -> None:
     module, network, n_steps = pair.model.module.train(), pair.network.train(), 30
     theirs = torch.optim.Adam(module.parameters(), lr=5e-3, eps=0.01, weight_decay=1e-6)
-    ours = LDVAE()._optimiser().of(network)
+    ours = LDVAE().optimiser().of(network)
     losses = []
     for _ in range(n_steps):
         with quietly():
             their_value = their_loss(pair).loss
-        posterior = network.encoders(pair.batch)
-        z_BK = posterior.z_mean + posterior.z_variance.sqrt() * pair.noise[0]
-        library_B = posterior.library_mean + posterior.library_variance.sqrt() * pair.noise[1]
-        kl_z_B, kl_library_B = network._divergences(posterior)
-        reconstruction = negative_log_likelihood(network.decoded(z_BK, library_B), pair.batch)
+        decoded, kl_z_B, kl_library_B = our_sample(network, pair)
+        reconstruction = negative_log_likelihood(decoded, pair.batch)
         our_value = (reconstruction + 0.3 * kl_z_B.sum() + kl_library_B.sum()) / 128
         for optimiser, value in ((theirs, their_value), (ours, our_value)):
             optimiser.zero_grad()
@@ -230,8 +231,8 @@ def test_the_same_steps_lead_to_the_same_weights(pair: Pair) -> None:
         (network.decoder.weight, regressor.weight),
         (network.decoder.running_mean, norm.running_mean),
         (network.decoder.running_variance, norm.running_var),
-        (network.encoders.first_norm.running_mean, torch.cat([z_norm.running_mean, l_norm.running_mean])),
-        (network.encoders.first_norm.running_var, torch.cat([z_norm.running_var, l_norm.running_var])),
+        (network.encoder.first_norm.running_mean, torch.cat([z_norm.running_mean, l_norm.running_mean])),
+        (network.encoder.first_norm.running_variance, torch.cat([z_norm.running_var, l_norm.running_var])),
         (network.log_theta, module.px_r),
     ):
         assert (ours_after - theirs_after).norm() < 0.01 * theirs_after.norm()

@@ -5,7 +5,7 @@ Axes in names: N cells of the corpus, B cells of a batch, G genes, S sources; "n
 
 from collections.abc import Generator, Iterator, Mapping
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class Batch(NamedTuple):
         How many genes there are.
     unmeasured
         True where the cell's source did not measure the gene, shape (B, G); None where all is measured.
+    covariates
+        What a model is told of each cell beside its counts, shape (B, C); None: nothing.
     """
 
     starts: torch.Tensor
@@ -41,31 +43,51 @@ class Batch(NamedTuple):
     counts: torch.Tensor
     n_genes: int
     unmeasured: torch.Tensor | None = None
+    covariates: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Count the cells."""
         return len(self.starts) - 1
 
-
-class Measured(NamedTuple):
-    """Which genes were measured in which cell: by source, or None and None where all were in all."""
-
-    unmeasured_SG: NDArray[np.bool_] | None
-    source_N: NDArray[np.int64] | None
-
-    def of(self, cells: NDArray[np.int64] | slice) -> "Measured":
-        """Say it of some of the cells."""
-        return Measured(self.unmeasured_SG, None if self.source_N is None else self.source_N[cells])
-
-    def mask(self, cells: NDArray[np.int64]) -> torch.Tensor | None:
-        """Return the `Batch.unmeasured` of some cells."""
-        if self.unmeasured_SG is None or self.source_N is None:
-            return None
-        return torch.from_numpy(self.unmeasured_SG[self.source_N[cells]])
+    @property
+    def totals(self) -> torch.Tensor:
+        """Each cell's total count, shape (B,)."""
+        return torch.segment_reduce(self.counts, "sum", offsets=self.starts, initial=0)
 
 
-def measured_by(corpus: Corpus) -> Measured:
-    """Return which genes the sources did not measure, and the cells' sources; None where all is measured.
+class Rows(NamedTuple):
+    """A row of a table for each cell: few rows, many cells."""
+
+    table_RX: NDArray[Any]
+    row_N: NDArray[np.int64]
+
+    def of(self, cells: NDArray[np.int64] | slice) -> "Rows":
+        """Return those of some of the cells."""
+        return Rows(self.table_RX, self.row_N[cells])
+
+    def tensor(self, cells: NDArray[np.int64]) -> torch.Tensor:
+        """Write out the rows of some cells."""
+        return torch.from_numpy(self.table_RX[self.row_N[cells]])
+
+
+class Beside(NamedTuple):
+    """What batches hold of cells beside their counts: see `Batch.unmeasured` and `Batch.covariates`."""
+
+    unmeasured: Rows | None = None
+    covariates: Rows | None = None
+
+    def of(self, cells: NDArray[np.int64] | slice) -> "Beside":
+        """Return what there is of some of the cells."""
+        return Beside(*(rows.of(cells) if rows else None for rows in self))
+
+    def tensors(self, cells: NDArray[np.int64]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return it as a batch of some cells has it."""
+        unmeasured, covariates = (rows.tensor(cells) if rows else None for rows in self)
+        return unmeasured, covariates
+
+
+def unmeasured_in(corpus: Corpus) -> Rows | None:
+    """Return which genes the cells' sources did not measure; None where all is measured.
 
     Raises
     ------
@@ -73,10 +95,10 @@ def measured_by(corpus: Corpus) -> Measured:
         When a source measured no gene.
     """
     if not len(corpus) or corpus.measured_SG.all():
-        return Measured(None, None)
+        return None
     if not corpus.measured_SG.any(axis=1).all():
         raise ModelError("a source of this corpus has none of the study's genes: its cells cannot be modelled")
-    return Measured(~corpus.measured_SG, corpus.source_codes)
+    return Rows(~corpus.measured_SG, corpus.source_codes)
 
 
 class TrainingCounts(Protocol):
@@ -123,10 +145,8 @@ class CountTable:
     ----------
     counts_NG
         Counts, shape (N, G), packed or CSR.
-    unmeasured_SG
-        Which genes each source did not measure, shape (S, G), or None where every source measured all.
-    source_N
-        The source of each cell, shape (N,); needed with `unmeasured_SG` only.
+    beside
+        What else batches hold of the cells.
     times_N
         How often an epoch uses each cell, shape (N,); once by default.
     seconds
@@ -148,25 +168,24 @@ class CountTable:
     def __init__(
         self,
         counts_NG: csr_matrix | Packed,
-        unmeasured_SG: NDArray[np.bool_] | None = None,
-        source_N: NDArray[np.int64] | None = None,
+        beside: Beside = Beside(),  # noqa: B008  # a tuple
         times_N: NDArray[np.int64] | None = None,
         *,
         seconds: Mapping[str, float] | None = None,
     ) -> None:
         self.packed = counts_NG if isinstance(counts_NG, Packed) else Packed.of(counts_NG)
-        self.measured = Measured(unmeasured_SG, source_N)
+        self.beside = beside
         self.times_N = np.ones(len(self), np.int64) if times_N is None else times_N
         self.seconds = seconds or {}
 
     @classmethod
-    def of(cls, corpus: Corpus) -> "CountTable":
+    def of(cls, corpus: Corpus, covariates: Rows | None = None) -> "CountTable":
         """Read a whole corpus into memory."""
         phases = Phases()
         with phases.timed("reading"):
             packed = Packed.joined([Packed.of(counts) for _, counts in corpus.blocks()], corpus.n_genes)
         times_N = corpus.cells["times"].to_numpy(np.int64)
-        return cls(packed, *measured_by(corpus), times_N, seconds=phases.seconds)
+        return cls(packed, Beside(unmeasured_in(corpus), covariates), times_N, seconds=phases.seconds)
 
     def __len__(self) -> int:
         """Count the cells."""
@@ -197,17 +216,17 @@ class CountTable:
         batch = self.batch(cells)
         shape = len(batch), self.n_genes
         counts_BG = csr_matrix((batch.counts.numpy(), batch.genes.numpy(), batch.starts.numpy()), shape=shape)
-        return CountTable(counts_BG, *self.measured.of(cells), self.times_N[cells])
+        return CountTable(counts_BG, self.beside.of(cells), self.times_N[cells])
 
     def batch(self, cells: NDArray[np.int64] | slice) -> Batch:
         """Cut out some cells, in the order given; repeats are allowed."""
         rows = np.arange(len(self))[cells] if isinstance(cells, slice) else cells
-        return batch_of(self.packed, rows, self.measured.mask(rows))
+        return batch_of(self.packed, rows, *self.beside.tensors(rows))
 
     def batches(self, windows: Iterator[Window], batch_size: int) -> Generator[Batch]:
         """Yield the batches of some windows; see `TrainingCounts.batches`."""
         chosen = ((self.layout.cell_U[window.places], window.ends_epoch) for window in windows)
-        return cut((Feed(self.packed, cells, cells, ends) for cells, ends in chosen), self.measured, batch_size)
+        return cut((Feed(self.packed, cells, cells, ends) for cells, ends in chosen), self.beside, batch_size)
 
 
 class Feed(NamedTuple):
@@ -219,14 +238,14 @@ class Feed(NamedTuple):
     ends_epoch: bool
 
 
-def cut(feeds: Iterator[Feed], measured: Measured, batch_size: int) -> Generator[Batch]:
+def cut(feeds: Iterator[Feed], beside: Beside, batch_size: int) -> Generator[Batch]:
     """Cut windows into batches; one that begins in a window and ends in the next is joined of two."""
     begun: Batch | None = None
     for feed in feeds:
         start = 0
         while start < len(feed.rows):
             here = slice(start, start + batch_size - (len(begun) if begun else 0))
-            batch = batch_of(feed.packed, feed.rows[here], measured.mask(feed.cells[here]))
+            batch = batch_of(feed.packed, feed.rows[here], *beside.tensors(feed.cells[here]))
             batch, begun, start = joined(begun, batch) if begun else batch, None, here.stop
             if len(batch) < batch_size and not feed.ends_epoch:
                 begun = batch
@@ -234,10 +253,12 @@ def cut(feeds: Iterator[Feed], measured: Measured, batch_size: int) -> Generator
                 yield batch
 
 
-def batch_of(packed: Packed, rows: NDArray[np.int64], unmeasured: torch.Tensor | None) -> Batch:
+def batch_of(
+    packed: Packed, rows: NDArray[np.int64], unmeasured: torch.Tensor | None, covariates: torch.Tensor | None
+) -> Batch:
     """Make a batch of some rows of packed counts."""
     starts, genes, counts = map(torch.from_numpy, packed.cut(rows))
-    return Batch(starts, genes, counts, packed.n_genes, unmeasured)
+    return Batch(starts, genes, counts, packed.n_genes, unmeasured, covariates)
 
 
 def joined(first: Batch, second: Batch) -> Batch:
@@ -249,16 +270,17 @@ def joined(first: Batch, second: Batch) -> Batch:
     >>> joined(table.batch(np.array([1])), table.batch(np.array([0]))).starts
     tensor([0, 2, 3])
     """
-    unmeasured = None
-    if first.unmeasured is not None and second.unmeasured is not None:
-        unmeasured = torch.cat([first.unmeasured, second.unmeasured])
     starts = torch.cat([first.starts, second.starts[1:] + first.starts[-1]])
     genes, counts = torch.cat([first.genes, second.genes]), torch.cat([first.counts, second.counts])
-    return Batch(starts, genes, counts, first.n_genes, unmeasured)
+    beside = [
+        torch.cat([one, other]) if one is not None and other is not None else None
+        for one, other in zip(first[4:], second[4:], strict=True)
+    ]
+    return Batch(starts, genes, counts, first.n_genes, *beside)
 
 
-def stream(corpus: Corpus, n_cells: int) -> Iterator[tuple[slice, Batch]]:
+def stream(corpus: Corpus, n_cells: int, covariates: Rows | None = None) -> Iterator[tuple[slice, Batch]]:
     """Read a corpus a block at a time: yields the rows of its table and their counts, as `Corpus.blocks` does."""
-    measured = measured_by(corpus)
+    beside = Beside(unmeasured_in(corpus), covariates)
     for rows, counts_BG in corpus.blocks(n_cells):
-        yield rows, CountTable(counts_BG, *measured.of(rows)).batch(slice(None))
+        yield rows, CountTable(counts_BG, beside.of(rows)).batch(slice(None))

@@ -15,13 +15,19 @@ class DenseBatch(NamedTuple):
     ----------
     counts
         Counts, float, shape (B, G).
-    unmeasured
-        True where the cell's source did not measure the gene, shape (B, G); None where all is measured.
+    unmeasured, covariates
+        As a `corpuscle.model.batches.Batch` has them.
     """
 
     counts: Tensor
     unmeasured: Tensor | None = None
+    covariates: Tensor | None = None
 
     def __len__(self) -> int:
         """Count the cells."""
-        return len(self.counts)
+        return self.counts.shape[-2]
+
+    @property
+    def totals(self) -> Tensor:
+        """Each cell's total count, shape (B,)."""
+        return self.counts.sum(-1)

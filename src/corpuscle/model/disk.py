@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.batches import Batch, CountTable, Feed, TrainingCounts, cut, measured_by
+from corpuscle.model.batches import Batch, Beside, CountTable, Feed, Rows, TrainingCounts, cut, unmeasured_in
 from corpuscle.model.memory import VARIABLE, memory_limit
 from corpuscle.model.order import BLOCK_USES, Layout, Window
 from corpuscle.model.packed import Packed, gene_type
@@ -28,7 +28,9 @@ WRITTEN_USES, SAMPLE_CELLS = 2048, 1024
 
 
 @contextmanager
-def training_counts(corpus: Corpus, limit: int | None = None) -> Iterator[TrainingCounts]:
+def training_counts(
+    corpus: Corpus, covariates: Rows | None = None, limit: int | None = None
+) -> Iterator[TrainingCounts]:
     """Give a corpus' counts for training: from memory, or from disk where they would take too much of it.
 
     Both give the same batches. What is written to disk lies in the system's folder for temporary files (``TMPDIR``),
@@ -38,6 +40,8 @@ def training_counts(corpus: Corpus, limit: int | None = None) -> Iterator[Traini
     ----------
     corpus
         The corpus.
+    covariates
+        What a model is told of its cells beside their counts.
     limit
         How many bytes it may take in memory; `memory_limit` by default.
 
@@ -48,10 +52,11 @@ def training_counts(corpus: Corpus, limit: int | None = None) -> Iterator[Traini
     """
     limit = memory_limit() if limit is None else limit
     if fits(corpus, limit):
-        yield CountTable.of(corpus)
+        yield CountTable.of(corpus, covariates)
         return
     with tempfile.TemporaryFile(buffering=0) as genes_file, tempfile.TemporaryFile(buffering=0) as counts_file:
-        yield DiskTable(corpus, genes_file, counts_file, max(SMALLEST_STRETCH, limit // STRETCH_SHARE))
+        stretch_bytes = max(SMALLEST_STRETCH, limit // STRETCH_SHARE)
+        yield DiskTable(corpus, (genes_file, counts_file), stretch_bytes, covariates)
 
 
 def fits(corpus: Corpus, limit: int) -> bool:
@@ -82,10 +87,12 @@ class DiskTable:
     ----------
     corpus
         The corpus; it is read once, and the cells that are held out once more.
-    genes_file, counts_file
-        Empty files to write to.
+    files
+        Empty files to write genes and counts to.
     stretch_bytes
         How many bytes of packed counts are put in order at once.
+    covariates
+        What batches hold of the cells beside their counts.
 
     Raises
     ------
@@ -93,12 +100,19 @@ class DiskTable:
         When a count is negative or not finite, or the disk is full.
     """
 
-    def __init__(self, corpus: Corpus, genes_file: io.FileIO, counts_file: io.FileIO, stretch_bytes: int) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        files: tuple[io.FileIO, io.FileIO],
+        stretch_bytes: int,
+        covariates: Rows | None = None,
+    ) -> None:
         self.times_N = corpus.cells["times"].to_numpy(np.int64)
         self.layout = Layout(self.times_N)
         self.total_N, self.largest = np.empty(len(corpus)), 0.0
-        self._corpus, self._measured, self._phases = corpus, measured_by(corpus), Phases()
-        self._genes_file, self._counts_file = genes_file, counts_file
+        self._corpus, self._phases = corpus, Phases()
+        self._beside = Beside(unmeasured_in(corpus), covariates)
+        self._genes_file, self._counts_file = files
         self._stretches = list(self._write(stretch_bytes))
 
     @property
@@ -113,12 +127,12 @@ class DiskTable:
 
     def take(self, cells: NDArray[np.int64]) -> CountTable:
         """Return some cells' counts in memory."""
-        return CountTable(self._corpus.counts(cells), *self._measured.of(cells), self.times_N[cells])
+        return CountTable(self._corpus.counts(cells), self._beside.of(cells), self.times_N[cells])
 
     def batches(self, windows: Iterator[Window], batch_size: int) -> Generator[Batch]:
         """Yield the batches of some windows; see `TrainingCounts.batches`."""
         with closing(self._feeds(windows)) as feeds:
-            yield from cut(feeds, self._measured, batch_size)
+            yield from cut(feeds, self._beside, batch_size)
 
     def _write(self, stretch_bytes: int) -> Iterator[_Stretch]:
         place_U = np.argsort(self.layout.cell_U, kind="stable")

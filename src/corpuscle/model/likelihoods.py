@@ -75,7 +75,7 @@ def log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
 def negative_log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
     """Return the summed negative log-likelihood of a batch (nats, lower is better), differentiable in `decoded`."""
     if isinstance(batch, DenseBatch):
-        return -_dense_log_likelihood(decoded, batch).sum()
+        return -_dense_log_likelihood(decoded, batch).sum(-1)
     given = [part for part in decoded if part is not None]
     loss: Tensor = _NegativeLogLikelihood.apply(batch, *given)  # type: ignore[no-untyped-call]
     return loss
@@ -101,6 +101,17 @@ def _dense_log_likelihood(decoded: Decoded, batch: DenseBatch) -> Tensor:
     if batch.unmeasured is not None:
         value_BG = value_BG.masked_fill(batch.unmeasured, 0)
     return value_BG.sum(-1)
+
+
+def expected_fractions(decoded: Decoded, unmeasured: Tensor | None) -> Tensor:
+    """Return the expected share of each gene in a cell's counts, shape (B, G); the shares of measured genes sum to 1.
+
+    With zero inflation, the shares of what there is before counts are lost.
+    """
+    logit_BG = torch.addmm(decoded.bias, decoded.z, decoded.weight.mT)
+    if unmeasured is not None:
+        logit_BG.masked_fill_(unmeasured, -torch.inf)
+    return logit_BG.softmax(1)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):

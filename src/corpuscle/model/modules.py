@@ -1,19 +1,23 @@
-"""The parts that LDVAE is built of: sparse-input encoders and a linear decoder, each layer as scvi-tools defines it.
+"""The parts that count models are built of: sparse-input encoders and decoders, each layer as scvi-tools defines it.
 
-What scvi-tools 1.4.2 does was read off its source and is held by ``tests/parity/test_ldvae.py``; nothing is copied.
-Every random number comes from a generator that is handed in. Axes in names: B cells of a batch, G genes, H hidden
-units, K latents; "nz" runs over a batch's nonzero counts.
+What scvi-tools 1.4.2 does was read off its source and is held by ``tests/parity``; nothing is copied. Every random
+number comes from a generator that is handed in. Axes in names: B cells of a batch, G genes, H hidden units, K latents,
+C covariates; "nz" runs over a batch's nonzero counts.
+
+What is written in plain torch also takes parameters and batches with further axes in front, so that several models of
+one shape can be trained as one. On the CPU, one model's layers are compiled (`corpuscle.model.kernels`).
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.batches import Batch
 from corpuscle.model.dense import DenseBatch
-from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood, normal_kl
+from corpuscle.model.likelihoods import normal_kl
 
 if TYPE_CHECKING:
     from corpuscle.model.kernels.products import ByGene
@@ -27,26 +31,116 @@ VARIANCE_FLOOR = 1e-4
 LOG_VARIANCE_CEILING, LOG_LIBRARY_CEILING = 30.0, 50.0
 
 
-def linear(n_in: int, n_out: int, init: torch.Generator) -> nn.Linear:
-    """Make a linear layer with torch's default initialisation, drawn from a generator of our own."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)  # type: ignore[no-untyped-call]
-    bound = n_in**-0.5
-    nn.init.uniform_(layer.weight, -bound, bound, generator=init)
-    nn.init.uniform_(layer.bias, -bound, bound, generator=init)
-    return layer
+def _is_compiled(x: Tensor) -> bool:
+    """Say whether there are compiled kernels for a tensor: of one model, single precision, on the CPU."""
+    return x.dim() == 2 and x.dtype == torch.float32 and x.device.type == "cpu"
 
 
-def batch_norm(n: int) -> nn.BatchNorm1d:
-    """Make a batch normalisation, its scale and shift learned."""
-    return nn.BatchNorm1d(n, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+class Linear(nn.Module):
+    """A linear layer with torch's default initialisation, drawn from a generator of our own.
+
+    Attributes
+    ----------
+    weight, bias
+        Shapes (n_out, n_in) and (n_out,).
+    """
+
+    def __init__(self, n_in: int, n_out: int, init: torch.Generator) -> None:
+        super().__init__()
+        bound = n_in**-0.5
+        self.weight = nn.Parameter(nn.init.uniform_(torch.empty(n_out, n_in), -bound, bound, generator=init))
+        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(n_out), -bound, bound, generator=init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output, shape (B, n_out)."""
+        if self.weight.dim() == 2:
+            return functional.linear(x, self.weight, self.bias)
+        return x @ self.weight.mT + self.bias.unsqueeze(-2)
 
 
-def dropout(hidden: Tensor, share: float, noise: torch.Generator | None) -> Tensor:
-    """Set a random share to zero and scale the rest up, as in training; without a generator, do nothing."""
-    if noise is None or share == 0:
-        return hidden
-    kept = torch.rand(hidden.shape, generator=noise) >= share
-    return hidden * kept / (1 - share)
+class NormRelu(nn.Module):
+    """Batch-norm with scale and shift, ReLU, and in training dropout.
+
+    Attributes
+    ----------
+    scale, shift
+        Learned, shape (H,).
+    running_mean, running_variance
+        What normalises in evaluation, shape (H,).
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(self, n_units: int, share: float = 0.0) -> None:
+        super().__init__()
+        self.share = share
+        self.scale = nn.Parameter(torch.ones(n_units))
+        self.shift = nn.Parameter(torch.zeros(n_units))
+        self.register_buffer("running_mean", torch.zeros(n_units))
+        self.register_buffer("running_variance", torch.ones(n_units))
+
+    def forward(self, x_BH: Tensor, noise: torch.Generator | None = None) -> Tensor:
+        """Normalise over the batch in training, else as it ran; with a generator, drop a share of units out."""
+        uniform_BH = None
+        if noise is not None and self.share:
+            uniform_BH = torch.rand(x_BH.shape, generator=noise, device=x_BH.device)
+        if self.training and _is_compiled(x_BH):
+            output: Tensor = _NormRelu.apply(x_BH, self.scale, self.shift, (self, uniform_BH))  # type: ignore[no-untyped-call]
+            return output
+        mean_H, variance_H = self.running_mean, self.running_variance
+        if self.training:
+            mean_H, variance_H = x_BH.mean(-2), x_BH.var(-2, correction=0)
+            self.run(mean_H.detach(), variance_H.detach() * (x_BH.shape[-2] / (x_BH.shape[-2] - 1)))
+        factor_H = self.scale * (variance_H + NORM_EPS).rsqrt()
+        hidden_BH = ((x_BH - mean_H.unsqueeze(-2)) * factor_H.unsqueeze(-2) + self.shift.unsqueeze(-2)).relu()
+        return hidden_BH if uniform_BH is None else hidden_BH * (uniform_BH >= self.share) / (1 - self.share)
+
+    def run(self, mean_H: Tensor, variance_H: Tensor) -> None:
+        """Move the running statistics towards a batch's."""
+        self.running_mean.lerp_(mean_H, NORM_MOMENTUM)
+        self.running_variance.lerp_(variance_H, NORM_MOMENTUM)
+
+
+class _NormRelu(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x_BH: Tensor, scale_H: Tensor, shift_H: Tensor, how: tuple[NormRelu, Tensor | None]
+    ) -> Tensor:
+        from corpuscle.model.kernels.hidden import normalise
+
+        norm, uniform_BH = how
+        y_BH, batch = torch.empty_like(x_BH), (torch.empty_like(scale_H), torch.empty_like(scale_H))
+        share = 0.0 if uniform_BH is None else norm.share
+        uniform = np.empty((0, 0), np.float32) if uniform_BH is None else uniform_BH.numpy()
+        normalise(
+            x_BH.detach().numpy(),
+            (scale_H.detach().numpy(), shift_H.detach().numpy()),
+            (norm.running_mean.numpy(), norm.running_variance.numpy()),
+            (np.float32(NORM_EPS), np.float32(NORM_MOMENTUM), np.float32(share)),
+            uniform,
+            (batch[0].numpy(), batch[1].numpy(), y_BH.numpy()),
+        )
+        ctx.save_for_backward(x_BH, y_BH, scale_H, *batch)
+        ctx.upscale = 1 / (1 - share)
+        return y_BH
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        from corpuscle.model.kernels.hidden import normalise_back
+
+        x_BH, y_BH, scale_H, mean_H, over_sd_H = ctx.saved_tensors
+        slopes = torch.empty_like(x_BH), torch.empty_like(scale_H), torch.empty_like(scale_H)
+        normalise_back(
+            x_BH.detach().numpy(),
+            y_BH.detach().numpy(),
+            (mean_H.numpy(), over_sd_H.numpy()),
+            scale_H.detach().numpy(),
+            np.float32(ctx.upscale),
+            upstream[0].contiguous().numpy(),
+            (slopes[0].numpy(), slopes[1].numpy(), slopes[2].numpy()),
+        )
+        return *slopes, None
 
 
 class SparseLinear(nn.Module):
@@ -63,7 +157,7 @@ class SparseLinear(nn.Module):
 
     def __init__(self, n_genes: int, n_out: int, init: torch.Generator) -> None:
         super().__init__()
-        layer = linear(n_genes, n_out, init)
+        layer = Linear(n_genes, n_out, init)
         self.weight = nn.Parameter(layer.weight.detach().T.contiguous())
         self.bias = nn.Parameter(layer.bias.detach())
         self.factors: list[Factors] | None = None
@@ -71,9 +165,9 @@ class SparseLinear(nn.Module):
     def forward(self, batch: Batch | DenseBatch) -> Tensor:
         """Return the layer's output, shape (B, n_out)."""
         if isinstance(batch, DenseBatch):
-            return batch.counts.log1p() @ self.weight + self.bias
-        product: Tensor = _SparseProduct.apply(self.weight, batch, self.factors)  # type: ignore[no-untyped-call]
-        return product + self.bias
+            return batch.counts.log1p() @ self.weight + self.bias.unsqueeze(-2)
+        product: Tensor = _SparseProduct.apply(self.weight, self.bias, batch, self.factors)  # type: ignore[no-untyped-call]
+        return product
 
 
 class Factors(NamedTuple):
@@ -84,15 +178,15 @@ class Factors(NamedTuple):
 
 
 class _SparseProduct(torch.autograd.Function):
-    """log1p(counts) @ weight: a sum of embeddings, weighted by the counts; torch's is quicker than its matrices."""
+    """log1p(counts) @ weight + bias: a sum of embeddings, weighted; torch's is quicker than its sparse matrices."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, batch: Batch, factors: list[Factors] | None) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, batch: Batch, factors: list[Factors] | None) -> Tensor:
         ctx.batch, ctx.values, ctx.factors = batch, batch.counts.log1p(), factors
-        return _weighted_sums(weight, batch.genes, batch.starts, ctx.values)
+        return _weighted_sums(weight, batch.genes, batch.starts, ctx.values).add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         from corpuscle.model.kernels.products import by_gene
 
         batch: Batch = ctx.batch
@@ -100,9 +194,9 @@ class _SparseProduct(torch.autograd.Function):
         upstream_BH = upstream[0].contiguous()
         if ctx.factors is not None:
             ctx.factors.append(Factors(sparse, upstream_BH))
-            return None, None, None
+            return None, upstream_BH.sum(0), None, None
         starts, cells, values = (torch.from_numpy(part) for part in sparse)
-        return _weighted_sums(upstream_BH, cells, starts, values), None, None
+        return _weighted_sums(upstream_BH, cells, starts, values), upstream_BH.sum(0), None, None
 
 
 def _weighted_sums(rows: Tensor, indices: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
@@ -111,69 +205,107 @@ def _weighted_sums(rows: Tensor, indices: Tensor, starts: Tensor, weights: Tenso
     )
 
 
-class Posterior(NamedTuple):
-    """What the encoders say of each cell: normal distributions, independent in each dimension."""
-
-    z_mean: Tensor
-    z_variance: Tensor
-    library_mean: Tensor
-    library_variance: Tensor
-
-    def sample(self, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw a latent position (B, K) and a log library size (B,) for each cell, differentiably."""
-        z_noise = torch.randn(self.z_mean.shape, generator=noise)
-        library_noise = torch.randn(self.library_mean.shape, generator=noise)
-        return (
-            self.z_mean + self.z_variance.sqrt() * z_noise,
-            self.library_mean + self.library_variance.sqrt() * library_noise,
-        )
+def moments(head_B2K: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a posterior's means and variances, (B, K) each, from what its encoder says: means, then log variances."""
+    mean_BK, log_variance_BK = head_B2K.chunk(2, dim=-1)
+    return mean_BK, log_variance_BK.clamp(max=LOG_VARIANCE_CEILING).exp() + VARIANCE_FLOOR
 
 
-class Encoders(nn.Module):
-    """The encoders of the latent position (`n_layers` deep) and of the library size (always one layer).
+def draw(head_B2K: Tensor, noise_BK: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw from posteriors, differentiably, and say how far they are from a prior.
 
-    Each layer is linear, batch-norm, ReLU, dropout. The two first layers are one layer of 2 H units, of which z's
-    encoder goes on with the first H: batch-norm and ReLU are per unit, so this is the same function, read once.
+    Parameters
+    ----------
+    head_B2K
+        Means, then log variances; see `moments`.
+    noise_BK
+        Standard normal numbers.
+    prior
+        Mean and variance of the normal prior, shape (2,).
+
+    Returns
+    -------
+    The draw (B, K), and KL(posterior || prior) in nats, summed over the latents (B,).
+    """
+    if _is_compiled(head_B2K):
+        drawn_BK, kl_B = _Draw.apply(head_B2K, noise_BK, prior)  # type: ignore[no-untyped-call]
+        return drawn_BK, kl_B
+    mean_BK, variance_BK = moments(head_B2K)
+    kl_BK = normal_kl(mean_BK, variance_BK, prior[..., 0, None, None], prior[..., 1, None, None])
+    return mean_BK + variance_BK.sqrt() * noise_BK, kl_BK.sum(-1)
+
+
+class _Draw(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, head_B2K: Tensor, noise_BK: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+        from corpuscle.model.kernels import hidden
+
+        ctx.settings = tuple(np.float32(part) for part in (LOG_VARIANCE_CEILING, VARIANCE_FLOOR, *prior.tolist()))
+        ctx.save_for_backward(head_B2K, noise_BK)
+        drawn_BK, kl_B = torch.empty_like(noise_BK), torch.empty(len(noise_BK))
+        parts = head_B2K.detach().contiguous().numpy(), noise_BK.numpy()
+        hidden.draw(*parts, ctx.settings, drawn_BK.numpy(), kl_B.numpy())
+        return drawn_BK, kl_B
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, None, None]:
+        from corpuscle.model.kernels import hidden
+
+        head_B2K, noise_BK = ctx.saved_tensors
+        slope_B2K, slopes = torch.empty_like(head_B2K), tuple(part.contiguous().numpy() for part in upstream)
+        parts = head_B2K.detach().contiguous().numpy(), noise_BK.numpy()
+        hidden.draw_back(*parts, ctx.settings, slopes, slope_B2K.numpy())
+        return slope_B2K, None, None
+
+
+class Encoded(NamedTuple):
+    """What the encoders say of each cell, as `moments` and `draw` take it.
+
+    Attributes
+    ----------
+    z
+        Of the latent position, shape (B, 2 K).
+    library
+        Of the log library size, shape (B, 2), where it has an encoder.
+    """
+
+    z: Tensor
+    library: Tensor | None
+
+
+class Encoder(nn.Module):
+    """The encoder of the latent position (`n_layers` deep), and where asked of the library size (always one layer).
+
+    Each layer is linear, then `NormRelu`. The two encoders' first layers are one layer of 2 H units, of which z's goes
+    on with the first H: what follows is per unit, so this is the same function, and counts are read once.
     """
 
     def __init__(
         self,
         n_genes: int,
-        n_hidden: int,
-        n_layers: int,
-        n_latent: int,
+        sizes: tuple[int, int, int],
         *,
         dropout: float,
+        with_library: bool,
         init: torch.Generator,
     ) -> None:
         super().__init__()
-        self.n_hidden, self.dropout = n_hidden, dropout
-        self.first = SparseLinear(n_genes, 2 * n_hidden, init)
-        self.first_norm = batch_norm(2 * n_hidden)
-        self.deeper = nn.ModuleList(linear(n_hidden, n_hidden, init) for _ in range(n_layers - 1))
-        self.deeper_norms = nn.ModuleList(batch_norm(n_hidden) for _ in range(n_layers - 1))
-        self.z_mean = linear(n_hidden, n_latent, init)
-        self.z_log_variance = linear(n_hidden, n_latent, init)
-        self.library_mean = linear(n_hidden, 1, init)
-        self.library_log_variance = linear(n_hidden, 1, init)
+        n_hidden, n_layers, n_latent = sizes
+        self.n_hidden, n_first = n_hidden, n_hidden * (1 + with_library)
+        self.first = SparseLinear(n_genes, n_first, init)
+        self.first_norm = NormRelu(n_first, dropout)
+        self.deeper = nn.ModuleList(Linear(n_hidden, n_hidden, init) for _ in range(n_layers - 1))
+        self.deeper_norms = nn.ModuleList(NormRelu(n_hidden, dropout) for _ in range(n_layers - 1))
+        self.z_head = Linear(n_hidden, 2 * n_latent, init)
+        self.library_head = Linear(n_hidden, 2, init) if with_library else None
 
-    def forward(self, batch: Batch, noise: torch.Generator | None = None) -> Posterior:
+    def forward(self, batch: Batch | DenseBatch, noise: torch.Generator | None = None) -> Encoded:
         """Encode a batch; with a generator, dropping units out."""
-        hidden = dropout(functional.relu(self.first_norm(self.first(batch))), self.dropout, noise)
-        z_hidden, library_hidden = torch.split(hidden, self.n_hidden, dim=1)
+        z_hidden, *rest = torch.split(self.first_norm(self.first(batch), noise), self.n_hidden, dim=-1)
         for layer, norm in zip(self.deeper, self.deeper_norms, strict=True):
-            z_hidden = dropout(functional.relu(norm(layer(z_hidden))), self.dropout, noise)
-        return Posterior(
-            self.z_mean(z_hidden),
-            _variance(self.z_log_variance(z_hidden)),
-            self.library_mean(library_hidden)[:, 0],
-            _variance(self.library_log_variance(library_hidden)[:, 0]),
-        )
-
-
-def _variance(log_variance: Tensor) -> Tensor:
-    """Return a posterior's variance, from its logarithm."""
-    return log_variance.clamp(max=LOG_VARIANCE_CEILING).exp() + VARIANCE_FLOOR
+            z_hidden = norm(layer(z_hidden), noise)
+        library = self.library_head(*rest) if self.library_head is not None else None
+        return Encoded(self.z_head(z_hidden), library)
 
 
 class LinearDecoder(nn.Module):
@@ -188,7 +320,7 @@ class LinearDecoder(nn.Module):
 
     def __init__(self, n_latent: int, n_genes: int, init: torch.Generator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(linear(n_latent, n_genes, init).weight.detach())
+        self.weight = nn.Parameter(Linear(n_latent, n_genes, init).weight.detach())
         self.scale = nn.Parameter(torch.ones(n_genes))
         self.shift = nn.Parameter(torch.zeros(n_genes))
         self.register_buffer("running_mean", torch.zeros(n_genes))
@@ -197,91 +329,71 @@ class LinearDecoder(nn.Module):
     def folded(self, z_BK: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return weights (G, K) and shifts (G,) with the normalisation in: over this batch, else as it ran."""
         if z_BK is None:
-            mean_G, variance_G = self.running_mean, self.running_variance
-        else:
-            z_mean_K = z_BK.mean(0)
-            centred_BK = z_BK - z_mean_K
-            mean_G = self.weight @ z_mean_K
-            variance_G = ((self.weight @ (centred_BK.T @ centred_BK / len(z_BK))) * self.weight).sum(1)
-            self._run(mean_G.detach(), variance_G.detach() * len(z_BK) / (len(z_BK) - 1))
-        factor_G = self.scale * (variance_G + NORM_EPS).rsqrt()
-        return self.weight * factor_G[:, None], self.shift - mean_G * factor_G
-
-    def _run(self, mean_G: Tensor, variance_G: Tensor) -> None:
+            factor_G = self.scale * (self.running_variance + NORM_EPS).rsqrt()
+            return self.weight * factor_G.unsqueeze(-1), self.shift - self.running_mean * factor_G
+        weight_GK, shift_G, mean_G, variance_G = _Folded.apply(z_BK, self.weight, self.scale, self.shift)  # type: ignore[no-untyped-call]
+        n_cells = z_BK.shape[-2]
         self.running_mean.lerp_(mean_G, NORM_MOMENTUM)
-        self.running_variance.lerp_(variance_G, NORM_MOMENTUM)
+        self.running_variance.lerp_(variance_G * (n_cells / (n_cells - 1)), NORM_MOMENTUM)
+        return weight_GK, shift_G
 
 
-class LdvaeNetwork(nn.Module):
-    """The linearly decoded VAE: encoders, decoder, per-gene dispersion and the prior of the log library size."""
+class _Folded(torch.autograd.Function):
+    """Weights and shifts with a batch's normalisation in; also its mean and variance, without a gradient.
 
-    library_prior: Tensor
+    With W the weights, m and C the mean and covariance of z, the logits' means are W m and their variances the
+    diagonal of W C Wᵀ; so that a gradient needs products of genes × latents and nothing larger.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z_BK: Tensor, weight_GK: Tensor, scale_G: Tensor, shift_G: Tensor) -> tuple[Tensor, ...]:
+        z_mean_K = z_BK.mean(-2)
+        centred_BK = z_BK - z_mean_K.unsqueeze(-2)
+        mean_G = (weight_GK @ z_mean_K.unsqueeze(-1)).squeeze(-1)
+        spread_GK = weight_GK @ (centred_BK.mT @ centred_BK / z_BK.shape[-2])
+        variance_G = (spread_GK * weight_GK).sum(-1)
+        over_sd_G = (variance_G + NORM_EPS).rsqrt()
+        factor_G = scale_G * over_sd_G
+        ctx.save_for_backward(centred_BK, z_mean_K, weight_GK, scale_G, mean_G, spread_GK, over_sd_G)
+        ctx.mark_non_differentiable(mean_G, variance_G)
+        return weight_GK * factor_G.unsqueeze(-1), shift_G - mean_G * factor_G, mean_G, variance_G
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        centred_BK, z_mean_K, weight_GK, scale_G, mean_G, spread_GK, over_sd_G = ctx.saved_tensors
+        slope_GK, shift_slope_G = upstream[:2]
+        factor_G = scale_G * over_sd_G
+        factor_slope_G = (slope_GK * weight_GK).sum(-1) - shift_slope_G * mean_G
+        mean_slope_G = -shift_slope_G * factor_G
+        variance_slope_G = -0.5 * factor_slope_G * scale_G * over_sd_G**3
+        weighted_GK = weight_GK * variance_slope_G.unsqueeze(-1)
+        weight_slope_GK = torch.addcmul(
+            slope_GK * factor_G.unsqueeze(-1), spread_GK, variance_slope_G.unsqueeze(-1), value=2
+        )
+        weight_slope_GK += mean_slope_G.unsqueeze(-1) * z_mean_K.unsqueeze(-2)
+        z_slope_BK = centred_BK @ (weight_GK.mT @ weighted_GK) * 2
+        z_slope_BK += mean_slope_G.unsqueeze(-2) @ weight_GK
+        return z_slope_BK / centred_BK.shape[-2], weight_slope_GK, factor_slope_G * over_sd_G, shift_slope_G
+
+
+class DeepDecoder(nn.Module):
+    """Latents to hidden units, `n_layers` deep; covariates enter at each layer.
+
+    Each layer is linear, then `NormRelu` without dropout.
+    """
 
     def __init__(
-        self,
-        n_genes: int,
-        n_hidden: int,
-        n_layers: int,
-        n_latent: int,
-        *,
-        dropout: float,
-        init: torch.Generator,
+        self, n_latent: int, n_covariates: int, n_hidden: int, n_layers: int, *, init: torch.Generator
     ) -> None:
         super().__init__()
-        self.encoders = Encoders(n_genes, n_hidden, n_layers, n_latent, dropout=dropout, init=init)
-        self.decoder = LinearDecoder(n_latent, n_genes, init)
-        self.log_theta = nn.Parameter(torch.randn(n_genes, generator=init))
-        self.register_buffer("library_prior", torch.tensor([0.0, 1.0]))
+        widths = [n_latent, *[n_hidden] * (n_layers - 1)]
+        self.layers = nn.ModuleList(Linear(width + n_covariates, n_hidden, init) for width in widths)
+        self.norms = nn.ModuleList(NormRelu(n_hidden) for _ in widths)
 
-    def set_library_prior(self, mean: float, variance: float) -> None:
-        """Set the prior of the log library size: a normal distribution."""
-        self.library_prior.copy_(torch.tensor([mean, max(variance, VARIANCE_FLOOR)]))
-
-    def decoded(self, z_BK: Tensor, library_B: Tensor) -> Decoded:
-        """Decode latent positions; in training the batch's own statistics normalise."""
-        weight_GK, bias_G = self.decoder.folded(z_BK if self.training else None)
-        return Decoded(z_BK, weight_GK, bias_G, library_B, self.log_theta)
-
-    def fractions(self, z_BK: Tensor, unmeasured_BG: Tensor | None) -> Tensor:
-        """Return the expected share of each gene, shape (B, G); rows sum to one over the measured genes."""
-        weight_GK, bias_G = self.decoder.folded()
-        logit_BG = torch.addmm(bias_G, z_BK, weight_GK.T)
-        if unmeasured_BG is not None:
-            logit_BG.masked_fill_(unmeasured_BG, -torch.inf)
-        return logit_BG.softmax(1)
-
-    def _divergences(self, posterior: Posterior) -> tuple[Tensor, Tensor]:
-        """Return KL(posterior || prior) of z and of the log library size, in nats, shape (B,) each."""
-        prior_mean, prior_variance = self.library_prior
-        zero, one = torch.zeros(()), torch.ones(())
-        kl_z_B = normal_kl(posterior.z_mean, posterior.z_variance, zero, one).sum(1)
-        kl_library_B = normal_kl(posterior.library_mean, posterior.library_variance, prior_mean, prior_variance)
-        return kl_z_B, kl_library_B
-
-    def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what is minimised (per cell, the divergence of z weighted) and its parts, summed over the batch."""
-        posterior = self.encoders(batch, noise)
-        reconstruction = negative_log_likelihood(self.decoded(*posterior.sample(noise)), batch)
-        kl_z, kl_library = (term.sum() for term in self._divergences(posterior))
-        loss = (reconstruction + kl_weight * kl_z + kl_library) / len(batch)
-        return loss, _terms(reconstruction.detach(), kl_z.detach(), kl_library.detach())
-
-    @torch.no_grad()
-    def score(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
-        """Return the parts of each cell's negative ELBO, shape (B,) each, from one sample of its posterior."""
-        posterior = self.encoders(batch)
-        z_BK, library_B = posterior.sample(noise)
-        likelihood_B = log_likelihood(self.decoded(z_BK, library_B.clamp(max=LOG_LIBRARY_CEILING)), batch)
-        return _terms(-likelihood_B, *self._divergences(posterior))
-
-
-def _terms(reconstruction: Tensor, kl_z: Tensor, kl_library: Tensor) -> dict[str, Tensor]:
-    """Name the parts of the negative ELBO (nats, lower is better); `elbo` is their sum, nothing weighted."""
-    kl = kl_z + kl_library
-    return {
-        "elbo": reconstruction + kl,
-        "reconstruction": reconstruction,
-        "kl": kl,
-        "kl_z": kl_z,
-        "kl_library": kl_library,
-    }
+    def forward(self, z_BK: Tensor, covariates_BC: Tensor | None) -> Tensor:
+        """Return the last layer's units, shape (B, H)."""
+        hidden = z_BK
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            given = hidden if covariates_BC is None else torch.cat([hidden, covariates_BC], -1)
+            hidden = norm(layer(given))
+        return hidden

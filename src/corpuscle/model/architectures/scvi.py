@@ -1,0 +1,120 @@
+"""scVI, the variational autoencoder of counts with a deep decoder.
+
+Lopez et al. 2018, doi 10.1038/s41592-018-0229-2, as scvi-tools' ``SCVI`` defines it with the observed library size.
+Axes in names: B cells of a batch, G genes, H hidden units, K latents, C covariates.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from corpuscle.core.components import component
+from corpuscle.model.batches import Batch
+from corpuscle.model.dense import DenseBatch
+from corpuscle.model.likelihoods import Decoded
+from corpuscle.model.modules import DeepDecoder, Encoded, Encoder, Linear
+from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.variational import FittedVariational, VariationalModel, VariationalNetwork
+
+
+class ScviNetwork(VariationalNetwork):
+    """Encoder, deep decoder, the layer from its units to genes (for zero inflation a second), and dispersions."""
+
+    def __init__(
+        self,
+        n_genes: int,
+        sizes: tuple[int, int, int],
+        *,
+        dropout: float,
+        n_covariates: int,
+        inflated: bool,
+        init: torch.Generator,
+    ) -> None:
+        super().__init__()
+        n_hidden, n_layers, n_latent = sizes
+        self.encoder = Encoder(n_genes, sizes, dropout=dropout, with_library=False, init=init)
+        self.decoder = DeepDecoder(n_latent, n_covariates, n_hidden, n_layers, init=init)
+        self.share = Linear(n_hidden, n_genes, init)
+        self.lost = Linear(n_hidden, n_genes, init) if inflated else None
+        self.log_theta = nn.Parameter(torch.randn(n_genes, generator=init))
+
+    def library(self, batch: Batch | DenseBatch, encoded: Encoded, noise: torch.Generator) -> tuple[Tensor, None]:
+        """Return the log of the observed total; of an empty cell, as if it had one count."""
+        return batch.totals.clamp(min=1).log(), None
+
+    def decoded(self, z_BK: Tensor, library_B: Tensor, covariates_BC: Tensor | None) -> Decoded:
+        """Decode latent positions; see `VariationalNetwork.decoded`."""
+        hidden_BH = self.decoder(z_BK, covariates_BC)
+        lost = (self.lost.weight, self.lost.bias) if self.lost is not None else (None, None)
+        return Decoded(hidden_BH, self.share.weight, self.share.bias, library_B, self.log_theta, *lost)
+
+
+@component
+class SCVI(VariationalModel):
+    """Settings of scVI; the defaults are scvi-tools'.
+
+    Parameters
+    ----------
+    n_latent
+        Dimensions of the latent space.
+    n_layers, n_hidden
+        Hidden layers of encoder and decoder, each, and their width.
+    likelihood
+        ``"zinb"``: zero-inflated negative binomial; ``"nb"``: negative binomial.
+    batch
+        A label, such as ``"batch"`` or ``"donor"``, whose value the decoder is told at each layer; the encoder is
+        not. Cells without it, or with a value that was not in training, can be embedded all the same; they are
+        decoded as the training's average.
+    dropout
+        Share of the encoder's hidden units dropped in training.
+    learning_rate, weight_decay, adam_eps
+        Adam's settings.
+    batch_size
+        Cells per step. A last batch of one or two cells is left out.
+    budget
+        ``{ epochs = 400 }`` or ``{ steps = 20000 }``; with ``patience``, at most that many. See `Budget`.
+    validation_share
+        Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
+    kl_warmup_epochs
+        The weight of z's divergence grows from 0 to 1 over this many epochs; see `Schedule.kl_weight` for what an
+        epoch is under a budget in steps.
+
+    Examples
+    --------
+    >>> SCVI(likelihood="nb", batch="donor", budget={"epochs": 50}).n_steps(n_cells=1500)
+    550
+    """
+
+    fitted: ClassVar[type[FittedVariational]] = FittedVariational
+
+    n_latent: Annotated[int, Field(gt=0)] = 10
+    n_layers: Annotated[int, Field(gt=0)] = 1
+    n_hidden: Annotated[int, Field(gt=0)] = 128
+    likelihood: Literal["zinb", "nb"] = "zinb"
+    batch: str | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    batch_size: Annotated[int, Field(gt=1)] = 128
+    budget: TrainingBudget = Budget(epochs=400)
+    validation_share: ValidationShare = 0.1
+    kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-6
+    adam_eps: Annotated[float, Field(gt=0)] = 0.01
+
+    @property
+    def covariate(self) -> str | None:
+        """The label that the decoder is told of each cell."""
+        return self.batch
+
+    def network(self, n_genes: int, n_categories: int, init: torch.Generator) -> ScviNetwork:
+        """Make an untrained network."""
+        return ScviNetwork(
+            n_genes,
+            (self.n_hidden, self.n_layers, self.n_latent),
+            dropout=float(self.dropout),
+            n_covariates=n_categories,
+            inflated=self.likelihood == "zinb",
+            init=init,
+        )
