@@ -1,11 +1,5 @@
 """LDVAE beside scvi-tools' LinearSCVI: the same function of the same weights, and as good a model once trained."""
 
-import importlib
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.resources import files
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -20,57 +14,10 @@ from corpuscle.model.architectures.ldvae import LDVAE, FittedLDVAE, LdvaeNetwork
 from corpuscle.model.batches import Batch, CountTable
 from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood
 from corpuscle.model.modules import draw
-from corpuscle.source.genes import GeneSpace
-from corpuscle.source.readers.h5ad import H5ad
+from scvi_oracle import N_GENES, N_HELD, N_TRAIN, QUIET, as_anndata, copy, copy_encoder, quietly, settle
 
-N_GENES, N_TRAIN, N_HELD = 1000, 3000, 400
 # Held-out ELBO has a heavy tail over seeds (a few odd cells make it); it is lighter with more cells to train on.
 N_EPOCHS, SEEDS, SAMPLES = 30, range(5), 5
-QUIET = {"enable_progress_bar": False, "logger": False, "enable_model_summary": False, "enable_checkpointing": False}
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """scvi-tools, Lightning and what they import warn and log; the strictness of our tests is for our code."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "scvi")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        yield
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@pytest.fixture(scope="module")
-def scvi() -> Iterator[ModuleType]:
-    """The oracle; one thread, set after its import, for the tests that use it."""
-    with quietly():
-        module = importlib.import_module("scvi")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield module
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pbmc() -> Corpus:
-    """The packaged PBMCs, the genes with most counts."""
-    reader = H5ad(path=files("corpuscle.source.datasets") / "kang2018.h5ad")
-    counts_NG = reader.read_counts(np.arange(N_TRAIN + N_HELD))
-    most = np.sort(np.argsort(-np.asarray(counts_NG.sum(0)).ravel(), kind="stable")[:N_GENES])
-    column = np.full(counts_NG.shape[1], -1, np.int32)
-    column[most] = np.arange(N_GENES)
-    ids = tuple(reader.read_genes().index[most].astype(str))
-    rows = np.random.default_rng(0).permutation(N_TRAIN + N_HELD)
-    cells = pd.DataFrame({"source": "kang2018", "row": rows, "barcode": rows.astype(str), "times": 1})
-    return Corpus("kang2018", cells, {"kang2018": reader}, GeneSpace(ids, ids, {"kang2018": column}))
-
-
-def as_anndata(corpus: Corpus) -> anndata.AnnData:
-    var = pd.DataFrame(index=list(corpus.space.ids))
-    return anndata.AnnData(corpus.counts(), obs=pd.DataFrame(index=corpus.cells["barcode"].to_list()), var=var)
 
 
 def linear_scvi(scvi: ModuleType, data: anndata.AnnData, **settings: Any) -> Any:
@@ -80,25 +27,8 @@ def linear_scvi(scvi: ModuleType, data: anndata.AnnData, **settings: Any) -> Any
 
 def copy_weights(theirs: Any, ours: LdvaeNetwork) -> None:
     """Write the weights of a scvi-tools module into a network of ours."""
-
-    def copy(target: torch.Tensor, *sources: torch.Tensor) -> None:
-        target.data.copy_(torch.cat(sources))
-
-    def copy_norm(target: Any, *sources: Any) -> None:
-        names = {"scale": "weight", "shift": "bias", "running_mean": "running_mean", "running_variance": "running_var"}
-        for own, name in names.items():
-            copy(getattr(target, own), *(getattr(source, name) for source in sources))
-
-    z_layers, l_layers = theirs.z_encoder.encoder.fc_layers, theirs.l_encoder.encoder.fc_layers
-    encoders, decoder = ours.encoder, ours.decoder
-    copy(encoders.first.weight.T, z_layers[0][0].weight, l_layers[0][0].weight)
-    copy(encoders.first.bias, z_layers[0][0].bias, l_layers[0][0].bias)
-    copy_norm(encoders.first_norm, z_layers[0][1], l_layers[0][1])
-    encoders.deeper[0].load_state_dict(z_layers[1][0].state_dict())
-    copy_norm(encoders.deeper_norms[0], z_layers[1][1])
-    for head, encoder in ((encoders.z_head, theirs.z_encoder), (encoders.library_head, theirs.l_encoder)):
-        for name in ("weight", "bias"):
-            copy(getattr(head, name), getattr(encoder.mean_encoder, name), getattr(encoder.var_encoder, name))
+    decoder = ours.decoder
+    copy_encoder(ours.encoder, theirs.z_encoder, theirs.l_encoder)
     regressor, norm = theirs.decoder.factor_regressor.fc_layers[0][:2]
     copy(decoder.weight, regressor.weight)
     for target, source in (
@@ -137,17 +67,6 @@ def pair(scvi: ModuleType, pbmc: Corpus) -> Pair:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(128, 10, generator=generator), torch.randn(128, generator=generator)
     return Pair(model, network, tensors, batch, noise)
-
-
-def settle(model: Any) -> None:
-    """Train for five epochs with a batch-norm that adapts at once: else evaluation compares only extreme numbers."""
-    norms = [layer for layer in model.module.modules() if isinstance(layer, torch.nn.BatchNorm1d)]
-    for norm in norms:
-        norm.momentum = 0.5
-    model.train(max_epochs=5, accelerator="cpu", train_size=1.0, plan_kwargs={"lr": 5e-3}, **QUIET)
-    for norm in norms:
-        norm.momentum = 0.01
-    model.module.zero_grad()
 
 
 def their_loss(pair: Pair) -> Any:
