@@ -122,6 +122,18 @@ def test_dropout_keeps_the_mean_and_needs_a_generator():
     torch.testing.assert_close(dropped.max(), torch.tensor(1 / 0.9))
 
 
+def test_what_is_dropped_hangs_on_no_neighbour_and_changes_each_time():
+    norm, noise = NormRelu(130, 0.5), seeded()
+    with torch.no_grad():
+        norm.scale.zero_()
+        norm.shift.fill_(1)
+    first, second = ((norm(torch.randn(256, 130), noise) > 0).double() for _ in range(2))
+    n_units = first.numel()
+    for one, other in ((first, second), (first[1:], first[:-1]), (first[:, 1:], first[:, :-1])):
+        both = torch.corrcoef(torch.stack([one.ravel(), other.ravel()]))[0, 1].item()
+        assert abs(both) < 4 * n_units**-0.5
+
+
 def test_a_draw_is_from_the_posterior_and_its_divergence_is_torchs():
     head = torch.randn(9, 6, generator=seeded()).requires_grad_()
     noise, prior = torch.randn(9, 3, generator=seeded(1)), torch.tensor([0.5, 2.0])

@@ -82,11 +82,11 @@ class NormRelu(nn.Module):
 
     def forward(self, x_BH: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Normalise over the batch in training, else as it ran; with a generator, drop a share of units out."""
-        uniform_BH = None
+        seed = None
         if noise is not None and self.share:
-            uniform_BH = torch.rand(x_BH.shape, generator=noise, device=x_BH.device)
+            seed = torch.randint(2**32, (*x_BH.shape[:-2], 1, 1), generator=noise, device=x_BH.device)
         if self.training and _is_compiled(x_BH):
-            output: Tensor = _NormRelu.apply(x_BH, self.scale, self.shift, (self, uniform_BH))  # type: ignore[no-untyped-call]
+            output: Tensor = _NormRelu.apply(x_BH, self.scale, self.shift, (self, seed))  # type: ignore[no-untyped-call]
             return output
         mean_H, variance_H = self.running_mean, self.running_variance
         if self.training:
@@ -94,12 +94,25 @@ class NormRelu(nn.Module):
             self.run(mean_H.detach(), variance_H.detach() * (x_BH.shape[-2] / (x_BH.shape[-2] - 1)))
         factor_H = self.scale * (variance_H + NORM_EPS).rsqrt()
         hidden_BH = ((x_BH - mean_H.unsqueeze(-2)) * factor_H.unsqueeze(-2) + self.shift.unsqueeze(-2)).relu()
-        return hidden_BH if uniform_BH is None else hidden_BH * (uniform_BH >= self.share) / (1 - self.share)
+        if seed is None:
+            return hidden_BH
+        place_BH = torch.arange(hidden_BH.shape[-2:].numel(), device=hidden_BH.device).view(hidden_BH.shape[-2:])
+        return hidden_BH * (_hashed(place_BH, seed) >= int(self.share * 2**32)) / (1 - self.share)
 
     def run(self, mean_H: Tensor, variance_H: Tensor) -> None:
         """Move the running statistics towards a batch's."""
         self.running_mean.lerp_(mean_H, NORM_MOMENTUM)
         self.running_variance.lerp_(variance_H, NORM_MOMENTUM)
+
+
+def _hashed(place: Tensor, seed: Tensor) -> Tensor:
+    """Return 32 random bits of each place and a seed: what `corpuscle.model.kernels.hidden.hashed` does."""
+    low = 2**32 - 1
+    bits = (place * 0x9E3779B1 & low) ^ seed
+    for _ in range(2):
+        bits = (bits ^ (bits >> 16)) * 0x85EBCA6B & low
+        bits = (bits ^ (bits >> 13)) * 0xC2B2AE35 & low
+    return bits ^ (bits >> 16)
 
 
 class _NormRelu(torch.autograd.Function):
@@ -109,16 +122,15 @@ class _NormRelu(torch.autograd.Function):
     ) -> Tensor:
         from corpuscle.model.kernels.hidden import normalise
 
-        norm, uniform_BH = how
+        norm, seed = how
         y_BH, batch = torch.empty_like(x_BH), (torch.empty_like(scale_H), torch.empty_like(scale_H))
-        share = 0.0 if uniform_BH is None else norm.share
-        uniform = np.empty((0, 0), np.float32) if uniform_BH is None else uniform_BH.numpy()
+        share = 0.0 if seed is None else norm.share
         normalise(
             x_BH.detach().numpy(),
             (scale_H.detach().numpy(), shift_H.detach().numpy()),
             (norm.running_mean.numpy(), norm.running_variance.numpy()),
-            (np.float32(NORM_EPS), np.float32(NORM_MOMENTUM), np.float32(share)),
-            uniform,
+            (np.float32(NORM_EPS), np.float32(NORM_MOMENTUM), share),
+            np.uint32(0 if seed is None else seed.item()),
             (batch[0].numpy(), batch[1].numpy(), y_BH.numpy()),
         )
         ctx.save_for_backward(x_BH, y_BH, scale_H, *batch)

@@ -18,13 +18,24 @@ SUMS = {"contract", "reassoc", "nsz"}
 f = np.float32
 
 
+@njit
+def hashed(place: Any, seed: Any) -> Any:
+    """Return 32 random bits of a place and a seed (Murmur3's finaliser, A. Appleby, public domain, used twice)."""
+    # Two whole numbers of 32 bits make one of 64 in numba, unless they are held to it.
+    bits = np.uint32(np.uint32(place * np.uint32(0x9E3779B1)) ^ seed)
+    for _ in range(2):
+        bits = np.uint32(np.uint32(bits ^ (bits >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+        bits = np.uint32(np.uint32(bits ^ (bits >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    return np.uint32(bits ^ (bits >> np.uint32(16)))
+
+
 @njit(fastmath=SUMS, error_model="numpy", cache=True, nogil=True)
 def normalise(
     x_BH: Floats,
     affine: tuple[Floats, Floats],
     running: tuple[Floats, Floats],
     settings: tuple[Any, Any, Any],
-    uniform_BH: Floats,
+    seed: Any,
     found: tuple[Floats, Floats, Floats],
 ) -> None:
     """Normalise each unit over a batch, scale and shift it, and set to zero what is negative or dropped.
@@ -38,9 +49,10 @@ def normalise(
     running
         Running mean and variance, (H,) each; moved towards the batch's, the variance as of a sample.
     settings
-        What is added to the variance, the running means' momentum, and the share that is dropped.
-    uniform_BH
-        Random numbers in [0, 1): a unit is dropped where its is below the share. Empty: nothing is dropped.
+        What is added to the variance, the running means' momentum, and the share that is dropped (double precision).
+    seed
+        What units are dropped by: a unit is where `hashed` of its place and the seed, as a share of 2^32, is below
+        the share.
     found
         The batch's mean and 1 / standard deviation, (H,) each, and the layer's output (B, H); filled.
     """
@@ -67,16 +79,17 @@ def normalise(
         running_variance_H[h] += momentum * (variance_H[h] / f(n_cells - 1) - running_variance_H[h])
         factor_H[h] = scale_H[h] * over_sd_H[h]
         offset_H[h] = shift_H[h] - mean_H[h] * factor_H[h]
-    if not len(uniform_BH):
+    if share == 0.0:
         for c in range(n_cells):
             for h in range(n_units):
                 y_BH[c, h] = max(x_BH[c, h] * factor_H[h] + offset_H[h], f(0))
         return
-    upscale = f(1) / (f(1) - share)
+    upscale, below = f(1) / (f(1) - f(share)), np.uint32(share * 4294967296.0)
     for c in range(n_cells):
+        first = np.uint32(c * n_units)
         for h in range(n_units):
             y = max(x_BH[c, h] * factor_H[h] + offset_H[h], f(0)) * upscale
-            y_BH[c, h] = y if uniform_BH[c, h] >= share else f(0)
+            y_BH[c, h] = y if hashed(np.uint32(first + np.uint32(h)), seed) >= below else f(0)
 
 
 @njit(fastmath=SUMS, error_model="numpy", cache=True, nogil=True)
