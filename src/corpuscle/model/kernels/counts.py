@@ -225,12 +225,12 @@ def _through_softmax(slope_G: Floats, exp_G: Floats, factor: Any, bias_slope_G: 
 def _gamma_terms(x: Any, g: Any, theta: Any, tables: tuple[Floats, Floats]) -> Any:
     """Return lnΓ(x+θ) - lnΓ(θ) - lnΓ(x+1) and its slope in log θ."""
     value_XG, slope_XG = tables
-    whole = int(x)
-    if whole == x and whole < len(value_XG):
-        return float(value_XG[whole, g]), float(slope_XG[whole, g])
+    whole = np.uintp(x)
+    if x < f(len(value_XG)) and f(whole) == x:
+        return value_XG[whole, g], slope_XG[whole, g]
     many, few = float(x), float(theta)
     value = math.lgamma(many + few) - math.lgamma(few) - math.lgamma(many + 1.0)
-    return value, few * (_digamma(many + few) - _digamma(few))
+    return f(value), f(few * (_digamma(many + few) - _digamma(few)))
 
 
 @njit(fastmath=SUMS, error_model="numpy")
@@ -293,7 +293,8 @@ def sweep(
             row = _zeros(exp_G, scale, per_gene, log1p_G, slope_G, sum_G)
         value, slope = float(row[0]), float(row[1])
         for i in range(starts[c], starts[c + 1]):
-            g, x = gene_nz[i], count_nz[i]
+            # As an unsigned number: of a signed one, each use would be checked for counting from the end.
+            g, x = np.uintp(gene_nz[i]), count_nz[i]
             if inflated:
                 ratio = exp_G[g] * scale * over_theta_G[g]
                 share = ratio / (ONE + ratio)
