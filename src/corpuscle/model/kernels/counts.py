@@ -189,11 +189,14 @@ def _inflated_zeros(
     slope_G: Floats,
     sum_G: Floats,
     lost_slope_G: Floats,
+    zero: tuple[Floats, Floats],
 ) -> Any:
     """Take each count of a cell for zero, as `_zeros` does, where a count is also lost with log odds `lost_G`.
 
-    With those odds π the likelihood of a zero is softplus(-π - θ l) - softplus(-π). Fills the slopes in π as well.
+    With those odds π the likelihood of a zero is softplus(-π - θ l) - softplus(-π). Fills the slopes in π as well; and
+    `zero`, for counts that turn out to be none: softplus(-π - θ l) and its slope, the share of zeros that are counted.
     """
+    either_G, counted_G = zero
     theta_G, over_theta_G = genes
     value, slope = ZERO, ZERO
     for g in range(len(exp_G)):
@@ -203,6 +206,7 @@ def _inflated_zeros(
         log1p, share = _log1p(ratio, above, inverse), ratio * inverse
         kept, keeps = _softplus(-lost_G[g])
         either, counted = _softplus(-lost_G[g] - theta_G[g] * log1p)
+        either_G[g], counted_G[g] = either, counted
         log1p_G[g] = log1p
         slope_G[g] = -counted * theta_G[g] * share
         sum_G[g] += counted * (share - log1p)
@@ -279,6 +283,7 @@ def sweep(
     n_cells, n_genes = logits[0].shape
     exp_G, log1p_G, slope_G = np.empty(n_genes, f), np.empty(n_genes, f), np.empty(n_genes, f)
     sum_G, lost_slope_G = np.zeros(n_genes, f), np.empty(n_genes, f)
+    either_G, counted_G = np.empty(n_genes, f), np.empty(n_genes, f)
     inflated = len(logits) > 1
     for c in range(n_cells):
         logit_G, lost_G = logits[0][c], logits[-1][c]
@@ -288,7 +293,8 @@ def sweep(
         scale = f(math.exp(library_C[c])) / total
         per_gene = theta_G, over_theta_G
         if inflated:
-            row = _inflated_zeros(exp_G, scale, per_gene, lost_G, log1p_G, slope_G, sum_G, lost_slope_G)
+            zero = either_G, counted_G
+            row = _inflated_zeros(exp_G, scale, per_gene, lost_G, log1p_G, slope_G, sum_G, lost_slope_G, zero)
         else:
             row = _zeros(exp_G, scale, per_gene, log1p_G, slope_G, sum_G)
         value, slope = float(row[0]), float(row[1])
@@ -299,8 +305,8 @@ def sweep(
                 ratio = exp_G[g] * scale * over_theta_G[g]
                 share = ratio / (ONE + ratio)
                 # It was taken for a zero, lost or counted; it is one that was counted.
-                either, counted = _softplus(-lost_G[g] - theta_G[g] * log1p_G[g])
-                value -= either + lost_G[g] + theta_G[g] * log1p_G[g]
+                counted = counted_G[g]
+                value -= either_G[g] + lost_G[g] + theta_G[g] * log1p_G[g]
                 rest = (counted - ONE) * theta_G[g] * share
                 slope += rest
                 slope_G[g] += rest
