@@ -94,7 +94,7 @@ def test_norm_relu_is_batch_norm_and_relu():
 
 
 def in_plain_torch(monkeypatch) -> None:
-    monkeypatch.setattr(modules, "_is_compiled", lambda _: False)
+    monkeypatch.setattr(modules.kernels, "serve", lambda _: False)
 
 
 def test_compiled_and_plain_norm_relu_are_the_same(monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from corpuscle.model import kernels
 from corpuscle.model.modules import SparseLinear
 
 KEEP_MEAN, KEEP_SQUARE = 0.9, 0.999
@@ -46,7 +47,7 @@ class Adam:
         self._steps = count(1)
         self._sparse: list[tuple[SparseLinear, _Moments]] = []
         for layer in network.modules():
-            if isinstance(layer, SparseLinear):
+            if isinstance(layer, SparseLinear) and kernels.serve(layer.weight):
                 layer.factors = []
                 self._sparse.append((layer, _Moments(*(torch.zeros_like(layer.weight) for _ in _Moments._fields))))
         of_sparse = {id(layer.weight) for layer, _ in self._sparse}

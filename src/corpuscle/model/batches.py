@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.dense import DenseBatch
 from corpuscle.model.order import Layout, Window
 from corpuscle.model.packed import Packed
 from corpuscle.model.phases import Phases
@@ -48,6 +49,22 @@ class Batch(NamedTuple):
     def __len__(self) -> int:
         """Count the cells."""
         return len(self.starts) - 1
+
+    def dense(self, device: torch.device | str = "cpu") -> DenseBatch:
+        """Write out the zeros, on a device.
+
+        Examples
+        --------
+        >>> CountTable(csr_matrix(np.array([[0, 2, 0], [1, 0, 3]], np.float32))).batch(slice(None)).dense().counts
+        tensor([[0., 2., 0.],
+                [1., 0., 3.]])
+        """
+        starts, genes, counts = (part.to(device, non_blocking=True) for part in (self.starts, self.genes, self.counts))
+        beside = (part if part is None else part.to(device, non_blocking=True) for part in self[4:])
+        cells = torch.repeat_interleave(starts.diff(), output_size=len(genes))
+        dense = counts.new_zeros((len(self), self.n_genes))
+        dense[cells, genes] = counts
+        return DenseBatch(dense, *beside)
 
     @property
     def totals(self) -> torch.Tensor:

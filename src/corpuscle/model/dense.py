@@ -16,7 +16,7 @@ class DenseBatch(NamedTuple):
     counts
         Counts, float, shape (B, G).
     unmeasured, covariates
-        As a `corpuscle.model.batches.Batch` has them.
+        As a `corpuscle.model.batches.Batch` has them; of several models trained together, all have an axis in front.
     """
 
     counts: Tensor

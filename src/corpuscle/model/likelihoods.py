@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from corpuscle.model import kernels
 from corpuscle.model.batches import Batch
 from corpuscle.model.dense import DenseBatch
 
@@ -66,35 +67,36 @@ def log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
     >>> round(log_likelihood(decoded, cell).exp().item(), 5)        # scipy.stats.nbinom.pmf(2, 4, 4 / 7)
     0.19584
     """
-    if isinstance(batch, DenseBatch):
-        return _dense_log_likelihood(decoded, batch)
+    if isinstance(batch, DenseBatch) or not kernels.available():
+        return _dense_log_likelihood(decoded, batch if isinstance(batch, DenseBatch) else batch.dense())
     with torch.no_grad():
         return _swept(decoded, batch)[0]
 
 
 def negative_log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
     """Return the summed negative log-likelihood of a batch (nats, lower is better), differentiable in `decoded`."""
-    if isinstance(batch, DenseBatch):
-        return -_dense_log_likelihood(decoded, batch).sum(-1)
+    if isinstance(batch, DenseBatch) or not kernels.available():
+        return -_dense_log_likelihood(decoded, batch if isinstance(batch, DenseBatch) else batch.dense()).sum(-1)
     given = [part for part in decoded if part is not None]
     loss: Tensor = _NegativeLogLikelihood.apply(batch, *given)  # type: ignore[no-untyped-call]
     return loss
 
 
 def _dense_log_likelihood(decoded: Decoded, batch: DenseBatch) -> Tensor:
-    logit_BG = decoded.z @ decoded.weight.mT + decoded.bias
+    logit_BG = decoded.z @ decoded.weight.mT + decoded.bias.unsqueeze(-2)
     if batch.unmeasured is not None:
         # Finite, so that no gradient is 0 · ∞; its softmax is 0 all the same.
         logit_BG = logit_BG.masked_fill(batch.unmeasured, torch.finfo(logit_BG.dtype).min / 2)
     log_mean_BG = decoded.library[..., None] + logit_BG.log_softmax(-1)
-    log_theta_G, theta_G, x_BG = decoded.log_theta, decoded.log_theta.exp(), batch.counts
+    log_theta_G, x_BG = decoded.log_theta.unsqueeze(-2), batch.counts
+    theta_G = log_theta_G.exp()
     # log(1 + μ/θ) without forming μ/θ
     log1p_BG = functional.softplus(log_mean_BG - log_theta_G)
     value_BG = torch.lgamma(x_BG + theta_G) - torch.lgamma(theta_G) - torch.lgamma(x_BG + 1) - theta_G * log1p_BG
     seen_BG = x_BG > 0
     value_BG = value_BG + torch.where(seen_BG, x_BG * (log_mean_BG - log_theta_G - log1p_BG), 0)
     if decoded.lost_weight is not None and decoded.lost_bias is not None:
-        lost_BG = decoded.z @ decoded.lost_weight.mT + decoded.lost_bias
+        lost_BG = decoded.z @ decoded.lost_weight.mT + decoded.lost_bias.unsqueeze(-2)
         kept_BG = functional.softplus(-lost_BG)
         zero_BG = functional.softplus(-lost_BG - theta_G * log1p_BG) - kept_BG
         value_BG = torch.where(seen_BG, value_BG - kept_BG - lost_BG, zero_BG)

@@ -1,7 +1,7 @@
 """Model (settings) and FittedModel (weights): two types, so that nothing needs an "is it trained" flag."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -60,6 +60,24 @@ class Reconstructs(Protocol):
         The block's rows of the corpus' table, and an array (n block, G) whose rows sum to one over the genes that
         the cell's source measured (0 elsewhere).
         """
+        ...
+
+
+@runtime_checkable
+class TrainsTogether(Protocol):
+    """A model whose trainings can be done several at once, faster than one after the other: on a GPU."""
+
+    def fit_together(
+        self, corpora: Sequence[Corpus], seeds: Sequence[int], progress: Progress = silent
+    ) -> Sequence[FittedModel]:
+        """Fit on several corpora, all with the same genes and as many cells.
+
+        Each fit is as good as one by `Model.fit`, and its random numbers are others.
+        """
+        ...
+
+    def n_together(self, n_genes: int) -> int:
+        """How many it is worth to train at once on this machine: 1 without a GPU, else as many as its memory holds."""
         ...
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from corpuscle.model import kernels
 from corpuscle.model.batches import Batch
 from corpuscle.model.dense import DenseBatch
 from corpuscle.model.likelihoods import normal_kl
@@ -29,11 +30,6 @@ VARIANCE_FLOOR = 1e-4
 # In a run's first epochs, before batch-norm's running statistics have settled, an evaluation meets logarithms whose
 # exponential is no 32-bit number. Nothing that is trained comes near these ceilings.
 LOG_VARIANCE_CEILING, LOG_LIBRARY_CEILING = 30.0, 50.0
-
-
-def _is_compiled(x: Tensor) -> bool:
-    """Say whether there are compiled kernels for a tensor: of one model, single precision, on the CPU."""
-    return x.dim() == 2 and x.dtype == torch.float32 and x.device.type == "cpu"
 
 
 class Linear(nn.Module):
@@ -85,7 +81,7 @@ class NormRelu(nn.Module):
         seed = None
         if noise is not None and self.share:
             seed = torch.randint(2**32, (*x_BH.shape[:-2], 1, 1), generator=noise, device=x_BH.device)
-        if self.training and _is_compiled(x_BH):
+        if self.training and kernels.serve(x_BH):
             output: Tensor = _NormRelu.apply(x_BH, self.scale, self.shift, (self, seed))  # type: ignore[no-untyped-call]
             return output
         mean_H, variance_H = self.running_mean, self.running_variance
@@ -239,7 +235,7 @@ def draw(head_B2K: Tensor, noise_BK: Tensor, prior: Tensor) -> tuple[Tensor, Ten
     -------
     The draw (B, K), and KL(posterior || prior) in nats, summed over the latents (B,).
     """
-    if _is_compiled(head_B2K):
+    if kernels.serve(head_B2K):
         drawn_BK, kl_B = _Draw.apply(head_B2K, noise_BK, prior)  # type: ignore[no-untyped-call]
         return drawn_BK, kl_B
     mean_BK, variance_BK = moments(head_B2K)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import ModelError
+from corpuscle.model import kernels
 
 LARGEST_UINT16 = 2**16 - 1
 
@@ -84,6 +85,9 @@ class Packed:
 
     def cut(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Return starts, genes and counts of some rows, in the order given; repeats are allowed."""
+        if not kernels.available():
+            whole = csr_matrix((self.counts, self.genes, self.starts), shape=(len(self), self.n_genes))[rows]
+            return whole.indptr.astype(np.int64), whole.indices.astype(np.int64), whole.data.astype(np.float32)
         from corpuscle.model.gather import gather  # numba takes a while to import
 
         starts, genes, counts = gather(self.starts, self.genes, self.counts, rows)

@@ -3,28 +3,29 @@
 The loop never waits for the device that computes: what its steps return is looked at now and then, many at once.
 """
 
+import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.core.randomness import generator, torch_seed
+from corpuscle.model.accelerator import CPU, training_device
 from corpuscle.model.adam import Adam
-from corpuscle.model.batches import Batch, CountTable, TrainingCounts
+from corpuscle.model.batches import Batch, TrainingCounts
+from corpuscle.model.dense import DenseBatch
 from corpuscle.model.model import HISTORY, Progress
-from corpuscle.model.order import hold_out
 from corpuscle.model.phases import Phases
 from corpuscle.model.schedule import Schedule
+from corpuscle.model.supply import Supply, stacked, together
 
-# Each point of a curve is from at most this many held-out cells, so that it stays cheap.
-VALIDATION_CELLS = 2048
 # How many steps' losses are looked at together.
 LOOKED_AT = 32
 # From here on, not every whole number is a 32-bit float; as a count of molecules it is no such thing.
@@ -38,6 +39,18 @@ class Trainable(Protocol):
     Terms are named parts of what is minimised, lower is better, such as ``"elbo"``; patience looks at the first.
     """
 
+    def to(self, device: torch.device) -> Self:
+        """Move it to a device."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Set its weights."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its weights."""
+        ...
+
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  # torch's own signature
         """Turn training mode on or off."""
         ...
@@ -50,11 +63,13 @@ class Trainable(Protocol):
         """Yield the modules it is made of, itself too."""
         ...
 
-    def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(
+        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the loss to minimise (a mean per cell) and its terms, summed over the batch."""
         ...
 
-    def score(self, batch: Batch, noise: torch.Generator) -> Mapping[str, Tensor]:
+    def score(self, batch: Batch | DenseBatch, noise: torch.Generator) -> Mapping[str, Tensor]:
         """Return the terms of each cell, shape (B,), in evaluation mode."""
         ...
 
@@ -71,9 +86,9 @@ class Optimiser(NamedTuple):
         return Adam(network, learning_rate=self.learning_rate, weight_decay=self.weight_decay, eps=self.eps)
 
 
-def named_noise(seed: int, name: str) -> torch.Generator:
+def named_noise(seed: int, name: str, device: torch.device = CPU) -> torch.Generator:
     """Return a torch generator for one named purpose of a model's fit."""
-    return torch.Generator().manual_seed(torch_seed(generator(seed, "model", name)))
+    return torch.Generator(device).manual_seed(torch_seed(generator(seed, "model", name)))
 
 
 def train(
@@ -85,7 +100,7 @@ def train(
     seed: int,
     progress: Progress,
 ) -> pd.DataFrame:
-    """Fit a network to counts; leaves it in evaluation mode.
+    """Fit a network to counts, on `training_device`; leaves it in evaluation mode, on the CPU.
 
     Returns
     -------
@@ -102,30 +117,89 @@ def train(
     DivergedError
         When the loss or a weight is no longer a finite number.
     """
+    curve = _fit(network, [table], schedule, optimiser, [seed], progress)
+    network.to(CPU)
+    return curve.tables()[0]
+
+
+def train_together(
+    networks: Sequence[Trainable],
+    tables: Sequence[TrainingCounts],
+    schedule: Schedule,
+    optimiser: Optimiser,
+    *,
+    seeds: Sequence[int],
+    progress: Progress,
+) -> list[pd.DataFrame]:
+    """Fit several networks of one shape as one network, each to its own counts; see `train`.
+
+    A small network leaves a GPU idle; fifty of them do not. Their parameters get an axis in front, so that each
+    operation works on all of them. What is random is drawn for all at once, so that a network's weights are not
+    those that it would have if it were trained alone, but as good.
+
+    Parameters
+    ----------
+    networks, tables, seeds
+        What is trained, on what, and the seeds of the splits and orders. The schedule is the same for all: so the
+        corpora have as many uses of cells each.
+
+    Returns
+    -------
+    Each network's training curve; the phases' seconds are those of all of them.
+    """
+    assert schedule.budget.patience is None, "fits that stop by themselves cannot be trained as one"
+    whole = stack(networks)
+    curve = _fit(whole, tables, schedule, optimiser, seeds, progress)
+    for number, network in enumerate(networks):
+        network.load_state_dict({name: part[number].cpu() for name, part in whole.state_dict().items()})
+        network.train(mode=False)
+    return curve.tables()
+
+
+def stack(networks: Sequence[Any]) -> Any:
+    """Return one network with the parameters and buffers of several, stacked along an axis in front."""
+    whole = copy.deepcopy(networks[0])
+    for parts in zip(*(network.modules() for network in [whole, *networks]), strict=True):
+        module, *sources = parts
+        for name in module._parameters:
+            if module._parameters[name] is not None:
+                data = torch.stack([source._parameters[name].detach() for source in sources])
+                module._parameters[name] = torch.nn.Parameter(data)
+        for name in module._buffers:
+            module._buffers[name] = torch.stack([source._buffers[name] for source in sources])
+    return whole
+
+
+def _fit(  # noqa: PLR0917  # what `train` is told
+    network: Trainable,
+    tables: Sequence[TrainingCounts],
+    schedule: Schedule,
+    optimiser: Optimiser,
+    seeds: Sequence[int],
+    progress: Progress,
+) -> "_Curve":
     if not schedule.n_steps:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
-    held = hold_out(table.times_N, schedule.n_validation, generator(seed, "model", "split"))
-    if schedule.budget.patience is not None and not len(held):
-        raise ModelError(f"a budget with patience needs held-out cells; of {schedule.n_cells} cells none could be held")
-    phases = Phases(table.seconds)
+    device, phases = training_device(), Phases(tables[0].seconds)
+    network.to(device)
     with phases.timed("reading"):
-        held_cells = table.take(np.sort(held[:VALIDATION_CELLS]))
-    curve = _Curve(schedule, held_cells, seed)
-    noise, adam, told = named_noise(seed, "noise"), optimiser.of(network), time.monotonic()
-    windows = table.layout.windows(held, schedule.n_train, generator(seed, "model", "order"))
+        supplies = [Supply(table, schedule, seed, device) for table, seed in zip(tables, seeds, strict=True)]
+    curve = _Curve(schedule, supplies, seeds[0], device, phases)
+    noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network), time.monotonic()
+    largest = max(table.largest for table in tables)
     network.train()
-    with closing(table.batches(windows, schedule.batch_size)) as batches:
+    with together(supplies) as batches:
         for step in range(schedule.n_steps):
             with phases.timed("batches"):
                 batch = next(batches)
             with phases.timed("steps"):
                 loss, terms = network.loss(batch, noise, schedule.kl_weight(step))
                 adam.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.sum().backward()  # type: ignore[no-untyped-call]
                 adam.step()
                 curve.add(loss, terms, len(batch))
                 if curve.is_due and (bad := curve.first_not_finite()) is not None:
-                    raise DivergedError(_diverged(bad, schedule, optimiser, table))
+                    raise DivergedError(_diverged(bad, schedule, optimiser, largest))
             if curve.has_point:
                 with phases.timed("validation"):
                     curve.add_point(network)
@@ -135,37 +209,46 @@ def train(
                 told = time.monotonic()
                 progress((step + 1) / schedule.n_steps)
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
-        raise DivergedError(_diverged(curve.step, schedule, optimiser, table))
+        raise DivergedError(_diverged(curve.step, schedule, optimiser, largest))
     network.train(mode=False)
     progress(1.0)
-    return curve.table(phases)
+    return curve
 
 
-def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, table: TrainingCounts) -> str:
+def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, largest: float) -> str:
     place = f"training diverged at step {step} of {schedule.n_steps}"
-    if step == 1 or table.largest > LARGEST_COUNT:
-        return f"{place}: the counts are too large for 32-bit numbers (the largest is {table.largest:g})"
+    if step == 1 or largest > LARGEST_COUNT:
+        return f"{place}: the counts are too large for 32-bit numbers (the largest is {largest:g})"
     return f"{place}: the learning rate {optimiser.learning_rate:g} is probably too high; try a tenth of it"
 
 
 class _Curve:
-    """Gathers the training curve, and says from it when to stop."""
+    """Gathers the training curves of networks that are trained together (M of them, often one), and says when to stop.
 
-    def __init__(self, schedule: Schedule, held: CountTable, seed: int) -> None:
-        self.schedule, self.held, self.seed, self.step = schedule, held, seed, 0
-        self.rows: list[tuple[int, float, str, float]] = []
-        self.best, self.best_step = math.inf, 0
+    Attributes
+    ----------
+    step
+        How many steps were taken.
+    """
+
+    def __init__(
+        self, schedule: Schedule, supplies: Sequence[Supply], seed: int, device: torch.device, phases: Phases
+    ) -> None:
+        self.schedule, self.supplies, self.seed, self.device, self.phases = schedule, supplies, seed, device, phases
+        self.step, self.best, self.best_step = 0, math.inf, 0
+        self.rows: list[list[tuple[int, float, str, float]]] = [[] for _ in supplies]
         self.names: list[str] = []
         # Losses and terms of the last steps, on their device; sums of the terms since the last point.
         self.recent, self.n_recent = torch.empty(0), 0
-        self.sums, self.n_cells = np.zeros(0), 0
+        self.sums_TM, self.n_cells = np.zeros((0, 0)), 0
 
     def add(self, loss: Tensor, terms: Mapping[str, Tensor], n_cells: int) -> None:
         """Take note of a step's loss and terms, without waiting for them."""
+        n_networks = len(self.supplies)
         if not self.names:
-            self.names, self.sums = list(terms), np.zeros(len(terms))
-            self.recent = torch.empty((LOOKED_AT, 1 + len(terms)), dtype=loss.dtype, device=loss.device)
-        self.recent[self.n_recent] = torch.stack([loss.detach(), *terms.values()])
+            self.names, self.sums_TM = list(terms), np.zeros((len(terms), n_networks))
+            self.recent = torch.empty((LOOKED_AT, 1 + len(terms), n_networks), dtype=loss.dtype, device=loss.device)
+        self.recent[self.n_recent] = torch.stack([loss.detach(), *terms.values()]).reshape(-1, n_networks)
         self.n_recent, self.step, self.n_cells = self.n_recent + 1, self.step + 1, self.n_cells + n_cells
 
     @property
@@ -182,44 +265,52 @@ class _Curve:
         """Look at the last steps, adding them up; return the first without a finite loss, counted from 1."""
         recent = self.recent[: self.n_recent].double().numpy(force=True)
         first, self.n_recent = self.step - self.n_recent + 1, 0
-        bad = np.flatnonzero(~np.isfinite(recent).all(axis=1))
+        bad = np.flatnonzero(~np.isfinite(recent).all(axis=(1, 2)))
         if len(bad):
             return first + int(bad[0])
         for terms in recent[:, 1:]:
-            self.sums += terms
+            self.sums_TM += terms
         return None
 
     def add_point(self, network: Trainable) -> None:
-        """Add a point to the curve."""
-        epoch, means = self.step / self.schedule.steps_per_epoch, (self.sums / self.n_cells).tolist()
-        self.rows += [(self.step, epoch, f"{name}_train", mean) for name, mean in zip(self.names, means, strict=True)]
-        self.sums, self.n_cells = np.zeros(len(self.names)), 0
-        if not len(self.held):
+        """Add a point to the curves."""
+        self._add(self.names, "train", self.sums_TM / self.n_cells)
+        self.sums_TM, self.n_cells = np.zeros_like(self.sums_TM), 0
+        if not len(self.supplies[0].held):
             return
-        scores = self._validate(network)
-        self.rows += [(self.step, epoch, f"{name}_validation", score) for name, score in scores.items()]
-        if scores[self.names[0]] < self.best - (self.schedule.budget.min_delta or 0.0):
-            self.best, self.best_step = scores[self.names[0]], self.step
+        names, means_TM = self._validate(network)
+        self._add(names, "validation", means_TM)
+        if means_TM[0, 0] < self.best - (self.schedule.budget.min_delta or 0.0):
+            self.best, self.best_step = float(means_TM[0, 0]), self.step
+
+    def _add(self, names: Sequence[str], part: str, means_TM: NDArray[np.float64]) -> None:
+        epoch = self.step / self.schedule.steps_per_epoch
+        for rows, means in zip(self.rows, means_TM.T.tolist(), strict=True):
+            rows += [(self.step, epoch, f"{name}_{part}", mean) for name, mean in zip(names, means, strict=True)]
 
     @property
     def has_converged(self) -> bool:
         """Say whether the budget's patience is at its end."""
         return self.step - self.best_step >= self.schedule.patience_steps
 
-    def _validate(self, network: Trainable) -> dict[str, float]:
+    def _validate(self, network: Trainable) -> tuple[list[str], NDArray[np.float64]]:
         """Return the mean of each term over the held-out cells' uses; the same noise each time, for a smooth curve."""
         network.train(mode=False)
-        noise, size = named_noise(self.seed, "validation"), self.schedule.batch_size
-        starts = range(0, len(self.held), size)
-        scores = [network.score(self.held.batch(slice(start, start + size)), noise) for start in starts]
+        noise = named_noise(self.seed, "validation", self.device)
+        batches = stacked([supply.held_batches() for supply in self.supplies])
+        scores = [network.score(batch, noise) for batch in batches]
         network.train()
-        return {
-            name: float(np.average(torch.cat([score[name] for score in scores]).cpu(), weights=self.held.times_N))
+        times_MN = np.stack([supply.held.times_N for supply in self.supplies])
+        means = [
+            np.average(torch.cat([score[name] for score in scores], -1).cpu().reshape(times_MN.shape), 1, times_MN)
             for name in scores[0]
-        }
+        ]
+        return list(scores[0]), np.stack(means).astype(np.float64)
 
-    def table(self, phases: Phases) -> pd.DataFrame:
-        """Return the curve in long form, with the time by phase."""
-        table = pd.DataFrame(self.rows, columns=list(HISTORY))
-        table.attrs["seconds"] = phases.seconds
-        return table
+    def tables(self) -> list[pd.DataFrame]:
+        """Return each network's curve in long form, with the time by phase."""
+        tables = []
+        for rows in self.rows:
+            tables.append(pd.DataFrame(rows, columns=list(HISTORY)))
+            tables[-1].attrs["seconds"] = self.phases.seconds
+        return tables

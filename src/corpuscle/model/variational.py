@@ -8,6 +8,7 @@ import json
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import hash_file
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
+from corpuscle.model.accelerator import n_together, training_device
 from corpuscle.model.batches import Batch, CountTable, Rows, TrainingCounts, stream
 from corpuscle.model.dense import DenseBatch
 from corpuscle.model.disk import training_counts
@@ -35,7 +37,7 @@ from corpuscle.model.likelihoods import (
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.modules import LOG_LIBRARY_CEILING, Encoded, Encoder, draw, moments
 from corpuscle.model.schedule import Budget, Schedule
-from corpuscle.model.training import Optimiser, named_noise, train
+from corpuscle.model.training import Optimiser, named_noise, train, train_together
 
 FORMAT = 2
 # Dense blocks (cells × genes) that leave the model have at most this many numbers: 64 MB.
@@ -139,19 +141,69 @@ class VariationalModel(Model):
         return None
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedVariational":
-        """Fit on a corpus, on the CPU; bit for bit the same for the same corpus and seed on one thread.
+        """Fit on a corpus, on `training_device`; on the CPU with one thread, the same to the bit for the same seed.
 
         A corpus that is larger than `memory_limit` is trained on from disk, which gives the same weights.
         """
-        categories = Categories.of(corpus, self.covariate) if self.covariate else None
+        categories = self._categories(corpus)
         with training_counts(corpus, categories.rows(corpus) if categories else None) as table:
-            if not table.largest:
-                raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
-            network = self.network(corpus.n_genes, len(categories or ()), named_noise(seed, "init"))
-            self.adapt(network, table)
+            network = self._untrained(corpus, table, categories, seed)
             schedule = self.schedule(corpus.n_cells)
             history = train(network, table, schedule, self.optimiser(), seed=seed, progress=progress)
         return self.fitted(self, corpus.space.ids, network, history, categories)
+
+    def fit_together(
+        self, corpora: Sequence[Corpus], seeds: Sequence[int], progress: Progress = silent
+    ) -> list["FittedVariational"]:
+        """Fit on several corpora with the same genes and as many cells, as one; see `TrainsTogether`.
+
+        Raises
+        ------
+        ModelError
+            When they differ in their number of cells, genes or batches, the budget has patience, or one cannot be
+            trained on.
+        """
+        categories = [self._categories(corpus) for corpus in corpora]
+        shapes = {
+            (corpus.n_cells, corpus.space.ids, len(found or ()))
+            for corpus, found in zip(corpora, categories, strict=True)
+        }
+        if len(shapes) > 1 or self.budget.patience is not None:
+            raise ModelError(
+                "to be trained together, corpora need the same genes, as many cells and as many values of the "
+                "covariate, and the budget no patience; fit them one by one"
+            )
+        with ExitStack() as stack:
+            tables, networks = [], []
+            for corpus, found, seed in zip(corpora, categories, seeds, strict=True):
+                rows = found.rows(corpus) if found else None
+                tables.append(stack.enter_context(training_counts(corpus, rows)))
+                networks.append(self._untrained(corpus, tables[-1], found, seed))
+            schedule = self.schedule(corpora[0].n_cells)
+            histories = train_together(networks, tables, schedule, self.optimiser(), seeds=seeds, progress=progress)
+        parts = zip(networks, histories, categories, strict=True)
+        return [self.fitted(self, corpora[0].space.ids, *part) for part in parts]
+
+    def n_together(self, n_genes: int) -> int:
+        """How many trainings to do at once; see `TrainsTogether`."""
+        device = training_device()
+        if device.type != "cuda" or self.budget.patience is not None:
+            return 1
+        network = self.network(n_genes, 0, torch.Generator())
+        n_parameters = sum(parameter.numel() for parameter in network.parameters())
+        return n_together(n_parameters, self.batch_size, n_genes, device)
+
+    def _categories(self, corpus: Corpus) -> "Categories | None":
+        return Categories.of(corpus, self.covariate) if self.covariate else None
+
+    def _untrained(
+        self, corpus: Corpus, table: TrainingCounts, categories: "Categories | None", seed: int
+    ) -> VariationalNetwork:
+        if not table.largest:
+            raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
+        network = self.network(corpus.n_genes, len(categories or ()), named_noise(seed, "init"))
+        self.adapt(network, table)
+        return network
 
     def load_fitted(self, folder: Path) -> "FittedVariational":
         """Load what `FittedVariational.save` wrote; the settings are the folder's.

@@ -324,5 +324,5 @@ def sweep(
         _through_softmax(slope_G, exp_G, -f(slope) / total, slopes[2], logit_G)
         if inflated:
             _settle(lost_slope_G, slopes[-1], lost_G)
-    for g in range(n_genes):
-        theta_slope_G[g] += theta_G[g] * sum_G[g]
+    for gene in range(n_genes):
+        theta_slope_G[gene] += theta_G[gene] * sum_G[gene]
