@@ -172,7 +172,6 @@ def test_counts_that_are_not_stored_by_cell_are_laid_out_once(tmp_path, annotate
     folder = scratch.scratch_path("x").parent
     (copy,) = folder.iterdir()
     monkeypatch.setattr(scratch, "write_by_cell", None)
-    monkeypatch.setattr(layout, "write_by_cell", None)
     np.testing.assert_array_equal(source.reader.read_counts(np.arange(40)).toarray(), counts)
     assert [copy] == list(folder.iterdir())
 
@@ -183,7 +182,7 @@ def test_a_copy_that_does_not_fit_on_the_disk_says_what_to_do(tmp_path, annotate
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("corpuscle.source.scratch.h5py.File", full)
+    monkeypatch.setattr(scratch, "_write_sorted", full)
     with pytest.raises(SourceError, match=r"cannot hold a copy of the counts.*No space left.*set TMPDIR"):
         source.reader.read_counts(np.arange(3))
     assert not list(scratch.scratch_path("x").parent.iterdir())
@@ -194,9 +193,30 @@ def test_old_copies_are_removed(tmp_path):
     old.touch()
     os.utime(old, (0, 0))
     blocks = [scratch.Triples(np.array([1]), np.array([0]), np.array([5]))]
-    scratch.write_by_cell(new, (2, 1), 1, np.dtype(np.int64), blocks)
+    whole = scratch.Counts((2, 1), 1, np.dtype(np.int64), lambda: blocks)
+    assert layout.read_copy("new", np.array([0, 1]), whole).toarray().tolist() == [[0], [5]]
+    assert new.exists()
     assert not old.exists()
-    assert layout.read_scratch(new, np.array([0, 1])).toarray().tolist() == [[0], [5]]
+
+
+def test_a_copy_that_another_process_removes_is_made_again(tmp_path, annotated, counts, monkeypatch):
+    source, real, made = open_source("blood", STORES["10x mtx"](tmp_path, annotated(counts))), scratch.write_by_cell, []
+
+    def write_and_lose(path, whole):
+        real(path, whole)
+        made.append(path)
+        if len(made) == 1:
+            path.unlink()
+
+    monkeypatch.setattr(scratch, "write_by_cell", write_and_lose)
+    np.testing.assert_array_equal(source.reader.read_counts(np.arange(3)).toarray(), counts[:3])
+    assert len(made) == 2
+
+
+def test_a_folder_of_many_files_is_not_looked_at_to_read_what_lies_by_cell(tmp_path, annotated, counts, monkeypatch):
+    reader = Zarr(path=STORES["zarr 3"](tmp_path, annotated(counts)))
+    monkeypatch.setattr(Zarr, "stamp", None)
+    np.testing.assert_array_equal(reader.read_counts(np.arange(40)).toarray(), counts)
 
 
 # --- collections ----------------------------------------------------------------------------------------------------
@@ -519,6 +539,21 @@ def test_pointers_to_nowhere_are_told(write):
         file["X/indptr"][-1] += 5
     with pytest.raises(SourceError, match="pointers to the cells' counts point nowhere"):
         open_source("blood", path).reader.read_counts(np.arange(12))
+
+
+@pytest.mark.parametrize("form", ["zarr 2", "zarr 3", "zarr 3, dense", "zarr 3, sharded"])
+def test_zarr_is_read_without_the_extra_as_with_it(tmp_path, annotated, counts, form, monkeypatch):
+    pytest.importorskip("zarrs")
+    reader, used = Zarr(path=STORES[form](tmp_path, annotated(counts))), []
+    for found in (lambda _name: True, lambda _name: None):
+        monkeypatch.setattr("corpuscle.source.readers.zarr.find_spec", found)
+        with reader._open() as root:
+            array = root["X"] if form == "zarr 3, dense" else root["X/data"]
+            used.append(type(array.async_array.codec_pipeline).__name__)
+        np.testing.assert_array_equal(
+            reader.read_counts(ROWS["in any order, repeated"]).toarray(), counts[[7, 3, 3, 39, 0, 20]]
+        )
+    assert used == ["ZarrsCodecPipeline", "BatchedCodecPipeline"]
 
 
 def test_a_zarr_of_anndata_reads_as_anndata_reads_it(tmp_path, annotated, counts):
