@@ -85,6 +85,16 @@ def test_a_source_that_changed_since_it_was_opened_is_refused(store, counts, mon
         source.reader.read_counts(np.arange(3))
 
 
+def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied", "data.h5ad")
+
+    path = write()
+    monkeypatch.setattr("corpuscle.source.files.hash_file", refuse)
+    with pytest.raises(SourceError, match=r"cannot be read: .*Permission denied: 'data\.h5ad'"):
+        open_source("blood", path)
+
+
 def test_a_source_that_is_gone_is_told(write):
     path = write()
     source = open_source("blood", path)
@@ -299,6 +309,12 @@ def test_a_geo_sample_is_found_by_its_prefix(tmp_path, annotated, counts):
     for file in list(folder.iterdir()):
         file.rename(folder / f"GSM1_s_{file.name}")
     assert len(open_source("blood", folder / "GSM1_s_matrix.mtx.gz")) == 40
+
+
+def test_a_matrix_by_another_name_is_told(tmp_path):
+    (tmp_path / "counts.mtx").touch()
+    with pytest.raises(SourceError, match=r"10x files are called …matrix\.mtx, …features\.tsv and …barcodes\.tsv"):
+        open_source("blood", tmp_path / "counts.mtx")
 
 
 def _replace(name, old, new):
@@ -519,6 +535,19 @@ def test_the_hosted_census_is_opened_by_its_date(census, monkeypatch):
     assert set(asked) == {"2025-01-30"}
     with pytest.raises(SourceError, match="no organism 'homo_sapien'; did you mean 'homo_sapiens'"):
         open_source("blood", Path("census:2025-01-30/homo_sapien"))
+
+
+def test_a_hosted_census_that_cannot_be_opened_is_told(monkeypatch):
+    cellxgene_census = pytest.importorskip("cellxgene_census")
+    from pathlib import Path
+
+    def refuse(**_options):
+        raise ConnectionError("no route to host\nmore of it")
+
+    monkeypatch.setattr(cellxgene_census, "open_soma", refuse)
+    message = r"the hosted Census cannot be opened \(no route to host\); see that 2025-01-30 is one of its releases"
+    with pytest.raises(SourceError, match=message):
+        open_source("blood", Path("census:2025-01-30/homo_sapiens"))
 
 
 def test_a_missing_extra_is_told(census, monkeypatch):

@@ -19,7 +19,7 @@ from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source import files
-from corpuscle.source.reader import Cells, Reader, reading
+from corpuscle.source.reader import Cells, Reader, gist, reading
 from corpuscle.source.value_filter import value_filter
 
 # The columns of obs that may name cells; the Census has the second.
@@ -77,7 +77,14 @@ class Census(Reader):
             raise SourceError("name the hosted Census by its date and organism, such as census:2025-01-30/homo_sapiens")
         import cellxgene_census
 
-        return cellxgene_census.open_soma(census_version=dated[1], tiledb_config=CONFIG)
+        try:
+            return cellxgene_census.open_soma(census_version=dated[1], tiledb_config=CONFIG)
+        # No network, no such release, …: errors of requests, botocore, tiledb and cellxgene_census.
+        except Exception as error:
+            raise SourceError(
+                f"the hosted Census cannot be opened ({gist(error)}); see that {dated[1]} is one of its releases and "
+                "that this machine reaches the internet"
+            ) from error
 
     def _place(self) -> tuple[str, str]:
         measurement, _, layer = ("RNA/raw" if self.counts == "X" else self.counts).partition("/")

@@ -45,9 +45,11 @@ class TenxMtx(Reader):
 
     def _file(self, *stems: str) -> Path:
         """Find one of the three files, by what its name may be without .gz."""
-        folder, prefix = (
-            (self.path, "") if self.path.is_dir() else (self.path.parent, self.path.name.partition("matrix.mtx")[0])
-        )
+        folder, prefix = self.path, ""
+        if not self.path.is_dir():
+            folder, (prefix, found, _) = self.path.parent, self.path.name.partition("matrix.mtx")
+            if not found:
+                raise SourceError("10x files are called …matrix.mtx, …features.tsv and …barcodes.tsv; rename these")
         for stem in stems:
             for name in (f"{prefix}{stem}", f"{prefix}{stem}.gz"):
                 if (folder / name).exists():
