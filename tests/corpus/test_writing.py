@@ -1,6 +1,10 @@
 """A corpus is streamed into a file that is as if it were written from memory, however often it was stopped."""
 
+import signal
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import anndata as ad
 import h5py
@@ -12,6 +16,7 @@ from corpuscle.core.errors import FolderError
 from corpuscle.corpus import writing
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
+from corpuscle.workflow import compose
 
 each_form = pytest.mark.parametrize("form", ["h5ad", "zarr"])
 
@@ -182,6 +187,17 @@ def test_a_journal_that_cannot_be_read_is_as_none(make, tmp_path, form, journal)
 
 
 @each_form
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["gone", "empty"])
+def test_work_that_lost_its_pointers_begins_anew(make, tmp_path, form, damage):
+    corpus, path = make(60), tmp_path / "out" / f"corpus.{form}"
+    with pytest.raises(_Stop):
+        write_corpus(corpus, path, "1d", {}, _stopping_at(0.5))
+    damage(path.parent / f"{writing.WORK}{path.name}" / "indptr")
+    write_corpus(corpus, path, "1d", {})
+    _assert_holds(path, corpus)
+
+
+@each_form
 def test_what_is_there_is_replaced_at_the_end(make, tmp_path, form):
     path = tmp_path / "out" / f"corpus.{form}"
     write_corpus(make(30), path, "1d", {})
@@ -237,8 +253,76 @@ def test_a_full_disk_is_told_and_nothing_is_lost(make, tmp_path, form, monkeypat
     _assert_holds(path, corpus)
 
 
-def test_what_is_no_composed_file_has_no_identity(tmp_path, write):
+def test_what_is_no_composed_file_has_no_identity(tmp_path, write, make):
     (tmp_path / "text.h5ad").write_text("no")
     (tmp_path / "empty.zarr").mkdir()
     for path in (tmp_path / "text.h5ad", tmp_path / "empty.zarr", tmp_path / "none.zarr", write()):
         assert written_identity(path) is None
+    with h5py.File(write("other"), "r+") as file:
+        file.create_group("uns/corpuscle/fingerprint")
+    assert written_identity(tmp_path / "other.h5ad") is None
+    path = tmp_path / "corpus.zarr"
+    write_corpus(make(), path, "1d", {})
+    for part in ("uns/corpuscle/fingerprint/c", "uns/corpuscle/fingerprint/zarr.json", "zarr.json"):
+        (path / part).write_text("{")
+        assert written_identity(path) is None
+
+
+STUDY = """
+name = "killed"
+models = [{ name = "ldvae", budget = { steps = 1 } }]
+tasks = [{ name = "reconstruction", on = ["pbmc3k"] }]
+corpora = [{ name = "A", parts = [{ source = "pbmc3k", n_cells = 30 }] }]
+sources = { pbmc3k = { dataset = "pbmc3k" } }
+holdout = { pbmc3k = { by = "cell", share = 0.1 } }
+"""
+KILLED = """
+import os, sys
+from pathlib import Path
+from corpuscle.corpus import writing
+from corpuscle.workflow import compose
+
+writing.BLOCK_CELLS, writing.SEGMENT, writing.CHUNK = 7, 200, 50
+
+def notice(what, share):
+    if what.startswith("writing") and share > 0.5:
+        os.kill(os.getpid(), 9)
+
+compose(Path(sys.argv[1]), sys.argv[2], form=sys.argv[3], notice=notice)
+"""
+
+
+@each_form
+def test_a_killed_compose_called_again_leaves_what_an_undisturbed_one_leaves(tmp_path, form, read_cells):
+    study, path = tmp_path / "study.toml", f"corpora/A/0/corpus.{form}"
+    study.write_text(STUDY)
+    compose(study, tmp_path / "undisturbed", form=form)
+    call = [sys.executable, "-W", "ignore", "-c", KILLED, study, tmp_path / "killed", form]
+    assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / path).exists()
+    read_cells.clear()
+    compose(study, tmp_path / "killed", form=form)
+    assert read_cells[0][0] > 7
+    found, expected = (_contents(tmp_path / folder / path) for folder in ("killed", "undisturbed"))
+    assert found.keys() == expected.keys()
+    assert len(found) > 10
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(found[name], values)
+    assert {entry.name for entry in (tmp_path / "killed" / path).parent.iterdir()} == {
+        "manifest.json", "cells.parquet", f"corpus.{form}"}  # fmt: skip
+
+
+def _contents(path):
+    """Return every array of a hierarchy by its name."""
+    if path.suffix == ".zarr":
+        import zarr
+
+        members = zarr.open_group(path, mode="r").members(max_depth=None)
+        return {name: np.asarray(node[...]) for name, node in members if isinstance(node, zarr.Array)}
+    found = {}
+    with h5py.File(path, "r") as file:
+        file.visititems(
+            lambda name, node: found.update({name: np.asarray(node[()])}) if hasattr(node, "dtype") else None
+        )
+    return found

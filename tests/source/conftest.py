@@ -1,6 +1,7 @@
 """The same cells in every format that can be read."""
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -124,13 +125,16 @@ def write_census(path: Path, data: ad.AnnData) -> Path:
     soma = pytest.importorskip("tiledbsoma")
     import pyarrow as pa
 
+    from corpuscle.source.readers.census import _context
+
+    context = _context(os.getpid())
     obs = data.obs.assign(observation_joinid=data.obs_names, soma_joinid=np.arange(data.n_obs))
     columns = {name: _arrow(obs[name], encoded=name != "observation_joinid") for name in obs}
     ids, names = np.arange(data.n_vars), data.var_names.tolist()
     genes = {"soma_joinid": ids, "feature_id": names, "feature_name": names}
     counts = csr_matrix(data.X).tocoo()
     places = {"soma_dim_0": counts.row.astype(np.int64), "soma_dim_1": counts.col.astype(np.int64)}
-    with soma.Collection.create(str(path)) as census:
+    with soma.Collection.create(str(path), context=context) as census:
         census.add_new_collection("census_info")
         experiment = census.add_new_collection("census_data").add_new_collection("homo_sapiens", soma.Experiment)
         measurement = experiment.add_new_collection("ms").add_new_collection("RNA", soma.Measurement)
@@ -144,7 +148,7 @@ def write_census(path: Path, data: ad.AnnData) -> Path:
     written = {"obs": tables["obs"][1], "ms/RNA/var": tables["var"][1]}
     written["ms/RNA/X/raw"] = pa.table({**places, "soma_data": counts.data.astype(np.float32)})
     for name, table in written.items():
-        with soma.open(str(place / name), "w") as part:
+        with soma.open(str(place / name), "w", context=context) as part:
             part.write(table)
     return path
 

@@ -1,6 +1,7 @@
 """Ranges of an array are what slices of it are, however it is stored, and read no more than they must."""
 
 import os
+import zlib
 
 import h5py
 import numpy as np
@@ -61,6 +62,16 @@ def test_ranges_are_slices(tmp_path, drawn, monkeypatch, stored, number_type):
         np.testing.assert_array_equal(read_ranges(array, np.array([0]), np.array([len(numbers)])), numbers)
         assert len(read_ranges(array, np.array([7, 9]), np.array([7, 9]))) == 0
         assert len(read_ranges(array, np.array([], np.int64), np.array([], np.int64))) == 0
+
+
+@pytest.mark.parametrize("stored", ["gzip", "gzip, shuffled"])
+def test_gzip_is_unpacked_without_the_extra_as_with_it(tmp_path, drawn, monkeypatch, stored):
+    found = []
+    for decompress in (ranges.decompress, zlib.decompress):
+        monkeypatch.setattr(ranges, "decompress", decompress)
+        with _stored(tmp_path, NUMBERS, **STORED[stored]) as file:
+            found.append(read_ranges(file["x"], *drawn))
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("stored", ["in one piece", "chunks", "gzip", "gzip, shuffled"])

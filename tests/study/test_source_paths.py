@@ -31,7 +31,7 @@ def test_a_folder_without_files_to_read_is_told_with_its_line(tmp_path):
         prepare(Study.parse(TEXT.format(path='"."'), tmp_path))
 
 
-@pytest.mark.parametrize("path", ["[]", "3", "[3]", '{ a = "b" }', '["a.h5ad", ["b.h5ad"]]'])
+@pytest.mark.parametrize("path", ["[]", '""', '["a.h5ad", ""]', "3", "[3]", '{ a = "b" }', '["a.h5ad", ["b.h5ad"]]'])
 def test_what_is_no_path_is_told_once_with_its_line(path):
     with pytest.raises(StudyError) as caught:
         Study.parse(TEXT.format(path=path))

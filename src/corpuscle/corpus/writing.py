@@ -88,7 +88,8 @@ def written_identity(path: Path) -> str | None:
             return str(zarr.open_group(path, mode="r")["uns/corpuscle/fingerprint"][()])  # type: ignore[index]
         with h5py.File(path, "r") as file:
             return str(file["uns/corpuscle/fingerprint"].asstr()[()])
-    except (OSError, KeyError):
+    # Nothing, somebody else's file, or a damaged one, for which h5py and zarr raise errors of a dozen kinds.
+    except Exception:
         return None
 
 
@@ -111,7 +112,7 @@ class _Work:
         work = _Work(folder, identity)
         try:
             journal = json.loads((folder / "journal.json").read_text(encoding="utf-8"))
-            if journal["identity"] == work._identity:
+            if journal["identity"] == work._identity and (folder / "indptr").stat().st_size:
                 work.dtype, work.n_segments = np.dtype(journal["dtype"]), journal["n_segments"]
                 return work
         except (OSError, ValueError, KeyError, TypeError):
@@ -192,8 +193,9 @@ def _write(corpus: Corpus, path: Path, work: _Work, uns: Mapping[str, str], prog
     indptr = np.zeros(len(corpus) + 1, np.int64)
     indptr[: len(known)] = known
     pending = _Pending(work.dtype, skip=work.n_segments * SEGMENT - int(known[-1]))
-    known.tofile(work.folder / "indptr")
-    with (work.folder / "indptr").open("ab") as ends:
+    with (work.folder / "indptr").open("r+b") as ends:
+        # Cut, not written anew: a kill in between would leave nothing to go on from.
+        ends.seek(ends.truncate(known.nbytes))
         for start in range(len(known) - 1, len(corpus), BLOCK_CELLS):
             stop = min(start + BLOCK_CELLS, len(corpus))
             counts_NG = corpus.counts(slice(start, stop))

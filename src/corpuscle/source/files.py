@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint, hash_file
 
 
@@ -21,21 +23,32 @@ def stamp(paths: Iterable[Path]) -> str:
     False
     """
     found = []
-    for _, path in _files(paths):
-        status = path.stat()
-        found.append([str(path), status.st_size, status.st_mtime_ns])
+    with _telling():
+        for _, path in _files(paths):
+            status = path.stat()
+            found.append([str(path), status.st_size, status.st_mtime_ns])
     return fingerprint(found)
 
 
 def content(paths: Iterable[Path]) -> str:
     """Hash the content of files (SHA-256, hexadecimal); of one file, that of its bytes."""
-    found = list(_files(paths))
+    with _telling():
+        found = [(name, hash_file(path)) for name, path in _files(paths)]
     if len(found) == 1:
-        return hash_file(found[0][1])
+        return found[0][1]
     whole = hashlib.sha256()
-    for name, path in found:
-        whole.update(f"{name}\0{hash_file(path)}\n".encode())
+    for name, one in found:
+        whole.update(f"{name}\0{one}\n".encode())
     return whole.hexdigest()
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Say which file is gone, or may not be read."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error}") from error
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:

@@ -22,7 +22,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source import files
 from corpuscle.source.ranges import read_ranges, spans
 from corpuscle.source.reader import Cells, Reader, all_rows, refuse_misfit
-from corpuscle.source.scratch import Triples, scratch_path, write_by_cell
+from corpuscle.source.scratch import Counts, Triples, by_cell
 
 # Rows of a dense array that are read with what lies between them, and the most to read in one go: 512 × 20,000 genes in
 # float64 are 80 MB.
@@ -63,8 +63,10 @@ class AnnDataReader(Reader):
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read the counts of some cells; see `Reader.read_counts`."""
         with self._open() as root:
-            key = fingerprint("csc", str(self.path.resolve()), self.counts, self.stamp())
-            return read_rows(find_matrix(root, self.counts), rows, key)
+            return read_rows(find_matrix(root, self.counts), rows, self._copy_key)
+
+    def _copy_key(self) -> str:
+        return fingerprint("csc", str(self.path.resolve()), self.counts, self.stamp())
 
     def alternatives(self) -> Sequence[str]:
         """List X, raw and the layers, as far as they are there."""
@@ -139,7 +141,7 @@ def shape_of(matrix: Any) -> tuple[int, int]:
     return int(n_cells), int(n_genes)
 
 
-def read_rows(matrix: Any, rows: NDArray[np.int64], key: str) -> csr_matrix:
+def read_rows(matrix: Any, rows: NDArray[np.int64], key: Callable[[], str]) -> csr_matrix:
     """Read some rows of a matrix: each chunk that holds any of them once, in the order of storage.
 
     Parameters
@@ -149,7 +151,7 @@ def read_rows(matrix: Any, rows: NDArray[np.int64], key: str) -> csr_matrix:
     rows
         Which rows, in any order, repeats allowed, shape (n,).
     key
-        Names the matrix and its content, for the copy that a large CSC matrix needs.
+        Names the matrix and its content, for the copy that a large CSC matrix needs; asked for only then.
 
     Returns
     -------
@@ -192,7 +194,7 @@ def _read_csr(matrix: Any, rows: NDArray[np.int64], n_genes: int) -> csr_matrix:
         return csr_matrix((0, n_genes), dtype=matrix["data"].dtype)
     data, indices = matrix["data"], matrix["indices"]
     first = rows[0]
-    indptr = matrix["indptr"][first : rows[-1] + 2].astype(np.int64)
+    indptr = matrix["indptr"][first : rows[-1] + 2].astype(np.int64, copy=False)
     if np.any(np.diff(indptr) < 0) or indptr[-1] > data.shape[0] or len(indptr) != rows[-1] - first + 2:
         raise SourceError("damaged: its pointers to the cells' counts point nowhere")
     starts, stops = indptr[rows - first], indptr[rows - first + 1]
@@ -213,15 +215,13 @@ def _read_dense(matrix: Any, rows: NDArray[np.int64]) -> csr_matrix:
     return stack(pieces)
 
 
-def _read_csc(matrix: Any, rows: NDArray[np.int64], key: str) -> csr_matrix:
+def _read_csc(matrix: Any, rows: NDArray[np.int64], key: Callable[[], str]) -> csr_matrix:
     """Read ascending distinct rows of a CSC matrix, from a copy by cell where reading it through takes long."""
     n_cells, n_genes = shape_of(matrix)
     n_stored = int(matrix["indptr"][-1])
     if n_stored > CSC_BLOCK:
-        path = scratch_path(key)
-        if not path.exists():
-            write_by_cell(path, (n_cells, n_genes), n_stored, matrix["data"].dtype, _csc_blocks(matrix))
-        return read_scratch(path, rows)
+        whole = Counts((n_cells, n_genes), n_stored, matrix["data"].dtype, lambda: _csc_blocks(matrix))
+        return read_copy(key(), rows, whole)
     position = np.full(n_cells, -1, np.int64)
     position[rows] = np.arange(len(rows))
     (found,) = _csc_blocks(matrix)
@@ -230,12 +230,20 @@ def _read_csc(matrix: Any, rows: NDArray[np.int64], key: str) -> csr_matrix:
     return csr_matrix((found.value[here], (row, found.gene[here])), shape=(len(rows), n_genes))
 
 
-def read_scratch(path: Any, rows: NDArray[np.int64]) -> csr_matrix:
-    """Read rows of a copy that `write_by_cell` made, as `read_rows` does."""
-    import h5py
+def read_copy(key: str, rows: NDArray[np.int64], whole: Counts) -> csr_matrix:
+    """Read rows, as `read_rows` does, from the copy by cell that a key names; it is made if it is not there.
 
-    with h5py.File(path, "r") as copy:
-        return read_csr(copy, rows, int(copy.attrs["shape"][1]))
+    Parameters
+    ----------
+    key
+        Names the counts and their content.
+    rows
+        Which rows.
+    whole
+        The counts to make the copy of.
+    """
+    with by_cell(key, whole) as copy:
+        return read_csr(copy, rows, whole.shape[1])
 
 
 def _csc_blocks(matrix: Any) -> Iterator[Triples]:

@@ -6,7 +6,6 @@ zarr themselves.
 """
 
 import os
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -17,6 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.errors import SourceError
+
+try:
+    # The extra ``fast``: unpacks in two fifths of the time.
+    from isal.isal_zlib import decompress
+except ImportError:
+    from zlib import decompress
 
 Integers = NDArray[np.int64]
 
@@ -139,7 +144,7 @@ def _load(array: Any, begin: int, end: int) -> NDArray[Any]:
 
 
 def _unpacked(stored: bytes, dtype: np.dtype[Any], *, shuffled: bool) -> NDArray[Any]:
-    plain = np.frombuffer(zlib.decompress(stored), np.uint8)
+    plain = np.frombuffer(decompress(stored), np.uint8)
     if shuffled:
         # HDF5's shuffle puts the first bytes of all numbers first, then all second ones, …
         plain = np.ascontiguousarray(plain.reshape(dtype.itemsize, -1).T).ravel()

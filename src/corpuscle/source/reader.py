@@ -115,10 +115,14 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise
     # h5py, zarr, anndata and tiledbsoma raise errors of a dozen kinds for a damaged file.
     except Exception as error:
-        gist = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(
-            f"{path}: cannot be read as {kind}; the file is truncated, damaged or of another kind ({gist})"
+            f"{path}: cannot be read as {kind}; the file is truncated, damaged or of another kind ({gist(error)})"
         ) from error
+
+
+def gist(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def all_rows(table: pd.DataFrame) -> Cells:

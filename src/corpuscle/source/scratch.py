@@ -8,7 +8,7 @@ import atexit
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,51 @@ class Triples(NamedTuple):
     value: NDArray[Any]
 
 
+class Counts(NamedTuple):
+    """All counts of a source, as they can be read through.
+
+    Attributes
+    ----------
+    shape
+        Cells × genes.
+    n_stored
+        How many counts there are.
+    dtype
+        Their number type.
+    blocks
+        Gives them, in any order; of a cell's counts in one gene, the sum is meant.
+    """
+
+    shape: tuple[int, int]
+    n_stored: int
+    dtype: np.dtype[Any]
+    blocks: Callable[[], Iterable[Triples]]
+
+
+@contextmanager
+def by_cell(key: str, counts: Counts) -> Iterator[h5py.File]:
+    """Open the copy that a key names, made now if it is not there: CSR as ``data``, ``indices`` and ``indptr``.
+
+    Raises
+    ------
+    SourceError
+        When the disk is full.
+    """
+    path = scratch_path(key)
+    while (copy := _opened(path)) is None:
+        write_by_cell(path, counts)
+    with copy:
+        yield copy
+
+
+def _opened(path: Path) -> h5py.File | None:
+    """Open a copy, if it is there: whichever process made it may end, and remove it, at any moment."""
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        return None
+
+
 def scratch_path(key: str) -> Path:
     """Return where the copy that a key names is, or would be: in a folder that only this user can write to.
 
@@ -51,23 +96,8 @@ def scratch_path(key: str) -> Path:
     return folder / f"{key}.h5"
 
 
-def write_by_cell(
-    path: Path, shape: tuple[int, int], n_stored: int, dtype: np.dtype[Any], blocks: Iterable[Triples]
-) -> None:
-    """Sort counts by cell, in bounded memory, and write them as CSR: datasets ``data``, ``indices`` and ``indptr``.
-
-    Parameters
-    ----------
-    path
-        What to write.
-    shape
-        Cells × genes.
-    n_stored
-        How many counts there are.
-    dtype
-        Their number type.
-    blocks
-        The counts, in any order; of a cell's counts in one gene, the sum is written.
+def write_by_cell(path: Path, counts: Counts) -> None:
+    """Sort counts by cell, in bounded memory, and write them.
 
     Raises
     ------
@@ -76,11 +106,12 @@ def write_by_cell(
     """
     _remove_old(path.parent)
     with atomic(path) as partial, tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        n_buckets = max(1, -(-n_stored // BUCKET))
-        bounds = np.linspace(0, shape[0], n_buckets + 1).astype(np.int64)
-        buckets = _fill_buckets(Path(folder), bounds, dtype, blocks)
+        n_buckets = max(1, -(-counts.n_stored // BUCKET))
+        bounds = np.linspace(0, counts.shape[0], n_buckets + 1).astype(np.int64)
+        record = np.dtype([("row", np.int64), ("gene", np.int32), ("value", counts.dtype)])
+        buckets = _fill_buckets(Path(folder), bounds, record, counts.blocks())
         with _telling(path.parent):
-            _write_sorted(partial, shape, dtype, bounds, buckets)
+            _write_sorted(partial, counts, record, bounds, buckets)
     atexit.register(path.unlink, missing_ok=True)
 
 
@@ -97,10 +128,9 @@ def _telling(folder: Path) -> Iterator[None]:
 
 
 def _fill_buckets(
-    folder: Path, bounds: NDArray[np.int64], dtype: np.dtype[Any], blocks: Iterable[Triples]
+    folder: Path, bounds: NDArray[np.int64], record: np.dtype[Any], blocks: Iterable[Triples]
 ) -> list[Path]:
     """Append counts to a file for each stretch of cells."""
-    record = np.dtype([("row", np.int64), ("gene", np.int32), ("value", dtype)])
     paths = [folder / str(at) for at in range(len(bounds) - 1)]
     for path in paths:
         path.touch()
@@ -118,20 +148,20 @@ def _fill_buckets(
 
 
 def _write_sorted(
-    path: Path, shape: tuple[int, int], dtype: np.dtype[Any], bounds: NDArray[np.int64], buckets: Sequence[Path]
+    path: Path, counts: Counts, record: np.dtype[Any], bounds: NDArray[np.int64], buckets: Sequence[Path]
 ) -> None:
-    record = np.dtype([("row", np.int64), ("gene", np.int32), ("value", dtype)])
+    n_cells, n_genes = counts.shape
     with h5py.File(path, "w") as file:
         growing = {"chunks": (CHUNK,), "maxshape": (None,)}
-        data = file.create_dataset("data", (0,), dtype, **growing)
+        data = file.create_dataset("data", (0,), counts.dtype, **growing)
         indices = file.create_dataset("indices", (0,), np.int32, **growing)
-        indptr = np.zeros(shape[0] + 1, np.int64)
+        indptr = np.zeros(n_cells + 1, np.int64)
         for at, bucket in enumerate(buckets):
             first, last = bounds[at], bounds[at + 1]
             records = np.fromfile(bucket, record)
             bucket.unlink()
             found = csr_matrix(
-                (records["value"], (records["row"] - first, records["gene"])), shape=(last - first, shape[1])
+                (records["value"], (records["row"] - first, records["gene"])), shape=(last - first, n_genes)
             )
             start = data.shape[0]
             for dataset, values in ((data, found.data), (indices, found.indices)):
@@ -139,7 +169,6 @@ def _write_sorted(
                 dataset[start:] = values
             indptr[first + 1 : last + 1] = start + found.indptr[1:]
         file["indptr"] = indptr
-        file.attrs["shape"] = shape
 
 
 def _remove_old(folder: Path) -> None:

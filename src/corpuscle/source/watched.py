@@ -74,7 +74,7 @@ class Watched(Reader):
             return
         try:
             same = self.reader.stamp() == self.opened
-        except OSError:
+        except SourceError:
             same = False
         if not same:
             raise SourceError(

@@ -14,11 +14,10 @@ Count = Annotated[int, Field(gt=0)]
 
 
 def _paths(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value and all(isinstance(path, str) for path in value):
-        return tuple(value)
-    raise ValueError("should be a text, in quotes, or a list of such texts")
+    paths = value if isinstance(value, list) else [value]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise ValueError("should be a text, in quotes, or a list of such texts")
+    return tuple(paths) if isinstance(value, list) else value
 
 
 # One path or several; checked in one go, so that a fault is told once.

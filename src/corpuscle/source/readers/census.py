@@ -4,9 +4,11 @@ Needs the extra ``census`` (tiledbsoma, cellxgene_census).
 """
 
 import ast
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source import files
-from corpuscle.source.reader import Cells, Reader, reading
+from corpuscle.source.reader import Cells, Reader, gist, reading
 from corpuscle.source.value_filter import value_filter
 
 # The columns of obs that may name cells; the Census has the second.
@@ -59,8 +61,8 @@ class Census(Reader):
         """Open the experiment."""
         soma = _tiledbsoma()
         if self._is_hosted:
-            with reading(self.path, "the hosted Census"), self._open_hosted() as census:
-                yield _experiment(census["census_data"], self.path.parts[1])
+            with reading(self.path, "the hosted Census"):
+                yield _experiment(self._hosted()["census_data"], self.path.parts[1])
             return
         with reading(self.path, "SOMA experiment"), _opened(soma, self.path) as found:
             if isinstance(found, soma.Collection) and "census_data" in found:
@@ -70,14 +72,12 @@ class Census(Reader):
                 raise SourceError(f"a SOMA {type(found).__name__}, but not an experiment with obs and ms")
             yield found
 
-    def _open_hosted(self) -> Any:
-        """Open the hosted Census of a date: a name such as "stable" would mean other cells next year."""
+    def _hosted(self) -> Any:
+        """Return the hosted Census of a date: a name such as "stable" would mean other cells next year."""
         dated = HOSTED.fullmatch(self.path.parts[0])
         if not dated or len(self.path.parts) != 2:
             raise SourceError("name the hosted Census by its date and organism, such as census:2025-01-30/homo_sapiens")
-        import cellxgene_census
-
-        return cellxgene_census.open_soma(census_version=dated[1], tiledb_config=CONFIG)
+        return _hosted_census(dated[1], os.getpid())
 
     def _place(self) -> tuple[str, str]:
         measurement, _, layer = ("RNA/raw" if self.counts == "X" else self.counts).partition("/")
@@ -158,7 +158,29 @@ def _tiledbsoma() -> Any:
 
 
 def _opened(soma: Any, path: Path) -> Any:
-    return soma.open(str(path), context=soma.SOMATileDBContext(tiledb_config=CONFIG))
+    return soma.open(str(path), context=_context(os.getpid()))
+
+
+# One context for a process, for good: TileDB crashes where one is taken down while another is made, as it would be if
+# every read had its own. One does not survive a fork, so each process has its own.
+@cache
+def _context(_process: int) -> Any:
+    return _tiledbsoma().SOMATileDBContext(tiledb_config=CONFIG)
+
+
+@cache
+def _hosted_census(date: str, _process: int) -> Any:
+    """Open the hosted Census, once: its directory is asked for over the network, and its context is its own."""
+    import cellxgene_census
+
+    try:
+        return cellxgene_census.open_soma(census_version=date, tiledb_config=CONFIG)
+    # No network, no such release, …: errors of requests, botocore, tiledb and cellxgene_census.
+    except Exception as error:
+        raise SourceError(
+            f"the hosted Census cannot be opened ({gist(error)}); see that {date} is one of its releases and that this "
+            "machine reaches the internet"
+        ) from error
 
 
 def _experiment(organisms: Any, wanted: str) -> Any:

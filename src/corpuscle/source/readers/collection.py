@@ -82,8 +82,7 @@ class Collection(Reader):
 
     def read_cells(self, where: ast.expr | None = None) -> Cells:
         """Read the cell tables of all files."""
-        # Rows are counted over whole tables, so no file may leave cells out.
-        found = [reader.read_cells() for reader in self._readers]
+        found = [reader.read_cells(where) for reader in self._readers]
         tables = [cells.table for cells in found]
         if not any(FILE in table for table in tables):
             for table, name in zip(tables, self._names, strict=True):
@@ -143,6 +142,5 @@ def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
                 if column not in table:
                     table[column] = pd.Categorical.from_codes([-1] * len(table), categories.unique())
     # A column of nothing would have its say in the type of the whole.
-    filled = [table.dropna(axis="columns", how="all") if len(table) else table[[]] for table in tables]
-    whole = pd.concat(filled)
-    return whole.reindex(columns=columns)
+    filled = [table.dropna(axis="columns", how="all") for table in tables if len(table)]
+    return (pd.concat(filled) if filled else tables[0]).reindex(columns=columns)

@@ -19,7 +19,7 @@ from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source import files, layout, tenx
 from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
-from corpuscle.source.scratch import Triples, scratch_path, write_by_cell
+from corpuscle.source.scratch import Counts, Triples
 
 # Lines of the matrix that are parsed at once.
 LINES = 1 << 21
@@ -45,9 +45,11 @@ class TenxMtx(Reader):
 
     def _file(self, *stems: str) -> Path:
         """Find one of the three files, by what its name may be without .gz."""
-        folder, prefix = (
-            (self.path, "") if self.path.is_dir() else (self.path.parent, self.path.name.partition("matrix.mtx")[0])
-        )
+        folder, prefix = self.path, ""
+        if not self.path.is_dir():
+            folder, (prefix, found, _) = self.path.parent, self.path.name.partition("matrix.mtx")
+            if not found:
+                raise SourceError("10x files are called …matrix.mtx, …features.tsv and …barcodes.tsv; rename these")
         for stem in stems:
             for name in (f"{prefix}{stem}", f"{prefix}{stem}.gz"):
                 if (folder / name).exists():
@@ -91,12 +93,11 @@ class TenxMtx(Reader):
         """Read the counts of some cells; see `Reader.read_counts`."""
         with reading(self.path, "10x .mtx"):
             matrix, features = self._files[0], self._features()
-            copy = scratch_path(fingerprint("mtx", str(matrix.resolve()), self.stamp()))
-            if not copy.exists():
-                head = _header(matrix)
-                shape = (head.n_cells, head.n_genes)
-                write_by_cell(copy, shape, head.n_stored, np.dtype(head.dtype), _blocks(matrix, head))
-            found = layout.read_scratch(copy, rows)
+            key = fingerprint("mtx", str(matrix.resolve()), self.stamp())
+            head = _header(matrix)
+            shape = (head.n_cells, head.n_genes)
+            whole = Counts(shape, head.n_stored, np.dtype(head.dtype), lambda: _blocks(matrix, head))
+            found = layout.read_copy(key, rows, whole)
             is_gene = tenx.is_gene(features)
             return found if is_gene.all() else found[:, np.flatnonzero(is_gene)]
 

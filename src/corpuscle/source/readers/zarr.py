@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,17 @@ class Zarr(AnnDataReader):
     def _open(self) -> Iterator[Any]:
         import zarr
 
-        with reading(self.path, "zarr"):
+        with reading(self.path, "zarr"), zarr.config.set(_pipeline()):
             if not self.path.is_dir():
                 raise SourceError("this is a file; a zarr source is a folder")
             # The metadata of all parts in one place may be older than the parts.
             yield zarr.open_group(self.path, mode="r", use_consolidated=False)
+
+
+def _pipeline() -> dict[str, str]:
+    """Let zarrs unpack chunks, where it is installed (the extra ``fast``): in half the time where there are shards."""
+    if find_spec("zarrs") is None:
+        return {}
+    import zarrs  # noqa: F401  # so that zarr knows it
+
+    return {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
