@@ -11,6 +11,7 @@ from corpuscle.source.source import ROLES
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
+Term = Annotated[str, Field(pattern=r"^CL:\d{7}$")]
 
 
 def _paths(value: Any) -> Any:
@@ -162,6 +163,7 @@ class StudySpec(Table):
     quality: dict[str, Any] = {}
     genes: GenesSpec = GenesSpec()
     holdout: dict[str, dict[str, Any]] = {}
+    cell_types: dict[Name, Term] = {}
     corpora: Annotated[list[CorpusSpec], Field(min_length=1)]
     models: Annotated[list[LabelledSpec], Field(min_length=1)]
     tasks: list[TaskSpec] = []

@@ -99,4 +99,5 @@ def forecast(known: Basis, log_NH: NDArray[np.floating]) -> NDArray[np.float64]:
     made_NH -= made_NH.mean(axis=1, keepdims=True)
     shared_N = np.einsum("nh,nh->n", truth_NH, made_NH) ** 2
     size_N = np.einsum("nh,nh->n", truth_NH, truth_NH) * np.einsum("nh,nh->n", made_NH, made_NH)
-    return np.divide(shared_N, size_N, out=np.full(len(log_NH), np.nan), where=size_N > 0)
+    r2_N: NDArray[np.float64] = np.divide(shared_N, size_N, out=np.full(len(log_NH), np.nan), where=size_N > 0)
+    return r2_N

@@ -22,7 +22,7 @@ def two_sample_auc(
     """Return the cross-fitted area under the ROC curve of a logistic regression that tells target from corpus.
 
     Each fold's cells are scored by a classifier that never saw them; classes are weighted equally; the mean over folds
-    is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area in place of the accuracy does not hang on the sizes).
+    is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area, unlike the accuracy, does not hang on the sizes).
     0.5: they cannot be told apart by a plane; 1: they can, always. Lower (down to 0.5) is nearer; a little below 0.5 is
     chance. Linear in the coordinates: a difference in spread alone is seen by the other measures.
 
