@@ -55,6 +55,11 @@ class Seen:
         return self.profile.coordinates_NK[self.profile.use_U[self.order_U[:most]]]
 
     @cached_property
+    def basis(self) -> moment_proxy.Basis | MeasureError:
+        """What a linear model would know of the cells."""
+        return attempt(lambda: moment_proxy.basis(self.profile.moments))
+
+    @cached_property
     def donors(self) -> Donors | MeasureError:
         """The donors of all uses, drawn anew; or why they cannot be."""
         return attempt(lambda: _donors(self.profile.cells.take(self.profile.use_U), self._rng))
@@ -113,19 +118,23 @@ class Target:
 
 def describe_against(book: Book, seen: Seen, target: Target, rng: np.random.Generator) -> None:
     """Add how a corpus covers a target, at its own size (within bounds) and at equal size."""
-    for size, most in (("own", MOST_PAIRED), ("equal", seen.n_equal)):
-        points_VK = seen.points(most)
-        _add_coverage(book, attempt(lambda points_VK=points_VK: cover(points_VK, target.points_TK)), target, size)  # type: ignore[misc]
+    equal_VK = seen.points(seen.n_equal)
+    equal = attempt(lambda: cover(equal_VK, target.points_TK))
+    own_VK = seen.points(MOST_PAIRED)
+    # The smallest corpus is at equal size already.
+    own = equal if len(own_VK) == len(equal_VK) else attempt(lambda: cover(own_VK, target.points_TK))
+    for size, found in (("own", own), ("equal", equal)):
+        _add_coverage(book, found, target, size)
     with book.row("squared_mmd", COMPONENTS, min(seen.n_equal, MOST_KERNEL), target=target.name, size="equal") as row:
-        some_VK = seen.points(min(seen.n_equal, MOST_KERNEL))
+        some_VK = equal_VK[:MOST_KERNEL]
         row["value"] = mmd.squared_mmd(some_VK, target.seen.points(MOST_KERNEL), demand(target.kernel_width))
     with book.row("classifier_auc", COMPONENTS, seen.n_equal, target=target.name, size="equal") as row:
-        row["value"] = two_sample.two_sample_auc(seen.points(seen.n_equal), target.points_TK, rng)
+        row["value"] = two_sample.two_sample_auc(equal_VK, target.points_TK, rng)
     n_uses = len(seen.profile.use_U)
     with book.row("gene_coverage", GENES, n_uses, target=target.name) as row:
         row["value"] = gene_coverage.gene_coverage(seen.profile.mean_C, target.seen.profile.mean_C)
     with book.row("moment_proxy", GENES, n_uses, target=target.name) as row:
-        r2_T = _forecast(seen.profile, target.seen.profile)
+        r2_T = _forecast(demand(seen.basis), target.seen.profile)
         row["value"] = float(np.nanmean(r2_T))
         row["low"], row["high"] = mean_interval(r2_T, demand(target.seen.donors))
 
@@ -143,8 +152,7 @@ def _add_coverage(book: Book, found: Coverage | MeasureError, target: Target, si
             row["value"] = getattr(demand(found), name)
 
 
-def _forecast(corpus: Profile, target: Profile) -> NDArray[np.float64]:
-    known = moment_proxy.basis(corpus.moments)
+def _forecast(known: moment_proxy.Basis, target: Profile) -> NDArray[np.float64]:
     starts = range(0, len(target.cells), BLOCK_CELLS)
     blocks = [target.log_NH[start : start + BLOCK_CELLS].toarray() for start in starts]
     r2_N = np.concatenate([moment_proxy.forecast(known, log_BH) for log_BH in blocks])

@@ -5,11 +5,9 @@ Axes in names: S corpus cells, T target cells, K dimensions.
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from corpuscle.core.errors import MeasureError
 
@@ -19,10 +17,11 @@ N_FOLDS = 5
 def two_sample_auc(
     corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], rng: np.random.Generator, n_folds: int = N_FOLDS
 ) -> float:
-    """Return the cross-fitted area under the ROC curve of a logistic regression that tells target from corpus.
+    """Return the cross-fitted area under the ROC curve of a linear discriminant that tells target from corpus.
 
-    Each fold's cells are scored by a classifier that never saw them; classes are weighted equally; the mean over folds
-    is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area, unlike the accuracy, does not hang on the sizes).
+    Each fold's cells are scored by a discriminant (covariance shrunk as Ledoit and Wolf do) that never saw them; the
+    mean over folds is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area, unlike the accuracy, does not hang
+    on the sizes).
     0.5: they cannot be told apart by a plane; 1: they can, always. Lower (down to 0.5) is nearer; a little below 0.5 is
     chance. Linear in the coordinates: a difference in spread alone is seen by the other measures.
 
@@ -58,7 +57,8 @@ def two_sample_auc(
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
     areas = []
     for train, test in folds.split(points_NK, is_target_N):
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+        # Closed form: a logistic regression takes ten times as long, most of it where the two are far apart.
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         model.fit(points_NK[train], is_target_N[train])
         areas.append(float(roc_auc_score(is_target_N[test], model.decision_function(points_NK[test]))))
     return float(np.mean(areas))
