@@ -90,7 +90,8 @@ def sections(measures: pd.DataFrame, corpora: Sequence[str]) -> list[Section]:
         for label, noun in NOUNS.items()
         if _varies(here := measures[measures["of"] == label])
     ]
-    others = Section("Other labels", *([part for found in labels for part in found[at]] for at in (1, 2)))
+    rows, notes = [row for found in labels for row in found.rows], [note for found in labels for note in found.notes]
+    others = Section("Other labels", rows, notes)
     cells = _section("Cells and genes", measures[measures["target"] == ""], CELL_MEASURES, corpora)
     against = [
         _section(f"Against {target}", measures[measures["target"] == target], TARGET_MEASURES, corpora)
@@ -129,4 +130,6 @@ def _shown(here: pd.DataFrame, corpus: str) -> Shown:
         ends = f"{words.number(first['low'], 4)} to {words.number(first['high'], 4)}"
         parts.append(f"95 % interval over donors, seed {first['seed']}: {ends}")
     value = f"{mean:,.0f}" if mean == round(mean) else words.number(mean)
-    return Shown(value, words.spread((high - low) / 2, beside=mean), "; ".join(parts))
+    # Where seeds agree to the last digit, there is nothing to say beside it.
+    spread = words.spread((high - low) / 2, beside=mean) if high != low else ""
+    return Shown(value, spread, "; ".join(parts))
