@@ -63,9 +63,7 @@ def neighbours(
     points_TK = np.ascontiguousarray(points_TK, np.float32)
     others_SK = np.asarray(others_SK, np.float32)
     if points_TK.ndim != 2 or others_SK.ndim != 2 or points_TK.shape[1] != others_SK.shape[1]:
-        raise MeasureError(
-            f"points have the shapes {points_TK.shape} and {others_SK.shape}; give them equal dimensions"
-        )
+        raise MeasureError(f"cells have the shapes {points_TK.shape} and {others_SK.shape}; give them equal dimensions")
     if len(others_SK) < k:
         raise MeasureError(f"{k} nearest cells were asked for, but there are {len(others_SK):,}")
     if not (np.isfinite(points_TK).all() and np.isfinite(others_SK).all()):

@@ -185,8 +185,10 @@ class Report:
         scores = self.run.scores if self.run.trained else self.run.measures
         space = self.run.provenance.get("gene_space") or {}
         counts = {
-            "corpus": len(self.run.corpora), "seed": scores["seed"].nunique(), "model": self.run.scores["model"].nunique(),
-            "target": scores.loc[scores["target"] != "", "target"].nunique(), "gene": int(space.get("n_genes") or 0),
+            "corpus": len(self.run.corpora), "seed": scores["seed"].nunique(),
+            "model": self.run.scores["model"].nunique(),
+            "target": scores.loc[scores["target"] != "", "target"].nunique(),
+            "gene": int(space.get("n_genes") or 0),
         }  # fmt: skip
         shown = [words.plural(count, noun).split(" ", 1) for noun, count in counts.items() if count]
         return [(noun, count) for count, noun in shown]
