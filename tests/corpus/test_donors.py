@@ -52,5 +52,5 @@ def test_few_and_unknown_donors_are_refused() -> None:
 
 
 def test_draws_without_a_value_are_left_out() -> None:
-    assert interval([np.nan, 1.0, 1.0]) == (1, 1)
-    assert np.isnan(interval([np.nan])).all()
+    assert interval(2.0, [np.nan, 1.0, 1.0]) == (2, 2)
+    assert np.isnan(interval(2.0, [np.nan])).all()

@@ -76,7 +76,7 @@ def describe_cells(book: Book, seen: Seen) -> None:
     whole = attempt(lambda: vendi.gram(points_UK))
     with book.row("vendi", COMPONENTS, n_uses) as row:
         row["value"] = vendi.vendi(demand(whole))
-        row["low"], row["high"] = _vendi_interval(points_UK, demand(seen.donors))
+        row["low"], row["high"] = interval(row["value"], _vendi_over_draws(points_UK, demand(seen.donors)))
     if not isinstance(whole, MeasureError):
         book.curve("vendi", COMPONENTS, ORDERS, [vendi.vendi(whole, order) for order in ORDERS])
     equal_VK = seen.points(seen.n_equal)
@@ -91,11 +91,11 @@ def describe_cells(book: Book, seen: Seen) -> None:
         book.curve(name, GENES, spread.levels, spread.values)
 
 
-def _vendi_interval(points_UK: NDArray[np.float32], donors: Donors) -> tuple[float, float]:
+def _vendi_over_draws(points_UK: NDArray[np.float32], donors: Donors) -> NDArray[np.float64]:
     """Draw donors by mixing their Gram matrices: no cell is touched again."""
     grams_D = [vendi.gram(points_UK[donors.code_N == at]) for at in range(donors.draws_RD.shape[1])]
     sum_DKK = np.stack([found.gram_KK * found.n_cells for found in grams_D])
-    return interval(vendi.scores_of(np.tensordot(donors.draws_RD, sum_DKK, axes=1)))
+    return vendi.scores_of(np.tensordot(donors.draws_RD, sum_DKK, axes=1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,19 +64,31 @@ def draw_donors(source_N: NDArray[np.str_], donor_N: NDArray[np.str_], rng: np.r
     return Donors(code_N, draws_RD)
 
 
-def interval(values_R: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
-    """Return the percentile interval of a measure over draws; draws without a value are left out.
+def interval(value: float, values_R: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a measure from its values over draws of donors.
+
+    Draws repeat donors, so they are less diverse than the donors themselves: their quantiles alone can lie below the
+    measure. Only their spread is used: they are moved to have the measure as their mean.
+
+    Parameters
+    ----------
+    value
+        The measure of the donors themselves.
+    values_R
+        The measure of each draw; draws without one are left out.
+    level
+        The coverage aimed at, 0 to 1.
 
     Examples
     --------
-    >>> interval(np.arange(101.0), 0.5)
-    (25.0, 75.0)
+    >>> interval(60.0, np.arange(101.0), 0.5)
+    (35.0, 85.0)
     """
     values = np.asarray(values_R, np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - values.mean() + value
     return float(low), float(high)
 
 
@@ -87,4 +99,5 @@ def mean_interval(value_N: NDArray[np.floating], donors: Donors) -> tuple[float,
     sum_D = np.bincount(donors.code_N[known], value_N[known].astype(np.float64), n_donors)
     n_D = np.bincount(donors.code_N[known], minlength=n_donors)
     total_R, sum_R = donors.draws_RD @ n_D, donors.draws_RD @ sum_D
-    return interval(np.divide(sum_R, total_R, out=np.full(len(total_R), np.nan), where=total_R > 0))
+    mean_R = np.divide(sum_R, total_R, out=np.full(len(total_R), np.nan), where=total_R > 0)
+    return interval(float(value_N[known].mean()), mean_R)

@@ -56,7 +56,7 @@ def describe_labels(book: Book, corpus: Corpus, n_equal: int, rng: np.random.Gen
         for name, of in DIVERSITIES.items():
             with book.row(name, label, corpus.n_cells) as row:
                 row["value"] = float(of(demand(found).cells_L))
-                row["low"], row["high"] = interval(of(demand(over).draws_RD @ demand(found).cells_DL))
+                row["low"], row["high"] = interval(row["value"], of(demand(over).draws_RD @ demand(found).cells_DL))
         _describe_rarefied(book, label, found, n_equal)
         for name, of_whole in WHOLE.items():
             with book.row(name, label, corpus.n_cells) as row:

@@ -1,5 +1,6 @@
 """The study file's tables, as they are written: which keys each has, and what may stand there."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -11,7 +12,6 @@ from corpuscle.source.source import ROLES
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
-Term = Annotated[str, Field(pattern=r"^CL:\d{7}$")]
 
 
 def _paths(value: Any) -> Any:
@@ -22,6 +22,13 @@ def _paths(value: Any) -> Any:
     raise ValueError("should be a text, in quotes, or a list of such texts")
 
 
+def _term(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"CL:\d{7}", value):
+        return value
+    raise ValueError('should be the id of a term of the Cell Ontology, such as "CL:0000236"')
+
+
+Term = Annotated[str, BeforeValidator(_term)]
 # One path or several; checked in one go, so that a fault is told once.
 Paths = Annotated[str | tuple[str, ...], BeforeValidator(_paths)]
 

@@ -1,6 +1,7 @@
 """Diversity on a small made-up ontology by hand, and names on the real one."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from corpuscle.corpus.measures.ontology import CellOntology, Match, faith, leins
 class Small:
     """cell over immune and neuron; immune over T, B; T over CD4; NKT below both T and B."""
 
-    up = {"cell": [], "immune": ["cell"], "neuron": ["cell"], "T": ["immune"], "B": ["immune"], "CD4": ["T"],
+    up: ClassVar = {"cell": [], "immune": ["cell"], "neuron": ["cell"], "T": ["immune"], "B": ["immune"], "CD4": ["T"],
           "NKT": ["T", "B"]}  # fmt: skip
 
     def find(self, label: str) -> Match | None:
