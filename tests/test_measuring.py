@@ -160,7 +160,7 @@ def test_tiny_corpora_and_missing_labels_are_nan_with_a_reason(plan: Callable[..
     found = measure(plan(corpora=tiny, cell_type=[""] * 130)).measures
     rows = found[found["corpus"] == "Tiny"]
     why = one(rows, measure="coverage", size="own").reason
-    assert why == "5 nearest other cells were asked for, but there are only 3 cells"
+    assert why == "a cell's 5 nearest other cells were asked for, but there are only 3 cells"
     assert "5 folds" in one(rows, measure="classifier_auc").reason
     assert one(rows, measure="richness", of="cell_type", size="own").reason == "no cell has this label"
     assert np.isfinite(one(rows, measure="vendi", size="own").value)

@@ -105,9 +105,18 @@ def _scan(points_TK: Any, others_KS: Any, square_radius_T: Any, square_Tk: Any, 
         width = min(BLOCK, n_others - start)
         for t in range(n_points):
             square[:width] = np.float32(0)
-            for dim in range(n_dims):
-                at = points_TK[t, dim]
-                row = others_KS[dim, start : start + width]
+            dim = 0
+            # Four dimensions a pass: the sums are loaded and stored a quarter as often.
+            while dim + 3 < n_dims:
+                a, b, c, d = points_TK[t, dim], points_TK[t, dim + 1], points_TK[t, dim + 2], points_TK[t, dim + 3]
+                row_a, row_b = others_KS[dim, start : start + width], others_KS[dim + 1, start : start + width]
+                row_c, row_d = others_KS[dim + 2, start : start + width], others_KS[dim + 3, start : start + width]
+                for j in range(width):
+                    gap_a, gap_b, gap_c, gap_d = a - row_a[j], b - row_b[j], c - row_c[j], d - row_d[j]
+                    square[j] += gap_a * gap_a + gap_b * gap_b + (gap_c * gap_c + gap_d * gap_d)
+                dim += 4
+            for rest in range(dim, n_dims):
+                at, row = points_TK[t, rest], others_KS[rest, start : start + width]
                 for j in range(width):
                     gap = at - row[j]
                     square[j] += gap * gap

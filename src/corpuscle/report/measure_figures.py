@@ -35,8 +35,8 @@ class Tables:
     def of(cls, composition: pd.DataFrame, measures: pd.DataFrame, profiles: pd.DataFrame) -> "Tables":
         """Average the run's tables over seeds."""
         here = composition[composition["column"] == "cell_type"]
-        types = here.groupby(["corpus", "value"], sort=False)["n_cells"].sum()
-        types = types / here.groupby("corpus")["seed"].nunique()
+        totals = here.groupby(["corpus", "value"], sort=False)["n_cells"].sum()
+        types = totals / totals.index.get_level_values("corpus").map(here.groupby("corpus")["seed"].nunique())
         curves = profiles[(profiles["profile"] == "hill") & (profiles["of"] == "cell_type")]
         curves = curves[curves["x"] <= MAX_ORDER]
         hill = curves.pivot_table(index="x", columns="corpus", values="value", sort=False).sort_index()
@@ -63,7 +63,7 @@ def glance(tables: Tables, corpus: str, stem: str) -> Figure:
         "means over seeds."
     )
     data = [
-        here.rename("value").rename_axis("x").reset_index().assign(what="cells by type"),
+        pd.DataFrame({"x": here.index, "value": here.to_numpy()}).assign(what="cells by type"),
         *(table[[corpus]].set_axis(["value"], axis=1).rename_axis("x").reset_index().assign(what=what)
           for what, table in (("Hill number by order", tables.hill), ("coverage by target", tables.coverage))
           if corpus in table),
