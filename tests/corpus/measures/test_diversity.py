@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from corpuscle.core.errors import MeasureError
 from corpuscle.corpus.measures import diversity
@@ -64,6 +64,15 @@ def test_rarefaction_to_all_cells_changes_nothing() -> None:
         found = diversity.rarefied_hill(COUNTS, int(COUNTS.sum()), order)
         assert found == pytest.approx(float(diversity.hill(COUNTS, order)), rel=1e-6)
     assert diversity.rarefied_richness(COUNTS, [1, int(COUNTS.sum())]).round(6).tolist() == [1, np.sum(COUNTS > 0)]
+
+
+def test_rarefaction_leaves_nothing_out_that_counts() -> None:
+    counts, n = np.array([50_000, 3000, 3000, 40, 1]), 5000
+    expected = 0.0
+    for count in counts:
+        k = np.arange(1, min(count, n) + 1)
+        expected += (stats.hypergeom.pmf(k, counts.sum(), count, n) * special.entr(k / n)).sum()
+    assert diversity.rarefied_hill(counts, n, 1) == pytest.approx(np.exp(expected), rel=1e-7)
 
 
 def test_completeness_tells_a_sample_of_all_types_from_one_of_few() -> None:

@@ -204,12 +204,16 @@ def rarefied_hill(counts_L: ArrayLike, n_cells: int, order: float) -> float:
     moment = 0.0
     # Labels of equal counts have equal expectations.
     for count, n_labels in zip(*np.unique(counts[counts > 0], return_counts=True), strict=True):
-        k = np.arange(max(1, n_cells - (total - count)), min(count, n_cells) + 1)
+        # Further than this from its mean, a hypergeometric number has no mass that float64 would see.
+        mean = n_cells * count / total
+        reach = 14 * math.sqrt(mean + 1) + 30
+        first = max(1, n_cells - (total - count), math.floor(mean - reach))
+        k = np.arange(first, min(count, n_cells, math.ceil(mean + reach)) + 1)
         ways = _log_choose(count, k) + _log_choose(total - count, n_cells - k) - _log_choose(total, n_cells)
         share = k / n_cells
         each = entr(share) if order == 1 else share**order
         moment += n_labels * float(np.exp(ways) @ each)
-    return math.exp(moment) if order == 1 else moment ** (1 / (1 - order))
+    return math.exp(moment) if order == 1 else float(moment ** (1 / (1 - order)))
 
 
 def rarefied_richness(counts_L: ArrayLike, sizes: ArrayLike) -> NDArray[np.float64]:
