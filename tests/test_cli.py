@@ -74,6 +74,39 @@ def test_run_then_report(call: Callable[..., Outcome], study: Path, tmp_path: Pa
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_describe_prints_the_measures_and_leaves_a_page(
+    call: Callable[..., Outcome], study: Path, tmp_path: Path
+) -> None:
+    code, out, _ = call("describe", study)
+    assert code == 0
+    assert "Vendi score" in out
+    assert "Against blood" in out
+    assert "Page:" not in out
+    code, out, _ = call("describe", study, "-o", tmp_path / "out")
+    assert code == 0
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"description.html", "measures.parquet", "measures.csv", "profiles.parquet", "cell_types.parquet"} <= left
+    # A run goes on in the folder, and a description in a run's.
+    assert call("run", study, "-o", tmp_path / "out", "--workers", 1)[0] == 0
+    assert 'id="measures"' in (tmp_path / "out" / "report.html").read_text()
+    before = (tmp_path / "out" / "provenance.json").read_text()
+    assert call("describe", study, "-o", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out" / "provenance.json").read_text() == before
+
+
+def test_describe_refuses_what_run_refuses(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "own.txt").write_text("mine")
+    code, _, err = call("describe", study, "-o", tmp_path / "full")
+    assert code == 2
+    assert "is not empty and holds no study" in err
+    study.write_text(STUDY.replace("n_cells = 50", "n_cells = 5000"))
+    code, _, err = call("describe", study, "-o", tmp_path / "new")
+    assert code == 2
+    assert "it asks for 5,000 cells of blood" in err
+    assert not (tmp_path / "new" / "measures.parquet").exists()
+
+
 def test_compose_prints_the_files(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
     code, out, _ = call("compose", study, "-o", tmp_path / "out")
     assert code == 0

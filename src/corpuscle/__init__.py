@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from corpuscle.source.source import dataset_path, open_source
     from corpuscle.study.plan import Plan, prepare
     from corpuscle.study.spec import Study
-    from corpuscle.workflow import Results, compose, run
+    from corpuscle.workflow import Results, compose, describe, run
 
 # Where each public name is.
 _HOMES = {
@@ -25,6 +25,7 @@ _HOMES = {
     "Study": "corpuscle.study.spec",
     "compose": "corpuscle.workflow",
     "dataset_path": "corpuscle.source.source",
+    "describe": "corpuscle.workflow",
     "open_source": "corpuscle.source.source",
     "prepare": "corpuscle.study.plan",
     "render": "corpuscle.report.render",
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "compose",
     "dataset_path",
+    "describe",
     "open_source",
     "prepare",
     "render",

@@ -122,6 +122,30 @@ def report(
 
 
 @app.command()
+def describe(
+    study: StudyFile,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write into: tables, figures and a page."),
+    ] = None,
+) -> None:
+    """Measure a study's corpora, and how well they cover its targets; train nothing.
+
+    With a folder, it leaves the tables as parquet and CSV, the figures, and description.html. A later run of the study
+    goes on there.
+    """
+    from corpuscle import Study, display, workflow
+
+    read = Study.read(study)
+    preparing = display.Preparing(_console(stderr=True))
+    with _resumable(), preparing.progress:
+        measured = workflow.describe(read, output, notice=preparing.notice)
+    display.show_measures(_console(), measured, list(dict.fromkeys(recipe.name for recipe in read.recipes)))
+    if output is not None:
+        _console().print(f"Page: {output / 'description.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
 def compose(
     study: StudyFile,
     output: Output,

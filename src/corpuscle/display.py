@@ -23,8 +23,10 @@ from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.engine import Job, Update
 from corpuscle.evaluation.task import Task
+from corpuscle.measuring import Measured
 from corpuscle.model.model import Model
 from corpuscle.output import target_facts
+from corpuscle.report.measures import sections
 from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workflow import Listener, Results
@@ -155,6 +157,19 @@ def show_results(console: Console, results: Results) -> None:
     for run, message in results.failures.items():
         console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
     console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)
+
+
+def show_measures(console: Console, measured: Measured, corpora: list[str]) -> None:
+    """Show the measures of corpora, means over seeds, and which cell types are not known in the Cell Ontology."""
+    for section in sections(measured.measures, corpora):
+        rows = [[row.label, *(cell.value for cell in row.cells)] for row in section.rows]
+        _print(console, section.title, pd.DataFrame(rows, columns=["", *corpora]))
+        for reason in section.notes:
+            console.print(f"n/a: {escape(reason)}", style="dim", soft_wrap=True)
+    unknown = measured.cell_types[measured.cell_types["term"] == ""]
+    if len(unknown) < len(measured.cell_types):
+        labels = ", ".join(f"{row.label} ({row.n_cells:,})" for row in unknown.itertuples())
+        console.print(f"Not known in the Cell Ontology: {escape(labels or 'none')}\n", soft_wrap=True)
 
 
 def remarks_on(composed: Path) -> list[str]:

@@ -3,8 +3,10 @@
 ::
 
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
+    measures.parquet  profiles.parquet  cell_types.parquet       what the corpora are, and measures.csv for reading
     corpora/<name>/<seed>/       manifest.json, cells.parquet, and corpus.h5ad where the corpus was composed
     report.html  figures/        the report
+    description.html  .json      the same without scores, where the corpora were described
     store/                       surveys, models and scores, each under the fingerprint of what it hangs on
 """
 
@@ -27,6 +29,7 @@ from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
 from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.measuring import Measured
 from corpuscle.source.source import ROLES, dataset_facts
 from corpuscle.store import atomic, write_text
 from corpuscle.study.plan import Plan
@@ -110,6 +113,14 @@ def write_plan(folder: Path, plan: Plan) -> None:
     write_table(plan.genes, folder / "genes.parquet")
 
 
+def write_measures(folder: Path, measured: Measured) -> None:
+    """Write what the corpora are: measures, curves, and what their cell types were taken for."""
+    for name, table in measured._asdict().items():
+        write_table(table, folder / f"{name}.parquet")
+    with atomic(folder / "measures.csv") as partial:
+        measured.measures.to_csv(partial, index=False, lineterminator="\n")
+
+
 def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
     """Write which cells a corpus holds (``cells.parquet``) and how they were chosen (``manifest.json``)."""
     labels = [role for role in ROLES if role in corpus.cells]
@@ -157,7 +168,9 @@ def input_facts(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def write_provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]], seconds: float) -> None:
+def write_provenance(
+    folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]], seconds: float, name: str = "provenance.json"
+) -> None:
     """Write where everything came from, and what failed."""
     provenance = {
         "study": plan.study.name,
@@ -176,7 +189,7 @@ def write_provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, A
         "failures": list(failures),
         "seconds": {"total": round(seconds, 1)},
     }
-    write_text(folder / "provenance.json", json.dumps(provenance, indent=1))
+    write_text(folder / name, json.dumps(provenance, indent=1))
 
 
 def target_facts(plan: Plan, name: str) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from corpuscle import engine, output
+from corpuscle import engine, measuring, output
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
 from corpuscle.engine import Update
-from corpuscle.report.render import render
+from corpuscle.measuring import Measured
+from corpuscle.report.render import render, render_description
 from corpuscle.store import Store, sweep
 from corpuscle.study.plan import Notice, Plan, Run, prepare
 from corpuscle.study.spec import Study
@@ -101,6 +102,7 @@ def run(
         sweep(folder)
         plan = prepare(study, store, listener.notice)
         output.write_plan(folder, plan)
+        output.write_measures(folder, measuring.measure(plan, store, listener.notice))
         found = engine.jobs(plan, store)
         listener.planned(found)
         outcome = engine.execute(found, workers or cores(), listener.update)
@@ -111,6 +113,40 @@ def run(
         output.write_provenance(folder, plan, failures, time.perf_counter() - started)
         render(folder)
     return Results(folder, scores, outcome.failures, outcome.reused)
+
+
+def describe(study: Study | Path | str, folder: Path | str | None = None, *, notice: Notice | None = None) -> Measured:
+    """Measure a study's corpora, and how well they cover its targets, without training.
+
+    Parameters
+    ----------
+    study
+        A study, or the path of a study file.
+    folder
+        Where to write tables, figures and the page ``description.html``; as for `run`, which goes on in the same
+        folder. None: nothing is written.
+    notice
+        Told what is being done, and which share of it is done.
+
+    Raises
+    ------
+    InputError
+        When the study, its data or the folder cannot be used.
+    """
+    study, notice = study if isinstance(study, Study) else Study.read(study), notice or (lambda _what, _share: None)
+    if folder is None:
+        return measuring.measure(prepare(study, None, notice), None, notice)
+    folder, started = Path(folder), time.perf_counter()
+    with output.claimed(folder, study):
+        store = Store(folder / "store")
+        sweep(folder)
+        plan = prepare(study, store, notice)
+        output.write_plan(folder, plan)
+        measured = measuring.measure(plan, store, notice)
+        output.write_measures(folder, measured)
+        output.write_provenance(folder, plan, [], time.perf_counter() - started, "description.json")
+        render_description(folder)
+    return measured
 
 
 def compose(

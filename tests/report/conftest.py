@@ -58,6 +58,9 @@ def write_run(folder: Path, fake: Fake) -> Path:
     composition(fake, rng).to_parquet(folder / "composition.parquet")
     sources(fake).to_parquet(folder / "sources.parquet")
     genes(fake).to_parquet(folder / "genes.parquet")
+    measures(fake, rng).to_parquet(folder / "measures.parquet")
+    profiles(fake).to_parquet(folder / "profiles.parquet")
+    cell_types().to_parquet(folder / "cell_types.parquet")
     (folder / "provenance.json").write_text(json.dumps(provenance(fake)), encoding="utf-8")
     return folder
 
@@ -181,6 +184,45 @@ def sources(fake: Fake) -> pd.DataFrame:
 def genes(fake: Fake) -> pd.DataFrame:
     rows = [(s, 15706 + 900 * i, 3 * i, 12, 2987, 12719 + 900 * i, 0.93 - 0.04 * i) for i, s in enumerate(fake.sources)]
     return pd.DataFrame(rows, columns=["source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"])
+
+
+def measures(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
+    """Make up the measures that a page shows, and one that is not defined for the first corpus."""
+    rows = []
+    for i, corpus in enumerate(fake.corpora):
+        of_corpus = {
+            ("richness", "cell_type", "own"): 14.0,
+            ("shannon_bits", "cell_type", "own"): 3 + 0.1 * i,
+            ("vendi", "components", "equal"): 20.0 + i,
+            ("expressed_genes", "genes", "own"): 1500.0 + 10 * i,
+        }
+        for seed in range(fake.seeds):
+            start = (corpus, seed)
+            for (measure, of, size), value in of_corpus.items():
+                found = value + (rng.normal(0, 0.1) if measure == "vendi" else 0)
+                rows.append((*start, measure, of, "", size, found, found - 1, found + 1, 1600, "none", ""))
+            for target in fake.targets:
+                rest = ("components", target, "equal")
+                auc, why = (0.7, "") if i else (np.nan, "there are <too> few cells")
+                rows.append((*start, "coverage", *rest, min(1.0, 0.2 + 0.1 * i), np.nan, np.nan, 1600, "higher", ""))
+                rows.append((*start, "classifier_auc", *rest, auc, np.nan, np.nan, 1600, "lower", why))
+    columns = ["corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "better"]
+    return pd.DataFrame(rows, columns=[*columns, "reason"])
+
+
+def profiles(fake: Fake) -> pd.DataFrame:
+    rows = [
+        (corpus, seed, "hill", "cell_type", order, 14 / (1 + order + 0.1 * i))
+        for i, corpus in enumerate(fake.corpora)
+        for seed in range(fake.seeds)
+        for order in (0.0, 0.5, 1.0, 2.0, 4.0, np.inf)
+    ]
+    return pd.DataFrame(rows, columns=["corpus", "seed", "profile", "of", "x", "value"])
+
+
+def cell_types() -> pd.DataFrame:
+    rows = [("B", 300, "CL:0000236", "B cell", "name"), ("<odd> Mono", 200, "", "", "")]
+    return pd.DataFrame(rows, columns=["label", "n_cells", "term", "name", "by"])
 
 
 def provenance(fake: Fake) -> dict[str, Any]:

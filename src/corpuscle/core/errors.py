@@ -8,6 +8,7 @@
     │   ├── ComponentError    an unknown sampler, model, task, data set, or one of its parameters
     │   ├── SourceError       a source cannot be read, or does not hold what was asked of it
     │   ├── CorpusError       a corpus cannot be drawn as its recipe says
+    │   ├── MeasureError      a measure is not defined for these cells or labels; tables have NaN with the message
     │   ├── LeakageError      an evaluation cell is in a training corpus
     │   └── FolderError       an output folder that belongs to something else
     └── ModelError            a model cannot be fitted, saved or loaded
@@ -74,6 +75,10 @@ class SourceError(InputError):
 
 class CorpusError(InputError):
     """A corpus cannot be drawn as its recipe says."""
+
+
+class MeasureError(InputError):
+    """A measure is not defined for what it was given; in tables it is NaN with this message as its reason."""
 
 
 class LeakageError(InputError):

@@ -36,10 +36,12 @@ def composition(table: pd.DataFrame, column: str, corpora: Sequence[str], stem: 
     cells = (totals / seeds).rename("n_cells")
     sizes = cells.groupby("corpus").sum()
     label = column.replace("_", " ")
-    shown, other = _shown(cells, NOUNS.get(column, "value"))
+    shown, other = shown_values(cells, NOUNS.get(column, "value"))
     colours = dict(zip([*shown, *([other] if other else [])], [*svg.CATEGORIES, svg.OTHER], strict=False))
     segments = {
-        name: _segments(cells.loc[[name]].droplevel("corpus"), shown, other) for name in corpora if name in seeds.index
+        name: segments_of(cells.loc[[name]].droplevel("corpus"), shown, other)
+        for name in corpora
+        if name in seeds.index
     }
     bars = Bars(label, segments, colours, as_share=bool(sizes.max() > 8 * sizes.min()))
     data = cells.reset_index()
@@ -53,7 +55,7 @@ def composition(table: pd.DataFrame, column: str, corpora: Sequence[str], stem: 
     return Figure(stem, label.capitalize(), " ".join(parts), _draw_bars(bars, stem), data)
 
 
-def _shown(cells: pd.Series, noun: str) -> tuple[list[str], str]:
+def shown_values(cells: pd.Series, noun: str) -> tuple[list[str], str]:
     """Values worth a colour, most frequent first, and the name of what is left; empty where nothing is."""
     order = cells.groupby("value").sum().sort_values(ascending=False, kind="stable")
     names = [str(value) for value in order.index]
@@ -63,7 +65,7 @@ def _shown(cells: pd.Series, noun: str) -> tuple[list[str], str]:
     return names[:MAX_CATEGORIES], f"other ({words.plural(rest, noun)})"
 
 
-def _segments(cells: pd.Series, shown: Sequence[str], other: str) -> list[tuple[str, float]]:
+def segments_of(cells: pd.Series, shown: Sequence[str], other: str) -> list[tuple[str, float]]:
     """List the segments of one bar in the order of the legend, with the small ones summed."""
     parts = [(value, float(cells.get(value, 0.0))) for value in shown]
     rest = float(cells.drop(labels=[value for value in shown if value in cells.index]).sum())

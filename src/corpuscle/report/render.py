@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from corpuscle.report import corpus_figures, genes, score_figures, tables, words
+from corpuscle.report import corpus_figures, genes, measure_figures, measures, score_figures, tables, words
 from corpuscle.report.figures import Figure
 from corpuscle.report.gene_figures import residual_scatter
 from corpuscle.report.run_folder import RunFolder
@@ -18,7 +18,9 @@ from corpuscle.statistics.comparisons import summarise
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("heatmap", "effects", "composition", "curves", "residuals")
+KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "measures")
+# Those that a description without scores has.
+DESCRIBED = ("composition", "measures")
 
 
 def render(folder: Path) -> Path:
@@ -31,7 +33,8 @@ def render(folder: Path) -> Path:
     ----------
     folder
         What `corpuscle run` left: ``study.toml``, ``scores.parquet``, ``provenance.json`` and, where there are
-        any, ``curves``, ``composition``, ``sources`` and ``genes`` as parquet.
+        any, ``curves``, ``composition``, ``sources``, ``genes``, ``measures``, ``profiles`` and ``cell_types`` as
+        parquet.
 
     Returns
     -------
@@ -45,14 +48,35 @@ def render(folder: Path) -> Path:
     """
     folder = Path(folder)
     report = Report.of(RunFolder.read(folder))
+    _write_figures(folder, report, KINDS)
+    _write(folder / "scores_summary.csv", report.summary.to_csv(index=False, lineterminator="\n"))
+    return _write_page(folder / "report.html", report)
+
+
+def render_description(folder: Path) -> Path:
+    """Write ``description.html`` and its figures into a folder whose corpora were described; as `render`, no scores.
+
+    Raises
+    ------
+    FolderError
+        When the folder has no description, or a file in it cannot be read.
+    """
+    folder = Path(folder)
+    report = Report.of(RunFolder.read(folder, described=True))
+    _write_figures(folder, report, DESCRIBED)
+    return _write_page(folder / "description.html", report)
+
+
+def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...]) -> None:
     place = folder / "figures"
     place.mkdir(exist_ok=True)
     for figure in report.figures:
         _write(place / f"{figure.stem}.svg", figure.drawing.render())
         _write(place / f"{figure.stem}.csv", figure.data.to_csv(index=False, lineterminator="\n"))
-    _remove_stale(place, {figure.stem for figure in report.figures})
-    _write(folder / "scores_summary.csv", report.summary.to_csv(index=False, lineterminator="\n"))
-    page = folder / "report.html"
+    _remove_stale(place, {figure.stem for figure in report.figures}, kinds)
+
+
+def _write_page(page: Path, report: "Report") -> Path:
     _write(page, _environment().get_template("page.html.j2").render(report=report, run=report.run))
     return page
 
@@ -73,6 +97,10 @@ class Report:
         Fold changes with their intervals, for the headline heatmaps.
     compositions, uniform
         Figures of the composition, and the columns with a single value: (name, value).
+    glances
+        Each corpus at a glance.
+    measured
+        The tables of measures.
     curves, residuals
         Training curves by model; gene residuals, each with its figure.
     """
@@ -85,6 +113,8 @@ class Report:
     unit_heats: list[tuple[tables.Heat, Figure]]
     compositions: list[Figure]
     uniform: list[tuple[str, str]]
+    glances: list[Figure]
+    measured: list[measures.Section]
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[genes.Residuals, Figure]]
 
@@ -112,6 +142,8 @@ class Report:
             [(heat, score_figures.heatmap(heat, names.of_heat("heatmap-units", heat))) for heat in unit_heats],
             [corpus_figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
             uniform,
+            _glances(run, names),
+            measures.sections(run.measures, run.corpora) if len(run.measures) else [],
             _curves(run, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
         )
@@ -122,6 +154,7 @@ class Report:
         return [
             *(figure for _, figure in [*self.heats, *self.effects, *self.unit_heats]),
             *self.compositions,
+            *self.glances,
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
         ]
@@ -138,13 +171,24 @@ class Report:
         return tables.quality(self.run.sources)
 
     @property
+    def unknown_types(self) -> list[tuple[str, int]]:
+        """Cell types that are not known in the Cell Ontology, with their cells; empty where it was not asked."""
+        table = self.run.cell_types
+        if not (table["term"] != "").any():
+            return []
+        unknown = table[table["term"] == ""]
+        return [(str(label), int(n)) for label, n in zip(unknown["label"], unknown["n_cells"], strict=True)]
+
+    @property
     def facts(self) -> list[tuple[str, str]]:
         """The study in numbers, for the strip under the title."""
-        scores = self.run.scores
+        scores = self.run.scores if self.run.trained else self.run.measures
         space = self.run.provenance.get("gene_space") or {}
         counts = {
-            "corpus": len(self.run.corpora), "seed": scores["seed"].nunique(), "model": scores["model"].nunique(),
-            "target": len(self.run.targets), "gene": int(space.get("n_genes") or 0),
+            "corpus": len(self.run.corpora), "seed": scores["seed"].nunique(),
+            "model": self.run.scores["model"].nunique(),
+            "target": scores.loc[scores["target"] != "", "target"].nunique(),
+            "gene": int(space.get("n_genes") or 0),
         }  # fmt: skip
         shown = [words.plural(count, noun).split(" ", 1) for noun, count in counts.items() if count]
         return [(noun, count) for count, noun in shown]
@@ -194,6 +238,14 @@ def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]
     return shown, uniform
 
 
+def _glances(run: RunFolder, names: Callable[..., str]) -> list[Figure]:
+    """One figure per corpus, where the corpora were measured."""
+    if run.measures.empty:
+        return []
+    found = measure_figures.Tables.of(run.composition, run.measures, run.profiles)
+    return [measure_figures.glance(found, corpus, names("measures", corpus)) for corpus in run.corpora]
+
+
 def _curves(run: RunFolder, names: Callable[..., str]) -> list[tuple[str, Figure]]:
     """One figure of training curves per model and quantity."""
     found = []
@@ -235,10 +287,10 @@ def _write(path: Path, content: str) -> None:
         raise
 
 
-def _remove_stale(place: Path, stems: Iterable[str]) -> None:
+def _remove_stale(place: Path, stems: Iterable[str], kinds: tuple[str, ...]) -> None:
     """Remove figures of an earlier report; files that no report writes are left alone."""
     kept = set(stems)
     for path in place.iterdir():
-        ours = path.suffix in (".svg", ".csv") and path.stem.startswith(tuple(f"{kind}-" for kind in KINDS))
+        ours = path.suffix in (".svg", ".csv") and path.stem.startswith(tuple(f"{kind}-" for kind in kinds))
         if ours and path.stem not in kept:
             path.unlink()

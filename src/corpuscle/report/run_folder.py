@@ -9,13 +9,16 @@ from typing import Any
 import pandas as pd
 
 from corpuscle.core.errors import FolderError
-from corpuscle.core.scores import COLUMNS
+from corpuscle.core.scores import COLUMNS, DTYPES
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
     "genes": ("source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"),
+    "measures": ("corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "reason"),
+    "profiles": ("corpus", "seed", "profile", "of", "x", "value"),
+    "cell_types": ("label", "n_cells", "term", "name", "by"),
 }
 
 
@@ -29,8 +32,10 @@ class RunFolder:
         The study file, as parsed.
     provenance
         Versions, inputs, targets, recipes and failures.
-    scores, curves, composition, sources, genes
+    scores, curves, composition, sources, genes, measures, profiles, cell_types
         The tables, with the columns that the engine writes.
+    trained
+        Whether models were trained; else the corpora were only described, and there are no scores.
     """
 
     study: dict[str, Any]
@@ -40,17 +45,29 @@ class RunFolder:
     composition: pd.DataFrame
     sources: pd.DataFrame
     genes: pd.DataFrame
+    measures: pd.DataFrame
+    profiles: pd.DataFrame
+    cell_types: pd.DataFrame
+    trained: bool = True
 
     @classmethod
-    def read(cls, folder: Path) -> "RunFolder":
+    def read(cls, folder: Path, *, described: bool = False) -> "RunFolder":
         """Read a run's folder.
+
+        Parameters
+        ----------
+        folder
+            The folder.
+        described
+            Read what `corpuscle describe` left: no scores, and its own provenance.
 
         Raises
         ------
         FolderError
             When the folder lacks its scores, study file or provenance, or a file cannot be read.
         """
-        needed = ("study.toml", "scores.parquet", "provenance.json")
+        origin = "description.json" if described else "provenance.json"
+        needed = ("study.toml", "measures.parquet" if described else "scores.parquet", origin)
         absent = [name for name in needed if not (folder / name).is_file()]
         if absent:
             raise FolderError(
@@ -58,10 +75,12 @@ class RunFolder:
                 "Give the folder that `corpuscle run` wrote, or run the study first."
             )
         study = _parsed(folder / "study.toml", tomllib.loads)
-        provenance = _parsed(folder / "provenance.json", json.loads)
+        provenance = _parsed(folder / origin, json.loads)
         tables = {name: _table(folder / f"{name}.parquet", columns) for name, columns in OPTIONAL.items()}
         tables["composition"]["value"] = tables["composition"]["value"].fillna("not recorded").astype(str)
-        return cls(study, provenance, _table(folder / "scores.parquet", COLUMNS), **tables)
+        none = pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)
+        scores = none if described else _table(folder / "scores.parquet", COLUMNS)
+        return cls(study, provenance, scores, **tables, trained=not described)
 
     @property
     def baseline(self) -> str:
@@ -70,8 +89,10 @@ class RunFolder:
 
     @property
     def corpora(self) -> list[str]:
-        """Corpora in the order of the study file, the baseline first, then any that only the scores have."""
-        named = [str(corpus["name"]) for corpus in self.study.get("corpora", [])]
+        """Corpora in the study's order, the baseline first, then any that only the scores have."""
+        # A ladder stands once in the study file and for several corpora, all of which the provenance names.
+        written = self.provenance.get("corpora") or self.study.get("corpora", [])
+        named = [str(corpus["name"]) for corpus in written]
         known = dict.fromkeys([*named, *self.scores["corpus"].unique()])
         baseline = self.study.get("baseline")
         return [*(name for name in known if name == baseline), *(name for name in known if name != baseline)]

@@ -59,8 +59,8 @@ class Plan:
         What each source lost on the way there, with ``counts_kept``, the share of its counts in the space.
     quality
         How many cells of each source were kept, and dropped for which reason.
-    n_training
-        How many cells of each source training may draw from.
+    pools
+        The cells of each source that training may draw from.
     targets
         The cells to evaluate on, by target name.
     corpora
@@ -73,9 +73,14 @@ class Plan:
     space: GeneSpace
     genes: pd.DataFrame
     quality: pd.DataFrame
-    n_training: Mapping[str, int]
+    pools: Mapping[str, Corpus]
     targets: Mapping[str, Corpus]
     corpora: Mapping[tuple[str, int], Corpus]
+
+    @property
+    def n_training(self) -> dict[str, int]:
+        """How many cells of each source training may draw from."""
+        return {name: len(pool) for name, pool in self.pools.items()}
 
     @property
     def runs(self) -> list[Run]:
@@ -170,8 +175,8 @@ class _Preparation:
         self._stop_on_problems()
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
-        n_training = {name: len(pool) for name, pool in pools.items()}
-        return Plan(self.study, sources, by, space, genes, quality, n_training, targets, corpora)
+        bare = {name: replace(pool, components=None) for name, pool in pools.items()}
+        return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora)
 
     def _stop_on_problems(self) -> None:
         if self.problems:

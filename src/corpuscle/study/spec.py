@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
+from corpuscle.corpus.measures.ontology import CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.split import Holdout
@@ -164,6 +165,7 @@ class _Builder:
         ]
         tasks = list(self._tasks())
         targets = self._targets()
+        self._check_terms()
         self._check_names()
         problems = [*self.known, *(found for found in self.problems if not follows_from(found, self.known))]
         if problems:
@@ -217,6 +219,16 @@ class _Builder:
             for where, message in error.faults:
                 self._fault(place_of((place, *where)), message)
             return None
+
+    def _check_terms(self) -> None:
+        """Check that the terms given for cell types are in the Cell Ontology."""
+        if not self.spec.cell_types:
+            return
+        with self._noting("cell_types"):
+            ontology = CellOntology()
+            for label in self.spec.cell_types:
+                with self._noting(f"cell_types.{label}"):
+                    mapped([label], ontology, self.spec.cell_types)
 
     def _holdout(self) -> dict[str, Holdout]:
         for source in self.spec.holdout:

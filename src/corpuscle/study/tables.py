@@ -1,5 +1,6 @@
 """The study file's tables, as they are written: which keys each has, and what may stand there."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -20,6 +21,13 @@ def _paths(value: Any) -> Any:
     return tuple(paths) if isinstance(value, list) else value
 
 
+def _term(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"CL:\d{7}", value):
+        return value
+    raise ValueError('should be the id of a term of the Cell Ontology, such as "CL:0000236"')
+
+
+Term = Annotated[str, BeforeValidator(_term)]
 # One path or several; checked in one go, so that a fault is told once.
 Paths = Annotated[str | tuple[str, ...], BeforeValidator(_paths)]
 
@@ -161,6 +169,7 @@ class StudySpec(Table):
     quality: dict[str, Any] = {}
     genes: GenesSpec = GenesSpec()
     holdout: dict[str, dict[str, Any]] = {}
+    cell_types: dict[Name, Term] = {}
     corpora: Annotated[list[CorpusSpec], Field(min_length=1)]
     models: Annotated[list[LabelledSpec], Field(min_length=1)]
     tasks: list[TaskSpec] = []

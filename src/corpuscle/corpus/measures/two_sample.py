@@ -1,0 +1,66 @@
+"""Two-sample test by a classifier: how well can cells of a corpus be told from a target's.
+
+Axes in names: S corpus cells, T target cells, K dimensions.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpuscle.core.errors import MeasureError
+
+N_FOLDS = 5
+
+
+def two_sample_auc(
+    corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], rng: np.random.Generator, n_folds: int = N_FOLDS
+) -> float:
+    """Return the cross-fitted area under the ROC curve of a linear discriminant that tells target from corpus.
+
+    Each fold's cells are scored by a discriminant (covariance shrunk as Ledoit and Wolf do) that never saw them; the
+    mean over folds is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area, unlike the accuracy, does not hang
+    on the sizes).
+    0.5: they cannot be told apart by a plane; 1: they can, always. Lower (down to 0.5) is nearer; a little below 0.5 is
+    chance. Linear in the coordinates: a difference in spread alone is seen by the other measures.
+
+    Parameters
+    ----------
+    corpus_SK, target_TK
+        The cells' coordinates in one space.
+    rng
+        Decides the folds.
+    n_folds
+        How many folds.
+
+    Raises
+    ------
+    MeasureError
+        When either has fewer cells than folds, coordinates are NaN or infinite, or none of them varies.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> points = rng.normal(size=(200, 3))
+    >>> round(two_sample_auc(points[:100], points[100:] + 9, rng), 3)
+    1.0
+    """
+    # A second to import, which only this measure needs.
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold
+
+    if min(len(corpus_SK), len(target_TK)) < n_folds:
+        raise MeasureError(f"a classifier in {n_folds} folds needs as many cells on either side")
+    points_NK = np.concatenate([corpus_SK, target_TK]).astype(np.float64)
+    if not np.isfinite(points_NK).all():
+        raise MeasureError("coordinates hold NaN or infinite values")
+    if not np.ptp(points_NK, axis=0).any():
+        raise MeasureError("no coordinate varies, so there is nothing to tell cells apart by")
+    is_target_N = np.repeat([0, 1], [len(corpus_SK), len(target_TK)])
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
+    areas = []
+    for train, test in folds.split(points_NK, is_target_N):
+        # Closed form: where the two are far apart, a logistic regression would still be converging.
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        model.fit(points_NK[train], is_target_N[train])
+        areas.append(float(roc_auc_score(is_target_N[test], model.decision_function(points_NK[test]))))
+    return float(np.mean(areas))

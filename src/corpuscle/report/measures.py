@@ -1,0 +1,135 @@
+"""What the corpora are, as tables: a row a measure, a column a corpus, means over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+
+from corpuscle.report import words
+from corpuscle.statistics.intervals import seed_interval
+
+
+class Kind(NamedTuple):
+    """How a measure is shown: its name, what it says, and at which size of the corpora."""
+
+    name: str
+    meaning: str
+    size: str = "own"
+
+
+TYPE_MEASURES = {
+    "richness": Kind("number of types", "How many there are; cells without a type are one of them."),
+    "shannon_bits": Kind("Shannon entropy, bits", "−Σ p log₂ p."),
+    "inverse_simpson": Kind("inverse Simpson", "1 / Σ p²: as many equally frequent types are as diverse."),
+    "gini_simpson": Kind("Gini–Simpson", "How likely two cells differ in type."),
+    "completeness": Kind("completeness", "Share of the sampled population whose type is in the corpus, estimated."),
+}
+NUMBER = Kind("effective {}", "1 / Σ p²: as many equally frequent ones are as diverse.")
+CELL_MEASURES = {
+    "leinster_cobbold": Kind("effective cell types, by likeness", "Leinster–Cobbold on the Cell Ontology.", "equal"),
+    "faith": Kind("Cell Ontology edges covered", "Faith's diversity, of the types that are known there.", "equal"),
+    "mapped_share": Kind(
+        "cells whose type is known there", "Share of cells with a term of the Cell Ontology.", "equal"
+    ),
+    "vendi": Kind("Vendi score", "Effective number of directions that cells have from the sources' mean.", "equal"),
+    "expressed_genes": Kind("expressed genes", "Genes with a mean above 1 count per 10,000."),
+    "depth": Kind("counts per cell, median", "In the genes that all sources measured."),
+    "complexity": Kind("genes per cell, median", "Those with a count, of the genes that all sources measured."),
+}
+TARGET_MEASURES = {
+    "coverage": Kind(
+        "coverage", "Share of its cells with a corpus cell within their 5th neighbour's distance.", "equal"
+    ),
+    "knn_distance": Kind("distance to the 5 nearest", "In principal components; lower is better.", "equal"),
+    "recall": Kind("recall", "Share of its cells within the reach of the corpus.", "equal"),
+    "density": Kind("density", "How crowded the corpus is where the target is.", "equal"),
+    "precision": Kind("precision", "Share of the corpus that lies where the target does.", "equal"),
+    "squared_mmd": Kind("squared MMD", "Distance of the two distributions; lower is nearer.", "equal"),
+    "classifier_auc": Kind("classifier's AUC", "0.5: no plane can tell the two apart; 1: one always can.", "equal"),
+    "gene_coverage": Kind("gene coverage", "Share of its expression in genes that the corpus expresses."),
+    "moment_proxy": Kind("moment proxy, R²", "Reconstruction forecast by the corpus' ten main directions."),
+}
+NOUNS = {"donor": "donors", "tissue": "tissues", "disease": "diseases", "study": "studies", "source": "sources"}
+
+
+class Shown(NamedTuple):
+    """One cell of a table: the mean over seeds, half its interval, and everything in words."""
+
+    value: str
+    spread: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """A measure of every corpus."""
+
+    label: str
+    meaning: str
+    cells: list[Shown]
+
+
+class Section(NamedTuple):
+    """A table of measures, and why values are missing."""
+
+    title: str
+    rows: list[MeasureRow]
+    notes: list[str]
+
+
+def sections(measures: pd.DataFrame, corpora: Sequence[str]) -> list[Section]:
+    """Lay the measures out: of the labels, of the cells, and against each target.
+
+    Labels that have one value, or none, in all corpora are left out. What needs equal numbers of cells is shown at the
+    size of the smallest corpus.
+    """
+    types = _section("Cell types", measures[measures["of"] == "cell_type"], TYPE_MEASURES, corpora)
+    labels = [
+        _section("Other labels", here, {"inverse_simpson": NUMBER._replace(name=NUMBER.name.format(noun))}, corpora)
+        for label, noun in NOUNS.items()
+        if _varies(here := measures[measures["of"] == label])
+    ]
+    rows, notes = [row for found in labels for row in found.rows], [note for found in labels for note in found.notes]
+    others = Section("Other labels", rows, notes)
+    cells = _section("Cells and genes", measures[measures["target"] == ""], CELL_MEASURES, corpora)
+    against = [
+        _section(f"Against {target}", measures[measures["target"] == target], TARGET_MEASURES, corpora)
+        for target in measures.loc[measures["target"] != "", "target"].unique()
+    ]
+    return [section for section in (types, others, cells, *against) if section.rows]
+
+
+def _varies(here: pd.DataFrame) -> bool:
+    """Say whether a corpus has several of a label's values."""
+    return bool((here.loc[here["measure"] == "richness", "value"] > 1).any())
+
+
+def _section(title: str, here: pd.DataFrame, kinds: dict[str, Kind], corpora: Sequence[str]) -> Section:
+    rows, notes = [], []
+    for measure, kind in kinds.items():
+        table = here[(here["measure"] == measure) & (here["size"] == kind.size)]
+        if table["value"].notna().any():
+            cells = [_shown(table[table["corpus"] == corpus], corpus) for corpus in corpora]
+            rows.append(MeasureRow(kind.name, kind.meaning, cells))
+        for reason, missing in table[table["value"].isna()].groupby("reason", sort=False):
+            notes.append(f"{kind.name} of {', '.join(missing['corpus'].unique())}: {reason}")
+    return Section(title, rows, notes)
+
+
+def _shown(here: pd.DataFrame, corpus: str) -> Shown:
+    """Write a measure of one corpus: its mean over seeds, and the interval of that."""
+    mean, low, high, n_seeds = seed_interval(here["value"].to_numpy(float))
+    if not n_seeds:
+        return Shown("n/a", "", "; ".join(here["reason"].unique()) or "not measured")
+    parts = [f"{corpus}: {words.number(mean, 4)}, {words.plural(n_seeds, 'seed')}"]
+    parts.append(f"of {words.plural(int(here['n_cells'].median()), 'cell')}")
+    donors = here.dropna(subset=["low"])
+    if len(donors):
+        first = donors.iloc[0]
+        ends = f"{words.number(first['low'], 4)} to {words.number(first['high'], 4)}"
+        parts.append(f"95 % interval over donors, seed {first['seed']}: {ends}")
+    value = f"{mean:,.0f}" if mean == round(mean) else words.number(mean)
+    # Where seeds agree to the last digit, there is nothing to say beside it.
+    spread = words.spread((high - low) / 2, beside=mean) if high != low else ""
+    return Shown(value, spread, "; ".join(parts))

@@ -1,0 +1,209 @@
+"""A study's measures: the published ordering, rows that explain themselves, and what is not defined."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import corpuscle
+from corpuscle import measuring
+from corpuscle.measuring import MEASURES, PROFILES, measure
+from corpuscle.store import Store
+
+STUDY = """
+name = "small"
+{extra}
+[sources]
+blood = {{ path = "{folder}/blood.h5ad" }}
+[holdout]
+blood = {{ by = "cell", share = 0.3 }}
+[[corpora]]
+name = "Half"
+parts = [{{ source = "blood", n_cells = 40 }}]
+[[corpora]]
+name = "All"
+parts = [{{ source = "blood", n_cells = 80 }}]
+{corpora}
+[[models]]
+name = "toy:MeanProfile"
+[[tasks]]
+name = "reconstruction"
+on = ["blood"]
+"""
+
+
+@pytest.fixture
+def plan(write: Callable[..., Path], tmp_path: Path, counts_of: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a plan of one source of 130 cells, with columns of one's own."""
+
+    def made(corpora: str = "", extra: str = "", **obs: Any) -> Any:
+        donors = [f"d{at % 6}" for at in range(130)]
+        write("blood", counts_of(130), obs={"donor": donors, **obs})
+        text = STUDY.format(folder=tmp_path, corpora=corpora, extra=extra)
+        return corpuscle.prepare(corpuscle.Study.parse(text))
+
+    return made
+
+
+def one(table: pd.DataFrame, **which: Any) -> pd.Series:
+    """Return the only row with these values."""
+    for column, value in which.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def published() -> pd.DataFrame:
+    """Means over seeds of the example study, one column a corpus."""
+    study = Path(__file__).parents[1] / "studies" / "diversity.toml"
+    measures = corpuscle.describe(study).measures
+    return measures.pivot_table(index=["measure", "of", "size"], columns="corpus", values="value")
+
+
+def test_the_published_ordering_of_diversities(published: pd.DataFrame) -> None:
+    # DenAdel et al., at 1 % (composition of 22 million cells): Shannon 7.36 re-weighted, 6.07 sketch, 5.90 random bits;
+    # Gini-Simpson .994, .975, .967; Vendi 231 sketch, 84 random, and less with half of the cells from perturbed lines.
+    for index in ("shannon_bits", "shannon_nats", "inverse_simpson", "gini_simpson"):
+        row = published.loc[(index, "cell_type", "own")]
+        assert row["Re-weighted"] > row["Sketch"] > row["Random"] > row["Spike-in 50 %"]
+    vendi = published.loc[("vendi", "components", "equal")]
+    assert vendi["Sketch"] == vendi.max()
+    assert vendi["Spike-in 50 %"] == vendi.min()
+
+
+def test_types_known_to_the_ontology_are_told_apart_by_likeness(published: pd.DataFrame) -> None:
+    pytest.importorskip("cellxgene_ontology_guide")
+    types = published.loc[("richness", "cell_type", "own")]
+    alike = published.loc[("leinster_cobbold", "cell_ontology", "own")]
+    assert (alike < types).all()
+    assert alike["Re-weighted"] > alike["Random"]
+    mapped = published.loc[("mapped_share", "cell_ontology", "own")]
+    assert mapped.round(6).to_dict() == {"Random": 1, "Re-weighted": 1, "Sketch": 1, "Spike-in 50 %": 0.5}
+
+
+def test_every_row_says_what_it_is_and_why_it_is_not(plan: Callable[..., Any]) -> None:
+    found = measure(plan(corpora="", donor=[""] * 130))
+    measures = found.measures
+    assert list(measures.columns) == list(MEASURES)
+    assert list(found.profiles.columns) == list(PROFILES)
+    assert not measures.duplicated(["corpus", "seed", "measure", "of", "target", "size"]).any()
+    assert (measures.loc[measures["value"].isna(), "reason"] != "").all()
+    assert (measures.loc[measures["low"].isna(), "reason"].str.len() > 0).all()
+    assert measures["n_cells"].between(0, 80).all()
+    assert np.isfinite(found.profiles["value"]).all()
+    # No cell has a donor: the one label that has no diversity.
+    assert (
+        one(measures, corpus="All", measure="shannon_bits", of="donor", size="own").reason == "no cell has this label"
+    )
+
+
+def test_intervals_are_over_donors(plan: Callable[..., Any]) -> None:
+    measures = measure(plan()).measures
+    measures = measures[measures["corpus"] == "All"]
+    for name, of in (("shannon_bits", "cell_type"), ("vendi", "components")):
+        row = one(measures, measure=name, of=of, size="own")
+        assert row.low < row.value < row.high
+        assert row.reason == ""
+    for name in ("coverage", "knn_distance", "recall", "moment_proxy"):
+        rows = measures[(measures["measure"] == name) & (measures["target"] == "blood")]
+        assert (rows["low"] <= rows["value"]).all()
+        assert (rows["value"] <= rows["high"]).all()
+    assert (
+        one(measures, measure="shannon_bits", of="donor", size="own").reason == "interval: donors are what is counted"
+    )
+
+
+def test_equal_size_is_that_of_the_smallest_corpus(plan: Callable[..., Any]) -> None:
+    measures = measure(plan()).measures
+    equal = measures[measures["size"] == "equal"]
+    assert (equal[equal["of"] != "cell_ontology"]["n_cells"] == 40).all()
+    distance = measures[(measures["measure"] == "knn_distance")].set_index(["corpus", "size"])["value"]
+    # Distances fall with the number of cells, whatever they are: at equal size they are of one kind.
+    assert distance["All", "own"] < 0.97 * distance["All", "equal"]
+    assert distance["All", "equal"] == pytest.approx(distance["Half", "equal"], rel=0.05)
+    assert distance["Half", "own"] == distance["Half", "equal"]
+
+
+def test_the_store_is_used_and_the_numbers_are_those_without(
+    plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan()
+    without, first = measure(planned), measure(planned, Store(tmp_path / "store"))
+    monkeypatch.setattr(measuring, "profile", lambda *_: 1 / 0)
+    monkeypatch.setattr(measuring, "common_space", lambda *_: 1 / 0)
+    again = measure(planned, Store(tmp_path / "store"))
+    for tables in zip(without, first, again, strict=True):
+        pd.testing.assert_frame_equal(tables[0], tables[1])
+        pd.testing.assert_frame_equal(tables[0], tables[2])
+
+
+def test_a_cell_that_is_used_twice_counts_twice(plan: Callable[..., Any]) -> None:
+    planned = plan()
+    corpus = planned.corpora["Half", 0]
+    twice = replace(corpus, cells=corpus.cells.assign(times=np.where(corpus.labels("cell_type") == "B", 3, 1)))
+    found = measure(replace(planned, corpora={("Half", 0): twice})).measures
+    n_b = int((corpus.labels("cell_type") == "B").sum())
+    share = np.array([3 * n_b, 40 - n_b]) / (40 + 2 * n_b)
+    assert one(found, measure="inverse_simpson", of="cell_type", size="own").value == pytest.approx(
+        1 / (share**2).sum()
+    )
+    assert one(found, measure="vendi", size="own").n_cells == 40 + 2 * n_b
+
+
+def test_tiny_corpora_and_missing_labels_are_nan_with_a_reason(plan: Callable[..., Any]) -> None:
+    tiny = '[[corpora]]\nname = "Tiny"\nparts = [{ source = "blood", n_cells = 3 }]'
+    found = measure(plan(corpora=tiny, cell_type=[""] * 130)).measures
+    rows = found[found["corpus"] == "Tiny"]
+    why = one(rows, measure="coverage", size="own").reason
+    assert why == "a cell's 5 nearest other cells were asked for, but there are only 3 cells"
+    assert "5 folds" in one(rows, measure="classifier_auc").reason
+    assert one(rows, measure="richness", of="cell_type", size="own").reason == "no cell has this label"
+    assert np.isfinite(one(rows, measure="vendi", size="own").value)
+    assert one(rows, measure="gene_coverage").value > 0
+
+
+def test_without_a_common_gene_what_needs_one_is_refused(
+    write: Callable[..., Path], counts_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    write("blood", counts_of(130))
+    write("other", counts_of(20), genes=[f"H{at}" for at in range(30)])
+    text = STUDY.format(folder=tmp_path, corpora="", extra='genes = { space = "union" }')
+    text = text.replace("[holdout]", f'other = {{ path = "{tmp_path}/other.h5ad" }}\n[holdout]')
+    measures = measure(corpuscle.prepare(corpuscle.Study.parse(text))).measures
+    needs = measures[measures["of"].isin(["components", "genes"])]
+    assert len(needs) == 2 * (4 + 9)
+    assert needs["value"].isna().all()
+    assert (needs["reason"] == "there is no gene that all sources measured").all()
+    assert measures.loc[measures["of"] == "cell_type", "value"].notna().any()
+
+
+def test_terms_come_from_the_study_file_or_a_column_of_the_data(plan: Callable[..., Any]) -> None:
+    pytest.importorskip("cellxgene_ontology_guide")
+    odd = [("odd", "strange")[at % 2] for at in range(130)]
+    given = plan(extra='cell_types = { odd = "CL:0000236" }', cell_type=odd)
+    types = measure(given).cell_types.set_index("label")
+    assert types.loc["odd", ["term", "name", "by"]].tolist() == ["CL:0000236", "B cell", "given"]
+    assert types.loc["strange", "term"] == ""
+    column = plan(cell_type=odd, cell_type_ontology_term_id=[("CL:0000236", "CL:0000084")[at % 2] for at in range(130)])
+    found = measure(column)
+    assert one(found.measures, corpus="All", measure="mapped_share", size="own").value == 1
+    assert set(found.cell_types["by"]) == {"id"}
+
+
+def test_unknown_terms_are_told_with_their_line(plan: Callable[..., Any]) -> None:
+    pytest.importorskip("cellxgene_ontology_guide")
+    with pytest.raises(corpuscle.InputError) as error:
+        plan(extra='cell_types = { odd = "CL:9999999", B = "B cell" }')
+    assert 'line 3: cell_types.B: B should be the id of a term of the Cell Ontology, such as "CL:0000236"' in str(
+        error.value
+    )
+    with pytest.raises(corpuscle.InputError) as error:
+        plan(extra='cell_types = { odd = "CL:9999999" }')
+    assert "line 3: cell_types.odd: the Cell Ontology has no current term 'CL:9999999', given for 'odd'" in str(
+        error.value
+    )
