@@ -23,7 +23,7 @@ class Budget:
     Parameters
     ----------
     epochs, steps
-        How many at most; give one of the two.
+        How many at most; give one of the two. No step at all leaves the model as it is initialised.
     patience
         Stop when the negative ELBO of held-out cells has had no new minimum for this many epochs, or steps if the
         budget is in steps. It is looked at at the points of the training curve, 20 to 125 in a whole run. The weights
@@ -41,7 +41,7 @@ class Budget:
     """
 
     epochs: Annotated[int, Field(gt=0)] | None = None
-    steps: Annotated[int, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(ge=0)] | None = None
     patience: Annotated[int, Field(gt=0)] | None = None
     min_delta: Annotated[float, Field(ge=0)] | None = None
 

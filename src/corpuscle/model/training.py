@@ -18,7 +18,7 @@ from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.core.randomness import generator, torch_seed
 from corpuscle.model.adam import Adam
 from corpuscle.model.batches import Batch, CountTable, TrainingCounts
-from corpuscle.model.model import HISTORY, Progress
+from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.order import hold_out
 from corpuscle.model.phases import Phases
 from corpuscle.model.schedule import Schedule
@@ -102,7 +102,7 @@ def train(
     DivergedError
         When the loss or a weight is no longer a finite number.
     """
-    if not schedule.n_steps:
+    if not schedule.steps_per_epoch:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
     held = hold_out(table.times_N, schedule.n_validation, generator(seed, "model", "split"))
     if schedule.budget.patience is not None and not len(held):
@@ -220,6 +220,6 @@ class _Curve:
 
     def table(self, phases: Phases) -> pd.DataFrame:
         """Return the curve in long form, with the time by phase."""
-        table = pd.DataFrame(self.rows, columns=list(HISTORY))
+        table = pd.DataFrame(self.rows, columns=list(HISTORY)) if self.rows else no_history()
         table.attrs["seconds"] = phases.seconds
         return table
