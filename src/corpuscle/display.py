@@ -126,7 +126,8 @@ def _sources_table(plan: Plan) -> pd.DataFrame:
 def _corpora_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for recipe in plan.study.recipes:
-        steps = {plan.n_steps(run) for run in plan.runs if run.corpus == recipe.name}
+        # Models that take no steps are beside the point here.
+        steps = {plan.n_steps(run) for run in plan.runs if run.corpus == recipe.name} - {0} or {0}
         cells = plan.corpora[recipe.name, 0].n_cells
         shown = " to ".join(f"{n:,}" for n in sorted({min(steps), max(steps)}))
         rows.append({"corpus": recipe.name, "cells": f"{cells:,}", "steps": shown, "recipe": str(recipe)})
