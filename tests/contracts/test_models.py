@@ -14,6 +14,7 @@ NAMES = [*components.names(Model), "toy:MeanProfile"]
 each = pytest.mark.parametrize("name", NAMES)
 # What a model cannot be made without, or would take long with.
 GIVEN = {
+    "masked_autoencoder": {"widths": [32, 16, 8]},
     "logistic_regression": {"max_rounds": 5000},
     "untrained": {"model": {"name": "ldvae", "n_hidden": 8}},
 }

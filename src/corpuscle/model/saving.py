@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from safetensors.numpy import load_file, save_file
 from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import hash_file
 from corpuscle.model.model import Model
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORMAT = 1
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.parquet"
@@ -47,6 +50,19 @@ class Saved(NamedTuple):
 def parameters(model: Model) -> dict[str, Any]:
     """Return a model's parameters, from which an equal one can be built."""
     return {key: value for key, value in model.spec().items() if key != "name"}
+
+
+def state_of(network: "nn.Module") -> dict[str, NDArray[Any]]:
+    """Return a network's weights as arrays."""
+    return {name: tensor.numpy(force=True) for name, tensor in network.state_dict().items()}
+
+
+def set_state(network: "nn.Module", arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Give a network the weights that it was saved with; leaves it in evaluation mode."""
+    import torch
+
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    network.eval()
 
 
 def save(folder: Path, saved: Saved) -> None:

@@ -60,15 +60,16 @@ class Trainable(Protocol):
 
 
 class Optimiser(NamedTuple):
-    """Adam's settings."""
+    """Adam's settings; `decoupled` makes it AdamW."""
 
     learning_rate: float
     weight_decay: float
     eps: float
+    decoupled: bool = False
 
     def of(self, network: Trainable) -> Adam:
         """Make the optimiser of a network's parameters."""
-        return Adam(network, learning_rate=self.learning_rate, weight_decay=self.weight_decay, eps=self.eps)
+        return Adam(network, **self._asdict())
 
 
 def named_noise(seed: int, name: str) -> torch.Generator:
