@@ -3,6 +3,7 @@
 Axes in names: N cells, B cells of a block, G genes of the study, H variable genes, C cell types.
 """
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -38,7 +39,8 @@ class LogisticRegression(WithoutSteps):
         ``"balanced"``: each type counts as much as the others together would, were all equal; ``"none"``: each cell
         counts as much.
     max_rounds
-        How often the data are gone through at most. Where that was not enough, scikit-learn warns.
+        How often the data are gone through at most. SAGA is rarely done after the published 100, though more rounds
+        change little; whether it was is what `FittedLogisticRegression.converged` says.
     n_genes
         How many variable genes, chosen as `HVG` does.
 
@@ -63,29 +65,41 @@ class LogisticRegression(WithoutSteps):
             When there are not two cell types, or no gene varies.
         """
         from sklearn import linear_model
+        from sklearn.exceptions import ConvergenceWarning
 
         known = cell_types(corpus)
         genes_H = variable_genes(known.cells, self.n_genes, lambda share: progress(share / 2))
         logged_NH = vstack([scaled_BH.log1p() for _, scaled_BH in scaled_blocks(known.cells, genes_H)], format="csr")
-        found = linear_model.LogisticRegression(
+        regression = linear_model.LogisticRegression(
             l1_ratio=1.0 if self.penalty == "l1" else 0.0,
             solver="saga" if self.penalty == "l1" else "lbfgs",
             C=self.C,
             class_weight=None if self.class_weights == "none" else "balanced",
             max_iter=self.max_rounds,
-            random_state=int(generator(seed, "model", "order").integers(2**31)),
-        ).fit(logged_NH, known.code_N)
+            random_state=random_state(seed),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it is told by `converged`
+            regression.fit(logged_NH, known.code_N)
         progress(1.0)
-        rule = Rule(genes_H, *_one_row_a_type(found.coef_, found.intercept_))
-        return FittedLogisticRegression(self, corpus.space.ids, known.labels, rule, known.n_unlabelled)
+        rule = Rule(genes_H, *_one_row_a_type(regression.coef_, regression.intercept_))
+        converged = bool(regression.n_iter_.max() < self.max_rounds)
+        return FittedLogisticRegression(
+            self, corpus.space.ids, known.labels, rule, n_unlabelled=known.n_unlabelled, converged=converged
+        )
 
     def load_fitted(self, folder: Path) -> "FittedLogisticRegression":
         """Load what `FittedLogisticRegression.save` wrote; the settings are the folder's."""
         with reading(folder, "logistic_regression") as saved:
             rule = Rule(**{name: saved.arrays[name] for name in Rule._fields})
-            labels, n_unlabelled = tuple(saved.facts["labels"]), saved.facts["n_unlabelled"]
-            settings = LogisticRegression(**saved.settings)
-            return FittedLogisticRegression(settings, saved.genes, labels, rule, n_unlabelled)
+            facts = dict(saved.facts)
+            labels, settings = tuple(facts.pop("labels")), LogisticRegression(**saved.settings)
+            return FittedLogisticRegression(settings, saved.genes, labels, rule, **facts)
+
+
+def random_state(seed: int) -> int:
+    """Return scikit-learn's seed for the order in which SAGA sees the cells."""
+    return int(generator(seed, "model", "order").integers(2**31))
 
 
 class Rule(NamedTuple):
@@ -128,6 +142,8 @@ class FittedLogisticRegression(FittedModel):
         The weights.
     n_unlabelled
         How many cells of the corpus had no label and were left out.
+    converged
+        Whether the fit was done before its rounds were.
     """
 
     def __init__(
@@ -136,10 +152,12 @@ class FittedLogisticRegression(FittedModel):
         genes: tuple[str, ...],
         labels: tuple[str, ...],
         rule: Rule,
+        *,
         n_unlabelled: int,
+        converged: bool,
     ) -> None:
         self.settings, self.genes, self.labels, self.rule = settings, genes, labels, rule
-        self.n_unlabelled, self.history = n_unlabelled, no_history()
+        self.n_unlabelled, self.converged, self.history = n_unlabelled, converged, no_history()
 
     def embed(self, cells: Corpus) -> NDArray[np.float32]:
         """Return the logarithm of each type's probability, shape (N, C)."""
@@ -155,5 +173,5 @@ class FittedLogisticRegression(FittedModel):
 
     def save(self, folder: Path) -> None:
         """Write weights, settings, labels and an empty curve."""
-        facts = {"labels": list(self.labels), "n_unlabelled": self.n_unlabelled}
+        facts = {"labels": list(self.labels), "n_unlabelled": self.n_unlabelled, "converged": self.converged}
         save(folder, Saved(parameters(self.settings), self.genes, self.rule._asdict(), self.history, facts))
