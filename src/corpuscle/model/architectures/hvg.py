@@ -19,9 +19,10 @@ from corpuscle.model.saving import Saved, parameters, reading, save
 
 @component
 class HVG(WithoutSteps):
-    """log1p of counts per 10,000 of the corpus' most variable genes, chosen as scanpy's ``flavor="seurat"`` does.
+    """log1p of counts per 10,000 of the corpus' most variable genes.
 
-    The genes are the corpus', never the target's. A gene that a target's source did not measure counts as absent.
+    They are chosen as scanpy's ``flavor="seurat"`` does, on the corpus and never on the target. A gene that a target's
+    source did not measure counts as absent.
 
     Parameters
     ----------

@@ -24,10 +24,11 @@ from corpuscle.model.saving import Saved, parameters, reading, save
 
 @component
 class LogisticRegression(WithoutSteps):
-    """Multinomial logistic regression of the cell type on log1p counts per 10,000, as scikit-learn fits it.
+    """Multinomial logistic regression of the cell type on variable genes.
 
-    The defaults are the published baseline's. It learns from the corpus' cells that have a ``cell_type``. Counts of
-    the variable genes are held in memory, sparse. A gene that a target's source did not measure counts as absent.
+    scikit-learn fits it, on log1p counts per 10,000. The defaults are the published baseline's. It learns from the
+    corpus' cells that have a ``cell_type``. Counts of the variable genes are held in memory, sparse. A gene that a
+    target's source did not measure counts as absent.
 
     Parameters
     ----------

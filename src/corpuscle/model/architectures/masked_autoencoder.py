@@ -34,13 +34,13 @@ ADAM_EPS = 1e-8
 
 @component
 class MaskedAutoencoder(Model):
-    """An autoencoder that sees log1p counts per 10,000 with a share of the genes hidden, and is scored on those.
+    """An autoencoder that is shown some of a cell's genes and scored on the others.
 
-    Layers, activation (SELU), masks and optimiser are the published ones. What is not: the output is linear, as
-    log1p counts per 10,000 go to 9 (the published code ends in a sigmoid by default); the learning rate stays
-    constant and gradients are not clipped; the error is averaged over the hidden genes, not over all; the batch is
-    128 cells in place of 16,384, as on a CPU. Genes that a cell's source did not measure count as absent and are
-    neither hidden nor scored.
+    It sees log1p counts per 10,000. Layers, activation (SELU), masks and optimiser are the published ones. What is
+    not: the output is linear, as log1p counts per 10,000 go to 9 (the published code ends in a sigmoid by default);
+    the learning rate stays constant and gradients are not clipped; the error is averaged over the hidden genes, not
+    over all; the batch is 128 cells in place of 16,384, as on a CPU. Genes that a cell's source did not measure count
+    as absent and are neither hidden nor scored.
 
     Parameters
     ----------

@@ -32,10 +32,10 @@ from corpuscle.model.training import named_noise
 
 @component
 class MlpClassifier(Model):
-    """A perceptron of one hidden layer on log1p counts per 10,000 of the corpus' most variable genes.
+    """A perceptron of one hidden layer that says the cell type by variable genes.
 
-    It learns from the corpus' cells that have a ``cell_type``; their counts of the variable genes are held in memory,
-    sparse. A gene that a target's source did not measure counts as absent.
+    It sees log1p counts per 10,000, and learns from the corpus' cells that have a ``cell_type``; their counts of the
+    variable genes are held in memory, sparse. A gene that a target's source did not measure counts as absent.
 
     Parameters
     ----------

@@ -33,9 +33,10 @@ def _trainable(table: dict[str, Any]) -> dict[str, Any]:
 
 @component
 class Untrained(WithoutSteps):
-    """A model as it is initialised, before the first step: that which would be trained with this seed.
+    """Another model, before its first step.
 
-    It is a model of its own kind in every other way: what the trained one can be asked, it can be asked.
+    It is initialised as that which would be trained with this seed, and is a model of its own kind in every other way:
+    what the trained one can be asked, it can be asked.
 
     Parameters
     ----------
