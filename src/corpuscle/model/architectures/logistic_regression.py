@@ -37,8 +37,8 @@ class LogisticRegression(WithoutSteps):
     C
         One over the penalty's weight: smaller is stronger.
     class_weights
-        ``"balanced"``: each type counts as much as the others together would, were all equal; ``"none"``: each cell
-        counts as much.
+        ``"balanced"``: a cell counts as one over its type's frequency, so that types count as much; ``"none"``: cells
+        count as much.
     max_rounds
         How often the data are gone through at most. SAGA is rarely done after the published 100, though more rounds
         change little; whether it was is what `FittedLogisticRegression.converged` says.

@@ -25,10 +25,9 @@ class PCA(WithoutSteps):
     """Principal components of the corpus' most variable genes.
 
     They are found on the corpus alone, out of core, of log1p counts per 10,000, which are centred but not scaled. The
-    corpus' mean is kept: a new cell is centred by the corpus' mean,
-    never by its own data set's. (The published study fitted its baseline on training and test cells together, and
-    did not keep the mean of the one that it pre-trained.) A gene that a target's source did not measure counts as
-    absent.
+    corpus' mean is kept: a new cell is centred by it, never by its own data set's. (The published study fitted its
+    baseline on training and test cells together, and did not keep the mean of the one that it pre-trained.) A gene
+    that a target's source did not measure counts as absent.
 
     Parameters
     ----------
