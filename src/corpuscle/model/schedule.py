@@ -26,8 +26,9 @@ class Budget:
         How many at most; give one of the two. No step at all leaves the model as it is initialised.
     patience
         Stop when what is minimised (the negative ELBO, or a model's own) has had no new minimum on held-out cells for
-        this many epochs, or steps if the budget is in steps. It is looked at at the points of the training curve, 20 to 125 in a whole run. The weights
-        are those of the last step, as in scvi-tools, not of the minimum: they have seen the steps that are recorded.
+        this many epochs, or steps if the budget is in steps. It is looked at at the points of the training curve, 20
+        to 125 in a whole run. The weights are those of the last step, as in scvi-tools, not of the minimum: they have
+        seen the steps that are recorded.
     min_delta
         By how much, per cell, a new minimum must be lower (nats, for an ELBO); 0 by default.
 
