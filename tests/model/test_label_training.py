@@ -10,7 +10,7 @@ from torch.nn import functional
 from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.model import label_training
 from corpuscle.model.label_losses import SCALE, balanced_weights, cross_entropy, focal, label_loss, ldam, margins
-from corpuscle.model.label_training import LabelTraining, split_by_label, train_labels
+from corpuscle.model.label_training import Codes, LabelTraining, split_by_label, train_labels
 from corpuscle.model.modules import linear
 from corpuscle.model.perceptron import Perceptron
 
@@ -117,19 +117,19 @@ def clouds(sizes, spread=0.3):
     return torch.from_numpy(points), code_N
 
 
-def fit(points, code_N, seed=0, watch=None, **settings):
+def fit(points, code_N, seed=0, times_N=None, **settings):
     training = LabelTraining(**{"n_hidden": 16, "batch_size": 16, "learning_rate": 0.01} | settings)
     init = torch.Generator().manual_seed(seed)
     cosine, n_labels = training.remedy == "ldam", int(code_N.max()) + 1
     network = Perceptron(linear(2, 16, init), 16, n_labels, dropout=training.dropout, cosine=cosine, init=init)
-    seen = []
+    seen, times_N = [], np.ones(len(code_N), np.int64) if times_N is None else times_N
 
     def inputs(positions):
         if network.training:
             seen.append(positions)
         return points[positions]
 
-    history = train_labels(network, inputs, code_N, training, seed=seed, progress=lambda _: None)
+    history = train_labels(network, inputs, Codes(code_N, times_N), training, seed=seed, progress=lambda _: None)
     return network, history, seen
 
 
@@ -175,6 +175,21 @@ def test_held_out_cells_are_never_trained_on():
     _, history, seen = fit(points, code_N, budget={"epochs": 5}, validation_share=0.25)
     assert len(np.unique(np.concatenate(seen))) == 135
     assert (history["quantity"] == "cross_entropy_validation").any()
+
+
+@pytest.mark.parametrize("remedy", ["none", "resampling"])
+def test_a_cell_that_counts_often_is_drawn_as_often_and_held_out_as_a_whole(remedy):
+    points, code_N = clouds([60, 60])
+    times_N = np.where(np.arange(120) % 4 == 0, 5, 1)
+    settings = {"times_N": times_N, "remedy": remedy, "budget": {"epochs": 30}, "validation_share": 0.25}
+    _, history, seen = fit(points, code_N, **settings)
+    drawn_N = np.bincount(np.concatenate(seen), minlength=120)
+    assert sum(len(cells) for cells in seen) == 30 * 180  # three quarters of 240 uses
+    held = drawn_N == 0
+    assert 40 < times_N[held].sum() <= 60
+    assert (history["quantity"] == "cross_entropy_validation").any()
+    ratio = drawn_N[~held & (times_N == 5)].mean() / drawn_N[~held & (times_N == 1)].mean()
+    assert ratio == pytest.approx(5, rel=0.1)
 
 
 def test_patience_ends_a_training_that_brings_nothing_more():

@@ -17,7 +17,7 @@ from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.batches import Batch, CountTable, stream
 from corpuscle.model.expression import check_genes
-from corpuscle.model.label_training import LabelTraining, train_labels
+from corpuscle.model.label_training import Codes, LabelTraining, train_labels
 from corpuscle.model.labels import Labelled, labelled
 from corpuscle.model.model import FittedModel, Progress, silent
 from corpuscle.model.modules import linear
@@ -177,14 +177,16 @@ def _on_embedding(
     def inputs(positions: NDArray[np.int64]) -> Tensor:
         return embedded_NK[positions]
 
-    history = train_labels(head, inputs, known.code_N, settings, seed=seed, progress=progress)
+    history = train_labels(head, inputs, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress)
     return FineTuned(known, history, fitted.embed, head)
 
 
 def _whole(encoder: Encoder, known: Labelled, settings: FineTuning, seed: int, progress: Progress) -> FineTuned:
     head = _head(encoder.n_latent, known, settings, seed)
     table = CountTable.of(known.cells)
-    history = train_labels(_Network(encoder, head), table.batch, known.code_N, settings, seed=seed, progress=progress)
+    history = train_labels(
+        _Network(encoder, head), table.batch, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress
+    )
 
     @torch.no_grad()
     def embed(cells: Corpus) -> NDArray[np.float32]:

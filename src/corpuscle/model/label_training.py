@@ -7,7 +7,7 @@ Axes in names: N cells, C labels.
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,21 @@ PUBLISHED = Budget(epochs=500, patience=20)
 
 # Of the positions of some cells, what a network is given.
 Inputs = Callable[[NDArray[np.int64]], Any]
+
+
+class Codes(NamedTuple):
+    """What is to be learned.
+
+    Attributes
+    ----------
+    code_N
+        Each cell's label, from 0; every label has a cell.
+    times_N
+        How often each cell counts.
+    """
+
+    code_N: NDArray[np.int64]
+    times_N: NDArray[np.int64]
 
 
 @component
@@ -73,7 +88,7 @@ class LabelTraining:
 def train_labels(
     network: nn.Module,
     inputs: Inputs,
-    code_N: NDArray[np.int64],
+    codes: Codes,
     settings: LabelTraining,
     *,
     seed: int,
@@ -87,8 +102,8 @@ def train_labels(
         Called with what `inputs` gives and a generator for its dropout (None: none), it returns logits.
     inputs
         What the network is given of some cells.
-    code_N
-        Each cell's label, from 0; every label has a cell.
+    codes
+        The cells' labels.
     settings
         How it is trained.
     seed
@@ -108,13 +123,14 @@ def train_labels(
     DivergedError
         When the loss is no longer a finite number.
     """
-    schedule = settings.schedule(len(code_N))
+    code_N, n_uses = codes.code_N, int(codes.times_N.sum())
+    schedule = settings.schedule(n_uses)
     if not schedule.steps_per_epoch:
-        raise ModelError(f"{len(code_N)} labelled cells are too few to train on")
-    held, trained = split_by_label(code_N, schedule.n_validation, generator(seed, "labels", "split"))
+        raise ModelError(f"{n_uses} labelled cells are too few to train on")
+    held, trained = _split(codes, schedule.n_validation, generator(seed, "labels", "split"))
     if settings.budget.patience is not None and not len(held):
-        raise ModelError(f"a budget with patience needs held-out cells; of {len(code_N)} cells none could be held")
-    curve = _Curve(network, inputs, code_N, _some(held), schedule)
+        raise ModelError(f"a budget with patience needs held-out cells; of {n_uses} cells none could be held")
+    curve = _Curve(network, inputs, codes, _some(held), schedule)
     loss_of = label_loss(settings.remedy, np.bincount(code_N[trained]))
     noise, order = named_noise(seed, "labels"), generator(seed, "labels", "order")
     adam = Adam(network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, eps=ADAM_EPS)
@@ -136,6 +152,19 @@ def train_labels(
     network.eval()
     progress(1.0)
     return curve.table()
+
+
+def _split(codes: Codes, n_held: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hold out cells with at most so many uses; return them, and the uses of the others.
+
+    A cell is held out with all its uses, so that none is trained on and validated on.
+    """
+    n_cells = round(n_held * len(codes.code_N) / int(codes.times_N.sum()))
+    held, _ = split_by_label(codes.code_N, n_cells, rng)
+    held = rng.permutation(held)
+    held = np.sort(held[np.cumsum(codes.times_N[held]) <= n_held])
+    trained = np.setdiff1d(np.arange(len(codes.code_N)), held)
+    return held, np.repeat(trained, codes.times_N[trained])
 
 
 def split_by_label(
@@ -196,11 +225,11 @@ class _Curve:
         self,
         network: nn.Module,
         inputs: Inputs,
-        code_N: NDArray[np.int64],
+        codes: Codes,
         held: NDArray[np.int64],
         schedule: Schedule,
     ) -> None:
-        self.network, self.inputs, self.code_N, self.held, self.schedule = network, inputs, code_N, held, schedule
+        self.network, self.inputs, self.codes, self.held, self.schedule = network, inputs, codes, held, schedule
         self.rows: list[tuple[int, float, str, float]] = []
         self.recent: list[Tensor] = []
         self.best, self.best_step = math.inf, 0
@@ -239,8 +268,8 @@ class _Curve:
         self.network.eval()
         size = self.schedule.batch_size
         parts = [self.held[start : start + size] for start in range(0, len(self.held), size)]
-        losses = [
-            cross_entropy(self.network(self.inputs(part), None), torch.from_numpy(self.code_N[part])) for part in parts
-        ]
+        code_N, times_N = self.codes
+        logits = [(self.network(self.inputs(part), None), torch.from_numpy(code_N[part])) for part in parts]
         self.network.train()
-        return float(torch.cat(losses).mean())
+        losses = torch.cat([cross_entropy(logit_BC, code_B) for logit_BC, code_B in logits])
+        return float(np.average(losses, weights=times_N[self.held]))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.expression import uses
 
 
 class Labelled(NamedTuple):
@@ -19,11 +18,13 @@ class Labelled(NamedTuple):
     Attributes
     ----------
     cells
-        N cells; one that counts several times in training stands as often.
+        N cells.
     labels
         The labels, sorted.
     code_N
         The position of each cell's label in `labels`.
+    times_N
+        How often each cell counts in training.
     n_unlabelled
         How many cells had no label and were left out.
     """
@@ -31,6 +32,7 @@ class Labelled(NamedTuple):
     cells: Corpus
     labels: tuple[str, ...]
     code_N: NDArray[np.int64]
+    times_N: NDArray[np.int64]
     n_unlabelled: int
 
 
@@ -58,8 +60,8 @@ def labelled(corpus: Corpus, label_N: NDArray[np.str_]) -> Labelled:
         )
     has_label_N = label_N != ""
     kept = corpus.take(has_label_N)
-    used_N = np.repeat(label_N[has_label_N], kept.cells["times"].to_numpy(np.int64))
-    return Labelled(uses(kept), tuple(found), np.searchsorted(found, used_N), int((~has_label_N).sum()))
+    code_N, times_N = np.searchsorted(found, label_N[has_label_N]), kept.cells["times"].to_numpy(np.int64)
+    return Labelled(kept, tuple(found), code_N, times_N, int((~has_label_N).sum()))
 
 
 def cell_types(corpus: Corpus) -> Labelled:

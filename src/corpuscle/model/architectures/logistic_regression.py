@@ -16,7 +16,7 @@ from scipy.special import log_softmax
 from corpuscle.core.components import component
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.expression import check_genes, scaled_blocks, variable_genes
+from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
 from corpuscle.model.labels import cell_types
 from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
 from corpuscle.model.saving import Saved, parameters, reading, save
@@ -69,8 +69,9 @@ class LogisticRegression(WithoutSteps):
         from sklearn.exceptions import ConvergenceWarning
 
         known = cell_types(corpus)
-        genes_H = variable_genes(known.cells, self.n_genes, lambda share: progress(share / 2))
-        logged_NH = vstack([scaled_BH.log1p() for _, scaled_BH in scaled_blocks(known.cells, genes_H)], format="csr")
+        cells = uses(known.cells)
+        genes_H = variable_genes(cells, self.n_genes, lambda share: progress(share / 2))
+        logged_NH = vstack([scaled_BH.log1p() for _, scaled_BH in scaled_blocks(cells, genes_H)], format="csr")
         regression = linear_model.LogisticRegression(
             l1_ratio=1.0 if self.penalty == "l1" else 0.0,
             solver="saga" if self.penalty == "l1" else "lbfgs",
@@ -81,7 +82,7 @@ class LogisticRegression(WithoutSteps):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # it is told by `converged`
-            regression.fit(logged_NH, known.code_N)
+            regression.fit(logged_NH, np.repeat(known.code_N, known.times_N))
         progress(1.0)
         rule = Rule(genes_H, *_one_row_a_type(regression.coef_, regression.intercept_))
         converged = bool(regression.n_iter_.max() < self.max_rounds)

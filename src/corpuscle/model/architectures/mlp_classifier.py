@@ -17,9 +17,9 @@ from scipy.sparse import vstack
 from corpuscle.core.components import component
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.batches import Batch, CountTable
-from corpuscle.model.expression import check_genes, scaled_blocks, variable_genes
+from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
 from corpuscle.model.label_losses import Remedy
-from corpuscle.model.label_training import PUBLISHED, LabelTraining, train_labels
+from corpuscle.model.label_training import PUBLISHED, Codes, LabelTraining, train_labels
 from corpuscle.model.labels import cell_types
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.modules import SparseLinear
@@ -75,11 +75,16 @@ class MlpClassifier(Model):
             When there are not two cell types, too few cells, or no gene varies.
         """
         known = cell_types(corpus)
-        genes_H = variable_genes(known.cells, self.n_genes, silent)
+        genes_H = variable_genes(uses(known.cells), self.n_genes, silent)
         table = CountTable(vstack([scaled_BH for _, scaled_BH in scaled_blocks(known.cells, genes_H)], format="csr"))
         network = self._network(len(genes_H), len(known.labels), named_noise(seed, "init"))
         history = train_labels(
-            network, table.batch, known.code_N, self._training(self.budget), seed=seed, progress=progress
+            network,
+            table.batch,
+            Codes(known.code_N, known.times_N),
+            self._training(self.budget),
+            seed=seed,
+            progress=progress,
         )
         return FittedMlpClassifier(
             self, corpus.space.ids, known.labels, genes_H, network, history=history, n_unlabelled=known.n_unlabelled
@@ -109,11 +114,12 @@ class MlpClassifier(Model):
     def seconds_per_step(self, n_genes: int) -> float:
         """Measure the processor seconds of a step with 10 % of the counts nonzero."""
         n_genes = min(n_genes, self.n_genes)
-        table, code_N = CountTable(random_counts(self.batch_size, n_genes)), np.arange(self.batch_size) % 2
+        table = CountTable(random_counts(self.batch_size, n_genes))
+        codes = Codes(np.arange(self.batch_size) % 2, np.ones(self.batch_size, np.int64))
         network = self._network(n_genes, 2, named_noise(0, "init"))
         settings = self._training(Budget(steps=STEPS), validation_share=0.0)
         return seconds_per_step(
-            network.first, lambda: train_labels(network, table.batch, code_N, settings, seed=0, progress=silent)
+            network.first, lambda: train_labels(network, table.batch, codes, settings, seed=0, progress=silent)
         )
 
     def _network(self, n_genes: int, n_labels: int, init: torch.Generator) -> Perceptron:
