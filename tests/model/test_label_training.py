@@ -11,7 +11,7 @@ from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.model import label_training
 from corpuscle.model.label_losses import SCALE, balanced_weights, cross_entropy, focal, label_loss, ldam, margins
 from corpuscle.model.label_training import Codes, LabelTraining, split_by_label, train_labels
-from corpuscle.model.modules import linear
+from corpuscle.model.layers import linear
 from corpuscle.model.perceptron import Perceptron
 
 REMEDIES = ["none", "resampling", "class_weights", "focal", "ldam"]

@@ -10,7 +10,8 @@ from corpuscle.core.errors import ModelError
 from corpuscle.corpus.variable_genes import cp10k
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
 from corpuscle.model.autoencoder import MaskedNetwork
-from corpuscle.model.batches import CountTable
+from corpuscle.model.batches import CountTable, stream
+from corpuscle.model.dense import DenseBatch
 from corpuscle.model.memory import VARIABLE
 
 SMALL = {"widths": [24, 12, 6], "batch_size": 16}
@@ -104,18 +105,21 @@ def test_what_is_shown_is_not_scored_and_what_is_hidden_is_not_seen(counts, batc
     torch.testing.assert_close(before[1:], after[1:])
 
 
-def test_genes_that_were_not_measured_are_neither_hidden_nor_scored(counts):
-    unmeasured_SG = np.zeros((2, 20), bool)
-    unmeasured_SG[1, 12:] = True
-    counts[20:, 12:] = 0
-    table = CountTable(csr_matrix(counts), unmeasured_SG, np.repeat([0, 1], 20))
+def test_a_dense_batch_is_the_same_batch(batch, counts):
+    network, dense_batch = small_network(20), DenseBatch(torch.from_numpy(counts))
+    torch.testing.assert_close(network.encode(dense_batch), network.encode(batch), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network.loss(dense_batch, noise(), 1.0), network.loss(batch, noise(), 1.0))
+
+
+def test_genes_that_were_not_measured_are_neither_hidden_nor_scored(counts, make_corpus):
+    corpus = make_corpus(counts[:20], counts[20:], columns={"source1": np.arange(12)})
+    _, batch = next(stream(corpus, 40))
+    _, lacking = next(stream(corpus.take(np.arange(20, 40)), 20))
     network = small_network(20)
-    masked = network.masked(table.batch(slice(None)), noise())
+    masked = network.masked(batch, noise())
     assert not masked.hidden_BG[20:, 12:].any()
     assert masked.hidden_BG[:20, 12:].any()
-    gradient = torch.autograd.grad(
-        network.loss(table.batch(np.arange(20, 40)), noise(), 1.0)[0], network.decoder[-1].bias
-    )[0]
+    gradient = torch.autograd.grad(network.loss(lacking, noise(), 1.0)[0], network.decoder[-1].bias)[0]
     assert (gradient[12:] == 0).all()
     assert (gradient[:12] != 0).any()
 

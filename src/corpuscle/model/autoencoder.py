@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from corpuscle.corpus.variable_genes import TARGET_SUM
 from corpuscle.model.batches import Batch
-from corpuscle.model.modules import SparseLinear, dropout, linear
+from corpuscle.model.dense import DenseBatch
+from corpuscle.model.layers import dropout, linear
+from corpuscle.model.modules import SparseLinear
 
 
 class Masked(NamedTuple):
@@ -22,25 +24,27 @@ class Masked(NamedTuple):
     Attributes
     ----------
     batch
-        Counts per 10,000, sparse.
-    cell_nz
-        The cell of each of its nonzeros.
+        Counts per 10,000.
     hidden_BG
         True where the encoder does not see the gene, shape (B, G).
     """
 
-    batch: Batch
-    cell_nz: Tensor
+    batch: Batch | DenseBatch
     hidden_BG: Tensor
 
-    def shown(self) -> Batch:
+    def shown(self) -> Batch | DenseBatch:
         """Return the batch as the encoder sees it."""
-        return with_counts(self.batch, self.batch.counts * ~self.hidden_BG[self.cell_nz, self.batch.genes])
+        if isinstance(self.batch, DenseBatch):
+            return with_counts(self.batch, self.batch.counts * ~self.hidden_BG)
+        places = cell_of_nonzeros(self.batch), self.batch.genes
+        return with_counts(self.batch, self.batch.counts * ~self.hidden_BG[places])
 
     def logged_BG(self) -> Tensor:
         """Return log1p counts per 10,000 of all genes, dense."""
+        if isinstance(self.batch, DenseBatch):
+            return self.batch.counts.log1p()
         logged_BG = torch.zeros(self.hidden_BG.shape)
-        logged_BG[self.cell_nz, self.batch.genes] = self.batch.counts.log1p()
+        logged_BG[cell_of_nonzeros(self.batch), self.batch.genes] = self.batch.counts.log1p()
         return logged_BG
 
 
@@ -49,16 +53,24 @@ def cell_of_nonzeros(batch: Batch) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(batch)), batch.starts.diff())
 
 
-def with_counts(batch: Batch, counts: Tensor) -> Batch:
+def with_counts(batch: Batch | DenseBatch, counts: Tensor) -> Batch | DenseBatch:
     """Return a batch with other counts in the same places."""
+    if isinstance(batch, DenseBatch):
+        return DenseBatch(counts, batch.unmeasured)
     return Batch(batch.starts, batch.genes, counts, batch.n_genes, batch.unmeasured)
 
 
-def scaled(batch: Batch, cell_nz: Tensor) -> Batch:
-    """Scale each cell's counts to a sum of 10,000."""
+def scaled(batch: Batch | DenseBatch) -> Batch | DenseBatch:
+    """Scale each cell's counts to a sum of 10,000; a cell without counts stays zero."""
+    if isinstance(batch, DenseBatch):
+        return with_counts(batch, (batch.counts * _scale(batch.counts.double().sum(1))[:, None]).float())
+    cell_nz = cell_of_nonzeros(batch)
     total_B = torch.zeros(len(batch), dtype=torch.float64).index_add_(0, cell_nz, batch.counts.double())
-    scale_B = torch.where(total_B > 0, TARGET_SUM / total_B, 0.0)
-    return with_counts(batch, (batch.counts * scale_B[cell_nz]).float())
+    return with_counts(batch, (batch.counts * _scale(total_B)[cell_nz]).float())
+
+
+def _scale(total_B: Tensor) -> Tensor:
+    return torch.where(total_B > 0, TARGET_SUM / total_B, 0.0)
 
 
 class MaskedNetwork(nn.Module):
@@ -87,29 +99,31 @@ class MaskedNetwork(nn.Module):
         self.encoder = nn.ModuleList(linear(*sizes, init) for sizes in pairwise(widths))
         self.decoder = nn.ModuleList(linear(*sizes, init) for sizes in pairwise([*reversed(widths), n_genes]))
 
-    def encode(self, batch: Batch, noise: torch.Generator | None = None) -> Tensor:
+    def encode(self, batch: Batch | DenseBatch, noise: torch.Generator | None = None) -> Tensor:
         """Return the latents of whole cells, shape (B, K); with a generator, dropping units out."""
-        return self._encoded(self.first(scaled(batch, cell_of_nonzeros(batch))), noise)
+        return self._encoded(self.first(scaled(batch)), noise)
 
-    def loss(self, batch: Batch, noise: torch.Generator, kl_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what is minimised, a mean over cells, and its sum over the batch; nothing here has a divergence."""
         error_B = self._masked_error(batch, noise, noise)
         return error_B.mean(), {"masked_error": error_B.detach().sum()}
 
     @torch.no_grad()
-    def score(self, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
+    def score(self, batch: Batch | DenseBatch, noise: torch.Generator) -> dict[str, Tensor]:
         """Return each cell's error, shape (B,), with fresh masks and nothing dropped out."""
         return {"masked_error": self._masked_error(batch, noise, None)}
 
-    def masked(self, batch: Batch, noise: torch.Generator) -> Masked:
+    def masked(self, batch: Batch | DenseBatch, noise: torch.Generator) -> Masked:
         """Hide a random share of each cell's genes; genes that its source did not measure are not among them."""
-        hidden_BG = torch.rand((len(batch), batch.n_genes), generator=noise) < self.mask_share
+        n_genes = len(self.first.weight)
+        hidden_BG = torch.rand((len(batch), n_genes), generator=noise, device=noise.device) < self.mask_share
         if batch.unmeasured is not None:
             hidden_BG &= ~batch.unmeasured
-        cell_nz = cell_of_nonzeros(batch)
-        return Masked(scaled(batch, cell_nz), cell_nz, hidden_BG)
+        return Masked(scaled(batch), hidden_BG)
 
-    def _masked_error(self, batch: Batch, masks: torch.Generator, noise: torch.Generator | None) -> Tensor:
+    def _masked_error(self, batch: Batch | DenseBatch, masks: torch.Generator, noise: torch.Generator | None) -> Tensor:
         """Return each cell's mean squared error over the genes that were hidden, shape (B,)."""
         masked = self.masked(batch, masks)
         # What is shown is scaled up, as in dropout, so that a whole cell gives as much as a masked one.

@@ -19,8 +19,8 @@ from corpuscle.model.batches import Batch, CountTable, stream
 from corpuscle.model.expression import check_genes
 from corpuscle.model.label_training import Codes, LabelTraining, train_labels
 from corpuscle.model.labels import Labelled, labelled
+from corpuscle.model.layers import linear
 from corpuscle.model.model import FittedModel, Progress, silent
-from corpuscle.model.modules import linear
 from corpuscle.model.perceptron import Perceptron
 from corpuscle.model.training import named_noise
 

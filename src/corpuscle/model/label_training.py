@@ -23,9 +23,11 @@ from corpuscle.model.adam import Adam
 from corpuscle.model.label_losses import Remedy, cross_entropy, label_loss
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.schedule import Budget, Schedule, TrainingBudget, ValidationShare
-from corpuscle.model.training import PROGRESS_SECONDS, VALIDATION_CELLS, named_noise
+from corpuscle.model.training import PROGRESS_SECONDS, named_noise
 
 ADAM_EPS = 1e-8
+# Each point of a curve is from at most this many held-out cells, so that it stays cheap.
+VALIDATION_CELLS = 2048
 PUBLISHED = Budget(epochs=500, patience=20)
 
 # Of the positions of some cells, what a network is given.

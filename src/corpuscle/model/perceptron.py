@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.label_losses import SCALE
-from corpuscle.model.modules import dropout, linear
+from corpuscle.model.layers import dropout, linear
 
 
 class Perceptron(nn.Module):
