@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it prints, and one clear message with exit code 2 for bad input."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,17 @@ def test_list_names_what_there_is(call: Callable[..., Outcome], kind: str) -> No
     expected = {"datasets": "GSE96583", "samplers": "uniform", "models": "ldvae", "tasks": "reconstruction"}
     assert code == 0
     assert expected[kind] in out
+
+
+def test_list_shows_what_a_parameter_is_by_default_or_that_it_is_required(
+    call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    _, out, _ = call("list")
+    assert not re.search(r"FieldInfo|MISSING|lambda|Budget\(", out)
+    assert "model (required)" in out
+    assert "widths = [512, 512, 256, 256, 64]" in out
+    assert "budget = {'epochs': 250}" in out
 
 
 def test_the_demos_study_can_be_printed_and_is_sound(call: Callable[..., Outcome]) -> None:

@@ -49,3 +49,11 @@ def test_the_study_files_page_names_every_key() -> None:
     keys = {key for table in tables for key in table.model_fields}
     keys |= set(Quality.__dataclass_fields__) | set(Holdout.__dataclass_fields__)
     assert sorted(key for key in keys if not re.search(rf"\b{key}\b", page)) == []
+
+
+def test_the_study_files_page_names_every_model() -> None:
+    from corpuscle.core.components import names
+    from corpuscle.model.model import Model
+
+    page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text(encoding="utf-8")
+    assert [name for name in names(Model) if f"| `{name}` |" not in page] == []

@@ -62,6 +62,32 @@ def test_a_run_leaves_scores_for_every_corpus_seed_and_target(tmp_path: Path) ->
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "scores.parquet"), scores)
 
 
+UNTRAINED = """
+[[models]]
+name  = "untrained"
+model = { name = "ldvae", n_hidden = 8 }
+"""
+
+
+def test_a_model_without_steps_runs_beside_others_and_has_no_curve(tmp_path: Path) -> None:
+    plan = corpuscle.prepare(study(UNTRAINED))
+    assert [plan.n_steps(run) for run in plan.runs if run.model == "untrained"] == [0] * 4
+    assert 0 < plan.estimate_seconds(1) < 1
+    results = corpuscle.run(study(UNTRAINED), tmp_path / "out", workers=2)
+    assert not results.failures
+    assert set(results.scores.model) == {"mean", "untrained"}
+    assert set(pd.read_parquet(tmp_path / "out" / "curves.parquet").model) == {"mean"}
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_study_without_any_curve_has_a_report(tmp_path: Path) -> None:
+    alone = STUDY.format(extra="").replace('name = "toy:MeanProfile"\nlabel = "mean"\n', UNTRAINED.split("]]")[1])
+    results = corpuscle.run(corpuscle.Study.parse(alone), tmp_path / "out", workers=2)
+    assert not results.failures
+    assert pd.read_parquet(tmp_path / "out" / "curves.parquet").empty
+    assert "No training curves were recorded" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 LEFT = """
 study.toml provenance.json scores.parquet curves.parquet composition.parquet sources.parquet genes.parquet
 report.html figures corpora/Blood/0/manifest.json corpora/No-Mono/1/cells.parquet

@@ -1,9 +1,11 @@
 """Display: what the command line shows, with rich. All texts from data are escaped: none is taken for markup."""
 
 import json
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pandas as pd
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -128,7 +130,8 @@ def _sources_table(plan: Plan) -> pd.DataFrame:
 def _corpora_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for recipe in plan.study.recipes:
-        steps = {plan.n_steps(run) for run in plan.runs if run.corpus == recipe.name}
+        # Models that take no steps are beside the point here.
+        steps = {plan.n_steps(run) for run in plan.runs if run.corpus == recipe.name} - {0} or {0}
         cells = plan.corpora[recipe.name, 0].n_cells
         shown = " to ".join(f"{n:,}" for n in sorted({min(steps), max(steps)}))
         rows.append({"corpus": recipe.name, "cells": f"{cells:,}", "steps": shown, "recipe": str(recipe)})
@@ -215,11 +218,20 @@ def _components_table(kind: type[Component]) -> pd.DataFrame:
     rows = []
     for name in components.names(kind):
         cls = components.find(kind, name)
-        fields = cls.__dataclass_fields__.values()  # type: ignore[attr-defined]  # by @component
-        parameters = ", ".join(f"{field.name} = {field.default!r}" for field in fields)
+        fields = cls.__pydantic_fields__  # type: ignore[attr-defined]  # by @component
+        parameters = ", ".join(_parameter(field, info) for field, info in fields.items())
         summary = (cls.__doc__ or "").strip().partition("\n")[0]
         rows.append({"name": name, "what": summary, "parameters": parameters})
     return pd.DataFrame(rows)
+
+
+def _parameter(name: str, info: FieldInfo) -> str:
+    if info.is_required():
+        return f"{name} (required)"
+    default = info.get_default(call_default_factory=True, validated_data={})
+    if is_dataclass(default):
+        default = {key: value for key, value in vars(default).items() if value is not None}
+    return f"{name} = {default!r}"
 
 
 def _print(console: Console, title: str, rows: pd.DataFrame) -> None:

@@ -366,6 +366,8 @@ def collect_curves(found: list[Job]) -> pd.DataFrame:
         path = Store(job.store).folder("models", job.key) / "history.parquet"
         if path.exists():
             table = pd.read_parquet(path)
-            tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
+            # A model that takes no steps has no curve; pandas warns of joining tables without rows.
+            if len(table):
+                tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
     columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

@@ -8,7 +8,8 @@ from torch import nn
 from corpuscle.model import modules
 from corpuscle.model.batches import CountTable
 from corpuscle.model.dense import DenseBatch
-from corpuscle.model.modules import Linear, LinearDecoder, NormRelu, SparseLinear, draw, moments
+from corpuscle.model.layers import Linear
+from corpuscle.model.modules import LinearDecoder, NormRelu, SparseLinear, draw, moments
 
 
 def seeded(seed: int = 0) -> torch.Generator:

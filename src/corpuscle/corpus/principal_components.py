@@ -53,7 +53,9 @@ class Axes(NamedTuple):
     variance_K: NDArray[np.float64]
 
 
-def find_axes(cells: Corpus, progress: Progress | None = None) -> Axes:
+def find_axes(
+    cells: Corpus, progress: Progress | None = None, *, n_genes: int = N_GENES, n_components: int = N_COMPONENTS
+) -> Axes:
     """Find the principal components of a corpus by the covariance of its variable genes; `times` is not applied.
 
     Parameters
@@ -62,13 +64,13 @@ def find_axes(cells: Corpus, progress: Progress | None = None) -> Axes:
         N cells; their counts are read twice.
     progress
         Told now and then which share is done.
-
-    Returns
-    -------
-    At most `N_COMPONENTS` axes: fewer where there are fewer cells or genes that vary.
+    n_genes
+        How many variable genes, at most.
+    n_components
+        How many axes, at most: fewer where there are fewer cells or genes that vary.
     """
     tell = progress or (lambda _share: None)
-    genes_H = most_variable(moments(cells, lambda share: tell(share / 2)), N_GENES)
+    genes_H = most_variable(moments(cells, lambda share: tell(share / 2)), n_genes)
     n_genes = len(genes_H)
     total_H, square_HH = np.zeros(n_genes), np.zeros((n_genes, n_genes))
     for log_BH in _log_blocks(cells, genes_H, lambda share: tell((1 + share) / 2)):
@@ -76,7 +78,7 @@ def find_axes(cells: Corpus, progress: Progress | None = None) -> Axes:
         square_HH += log_BH.T @ log_BH
     mean_H = total_H / len(cells)
     square_HH -= len(cells) * np.outer(mean_H, mean_H)
-    n_components = min(N_COMPONENTS, n_genes, len(cells) - 1)
+    n_components = min(n_components, n_genes, len(cells) - 1)
     if n_components < 1:
         return Axes(genes_H, mean_H, np.zeros((n_genes, 0)), np.zeros(0))
     values, vectors = eigh(square_HH / (len(cells) - 1), subset_by_index=[n_genes - n_components, n_genes - 1])

@@ -32,7 +32,7 @@ class _Moments(NamedTuple):
 
 
 class Adam:
-    """Adam with coupled weight decay, as ``torch.optim.Adam`` has it (Kingma and Ba 2015, arXiv 1412.6980).
+    """Adam, as ``torch.optim.Adam`` and ``AdamW`` have it (Kingma and Ba 2015, arXiv 1412.6980).
 
     Parameters
     ----------
@@ -40,10 +40,22 @@ class Adam:
         What is trained. Its `SparseLinear` layers leave their gradients as factors from now on.
     learning_rate, weight_decay, eps
         As ``torch.optim.Adam`` names them.
+    decoupled
+        Whether weights decay beside the step, as in AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), rather than
+        through the gradient.
     """
 
-    def __init__(self, network: Parametrised, *, learning_rate: float, weight_decay: float, eps: float) -> None:
-        self._rate, self._weight_decay, self._eps = learning_rate, weight_decay, eps
+    def __init__(
+        self,
+        network: Parametrised,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        eps: float,
+        decoupled: bool = False,
+    ) -> None:
+        self._rate, self._eps = learning_rate, eps
+        self._weight_decay, self._shrink = (0.0, 1 - learning_rate * weight_decay) if decoupled else (weight_decay, 1.0)
         self._steps = count(1)
         self._sparse: list[tuple[SparseLinear, _Moments]] = []
         for layer in network.modules():
@@ -53,7 +65,8 @@ class Adam:
         of_sparse = {id(layer.weight) for layer, _ in self._sparse}
         self._rest_of = [parameter for parameter in network.parameters() if id(parameter) not in of_sparse]
         # Fused, it reads and writes each number once a step.
-        self._rest = torch.optim.Adam(self._rest_of, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True)
+        kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+        self._rest = kind(self._rest_of, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -85,5 +98,7 @@ class Adam:
         self._rest.step()
         for layer, moments in self._sparse:
             for factors in layer.factors or ():
+                if self._shrink < 1:
+                    layer.weight.mul_(self._shrink)
                 weights = (part.detach().numpy() for part in (layer.weight, *moments))
                 step_along_product(*weights, factors.sparse, factors.upstream.numpy(), how)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,17 @@ def silent(_: float) -> None:
     """Ignore progress."""
 
 
+def no_history() -> pd.DataFrame:
+    """Return the training curve of a model that takes no steps: no rows, the columns of `HISTORY`.
+
+    Examples
+    --------
+    >>> len(no_history())
+    0
+    """
+    return pd.DataFrame(columns=list(HISTORY)).astype({"step": "int64", "epoch": "float64", "value": "float64"})
+
+
 class FittedModel(ABC):
     """A model with weights: embeds new cells, and can be saved."""
 
@@ -36,6 +47,23 @@ class FittedModel(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the weights (safetensors), settings (JSON) and `history` (history.parquet) into an existing folder."""
+
+
+@runtime_checkable
+class Annotates(Protocol):
+    """What can say which type a cell has: a fitted label model, or a model that was fine-tuned.
+
+    Attributes
+    ----------
+    labels
+        The cell types that it can say, sorted.
+    """
+
+    labels: tuple[str, ...]
+
+    def label_probabilities(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return the probability of each of `labels`, shape (n cells, n labels); rows sum to 1."""
+        ...
 
 
 @runtime_checkable
@@ -103,8 +131,22 @@ class Model(Component, ABC):
 
     @abstractmethod
     def n_steps(self, n_cells: int) -> int:
-        """How many optimisation steps a corpus of this many cells gets."""
+        """How many optimisation steps a corpus of this many cells gets; 0 for a model that takes none."""
 
     @abstractmethod
     def seconds_per_step(self, n_genes: int) -> float:
         """Measure the seconds that a step takes on this machine, on a few random cells, on one thread."""
+
+
+class WithoutSteps(Model):
+    """A model that is fitted at once, or not at all: it takes no optimisation steps and has no training curve."""
+
+    @final
+    def n_steps(self, n_cells: int) -> int:
+        """Return 0."""
+        return 0
+
+    @final
+    def seconds_per_step(self, n_genes: int) -> float:
+        """Return 0."""
+        return 0.0

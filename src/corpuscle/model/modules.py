@@ -18,6 +18,7 @@ from torch.nn import functional
 from corpuscle.model import kernels
 from corpuscle.model.batches import Batch
 from corpuscle.model.dense import DenseBatch
+from corpuscle.model.layers import Linear
 from corpuscle.model.likelihoods import normal_kl
 
 if TYPE_CHECKING:
@@ -30,28 +31,6 @@ VARIANCE_FLOOR = 1e-4
 # In a run's first epochs, before batch-norm's running statistics have settled, an evaluation meets logarithms whose
 # exponential is no 32-bit number. Nothing that is trained comes near these ceilings.
 LOG_VARIANCE_CEILING, LOG_LIBRARY_CEILING = 30.0, 50.0
-
-
-class Linear(nn.Module):
-    """A linear layer with torch's default initialisation, drawn from a generator of our own.
-
-    Attributes
-    ----------
-    weight, bias
-        Shapes (n_out, n_in) and (n_out,).
-    """
-
-    def __init__(self, n_in: int, n_out: int, init: torch.Generator) -> None:
-        super().__init__()
-        bound = n_in**-0.5
-        self.weight = nn.Parameter(nn.init.uniform_(torch.empty(n_out, n_in), -bound, bound, generator=init))
-        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(n_out), -bound, bound, generator=init))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output, shape (B, n_out)."""
-        if self.weight.dim() == 2:
-            return functional.linear(x, self.weight, self.bias)
-        return x @ self.weight.mT + self.bias.unsqueeze(-2)
 
 
 class NormRelu(nn.Module):
@@ -172,6 +151,8 @@ class SparseLinear(nn.Module):
 
     def forward(self, batch: Batch | DenseBatch) -> Tensor:
         """Return the layer's output, shape (B, n_out)."""
+        if isinstance(batch, Batch) and not kernels.available():
+            batch = batch.dense()
         if isinstance(batch, DenseBatch):
             return batch.counts.log1p() @ self.weight + self.bias.unsqueeze(-2)
         product: Tensor = _SparseProduct.apply(self.weight, self.bias, batch, self.factors)  # type: ignore[no-untyped-call]

@@ -23,13 +23,14 @@ class Budget:
     Parameters
     ----------
     epochs, steps
-        How many at most; give one of the two.
+        How many at most; give one of the two. No step at all leaves the model as it is initialised.
     patience
-        Stop when the negative ELBO of held-out cells has had no new minimum for this many epochs, or steps if the
-        budget is in steps. It is looked at at the points of the training curve, 20 to 125 in a whole run. The weights
-        are those of the last step, as in scvi-tools, not of the minimum: they have seen the steps that are recorded.
+        Stop when what is minimised (the negative ELBO, or a model's own) has had no new minimum on held-out cells for
+        this many epochs, or steps if the budget is in steps. It is looked at at the points of the training curve, 20
+        to 125 in a whole run. The weights are those of the last step, as in scvi-tools, not of the minimum: they have
+        seen the steps that are recorded.
     min_delta
-        By how many nats per cell a new minimum must be lower; 0 by default.
+        By how much, per cell, a new minimum must be lower (nats, for an ELBO); 0 by default.
 
     Examples
     --------
@@ -41,7 +42,7 @@ class Budget:
     """
 
     epochs: Annotated[int, Field(gt=0)] | None = None
-    steps: Annotated[int, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(ge=0)] | None = None
     patience: Annotated[int, Field(gt=0)] | None = None
     min_delta: Annotated[float, Field(ge=0)] | None = None
 

@@ -21,7 +21,7 @@ from corpuscle.model.accelerator import CPU, training_device
 from corpuscle.model.adam import Adam
 from corpuscle.model.batches import Batch, TrainingCounts
 from corpuscle.model.dense import DenseBatch
-from corpuscle.model.model import HISTORY, Progress
+from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.phases import Phases
 from corpuscle.model.schedule import Schedule
 from corpuscle.model.supply import Supply, stacked, together
@@ -75,15 +75,16 @@ class Trainable(Protocol):
 
 
 class Optimiser(NamedTuple):
-    """Adam's settings."""
+    """Adam's settings; `decoupled` makes it AdamW."""
 
     learning_rate: float
     weight_decay: float
     eps: float
+    decoupled: bool = False
 
     def of(self, network: Trainable) -> Adam:
         """Make the optimiser of a network's parameters."""
-        return Adam(network, learning_rate=self.learning_rate, weight_decay=self.weight_decay, eps=self.eps)
+        return Adam(network, **self._asdict())
 
 
 def named_noise(seed: int, name: str, device: torch.device = CPU) -> torch.Generator:
@@ -178,7 +179,7 @@ def _fit(  # noqa: PLR0917  # what `train` is told
     seeds: Sequence[int],
     progress: Progress,
 ) -> "_Curve":
-    if not schedule.n_steps:
+    if not schedule.steps_per_epoch:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
     device, phases = training_device(), Phases(tables[0].seconds)
     network.to(device)
@@ -311,6 +312,6 @@ class _Curve:
         """Return each network's curve in long form, with the time by phase."""
         tables = []
         for rows in self.rows:
-            tables.append(pd.DataFrame(rows, columns=list(HISTORY)))
+            tables.append(pd.DataFrame(rows, columns=list(HISTORY)) if rows else no_history())
             tables[-1].attrs["seconds"] = self.phases.seconds
         return tables

@@ -4,8 +4,7 @@ scVI is Lopez et al. 2018, doi 10.1038/s41592-018-0229-2. Axes in names: N cells
 latents, C covariates.
 """
 
-import json
-import time
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,14 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from scipy.sparse import csr_matrix, random_array
 from torch import Tensor, nn
 
 from corpuscle.core.errors import ModelError
-from corpuscle.core.fingerprint import hash_file
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
+from corpuscle.model import fine_tuning, saving
 from corpuscle.model.accelerator import n_together, training_device
 from corpuscle.model.batches import Batch, CountTable, Rows, TrainingCounts, stream
 from corpuscle.model.dense import DenseBatch
@@ -37,9 +33,9 @@ from corpuscle.model.likelihoods import (
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.modules import LOG_LIBRARY_CEILING, Encoded, Encoder, draw, moments
 from corpuscle.model.schedule import Budget, Schedule
+from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
 from corpuscle.model.training import Optimiser, named_noise, train, train_together
 
-FORMAT = 2
 # Dense blocks (cells × genes) that leave the model have at most this many numbers: 64 MB.
 DENSE_NUMBERS = 1 << 24
 
@@ -213,18 +209,12 @@ class VariationalModel(Model):
         ModelError
             When a file is missing, damaged or not what it should be.
         """
-        try:
-            saved = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            if saved["format"] != FORMAT or saved["weights"] != hash_file(folder / "weights.safetensors"):
-                raise ModelError(f"{folder}: the weights are not those that model.json was written with")
-            settings, genes = type(self)(**saved["settings"]), tuple(saved["genes"])
-            categories = Categories(**saved["categories"]) if saved["categories"] else None
-            network = settings.network(len(genes), len(categories or ()), torch.Generator())
-            network.load_state_dict(load_file(folder / "weights.safetensors"))
-            history = pd.read_parquet(folder / "history.parquet")
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"{folder}: no fitted {self.name} can be read here; fit it again ({error})") from error
-        return self.fitted(settings, genes, network.eval(), history, categories)
+        with saving.reading(folder, self.name) as saved:
+            settings = type(self)(**saved.settings)
+            categories = Categories(**saved.facts["categories"]) if saved.facts["categories"] else None
+            network = settings.network(len(saved.genes), len(categories or ()), torch.Generator())
+            saving.set_state(network, saved.arrays)
+            return self.fitted(settings, saved.genes, network, saved.history, categories)
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many cells gets; 0 where they are too few to train on."""
@@ -232,20 +222,12 @@ class VariationalModel(Model):
 
     def seconds_per_step(self, n_genes: int) -> float:
         """Measure the processor seconds of a step with 10 % of the counts nonzero: the median of five."""
-        rng = np.random.default_rng(0)
-        counts_NG = csr_matrix(random_array((self.batch_size, n_genes), density=0.1, rng=rng, dtype=np.float32))
-        counts_NG.data = np.ceil(4 * counts_NG.data**2)
-        told: list[float] = []
+        table = CountTable(random_counts(self.batch_size, n_genes))
         network = self.network(n_genes, 0, named_noise(0, "init"))
-        network.encoder.register_forward_pre_hook(lambda *_: told.append(time.process_time()))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            schedule = Schedule(self.batch_size, Budget(steps=6), self.batch_size, 0.0, 0)
-            train(network, CountTable(counts_NG), schedule, self.optimiser(), seed=0, progress=silent)
-        finally:
-            torch.set_num_threads(threads)
-        return float(np.median(np.diff(told)))
+        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0, 0)
+        return seconds_per_step(
+            network.encoder, lambda: train(network, table, schedule, self.optimiser(), seed=0, progress=silent)
+        )
 
     def schedule(self, n_cells: int) -> Schedule:
         """Return the steps that a corpus of this many cells gets."""
@@ -393,20 +375,20 @@ class FittedVariational(FittedModel):
         blocks = [pd.DataFrame({name: term.numpy() for name, term in score.items()}) for score in scores]
         return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame({"elbo": []})
 
+    def encoder(self) -> fine_tuning.Encoder:
+        """Return a copy of the encoder of latent positions; see `corpuscle.model.fine_tuning.FineTunes`."""
+        module = copy.deepcopy(self.network.encoder)
+
+        def encode(batch: Batch, noise: torch.Generator | None) -> Tensor:
+            return moments(module(batch, noise).z)[0]
+
+        return fine_tuning.Encoder(module, encode, self.settings.n_latent)
+
     def save(self, folder: Path) -> None:
         """Write ``weights.safetensors``, ``model.json`` (settings, genes, categories) and ``history.parquet``."""
-        save_file(self.network.state_dict(), folder / "weights.safetensors")
-        settings = self.settings.spec()
-        del settings["name"]
-        saved = {
-            "format": FORMAT,
-            "weights": hash_file(folder / "weights.safetensors"),
-            "settings": settings,
-            "genes": list(self.genes),
-            "categories": self.categories.spec() if self.categories else None,
-        }
-        self.history.to_parquet(folder / "history.parquet")
-        (folder / "model.json").write_text(json.dumps(saved, allow_nan=False), encoding="utf-8")
+        facts = {"categories": self.categories.spec() if self.categories else None}
+        arrays, settings = saving.state_of(self.network), saving.parameters(self.settings)
+        saving.save(folder, saving.Saved(settings, self.genes, arrays, self.history, facts))
 
     def _stream(self, cells: Corpus, n_cells: int) -> Iterator[tuple[slice, Batch]]:
         if cells.space.ids != self.genes:

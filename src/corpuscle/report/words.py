@@ -14,6 +14,8 @@ METRICS = {
     "r2_log": "R² (log)",
     "r2_linear": "R² (linear)",
     "elbo": "Negative ELBO",
+    "masked_error": "Squared error of masked genes",
+    "cross_entropy": "Cross-entropy",
     "observed_cp10k": "observed",
     "predicted_cp10k": "predicted",
 }
@@ -23,6 +25,12 @@ MEANINGS = {
         "averaged over cells; log1p of counts per 10,000."
     ),
     "r2_linear": "As R² (log), on counts per 10,000 without the logarithm.",
+}
+# What training curves show; a model's first is what it is trained by.
+CURVES = {
+    "elbo": "negative ELBO per cell, nats; lower is better",
+    "masked_error": "mean squared error of log1p counts per 10,000 over masked genes, per cell; lower is better",
+    "cross_entropy": "cross-entropy of the cell type per cell, nats; lower is better",
 }
 DIRECTIONS = {
     "higher": "higher is better",

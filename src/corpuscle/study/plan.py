@@ -106,7 +106,7 @@ class Plan:
         return self.model(run.model).model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
 
     def estimate_seconds(self, workers: int) -> float:
-        """Measure a few steps of each model on this machine, and say how long all runs would take."""
+        """Measure a few steps of each model on this machine, and say how long all runs' steps would take."""
         seconds = {model.label: model.model.seconds_per_step(len(self.space)) for model in self.study.models}
         return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
 

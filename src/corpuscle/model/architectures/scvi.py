@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from corpuscle.core.components import component
 from corpuscle.model.batches import Batch
 from corpuscle.model.dense import DenseBatch
+from corpuscle.model.layers import Linear
 from corpuscle.model.likelihoods import Decoded
-from corpuscle.model.modules import DeepDecoder, Encoded, Encoder, Linear
+from corpuscle.model.modules import DeepDecoder, Encoded, Encoder
 from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
 from corpuscle.model.variational import FittedVariational, VariationalModel, VariationalNetwork
 

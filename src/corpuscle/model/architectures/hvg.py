@@ -1,0 +1,82 @@
+"""HVG, the plainest baseline: a cell is its expression of the corpus' most variable genes.
+
+Axes in names: N cells, G genes of the study, H variable genes.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from corpuscle.core.components import component
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
+from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
+from corpuscle.model.saving import Saved, parameters, reading, save
+
+
+@component
+class HVG(WithoutSteps):
+    """log1p of counts per 10,000 of the corpus' most variable genes.
+
+    They are chosen as scanpy's ``flavor="seurat"`` does, on the corpus and never on the target. A gene that a target's
+    source did not measure counts as absent.
+
+    Parameters
+    ----------
+    n_genes
+        How many genes; where fewer vary over the corpus, all that do.
+
+    Examples
+    --------
+    >>> HVG(n_genes=1000).n_steps(n_cells=5000)
+    0
+    """
+
+    n_genes: Annotated[int, Field(gt=0)] = 2000
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedHVG":
+        """Choose the genes; nothing hangs on the seed.
+
+        Raises
+        ------
+        ModelError
+            When no gene varies over the corpus.
+        """
+        return FittedHVG(self, corpus.space.ids, variable_genes(uses(corpus), self.n_genes, progress))
+
+    def load_fitted(self, folder: Path) -> "FittedHVG":
+        """Load what `FittedHVG.save` wrote; the settings are the folder's."""
+        with reading(folder, "hvg") as saved:
+            return FittedHVG(HVG(**saved.settings), saved.genes, saved.arrays["genes_H"])
+
+
+class FittedHVG(FittedModel):
+    """Which genes a corpus' most variable ones are.
+
+    Attributes
+    ----------
+    settings
+        What it was fitted with.
+    genes
+        Ids of the study's genes, length G.
+    genes_H
+        Positions of the variable genes, sorted.
+    """
+
+    def __init__(self, settings: HVG, genes: tuple[str, ...], genes_H: NDArray[np.int64]) -> None:
+        self.settings, self.genes, self.genes_H, self.history = settings, genes, genes_H, no_history()
+
+    def embed(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return log1p counts per 10,000 of the variable genes, shape (N, H)."""
+        check_genes(cells, self.genes)
+        embedded_NH = np.empty((len(cells), len(self.genes_H)), np.float32)
+        for rows, scaled_BH in scaled_blocks(cells, self.genes_H):
+            embedded_NH[rows] = np.log1p(scaled_BH.toarray())
+        return embedded_NH
+
+    def save(self, folder: Path) -> None:
+        """Write the genes, settings and an empty curve."""
+        save(folder, Saved(parameters(self.settings), self.genes, {"genes_H": self.genes_H}, self.history, {}))

@@ -1,0 +1,156 @@
+"""The masked autoencoder: a self-supervised model that learns to tell a cell's hidden genes from those it is shown.
+
+Richter et al. 2025, doi 10.1038/s42256-024-00934-3, as DenAdel et al. 2026 (doi 10.1038/s41592-026-03120-y) train it.
+Axes in names: N cells, B cells of a block, G genes, K latents.
+"""
+
+import copy
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import ModelError
+from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
+from corpuscle.model.autoencoder import MaskedNetwork
+from corpuscle.model.batches import CountTable, stream
+from corpuscle.model.disk import training_counts
+from corpuscle.model.expression import check_genes
+from corpuscle.model.fine_tuning import Encoder
+from corpuscle.model.model import FittedModel, Model, Progress, silent
+from corpuscle.model.saving import Saved, parameters, reading, save, set_state, state_of
+from corpuscle.model.schedule import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
+from corpuscle.model.training import Optimiser, named_noise, train
+
+# As torch's AdamW has it; the published code leaves it there.
+ADAM_EPS = 1e-8
+
+
+@component
+class MaskedAutoencoder(Model):
+    """An autoencoder that is shown some of a cell's genes and scored on the others.
+
+    It sees log1p counts per 10,000. Layers, activation (SELU), masks and optimiser are the published ones. What is
+    not: the output is linear, as log1p counts per 10,000 go to 9 (the published code ends in a sigmoid by default);
+    the learning rate stays constant and gradients are not clipped; the error is averaged over the hidden genes, not
+    over all; the batch is 128 cells in place of 16,384, as on a CPU. Genes that a cell's source did not measure count
+    as absent and are neither hidden nor scored.
+
+    Parameters
+    ----------
+    widths
+        Units of the encoder's layers, the last being the latents; the decoder is its mirror image.
+    mask_share
+        Share of a cell's genes that is hidden in training; what is shown is scaled up accordingly.
+    dropout
+        Share of hidden units dropped in training.
+    learning_rate, weight_decay
+        AdamW's settings.
+    batch_size
+        Cells per step.
+    budget
+        How long to train; see `Budget`.
+    validation_share
+        Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
+
+    Examples
+    --------
+    >>> MaskedAutoencoder(budget={"steps": 20_000}).n_steps(n_cells=3000)
+    20000
+    """
+
+    widths: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2)] = Field(
+        default_factory=lambda: [512, 512, 256, 256, 64]
+    )
+    mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    batch_size: Annotated[int, Field(gt=1)] = 128
+    budget: TrainingBudget = Budget(epochs=100)
+    validation_share: ValidationShare = 0.1
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMaskedAutoencoder":
+        """Fit on a corpus, on the CPU; from disk where it is larger than `memory_limit`, with the same weights."""
+        with training_counts(corpus) as table:
+            if not table.largest:
+                raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
+            network = self._network(corpus.n_genes, named_noise(seed, "init"))
+            schedule = self._schedule(corpus.n_cells)
+            history = train(network, table, schedule, self._optimiser(), seed=seed, progress=progress)
+        return FittedMaskedAutoencoder(self, corpus.space.ids, network, history)
+
+    def load_fitted(self, folder: Path) -> "FittedMaskedAutoencoder":
+        """Load what `FittedMaskedAutoencoder.save` wrote; the settings are the folder's."""
+        with reading(folder, "masked autoencoder") as saved:
+            settings = MaskedAutoencoder(**saved.settings)
+            network = settings._network(len(saved.genes), torch.Generator())
+            set_state(network, saved.arrays)
+            return FittedMaskedAutoencoder(settings, saved.genes, network, saved.history)
+
+    def n_steps(self, n_cells: int) -> int:
+        """How many optimisation steps a corpus of this many cells gets; 0 where they are too few to train on."""
+        return self._schedule(n_cells).n_steps
+
+    def seconds_per_step(self, n_genes: int) -> float:
+        """Measure the processor seconds of a step with 10 % of the counts nonzero."""
+        network = self._network(n_genes, named_noise(0, "init"))
+        table = CountTable(random_counts(self.batch_size, n_genes))
+        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0, 0)
+        return seconds_per_step(
+            network.first, lambda: train(network, table, schedule, self._optimiser(), seed=0, progress=silent)
+        )
+
+    def _network(self, n_genes: int, init: torch.Generator) -> MaskedNetwork:
+        return MaskedNetwork(n_genes, self.widths, dropout=self.dropout, mask_share=self.mask_share, init=init)
+
+    def _schedule(self, n_cells: int) -> Schedule:
+        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, 0)
+
+    def _optimiser(self) -> Optimiser:
+        return Optimiser(self.learning_rate, self.weight_decay, ADAM_EPS, decoupled=True)
+
+
+class FittedMaskedAutoencoder(FittedModel):
+    """A masked autoencoder with weights; its whole network can be fine-tuned (`FineTunes`).
+
+    Attributes
+    ----------
+    settings
+        What it was fitted with.
+    genes
+        Ids of its genes, length G.
+    history
+        The training curve: ``masked_error_train`` and ``masked_error_validation``, the mean squared error of log1p
+        counts per 10,000 over hidden genes, per cell (lower is better).
+    """
+
+    def __init__(
+        self, settings: MaskedAutoencoder, genes: tuple[str, ...], network: MaskedNetwork, history: pd.DataFrame
+    ) -> None:
+        self.settings, self.genes, self.network, self.history = settings, genes, network, history
+
+    @torch.no_grad()
+    def embed(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return the latents of whole cells, nothing hidden, shape (N, K)."""
+        check_genes(cells, self.genes)
+        embedded_NK = np.empty((len(cells), self.settings.widths[-1]), np.float32)
+        for rows, batch in stream(cells, BLOCK_CELLS):
+            embedded_NK[rows] = self.network.encode(batch).numpy()
+        return embedded_NK
+
+    def encoder(self) -> Encoder:
+        """Return a copy of the network, its decoder idle; see `FineTunes`."""
+        network = copy.deepcopy(self.network)
+        network.decoder = torch.nn.ModuleList()
+        return Encoder(network, network.encode, self.settings.widths[-1])
+
+    def save(self, folder: Path) -> None:
+        """Write weights, settings and curve."""
+        save(folder, Saved(parameters(self.settings), self.genes, state_of(self.network), self.history, {}))

@@ -1,0 +1,201 @@
+"""A perceptron on variable genes: the plain neural network that says a cell's type.
+
+Axes in names: N cells, B cells of a block, G genes of the study, H variable genes, C cell types.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import vstack
+
+from corpuscle.core.components import component
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.batches import Batch, CountTable
+from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
+from corpuscle.model.label_losses import Remedy
+from corpuscle.model.label_training import PUBLISHED, Codes, LabelTraining, train_labels
+from corpuscle.model.labels import cell_types
+from corpuscle.model.model import FittedModel, Model, Progress, silent
+from corpuscle.model.modules import SparseLinear
+from corpuscle.model.perceptron import Perceptron
+from corpuscle.model.saving import Saved, parameters, reading, save, set_state, state_of
+from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
+from corpuscle.model.training import named_noise
+
+
+@component
+class MlpClassifier(Model):
+    """A perceptron of one hidden layer that says the cell type by variable genes.
+
+    It sees log1p counts per 10,000, and learns from the corpus' cells that have a ``cell_type``; their counts of the
+    variable genes are held in memory, sparse. A gene that a target's source did not measure counts as absent.
+
+    Parameters
+    ----------
+    n_genes
+        How many variable genes, chosen as `HVG` does.
+    n_hidden, dropout, learning_rate, weight_decay, batch_size
+        See `LabelTraining`.
+    budget
+        How long to train; see `Budget`. Patience looks at the cross-entropy of held-out cells.
+    validation_share
+        Share of the cells of each type that is held out to follow the training. Patience needs some.
+    remedy
+        What is done about types of unequal frequency; see `LabelTraining`.
+
+    Examples
+    --------
+    >>> MlpClassifier(remedy="ldam", budget={"steps": 500}).n_steps(n_cells=3000)
+    500
+    """
+
+    n_genes: Annotated[int, Field(gt=0)] = 2000
+    n_hidden: Annotated[int, Field(gt=0)] = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: Annotated[int, Field(gt=1)] = 128
+    budget: TrainingBudget = PUBLISHED
+    validation_share: ValidationShare = 0.1
+    remedy: Remedy = "none"
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMlpClassifier":
+        """Fit on the labelled cells, on the CPU.
+
+        Raises
+        ------
+        ModelError
+            When there are not two cell types, too few cells, or no gene varies.
+        """
+        known = cell_types(corpus)
+        genes_H = variable_genes(uses(known.cells), self.n_genes, silent)
+        table = CountTable(vstack([scaled_BH for _, scaled_BH in scaled_blocks(known.cells, genes_H)], format="csr"))
+        network = self._network(len(genes_H), len(known.labels), named_noise(seed, "init"))
+        history = train_labels(
+            network,
+            table.batch,
+            Codes(known.code_N, known.times_N),
+            self._training(self.budget),
+            seed=seed,
+            progress=progress,
+        )
+        return FittedMlpClassifier(
+            self, corpus.space.ids, known.labels, genes_H, network, history=history, n_unlabelled=known.n_unlabelled
+        )
+
+    def load_fitted(self, folder: Path) -> "FittedMlpClassifier":
+        """Load what `FittedMlpClassifier.save` wrote; the settings are the folder's."""
+        with reading(folder, "mlp_classifier") as saved:
+            settings, arrays, labels = MlpClassifier(**saved.settings), dict(saved.arrays), tuple(saved.facts["labels"])
+            genes_H = arrays.pop("genes_H")
+            network = settings._network(len(genes_H), len(labels), torch.Generator())
+            set_state(network, arrays)
+            return FittedMlpClassifier(
+                settings,
+                saved.genes,
+                labels,
+                genes_H,
+                network,
+                history=saved.history,
+                n_unlabelled=saved.facts["n_unlabelled"],
+            )
+
+    def n_steps(self, n_cells: int) -> int:
+        """How many optimisation steps a corpus of this many labelled cells gets, at most."""
+        return self._training(self.budget).schedule(n_cells).n_steps
+
+    def seconds_per_step(self, n_genes: int) -> float:
+        """Measure the processor seconds of a step with 10 % of the counts nonzero."""
+        n_genes = min(n_genes, self.n_genes)
+        table = CountTable(random_counts(self.batch_size, n_genes))
+        codes = Codes(np.arange(self.batch_size) % 2, np.ones(self.batch_size, np.int64))
+        network = self._network(n_genes, 2, named_noise(0, "init"))
+        settings = self._training(Budget(steps=STEPS), validation_share=0.0)
+        return seconds_per_step(
+            network.first, lambda: train_labels(network, table.batch, codes, settings, seed=0, progress=silent)
+        )
+
+    def _network(self, n_genes: int, n_labels: int, init: torch.Generator) -> Perceptron:
+        first, cosine = SparseLinear(n_genes, self.n_hidden, init), self.remedy == "ldam"
+        return Perceptron(first, self.n_hidden, n_labels, dropout=self.dropout, cosine=cosine, init=init)
+
+    def _training(self, budget: Budget, validation_share: float | None = None) -> LabelTraining:
+        return LabelTraining(
+            n_hidden=self.n_hidden,
+            dropout=self.dropout,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            budget=budget,
+            validation_share=self.validation_share if validation_share is None else validation_share,
+            remedy=self.remedy,
+        )
+
+
+class FittedMlpClassifier(FittedModel):
+    """A perceptron with weights; it annotates (`Annotates`).
+
+    Attributes
+    ----------
+    settings
+        What it was fitted with.
+    genes
+        Ids of the study's genes, length G.
+    labels
+        The cell types, sorted, length C.
+    genes_H
+        Positions of the variable genes, sorted.
+    history
+        The training curve: ``cross_entropy_train`` and ``cross_entropy_validation`` per cell in nats (lower is
+        better), whatever the remedy.
+    n_unlabelled
+        How many cells of the corpus had no label and were left out.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        settings: MlpClassifier,
+        genes: tuple[str, ...],
+        labels: tuple[str, ...],
+        genes_H: NDArray[np.int64],
+        network: Perceptron,
+        *,
+        history: pd.DataFrame,
+        n_unlabelled: int,
+    ) -> None:
+        self.settings, self.genes, self.labels, self.genes_H = settings, genes, labels, genes_H
+        self.network, self.history, self.n_unlabelled = network, history, n_unlabelled
+
+    @torch.no_grad()
+    def embed(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return the hidden layer after its ReLU, shape (N, number of hidden units)."""
+        embedded_NK = np.empty((len(cells), self.settings.n_hidden), np.float32)
+        for rows, batch in self._batches(cells):
+            embedded_NK[rows] = self.network.hidden(batch).numpy()
+        return embedded_NK
+
+    @torch.no_grad()
+    def label_probabilities(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return each type's probability, shape (N, C)."""
+        probability_NC = np.empty((len(cells), len(self.labels)), np.float32)
+        for rows, batch in self._batches(cells):
+            probability_NC[rows] = self.network(batch).softmax(1).numpy()
+        return probability_NC
+
+    def save(self, folder: Path) -> None:
+        """Write weights, settings, labels and curve."""
+        arrays = state_of(self.network) | {"genes_H": self.genes_H}
+        facts = {"labels": list(self.labels), "n_unlabelled": self.n_unlabelled}
+        save(folder, Saved(parameters(self.settings), self.genes, arrays, self.history, facts))
+
+    def _batches(self, cells: Corpus) -> Iterator[tuple[slice, Batch]]:
+        check_genes(cells, self.genes)
+        for rows, scaled_BH in scaled_blocks(cells, self.genes_H):
+            yield rows, CountTable(scaled_BH).batch(slice(None))

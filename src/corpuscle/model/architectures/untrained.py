@@ -1,0 +1,67 @@
+"""Untrained: any model at step 0, the control that says what training brings."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from corpuscle.core.components import build, component
+from corpuscle.core.errors import ComponentError
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.model import FittedModel, Model, Progress, WithoutSteps, silent
+
+NO_STEPS = {"steps": 0}
+
+
+def _trainable(table: dict[str, Any]) -> dict[str, Any]:
+    """Check the table of a model, and give it all of its parameters."""
+    name = str(table.get("name", ""))
+    if not name:
+        raise ValueError('should be the table of a model, such as { name = "ldvae" }')
+    if "budget" in table:
+        raise ValueError("an untrained model has no budget; leave it out")
+    try:
+        model = build(Model, name, {key: value for key, value in table.items() if key != "name"})
+    except ComponentError as error:
+        raise ValueError(str(error)) from error
+    spec = model.spec()
+    if "budget" not in spec:
+        raise ValueError(f"model {name!r} is not trained in steps: there is nothing to compare it with untrained")
+    del spec["budget"]
+    return spec
+
+
+@component
+class Untrained(WithoutSteps):
+    """Another model, before its first step.
+
+    It is initialised as that which would be trained with this seed, and is a model of its own kind in every other way:
+    what the trained one can be asked, it can be asked.
+
+    Parameters
+    ----------
+    model
+        The table of a model that has a budget, without it: ``{ name = "ldvae", n_latent = 20 }``.
+
+    Examples
+    --------
+    >>> Untrained(model={"name": "ldvae", "n_latent": 20}).model["n_latent"]
+    20
+    >>> Untrained(model={"name": "pca"})
+    Traceback (most recent call last):
+    pydantic_core._pydantic_core.ValidationError: ...model 'pca' is not trained in steps...
+    """
+
+    model: Annotated[dict[str, Any], AfterValidator(_trainable)]
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
+        """Initialise the model for a corpus; see its own ``fit``."""
+        return self._model().fit(corpus, seed, progress)
+
+    def load_fitted(self, folder: Path) -> FittedModel:
+        """Load what was saved; see the model's own ``load_fitted``."""
+        return self._model().load_fitted(folder)
+
+    def _model(self) -> Model:
+        parameters = {key: value for key, value in self.model.items() if key != "name"}
+        return build(Model, self.model["name"], {**parameters, "budget": NO_STEPS})
