@@ -427,6 +427,14 @@ def test_a_zarr_folder_needs_no_suffix(tmp_path, annotated, counts):
 # --- the census -----------------------------------------------------------------------------------------------------
 
 
+OBS = {
+    "size": np.arange(40),
+    "small": (np.arange(40) % 7).astype(np.uint8),
+    "share": np.linspace(0, 1, 40),
+    "is_primary_data": [True, False] * 20,
+}
+
+
 @pytest.fixture(autouse=True)
 def _census_opened_anew():
     _hosted_census.cache_clear()
@@ -435,8 +443,7 @@ def _census_opened_anew():
 @pytest.fixture
 def census(tmp_path, annotated, counts):
     pytest.importorskip("tiledbsoma")
-    obs = {"size": np.arange(40), "share": np.linspace(0, 1, 40), "is_primary_data": [True, False] * 20}
-    return write_census(tmp_path / "census", annotated(counts, obs=obs))
+    return write_census(tmp_path / "census", annotated(counts, obs=OBS))
 
 
 def test_a_census_opens_as_cellxgene_census_opens_it(census):
@@ -460,13 +467,16 @@ WHERES = [
     "size != 3 and share <= 0.5",
     "share > 0.25 and 0.75 > share",
     "size < 1000000000000000000000 and cell_type < 'C'",
+    "is_primary_data in [True]",
+    "is_primary_data not in [True, False] or share in [-1, 0.0, 1.0]",
+    "size not in [-1, 3, 5] and not small in [1, 2]",
+    "small in [0, 3] or size in [-2, 4]",
 ]
 
 
 @pytest.mark.parametrize("where", WHERES)
 def test_a_filter_that_is_pushed_down_means_what_it_means(census, tmp_path, annotated, counts, where):
-    obs = {"size": np.arange(40), "share": np.linspace(0, 1, 40), "is_primary_data": [True, False] * 20}
-    plain = STORES["h5ad, CSR"](tmp_path, annotated(counts, obs=obs))
+    plain = STORES["h5ad, CSR"](tmp_path, annotated(counts, obs=OBS))
     expected = open_source("blood", plain, where=where)
     found = open_source("blood", census / "census_data" / "homo_sapiens", where=where)
     assert found.cells["barcode"].tolist() == expected.cells["barcode"].tolist()

@@ -82,6 +82,10 @@ def _comparison(left: ast.expr, op: type[ast.cmpop], right: ast.expr, schema: An
     may_miss = field.nullable or str(field.type) in ("float", "double", "halffloat")
     if (matches_missing and may_miss) or not written or None in written:
         return None
+    if op in (ast.In, ast.NotIn) and not isinstance(listed[0], str):
+        # TileDB-SOMA knows no lists of truth values, of negative numbers, or for some types of numbers.
+        single = ast.Eq if op is ast.In else ast.NotEq
+        return _joined([f"attr({left.id!r}) {_WRITTEN[single]} {value}" for value in written], all_hold=op is ast.NotIn)
     value = f"[{', '.join(map(str, written))}]" if isinstance(values, list | tuple) else written[0]
     return f"attr({left.id!r}) {_WRITTEN[op]} {value}"
 
