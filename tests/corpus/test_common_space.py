@@ -35,7 +35,7 @@ def test_it_has_the_genes_that_all_sources_measured(pools):
 def test_sources_give_equally_many_cells(pools, monkeypatch):
     monkeypatch.setattr(module, "LEAST_CELLS", 10)
     seen = []
-    monkeypatch.setattr(module, "PrincipalComponents", lambda basis, *_: seen.append(basis) or 1 / 0)
+    monkeypatch.setattr(module, "PrincipalComponents", lambda basis, *_, **__: seen.append(basis) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         common_space(pools, {})
     assert seen[0].cells["source"].value_counts().to_dict() == {"blood": 20, "other": 20}

@@ -23,6 +23,8 @@ from corpuscle.store import Store
 # Each source gives as many cells as the smallest has, but no fewer than the first (if it has them) nor more than the
 # second: a source of a hundred cells must not leave the others with a hundred, too.
 LEAST_CELLS, MOST_CELLS = 1000, 10_000
+# As many variable genes as the published studies evaluate on; half as many as samplers have take an eighth of the time.
+N_GENES = 1000
 # Variance, of log1p counts per 10,000 in float32, that rounding leaves where there is none.
 ROUNDING = 1e-3
 
@@ -83,7 +85,7 @@ def common_space(
         drawn = np.sort(rng.choice(len(pool), min(n_each, len(pool)), replace=False))
         tables.append(pool.cells[["source", "row", "barcode", "times"]].iloc[drawn])
     basis = _in_genes(replace(first, cells=pd.concat(tables, ignore_index=True)), genes_C)
-    axes = PrincipalComponents(basis, {}, content, store, progress).axes
+    axes = PrincipalComponents(basis, {}, content, store, progress, n_genes=N_GENES).axes
     if axes.variance_K.max(initial=0) < ROUNDING:
         raise MeasureError("expression does not vary over cells in the genes that all sources measured")
     return CommonSpace(genes_C, axes)

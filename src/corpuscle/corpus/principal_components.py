@@ -65,23 +65,27 @@ def find_axes(
     progress
         Told now and then which share is done.
     n_genes
-        How many variable genes, at most.
+        How many variable genes to look at.
     n_components
-        How many axes, at most: fewer where there are fewer cells or genes that vary.
+        How many axes, at most.
+
+    Returns
+    -------
+    At most `n_components` axes: fewer where there are fewer cells or genes that vary.
     """
     tell = progress or (lambda _share: None)
     genes_H = most_variable(moments(cells, lambda share: tell(share / 2)), n_genes)
-    n_genes = len(genes_H)
-    total_H, square_HH = np.zeros(n_genes), np.zeros((n_genes, n_genes))
+    n_found = len(genes_H)
+    total_H, square_HH = np.zeros(n_found), np.zeros((n_found, n_found))
     for log_BH in _log_blocks(cells, genes_H, lambda share: tell((1 + share) / 2)):
         total_H += log_BH.sum(axis=0, dtype=np.float64)
         square_HH += log_BH.T @ log_BH
     mean_H = total_H / len(cells)
     square_HH -= len(cells) * np.outer(mean_H, mean_H)
-    n_components = min(n_components, n_genes, len(cells) - 1)
+    n_components = min(n_components, n_found, len(cells) - 1)
     if n_components < 1:
-        return Axes(genes_H, mean_H, np.zeros((n_genes, 0)), np.zeros(0))
-    values, vectors = eigh(square_HH / (len(cells) - 1), subset_by_index=[n_genes - n_components, n_genes - 1])
+        return Axes(genes_H, mean_H, np.zeros((n_found, 0)), np.zeros(0))
+    values, vectors = eigh(square_HH / (len(cells) - 1), subset_by_index=[n_found - n_components, n_found - 1])
     axes_HK = vectors[:, ::-1]
     # An axis may point either way; this makes it the same one each time.
     signs_K = np.sign(axes_HK[np.abs(axes_HK).argmax(axis=0), np.arange(n_components)])
@@ -124,6 +128,8 @@ class PrincipalComponents:
         Where results are kept; None: in memory.
     progress
         Told which share of what is being done.
+    n_genes
+        How many variable genes to look at.
     """
 
     def __init__(
@@ -133,8 +139,11 @@ class PrincipalComponents:
         content: Mapping[str, Any],
         store: Store | None = None,
         progress: Progress | None = None,
+        *,
+        n_genes: int = N_GENES,
     ) -> None:
         self.basis, self.content, self.store, self.progress = basis, content, store, progress
+        self.n_genes = n_genes
         self.pools = {source: pool.take(np.argsort(_rows(pool), kind="stable")) for source, pool in pools.items()}
         self._found: dict[str, NDArray[np.float32]] = {}
 
@@ -142,10 +151,10 @@ class PrincipalComponents:
     def axes(self) -> Axes:
         """The components."""
         if self.store is None:
-            return find_axes(self.basis, self.progress)
+            return find_axes(self.basis, self.progress, self.n_genes)
         if not self.store.has("components", self._key):
             with self.store.create("components", self._key) as folder:
-                np.savez(folder / "axes.npz", **find_axes(self.basis, self.progress)._asdict())
+                np.savez(folder / "axes.npz", **find_axes(self.basis, self.progress, self.n_genes)._asdict())
         with np.load(self.store.folder("components", self._key) / "axes.npz") as file:
             return Axes(**{name: file[name] for name in Axes._fields})
 
@@ -185,7 +194,7 @@ class PrincipalComponents:
     def _key(self) -> str:
         parts = [self.basis.take(self.basis.source_codes == at) for at in range(len(self.basis.sources))]
         identity = [self._identity(part) for part in parts]
-        return fingerprint("components 1", N_GENES, N_COMPONENTS, list(self.basis.space.ids), identity)
+        return fingerprint("components 1", self.n_genes, N_COMPONENTS, list(self.basis.space.ids), identity)
 
     def _identity(self, pool: Corpus) -> list[Any]:
         """Return plain data that differ where the counts of a pool, all of one source, do."""

@@ -11,45 +11,47 @@ from corpuscle.statistics.intervals import seed_interval
 
 
 class Kind(NamedTuple):
-    """How a measure is shown: its name, what it says, and at which size of the corpora."""
+    """How a measure is shown: which it is, its name, what it says, and at which size of the corpora."""
 
+    measure: str
     name: str
     meaning: str
     size: str = "own"
 
 
-TYPE_MEASURES = {
-    "richness": Kind("number of types", "How many there are; cells without a type are one of them."),
-    "shannon_bits": Kind("Shannon entropy, bits", "−Σ p log₂ p."),
-    "inverse_simpson": Kind("inverse Simpson", "1 / Σ p²: as many equally frequent types are as diverse."),
-    "gini_simpson": Kind("Gini–Simpson", "How likely two cells differ in type."),
-    "completeness": Kind("completeness", "Share of the sampled population whose type is in the corpus, estimated."),
-}
-NUMBER = Kind("effective {}", "1 / Σ p²: as many equally frequent ones are as diverse.")
-CELL_MEASURES = {
-    "leinster_cobbold": Kind("effective cell types, by likeness", "Leinster–Cobbold on the Cell Ontology.", "equal"),
-    "faith": Kind("Cell Ontology edges covered", "Faith's diversity, of the types that are known there.", "equal"),
-    "mapped_share": Kind(
-        "cells whose type is known there", "Share of cells with a term of the Cell Ontology.", "equal"
+TYPE_MEASURES = (
+    Kind("richness", "number of types", "How many there are; cells without a type are one of them."),
+    Kind("shannon_bits", "Shannon entropy, bits", "−Σ p log₂ p."),
+    Kind("inverse_simpson", "inverse Simpson", "1 / Σ p²: as many equally frequent types are as diverse."),
+    Kind("gini_simpson", "Gini–Simpson", "How likely two cells differ in type."),
+    Kind("completeness", "completeness", "Share of the sampled population whose type is in the corpus, estimated."),
+)
+NUMBER = Kind("inverse_simpson", "effective {}", "1 / Σ p²: as many equally frequent ones are as diverse.")
+CELL_MEASURES = (
+    Kind("leinster_cobbold", "effective cell types, by likeness", "Leinster–Cobbold on the Cell Ontology.", "equal"),
+    Kind("faith", "Cell Ontology edges covered", "Faith's diversity, of the types that are known there.", "equal"),
+    Kind(
+        "mapped_share", "cells whose type is known there", "Share of cells with a term of the Cell Ontology.", "equal"
     ),
-    "vendi": Kind("Vendi score", "Effective number of directions that cells have from the sources' mean.", "equal"),
-    "expressed_genes": Kind("expressed genes", "Genes with a mean above 1 count per 10,000."),
-    "depth": Kind("counts per cell, median", "In the genes that all sources measured."),
-    "complexity": Kind("genes per cell, median", "Those with a count, of the genes that all sources measured."),
-}
-TARGET_MEASURES = {
-    "coverage": Kind(
-        "coverage", "Share of its cells with a corpus cell within their 5th neighbour's distance.", "equal"
+    Kind("vendi", "Vendi score", "Effective number of directions that cells have from the sources' mean.", "equal"),
+    Kind("expressed_genes", "expressed genes", "Genes with a mean above 1 count per 10,000."),
+    Kind("depth", "counts per cell, median", "In the genes that all sources measured."),
+    Kind("complexity", "genes per cell, median", "Those with a count, of the genes that all sources measured."),
+)
+TARGET_MEASURES = (
+    Kind(
+        "coverage", "coverage", "Share of its cells with a corpus cell within their 5th neighbour's distance.", "equal"
     ),
-    "knn_distance": Kind("distance to the 5 nearest", "In principal components; lower is better.", "equal"),
-    "recall": Kind("recall", "Share of its cells within the reach of the corpus.", "equal"),
-    "density": Kind("density", "How crowded the corpus is where the target is.", "equal"),
-    "precision": Kind("precision", "Share of the corpus that lies where the target does.", "equal"),
-    "squared_mmd": Kind("squared MMD", "Distance of the two distributions; lower is nearer.", "equal"),
-    "classifier_auc": Kind("classifier's AUC", "0.5: no plane can tell the two apart; 1: one always can.", "equal"),
-    "gene_coverage": Kind("gene coverage", "Share of its expression in genes that the corpus expresses."),
-    "moment_proxy": Kind("moment proxy, R²", "Reconstruction forecast by the corpus' ten main directions."),
-}
+    Kind("coverage", "coverage by all its cells", "As coverage, of the corpus at its own size, up to 5,000 cells."),
+    Kind("knn_distance", "distance to the 5 nearest", "In principal components; lower is better.", "equal"),
+    Kind("recall", "recall", "Share of its cells within the reach of the corpus.", "equal"),
+    Kind("density", "density", "How crowded the corpus is where the target is.", "equal"),
+    Kind("precision", "precision", "Share of the corpus that lies where the target does.", "equal"),
+    Kind("squared_mmd", "squared MMD", "Distance of the two distributions; lower is nearer.", "equal"),
+    Kind("classifier_auc", "classifier's AUC", "0.5: no plane can tell the two apart; 1: one always can.", "equal"),
+    Kind("gene_coverage", "gene coverage", "Share of its expression in genes that the corpus expresses."),
+    Kind("moment_proxy", "moment proxy, R²", "Reconstruction forecast by the corpus' ten main directions."),
+)
 NOUNS = {"donor": "donors", "tissue": "tissues", "disease": "diseases", "study": "studies", "source": "sources"}
 
 
@@ -86,7 +88,7 @@ def sections(measures: pd.DataFrame, corpora: Sequence[str]) -> list[Section]:
     """
     types = _section("Cell types", measures[measures["of"] == "cell_type"], TYPE_MEASURES, corpora)
     labels = [
-        _section("Other labels", here, {"inverse_simpson": NUMBER._replace(name=NUMBER.name.format(noun))}, corpora)
+        _section("Other labels", here, [NUMBER._replace(name=NUMBER.name.format(noun))], corpora)
         for label, noun in NOUNS.items()
         if _varies(here := measures[measures["of"] == label])
     ]
@@ -105,10 +107,10 @@ def _varies(here: pd.DataFrame) -> bool:
     return bool((here.loc[here["measure"] == "richness", "value"] > 1).any())
 
 
-def _section(title: str, here: pd.DataFrame, kinds: dict[str, Kind], corpora: Sequence[str]) -> Section:
+def _section(title: str, here: pd.DataFrame, kinds: Sequence[Kind], corpora: Sequence[str]) -> Section:
     rows, notes = [], []
-    for measure, kind in kinds.items():
-        table = here[(here["measure"] == measure) & (here["size"] == kind.size)]
+    for kind in kinds:
+        table = here[(here["measure"] == kind.measure) & (here["size"] == kind.size)]
         if table["value"].notna().any():
             cells = [_shown(table[table["corpus"] == corpus], corpus) for corpus in corpora]
             rows.append(MeasureRow(kind.name, kind.meaning, cells))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from corpuscle.core.errors import MeasureError
 from corpuscle.corpus.mixing import mixture_shares
@@ -69,14 +69,17 @@ def basis(found: Moments, n_latent: int = N_LATENT) -> Basis:
         raise MeasureError(
             f"the moment proxy needs more variable genes than its {n_latent} latents; there are {n_genes:,}"
         )
-    covariance_HH = found.second_HH - np.outer(found.mean_H, found.mean_H)
-    if not np.isfinite(covariance_HH).all():
+    second_HH, mean_H = found.second_HH, found.mean_H
+    variance = float(np.trace(second_HH) - mean_H @ mean_H)
+    if not (np.isfinite(variance) and np.isfinite(second_HH).all()):
         raise MeasureError("moments hold NaN or infinite values")
-    if not np.trace(covariance_HH) > 1e-9:
+    if not variance > 1e-9:
         raise MeasureError("the corpus' expression does not vary")
+    # The covariance is applied, never made: it would be as large as the second moments.
+    covariance = LinearOperator(second_HH.shape, lambda v_H: second_HH @ v_H - mean_H * (mean_H @ v_H), dtype=float)
     # A fixed start: the same corpus gives the same forecast.
-    _, axes_HK = eigsh(covariance_HH, k=n_latent, which="LA", v0=np.ones(n_genes))
-    return Basis(found.mean_H, axes_HK)
+    _, axes_HK = eigsh(covariance, k=n_latent, which="LA", v0=np.ones(n_genes))
+    return Basis(mean_H, axes_HK)
 
 
 def forecast(known: Basis, log_NH: NDArray[np.floating]) -> NDArray[np.float64]:
