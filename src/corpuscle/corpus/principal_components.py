@@ -151,10 +151,10 @@ class PrincipalComponents:
     def axes(self) -> Axes:
         """The components."""
         if self.store is None:
-            return find_axes(self.basis, self.progress, self.n_genes)
+            return find_axes(self.basis, self.progress, n_genes=self.n_genes)
         if not self.store.has("components", self._key):
             with self.store.create("components", self._key) as folder:
-                np.savez(folder / "axes.npz", **find_axes(self.basis, self.progress, self.n_genes)._asdict())
+                np.savez(folder / "axes.npz", **find_axes(self.basis, self.progress, n_genes=self.n_genes)._asdict())
         with np.load(self.store.folder("components", self._key) / "axes.npz") as file:
             return Axes(**{name: file[name] for name in Axes._fields})
 
