@@ -3,7 +3,8 @@
 ::
 
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
-    corpora/<name>/<seed>/       manifest.json, cells.parquet, and corpus.h5ad where the corpus was composed
+    corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
+                                 where the corpus was composed
     report.html  figures/        the report
     store/                       surveys, models and scores, each under the fingerprint of what it hangs on
 """
@@ -26,6 +27,7 @@ from corpuscle import __version__
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
+from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.source.source import ROLES, dataset_facts
 from corpuscle.store import atomic, write_text
@@ -111,11 +113,21 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
-    """Write which cells a corpus holds (``cells.parquet``) and how they were chosen (``manifest.json``)."""
+    """Write which cells a corpus holds (``cells.parquet``) and how they were chosen (``manifest.json``).
+
+    Where a step made cells, ``origins.parquet`` says of which cells of files each is made.
+    """
     labels = [role for role in ROLES if role in corpus.cells]
+    # What a step left beside a label, and the maker of made cells.
+    labels += [column for column in ("made", *(f"{role}_before_noise" for role in ROLES)) if column in corpus.cells]
     cells = corpus.cells[[*KEYS, *labels]].astype({"source": "string", "barcode": "string"})
     cells = cells.astype(dict.fromkeys(labels, "string"))
     write_table(cells, folder / "cells.parquet")
+    origins = folder / "origins.parquet"
+    if corpus.used_makers:
+        write_table(maker.origins(corpus), origins)
+    else:
+        origins.unlink(missing_ok=True)
     write_text(folder / "manifest.json", json.dumps(manifest(plan, corpus, seed), indent=1))
 
 
@@ -131,7 +143,7 @@ def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
         "n_distinct_cells": len(corpus),
         "repeated_barcodes": corpus.repeated_barcodes,
         "gene_space": gene_space_facts(plan),
-        "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.sources],
+        "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.inputs],
         "fingerprint": fingerprint(plan.identity(corpus)),
         "corpuscle": __version__,
     }

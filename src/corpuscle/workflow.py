@@ -1,5 +1,6 @@
 """Workflow: the main job, from a study to a folder with scores and a report; what the CLI and notebooks call."""
 
+import contextlib
 import json
 import os
 import time
@@ -10,7 +11,8 @@ import pandas as pd
 
 from corpuscle import engine, output
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError
+from corpuscle.core.errors import CorpusError, ModelError
+from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
 from corpuscle.engine import Update
@@ -101,6 +103,10 @@ def run(
         sweep(folder)
         plan = prepare(study, store, listener.notice)
         output.write_plan(folder, plan)
+        for corpus in plan.corpora.values():
+            # Where a model that makes cells cannot be trained, the runs that need it fail and say so.
+            with contextlib.suppress(ModelError):
+                maker.prepare(corpus, listener.notice)
         found = engine.jobs(plan, store)
         listener.planned(found)
         outcome = engine.execute(found, workers or cores(), listener.update)
@@ -174,5 +180,6 @@ def _compose_one(path: Path, plan: Plan, corpus: Corpus, seed: int, notice: Noti
         what = f"writing {corpus.name}, seed {seed}"
         # The file says itself what it is: the manifest beside it may be that of a later study.
         uns = {"manifest": json.dumps(manifest)}
+        maker.prepare(corpus, notice)
         write_corpus(corpus, path, manifest["fingerprint"], uns, lambda share: notice(what, share))
     return path
