@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import toy
 
+import toy
 from corpuscle.core import components
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
@@ -46,7 +46,7 @@ each = pytest.mark.parametrize("case", ALL)
 
 @pytest.fixture
 def corpus(write, corpus_of):
-    """Two sources, each of two batches, with three types of which one is rare; one cell has no label, one three uses."""
+    """Two sources, each of two batches, with three types, one of them rare; a cell has no label, another three uses."""
     labels = ["B"] * 12 + ["T"] * 7 + ["NK"] * 4 + [None]
     batches = [f"b{at % 2}" for at in range(24)]
     obs = {"cell_type": labels, "batch": batches}

@@ -68,7 +68,7 @@ class LabelNoise(Alteration):
         before = f"{self.by}_before_noise"
         if before not in cells:
             cells[before] = cells[self.by]
-        cells[self.by] = pd.Series(noisy_N, dtype=object).replace("", np.nan).astype("category")
+        cells[self.by] = pd.Series(noisy_N, dtype=object).mask(noisy_N == "").astype("category")
         return replace(corpus, cells=cells)
 
     def _account(

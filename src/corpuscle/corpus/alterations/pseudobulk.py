@@ -126,7 +126,8 @@ def _shared_labels(corpus: Corpus, groups: Groups) -> pd.DataFrame:
         member_codes = code_N[groups.members]
         low = np.minimum.reduceat(member_codes, groups.starts[:-1])
         agree = low == np.maximum.reduceat(member_codes, groups.starts[:-1])
-        table[column] = pd.Series(np.where(agree, names[low], ""), dtype=object).replace("", np.nan)
+        value_M = np.where(agree, names[low], "").astype(object)
+        table[column] = pd.Series(value_M, dtype=object).mask(value_M == "")
     return pd.DataFrame(table)
 
 

@@ -143,8 +143,8 @@ class SynthesizeFromBulk(Alteration):
         n_has, n_genes = int(np.isfinite(bulk_LG[0]).sum()), bulk_LG.shape[1]
         if 2 * n_has < n_genes:
             raise CorpusError(
-                f"{self.name}: the bulk has {n_has:,} of the study's {n_genes:,} genes, fewer than half; a gene that "
-                "it lacks would count as not expressed. Name its genes as the study does, or list its genes under [genes]"
+                f"{self.name}: the bulk has {n_has:,} of the study's {n_genes:,} genes, fewer than half, and what it "
+                "lacks would count as not expressed. Name genes as the study does, or list the bulk's under [genes]"
             )
         # Genes that no single cell has stay so: their variance is unknown, or the source did not measure them.
         has_LG = np.isfinite(bulk_LG) & (single_LG.sum(axis=0) > 0)
