@@ -74,9 +74,10 @@ def patches(corpus: Corpus, scope: Scope, rng: np.random.Generator, step: Altera
     here_N = {name: inside_N & (batch_N == name) if batch_N is not None else inside_N for name in batches}
     types: list[str | None] = [None]
     if type_N is not None:
-        found = [set(_known(type_N[mask_N])) for mask_N in here_N.values()]
-        everywhere = sorted(set.intersection(*found)) if isinstance(scope.types, int) else sorted(set.union(*found))
-        types = [*_chosen(scope.types, everywhere, scope.by, rng, step)]
+        known = _known(type_N[inside_N])
+        if isinstance(scope.types, int):
+            known = sorted(set.intersection(*(set(_known(type_N[mask_N])) for mask_N in here_N.values())))
+        types = [*_chosen(scope.types, known, scope.by, rng, step)]
     return [
         _patch(name, label, mask_N & (type_N == label) if type_N is not None else mask_N, times_N, step)
         for name, mask_N in here_N.items()

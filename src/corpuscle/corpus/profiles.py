@@ -3,6 +3,7 @@
 Axes in names: L labels, G genes of the study, R groups of cells (each label's, or all cells').
 """
 
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,14 +33,16 @@ def read_profiles(path: Path, space: GeneSpace) -> pd.DataFrame:
         When there is no such file, it has no gene of the study, or its numbers are no counts.
     """
     try:
-        table = pd.read_csv(path, sep=None, engine="python", index_col=0)
+        text = path.read_text(encoding="utf-8-sig")
+        separator = "\t" if "\t" in text.partition("\n")[0] else ","
+        # The header by itself: pandas would call a second column of one name NAME.1.
+        header = pd.read_csv(StringIO(text), sep=separator, header=None, nrows=1, dtype=str).iloc[0].fillna("").tolist()
+        table = pd.read_csv(StringIO(text), sep=separator, index_col=0, header=None, skiprows=1)
+        table.columns = pd.Index(header[1:])
     except FileNotFoundError:
         raise CorpusError(f"there is no file of bulk profiles {path}") from None
     except (ValueError, OSError) as error:
-        raise CorpusError(f"{path}: not a table of bulk profiles ({error})") from error
-    # pandas calls a second column of one name NAME.1: the names are read as they stand.
-    header = pd.read_csv(path, sep=None, engine="python", header=None, nrows=1, dtype=str).iloc[0].tolist()
-    table.columns = pd.Index([str(name).strip() for name in header[-table.shape[1] :]])
+        raise CorpusError(f"{path}: not a table of bulk profiles, with a gene a row ({error})") from error
     _refuse_other_than_counts(path, table)
     names = gene_names(pd.DataFrame(index=table.index.astype(str)))
     place = {gene: at for at, gene in enumerate(space.ids)}

@@ -146,8 +146,8 @@ class SynthesizeFromBulk(Alteration):
                 f"{self.name}: the bulk has {n_has:,} of the study's {n_genes:,} genes, fewer than half, and what it "
                 "lacks would count as not expressed. Name genes as the study does, or list the bulk's under [genes]"
             )
-        # Genes that no single cell has stay so: their variance is unknown, or the source did not measure them.
-        has_LG = np.isfinite(bulk_LG) & (single_LG.sum(axis=0) > 0)
+        # Genes that no single cell has stay so: their spread is unknown, or the source did not measure them.
+        has_LG = np.isfinite(bulk_LG) & (single_LG > 0)
         bulk_LG = np.where(has_LG, bulk_LG, 0)
         total_L = bulk_LG.sum(axis=1)
         if (total_L == 0).any():
