@@ -225,4 +225,4 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
 )
 def test_a_threshold_that_leaves_no_common_or_no_rare_label_is_refused(study, threshold, message):
     with pytest.raises(StudyError, match=message):
-        prepare(study(RARE.replace("30", str(threshold)).replace("PUBLISHED", "")))
+        prepare(study(RARE.replace("30", str(threshold)).replace(", PUBLISHED", "")))
