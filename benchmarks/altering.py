@@ -5,9 +5,9 @@
 
 A random .h5ad (`--density` nonzero, 40 cell types) is written to `--folder` first. Each row is a process of its own: it
 opens the file, alters a corpus of all cells and reads every count of the result, in blocks of 2,048 cells. Ours must
-stay within `--limit` (2 GB). imbalanced-learn and scanpy read the file into memory and make the whole result there. For
 stay within `--limit` (2 GB). imbalanced-learn and scanpy read the file into memory and make the whole result there. To
 over-sample, one in four cells of all types but the first is kept, so that types are filled up about fourfold; ours
+uses a cell several times, imbalanced-learn copies it. Pseudobulks are of ten cells of one type. All sums are compared.
 """
 
 import argparse

@@ -111,6 +111,16 @@ def test_each_size_of_a_ladder_is_altered_by_itself(study):
     assert touched[0]["from"] < touched[1]["from"]
 
 
+def test_arms_touch_the_same_cells_at_a_seed(study):
+    """Control, downsampled and ablated, as published: a comparison within seeds is of one type in one batch."""
+    touched = []
+    for step in ('alteration = "ablate"', 'alteration = "downsample", keep = 0.1'):
+        plan = prepare(study(f"{{ {step}, types = 1, batches = 1 }}"))
+        touched.append([plan.corpora["A", seed].account[-1]["touched"][0] for seed in (0, 1)])
+    for ablated, downsampled in zip(*touched, strict=True):
+        assert {**ablated, "n_cells": max(1, ablated["from"] // 10)} == downsampled
+
+
 def test_adding_a_step_changes_neither_the_draw_nor_other_steps(study):
     one = prepare(study('{ alteration = "thin", keep = 0.5 },')).corpora["A", 0]
     two = prepare(study('{ alteration = "thin", keep = 0.5 }, { alteration = "undersample" },')).corpora["A", 0]

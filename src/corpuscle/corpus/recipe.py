@@ -196,8 +196,8 @@ class Recipe:
     def alter(self, drawn: Corpus, seed: int, at: int, workshop: Workshop) -> Corpus:
         """Do one of the steps.
 
-        What is random in a step hangs on the seed, its place and its name: corpora that differ in their parts, and the
-        sizes of a ladder, are altered alike.
+        What is random in a step hangs on the seed and its place, not on what it is: where one corpus has a type ablated
+        and another has it downsampled, both have the same type of the same batch touched at a seed.
 
         Parameters
         ----------
@@ -215,8 +215,7 @@ class Recipe:
         CorpusError
             When the step cannot be done, or would change nothing.
         """
-        step = self.steps[at]
-        return altered(step, drawn, generator(seed, "step", at, step.name), workshop)
+        return altered(self.steps[at], drawn, generator(seed, "step", at), workshop)
 
     def _eligible(self, pools: Mapping[str, Corpus]) -> dict[str, Corpus]:
         """Return the pools without the excluded cells."""
