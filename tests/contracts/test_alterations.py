@@ -108,6 +108,20 @@ def test_counts_are_whole_where_promised_and_never_negative(case, corpus):
 
 
 @each
+def test_a_gene_that_a_source_did_not_measure_stays_unmeasured(case, write, corpus_of):
+    labels = ["B"] * 12 + ["T"] * 7 + ["NK"] * 5
+    obs = {"cell_type": labels, "batch": [f"b{at % 2}" for at in range(24)]}
+    names = [f"G{at}" for at in range(10, 40)]
+    one = open_source("blood", write("blood", 24, obs=obs))
+    two = open_source("other", write("other", 24, seed=1, obs=obs, genes=names))
+    after = alter(case, corpus_of(one, two, genes="union"))
+    counts = after.counts().toarray()
+    for at, source in enumerate(after.sources):
+        assert not counts[after.source_codes == at][:, ~after.space.measured(source)].any()
+        assert after.measured_SG[at].sum() == 30
+
+
+@each
 def test_the_same_seed_gives_the_same_and_another_another(case, corpus):
     one, two = alter(case, corpus), alter(case, corpus)
     assert one.fingerprint == two.fingerprint

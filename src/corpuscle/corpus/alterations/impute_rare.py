@@ -210,31 +210,31 @@ class _Imputed(Maker):
             train, base = self.parents.take(one.train), self.parents.take(one.base)
             fitted = self.reconstructor.fit(train, one.seed, partial(notice, what))
             if self.published:
-                for rows, fraction_BG in fitted.expected_fractions(base):
-                    yield csr_matrix((fraction_BG * _totals(base, rows)[:, None]).astype(np.float32))
+                yield from (csr_matrix(mean_BG.astype(np.float32)) for _, mean_BG in _expected(fitted, base))
                 continue
             size_G = _dispersions(fitted, train)
             # The rows of a key's generators are the cells'; the posterior's samples come from a row beyond them.
             samples = next(row_generators(self.key, [2**63 + start]))
-            for rows, fraction_BG in fitted.expected_fractions(base, samples):
-                mean_BG = fraction_BG.astype(np.float64) * _totals(base, rows)[:, None]
+            for rows, mean_BG in _expected(fitted, base, samples):
                 yield _drawn(mean_BG, size_G, row_generators(self.key, range(start + rows.start, start + rows.stop)))
             start += len(base)
 
 
-def _totals(cells: Corpus, rows: slice) -> NDArray[np.float64]:
-    totals: NDArray[np.float64] = np.asarray(cells.counts(rows).sum(axis=1, dtype=np.float64)).ravel()
-    return totals
+def _expected(
+    fitted: Reconstruction, cells: Corpus, samples: np.random.Generator | None = None
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Yield, block by block, the counts expected in each cell at its own total; none of genes not measured in it."""
+    for rows, fraction_BG in fitted.expected_fractions(cells, samples):
+        total_B = np.asarray(cells.counts(rows).sum(axis=1, dtype=np.float64))
+        yield rows, fraction_BG.astype(np.float64) * total_B * cells.measured_SG[cells.source_codes[rows]]
 
 
 def _dispersions(fitted: Reconstruction, cells: Corpus) -> NDArray[np.float64]:
     """Return each gene's inverse dispersion around its expectations, by moments; infinite where it varies no more."""
     square_G, excess_G = np.zeros(cells.n_genes), np.zeros(cells.n_genes)
-    for rows, fraction_BG in fitted.expected_fractions(cells):
-        counts_BG = cells.counts(rows)
-        mean_BG = fraction_BG.astype(np.float64) * np.asarray(counts_BG.sum(axis=1, dtype=np.float64))
+    for rows, mean_BG in _expected(fitted, cells):
         square_G += (mean_BG**2).sum(axis=0)
-        excess_G += ((counts_BG.toarray() - mean_BG) ** 2 - mean_BG).sum(axis=0)
+        excess_G += ((cells.counts(rows).toarray() - mean_BG) ** 2 - mean_BG).sum(axis=0)
     size_G: NDArray[np.float64] = np.full(len(square_G), np.inf)
     np.divide(square_G, excess_G, out=size_G, where=excess_G > 0)
     return size_G
