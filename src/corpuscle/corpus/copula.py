@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import eigsh
 from scipy.special import ndtr, ndtri
-from scipy.stats import nbinom, poisson
 
 from corpuscle.corpus.corpus import Corpus
 
@@ -20,8 +19,8 @@ from corpuscle.corpus.corpus import Corpus
 TAIL = 1e-8
 # No gene is a function of the factors alone.
 LARGEST_COMMUNALITY = 0.98
-N_CORRELATED = 2000
-ROUNDS = 3
+N_CORRELATED = 1000
+ROUNDS = 2
 
 
 class Margins:
@@ -36,6 +35,8 @@ class Margins:
     """
 
     def __init__(self, mean_G: NDArray[np.float64], size_G: NDArray[np.float64]) -> None:
+        from scipy.stats import nbinom, poisson  # takes a second to import
+
         is_poisson = ~np.isfinite(size_G)
         size = np.where(is_poisson, 1.0, size_G)
         chance = size / (size + mean_G)

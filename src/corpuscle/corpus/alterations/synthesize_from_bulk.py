@@ -30,7 +30,7 @@ class SynthesizeFromBulk(Alteration):
     drawn anew outside [0, max of the single cells], genes independent of each other. Nearly every gene is then above
     zero, and numbers are not whole. ``method = "counts"``: each gene is negative binomial with the bulk's mean and the
     single cells' dispersion, by moments (Poisson where they vary no more), and a Gaussian copula of a few factors keeps
-    the correlations of the most expressed genes (at most 2,000); whole numbers.
+    the correlations of the most expressed genes (at most 1,000); whole numbers.
 
     A bulk profile is scaled to the single cells' mean total: per label, over the genes that both have.
 
