@@ -161,10 +161,11 @@ def test_a_failed_run_is_told_and_ends_in_1(call: Callable[..., Outcome], study:
     assert "it was told to fail" in out
 
 
-@pytest.mark.parametrize("kind", ["datasets", "samplers", "models", "tasks"])
+@pytest.mark.parametrize("kind", ["datasets", "samplers", "alterations", "models", "tasks"])
 def test_list_names_what_there_is(call: Callable[..., Outcome], kind: str) -> None:
     code, out, _ = call("list", kind)
-    expected = {"datasets": "GSE96583", "samplers": "uniform", "models": "ldvae", "tasks": "reconstruction"}
+    expected = {"datasets": "GSE96583", "samplers": "uniform", "alterations": "thin", "models": "ldvae",
+                "tasks": "reconstruction"}  # fmt: skip
     assert code == 0
     assert expected[kind] in out
 

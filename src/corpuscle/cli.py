@@ -170,9 +170,11 @@ def compose(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str | None, typer.Argument(metavar="[KIND]", help="datasets, samplers, models or tasks.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="datasets, samplers, alterations, models or tasks.")
+    ] = None,
 ) -> None:
-    """List what a study file can name: data sets with their provenance, samplers, models and tasks."""
+    """List what a study file can name: data sets with their provenance, samplers, alterations, models and tasks."""
     from corpuscle import display
 
     display.show_components(_console(), what)

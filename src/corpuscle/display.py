@@ -22,6 +22,7 @@ from rich.table import Table
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError
+from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.engine import Job, Update
 from corpuscle.evaluation.task import Task
@@ -33,7 +34,7 @@ from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workflow import Listener, Results
 
-KINDS: dict[str, type[Component]] = {"samplers": Sampler, "models": Model, "tasks": Task}
+KINDS: dict[str, type[Component]] = {"samplers": Sampler, "alterations": Alteration, "models": Model, "tasks": Task}
 
 
 class Preparing:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from corpuscle.core.errors import MeasureError
+from corpuscle.core.errors import MeasureError, ModelError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.book import Book, attempt
@@ -173,7 +173,12 @@ class _Measurer:
             refuse(book, self.common, list(self.plan.targets))
             return book.tables()
         rng = generator(seed, "measure", "cells")
-        seen = Seen(profile(corpus, self.common, MOST_CELLS, rng, told), rng, self.n_equal)
+        try:
+            looked = profile(corpus, self.common, MOST_CELLS, rng, told)
+        except ModelError as error:  # a step makes cells by a model that cannot be trained
+            refuse(book, MeasureError(str(error)), list(self.plan.targets))
+            return book.tables()
+        seen = Seen(looked, rng, self.n_equal)
         describe_cells(book, seen)
         for target in self.targets:
             describe_against(book, seen, target, generator(seed, "measure", "against", target.name))

@@ -4,7 +4,8 @@
 
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
     measures.parquet  profiles.parquet  cell_types.parquet       what the corpora are, and measures.csv for reading
-    corpora/<name>/<seed>/       manifest.json, cells.parquet, and corpus.h5ad where the corpus was composed
+    corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
+                                 where the corpus was composed
     report.html  figures/        the report
     description.html  .json      the same without scores, where the corpora were described
     store/                       surveys, models and scores, each under the fingerprint of what it hangs on
@@ -28,6 +29,7 @@ from corpuscle import __version__
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
+from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.measuring import Measured
 from corpuscle.source.source import ROLES, dataset_facts
@@ -122,11 +124,21 @@ def write_measures(folder: Path, measured: Measured) -> None:
 
 
 def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
-    """Write which cells a corpus holds (``cells.parquet``) and how they were chosen (``manifest.json``)."""
+    """Write which cells a corpus holds (``cells.parquet``) and how they were chosen (``manifest.json``).
+
+    Where a step made cells, ``origins.parquet`` says of which cells of files each is made.
+    """
     labels = [role for role in ROLES if role in corpus.cells]
+    # What a step left beside a label, and the maker of made cells.
+    labels += [column for column in ("made", *(f"{role}_before_noise" for role in ROLES)) if column in corpus.cells]
     cells = corpus.cells[[*KEYS, *labels]].astype({"source": "string", "barcode": "string"})
     cells = cells.astype(dict.fromkeys(labels, "string"))
     write_table(cells, folder / "cells.parquet")
+    origins = folder / "origins.parquet"
+    if corpus.used_makers:
+        write_table(maker.origins(corpus), origins)
+    else:
+        origins.unlink(missing_ok=True)
     write_text(folder / "manifest.json", json.dumps(manifest(plan, corpus, seed), indent=1))
 
 
@@ -142,7 +154,7 @@ def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
         "n_distinct_cells": len(corpus),
         "repeated_barcodes": corpus.repeated_barcodes,
         "gene_space": gene_space_facts(plan),
-        "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.sources],
+        "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.inputs],
         "fingerprint": fingerprint(plan.identity(corpus)),
         "corpuscle": __version__,
     }

@@ -1,5 +1,6 @@
 """Workflow: the main job, from a study to a folder with scores and a report; what the CLI and notebooks call."""
 
+import contextlib
 import json
 import os
 import time
@@ -10,7 +11,8 @@ import pandas as pd
 
 from corpuscle import engine, measuring, output
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError
+from corpuscle.core.errors import CorpusError, ModelError
+from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
 from corpuscle.engine import Update
@@ -102,6 +104,7 @@ def run(
         sweep(folder)
         plan = prepare(study, store, listener.notice)
         output.write_plan(folder, plan)
+        _prepare_makers(plan, listener.notice)
         output.write_measures(folder, measuring.measure(plan, store, listener.notice))
         found = engine.jobs(plan, store)
         listener.planned(found)
@@ -113,6 +116,14 @@ def run(
         output.write_provenance(folder, plan, failures, time.perf_counter() - started)
         render(folder)
     return Results(folder, scores, outcome.failures, outcome.reused)
+
+
+def _prepare_makers(plan: Plan, notice: Notice) -> None:
+    """Let what makes cells do what takes long, once."""
+    for corpus in plan.corpora.values():
+        # Where a model that makes cells cannot be trained, what needs its cells fails and says so.
+        with contextlib.suppress(ModelError):
+            maker.prepare(corpus, notice)
 
 
 def describe(study: Study | Path | str, folder: Path | str | None = None, *, notice: Notice | None = None) -> Measured:
@@ -135,13 +146,16 @@ def describe(study: Study | Path | str, folder: Path | str | None = None, *, not
     """
     study, notice = study if isinstance(study, Study) else Study.read(study), notice or (lambda _what, _share: None)
     if folder is None:
-        return measuring.measure(prepare(study, None, notice), None, notice)
+        plan = prepare(study, None, notice)
+        _prepare_makers(plan, notice)
+        return measuring.measure(plan, None, notice)
     folder, started = Path(folder), time.perf_counter()
     with output.claimed(folder, study):
         store = Store(folder / "store")
         sweep(folder)
         plan = prepare(study, store, notice)
         output.write_plan(folder, plan)
+        _prepare_makers(plan, notice)
         measured = measuring.measure(plan, store, notice)
         output.write_measures(folder, measured)
         output.write_provenance(folder, plan, [], time.perf_counter() - started, "description.json")
@@ -210,5 +224,6 @@ def _compose_one(path: Path, plan: Plan, corpus: Corpus, seed: int, notice: Noti
         what = f"writing {corpus.name}, seed {seed}"
         # The file says itself what it is: the manifest beside it may be that of a later study.
         uns = {"manifest": json.dumps(manifest)}
+        maker.prepare(corpus, notice)
         write_corpus(corpus, path, manifest["fingerprint"], uns, lambda share: notice(what, share))
     return path

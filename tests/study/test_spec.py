@@ -27,6 +27,7 @@ tasks = [
 ]
 """
 PART = '{ source = "blood", n_cells = 5 }'
+IMPUTE = '{ alteration = "impute_rare", threshold = 5'
 DRAWN = '{ source = "blood", n_cells = 5, sampler ='
 
 
@@ -142,7 +143,18 @@ corpora | name = "", parts = [PART] | name | should not be empty
 corpora | name = "A", parts = [PART] | name | two corpora of one name: 'A' stands 2 times
 corpora | name = "a", parts = [PART] | name | two corpora of one name
 corpora | name = "C", parts = [PART], exclude = "x ==" | exclude | not an expression
-corpora | name = "C", parts = [PART], steps = [] | steps | there is no 'steps' here
+corpora | name = "C", parts = [PART], stages = [] | stages | did you mean 'steps'
+corpora | name = "C", parts = [PART], steps = { alteration = "thin" } | steps | should be a list
+corpora | name = "C", parts = [PART], steps = ["thin"] | steps[0] | should be a table
+corpora | name = "C", parts = [PART], steps = [{ keep = 0.1 }] | steps[0].alteration | is required and missing
+corpora | name = "C", parts = [PART], steps = [{ alteration = "thinn" }] | steps[0].alteration | did you mean 'thin'
+corpora | name = "C", parts = [PART], steps = [{ alteration = "thin", keep = 2 }] | steps[0].keep | less than 1
+corpora | name = "C", parts = [PART], steps = [{ alteration = "thin" }] | steps[0] | 'keep' is required and missing
+corpora | name = "C", parts = [PART], steps = [{ alteration = "oversample", too = 5 }] | steps[0].too | mean 'to'
+corpora | name = "C", parts = [PART], steps = [{ alteration = "exclude", where = "x ==" }] | steps[0].where | not an exp
+corpora | name = "C", parts = [PART], steps = [{ alteration = "ablate", types = 0 }] | steps[0].types | a list of labels
+corpora | name = "C", parts = [PART], steps = [IMPUTE, model = "lvdae" }] | steps[0].model | did you mean 'ldvae'
+corpora | name = "C", parts = [PART], steps = [IMPUTE, settings = { n = 3 } }] | steps[0].settings.n | there is no 'n'
 corpora | name = "C", parts = [{ source = "blood" }] | parts[0] | give either n_cells .* or fraction
 corpora | name = "C", parts = [{ source = "blood", n_cells = 1, fraction = 0.1 }] | parts[0] | give either n_cells
 corpora | name = "C", parts = [{ source = "blud", n_cells = 1 }] | parts[0].source | did you mean 'blood'
@@ -192,7 +204,9 @@ tasks | name = "reconstruction", label = "x", on = ["blood"], posterior = "mode"
 @pytest.mark.parametrize("case", ENTRIES.strip().splitlines())
 def test_what_is_wrong_in_an_entry_is_told_where_it_stands(case):
     table, entry, place, message = case.split(" | ")
-    text = GOOD.replace(f"# here: {table}", f"{{ {entry.replace('PART', PART).replace('DRAWN', DRAWN)} }}")
+    text = GOOD.replace(
+        f"# here: {table}", f"{{ {entry.replace('PART', PART).replace('DRAWN', DRAWN).replace('IMPUTE', IMPUTE)} }}"
+    )
     (found,) = problems(text)
     assert re.search(message, found)
     line = 1 + GOOD[: GOOD.index(f"# here: {table}")].count("\n")

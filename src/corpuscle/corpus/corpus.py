@@ -17,13 +17,14 @@ from scipy.sparse import csr_matrix, vstack
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.reader import Reader
-from corpuscle.source.source import RESERVED, ROLES
+from corpuscle.source.source import ROLES
 
 if TYPE_CHECKING:
+    from corpuscle.corpus.maker import Maker
     from corpuscle.corpus.principal_components import PrincipalComponents
 
 # Columns of `Corpus.cells` that every corpus has; labels (cell_type, donor, …) follow.
-KEYS = RESERVED
+KEYS = ("source", "row", "barcode", "times")
 # Cells read and decoded at once: 1,024 × 20,000 genes in float32 are 80 MB.
 BLOCK_CELLS = 1024
 
@@ -53,7 +54,9 @@ class Corpus:
         What the study calls it.
     cells
         One row per distinct cell, index 0 … n-1. Columns: ``source``, ``row`` (row number in the source's file),
-        ``barcode``, ``times`` (how often the cell counts in training; 1 for most), then the labels.
+        ``barcode``, ``times`` (how often the cell counts in training; 1 for most), then the labels. Where a step made
+        cells, there is also ``made``: the key of their maker (``""`` for cells as they are in a file); their ``row``
+        is counted by the maker, and ``source`` is that of the cells which they are made from.
     readers
         Where each source's counts are read.
     space
@@ -62,6 +65,8 @@ class Corpus:
         How the cells were chosen, a plain-data record per part and step.
     components
         The principal components of the source that cells are chosen from; a pool of a study has them.
+    makers
+        What gives the counts of made cells, by key.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Corpus:
     space: GeneSpace
     account: tuple[Mapping[str, Any], ...] = field(default=())
     components: "PrincipalComponents | None" = None
+    makers: Mapping[str, "Maker"] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the distinct cells."""
@@ -87,14 +93,37 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of which cells, how often, their roles, and which genes; not of the sources' content.
+        """Hash of which cells, how often, their roles, which genes, and how cells were made; not of files' content.
 
-        That is hashed where a source is opened.
+        That is hashed where a source is opened: see `inputs`.
         """
         sources, codes = np.unique(self.cells["source"].to_numpy(str), return_inverse=True)
         rows, times = self.cells["row"].to_numpy(np.int64), self.cells["times"].to_numpy(np.int64)
         labels = {role: self.labels(role) for role in ROLES if role in self.cells}
-        return fingerprint(sources.tolist(), codes.astype(np.int64), rows, times, labels, self.space.fingerprint)
+        parts = [sources.tolist(), codes.astype(np.int64), rows, times, labels, self.space.fingerprint]
+        if self.used_makers:
+            keys, maker_N = np.unique(self.labels("made"), return_inverse=True)
+            parts.append([self.makers[key].fingerprint if key else "" for key in keys.tolist()])
+            parts.append(maker_N.astype(np.int64))
+        return fingerprint(*parts)
+
+    @cached_property
+    def used_makers(self) -> dict[str, "Maker"]:
+        """The makers of these cells, by key, sorted."""
+        if "made" not in self.cells:
+            return {}
+        return {key: self.makers[key] for key in np.unique(self.labels("made")).tolist() if key}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all counts are whole numbers: made cells may be means or expectations."""
+        return all(maker.is_whole for maker in self.used_makers.values())
+
+    @property
+    def inputs(self) -> list[str]:
+        """The sources that these cells hang on, sorted: their own, and of what made cells were made from."""
+        parents = (maker.parents.inputs for maker in self.used_makers.values())
+        return sorted({*self.sources, *(source for inputs in parents for source in inputs)})
 
     def take(self, positions: NDArray[Any], name: str | None = None) -> "Corpus":
         """Return the corpus of the cells at these positions (integers or a boolean mask) of the table."""
@@ -133,10 +162,17 @@ class Corpus:
         """
         source_N = self.cells["source"].iloc[positions].to_numpy(str)
         row_N = self.cells["row"].iloc[positions].to_numpy(np.int64)
+        made_N = np.full(len(row_N), "")
+        if "made" in self.cells:
+            made_N = texts(self.cells["made"].iloc[positions])
         pieces, order = [], []
-        for source in sorted(set(source_N)):
-            here = np.flatnonzero(source_N == source)
+        for source in sorted(set(source_N[made_N == ""])):
+            here = np.flatnonzero((source_N == source) & (made_N == ""))
             pieces.append(self.space.project(self.readers[source].read_counts(row_N[here]), source))
+            order.append(here)
+        for key in sorted(set(made_N) - {""}):
+            here = np.flatnonzero(made_N == key)
+            pieces.append(self.makers[key].counts(row_N[here]))
             order.append(here)
         if not pieces:
             return csr_matrix((0, self.n_genes), dtype=np.float32)
@@ -153,10 +189,14 @@ class Corpus:
     def obs(self) -> pd.DataFrame:
         """Return the cell table as AnnData's obs.
 
-        A cell is named ``source:barcode``, with the row appended where the source has that barcode twice.
+        A cell is named ``source:barcode``, with the row appended where the source has that barcode twice, and then
+        its maker's key where a step made it.
         """
         names = self.cells["source"] + ":" + self.cells["barcode"]
         names = names.mask(names.duplicated(keep=False), names + "-" + self.cells["row"].astype(str))
+        if "made" in self.cells:
+            made = names.duplicated(keep=False) & (self.labels("made") != "")
+            names = names.mask(made, names + "-" + self.cells["made"].fillna(""))
         obs = self.cells.set_index(pd.Index(names.to_numpy(object)))
         # Columns that come from several files can mix types, which h5ad cannot hold.
         mixed = [name for name in obs if obs[name].dtype == object or isinstance(obs[name].dtype, pd.StringDtype)]

@@ -15,6 +15,7 @@ from corpuscle.core.errors import MeasureError
 
 # Others compared at once: as many × 50 dimensions in float32 are 51 kB, and stay in the processor's cache.
 BLOCK = 256
+BLOCK_POINTS = 1024
 
 
 class Neighbours(NamedTuple):
@@ -94,6 +95,36 @@ def square_radii(points_NK: NDArray[np.floating], k: int) -> NDArray[np.float32]
         )
     # Each point is its own nearest, at 0.
     return neighbours(points_NK, points_NK, k + 1).square_Tk[:, k].copy()
+
+
+def nearest(points_NK: NDArray[np.float32], n_neighbours: int) -> NDArray[np.int64]:
+    """Return each point's nearest other points in Euclidean distance, nearest first; equal ones by position.
+
+    Parameters
+    ----------
+    points_NK
+        More points than `n_neighbours`.
+    n_neighbours
+        How many.
+
+    Returns
+    -------
+    Positions, shape (N, n_neighbours).
+
+    Examples
+    --------
+    >>> nearest(np.array([[0.0], [1.0], [3.0], [7.0]], np.float32), 2).tolist()
+    [[1, 2], [0, 2], [1, 0], [2, 1]]
+    """
+    points = points_NK.astype(np.float64)
+    square_N = np.einsum("nk,nk->n", points, points)
+    found = np.empty((len(points), n_neighbours), np.int64)
+    for start in range(0, len(points), BLOCK_POINTS):
+        block = slice(start, min(start + BLOCK_POINTS, len(points)))
+        distance_BN = square_N - 2 * points[block] @ points.T
+        distance_BN[np.arange(block.stop - start), np.arange(start, block.stop)] = np.inf
+        found[block] = np.argsort(distance_BN, axis=1, kind="stable")[:, :n_neighbours]
+    return found
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})

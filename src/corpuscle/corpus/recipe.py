@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
+from corpuscle.corpus.alteration import Alteration, altered
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.turns import rank_within
+from corpuscle.corpus.workshop import Workshop
 from corpuscle.source import where as where_expression
 
 
@@ -109,19 +111,23 @@ class Recipe:
         Cells that are never in this corpus: a filter on labels.
     rung
         Which size of a ladder it is; None: what its parts ask for.
+    steps
+        What is done to the cells that were drawn, in order; see `alter`.
     """
 
     name: str
     parts: tuple[Part, ...]
     exclude: str | None = None
     rung: Rung | None = None
+    steps: tuple[Alteration, ...] = ()
 
     def __str__(self) -> str:
         parts = " + ".join(map(str, self.parts))
         if self.rung:
             nested = "nested" if self.rung.larger is not None else "independent"
             parts = f"{self.rung} ({nested}) of {parts}"
-        return f"{parts}, without {self.exclude}" if self.exclude else parts
+        parts = f"{parts}, without {self.exclude}" if self.exclude else parts
+        return "; then ".join([parts, *map(str, self.steps)])
 
     @property
     def sources(self) -> list[str]:
@@ -186,6 +192,30 @@ class Recipe:
         cells = pd.concat(tables, ignore_index=True).sort_values(["source", "row"], ignore_index=True)
         first = pools[self.parts[0].source]
         return replace(first, name=self.name, cells=cells, account=tuple(account), components=None)
+
+    def alter(self, drawn: Corpus, seed: int, at: int, workshop: Workshop) -> Corpus:
+        """Do one of the steps.
+
+        What is random in a step hangs on the seed and its place, not on what it is: where one corpus has a type ablated
+        and another has it downsampled, both have the same type of the same batch touched at a seed.
+
+        Parameters
+        ----------
+        drawn
+            What `draw` returned, after the steps before.
+        seed
+            Which draw.
+        at
+            Which step.
+        workshop
+            What the study lends.
+
+        Raises
+        ------
+        CorpusError
+            When the step cannot be done, or would change nothing.
+        """
+        return altered(self.steps[at], drawn, generator(seed, "step", at), workshop)
 
     def _eligible(self, pools: Mapping[str, Corpus]) -> dict[str, Corpus]:
         """Return the pools without the excluded cells."""

@@ -143,10 +143,11 @@ def check_disjoint(corpora: Iterable[Corpus], targets: Iterable[Corpus], hashes:
 
 
 def _places(corpus: Corpus, hashes: "pd.Series[int]") -> NDArray[np.int64]:
-    """Return where each of a corpus' cells stands in the table of hashes."""
-    places: NDArray[np.int64] = hashes.index.get_indexer(pd.MultiIndex.from_frame(corpus.cells[["source", "row"]]))
-    assert (places >= 0).all(), "every cell that a source offers was surveyed"
-    return places
+    """Return where each of a corpus' cells stands in the table of hashes; for made cells, what they are made from."""
+    in_files = corpus.cells[corpus.labels("made") == ""] if corpus.used_makers else corpus.cells
+    own: NDArray[np.int64] = hashes.index.get_indexer(pd.MultiIndex.from_frame(in_files[["source", "row"]]))
+    assert (own >= 0).all(), "every cell that a source offers was surveyed"
+    return np.concatenate([own, *(_places(maker.parents, hashes) for maker in corpus.used_makers.values())])
 
 
 def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], same_counts: NDArray[np.bool_]) -> str:

@@ -30,6 +30,8 @@ CHUNK = 1 << 16
 BLOCK_CELLS = 2048
 # Counts are written in the smallest of these that holds them all. Sources refuse counts above 2^24.
 DTYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
+# Made cells may have counts that are not whole.
+FRACTIONS = np.dtype(np.float32)
 WORK = ".composing-"
 
 
@@ -44,7 +46,7 @@ def write_corpus(
     uns: Mapping[str, str],
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Write a corpus as `Corpus.to_anndata` lays it out, with counts as unsigned whole numbers.
+    """Write a corpus as `Corpus.to_anndata` lays it out, counts as unsigned whole numbers where they are whole.
 
     Parameters
     ----------
@@ -68,7 +70,9 @@ def write_corpus(
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         while True:
-            work = _Work.open(path.with_name(f"{WORK}{path.name}"), identity)
+            work = _Work.open(
+                path.with_name(f"{WORK}{path.name}"), identity, DTYPES[0] if corpus.is_whole else FRACTIONS
+            )
             try:
                 return _write(corpus, path, work, {"fingerprint": identity, **uns}, progress or (lambda _share: None))
             except _TooLargeError:
@@ -107,8 +111,8 @@ class _Work:
     n_segments: int = 0
 
     @staticmethod
-    def open(folder: Path, identity: str) -> "_Work":
-        """Take up the work of a folder, if it is for the same corpus; else begin."""
+    def open(folder: Path, identity: str, dtype: np.dtype[Any]) -> "_Work":
+        """Take up the work of a folder, if it is for the same corpus; else begin with a number type."""
         work = _Work(folder, identity)
         try:
             journal = json.loads((folder / "journal.json").read_text(encoding="utf-8"))
@@ -118,7 +122,7 @@ class _Work:
         except (OSError, ValueError, KeyError, TypeError):
             # None, or one that a failing disk cut: the work begins anew.
             pass
-        work.restart(DTYPES[0])
+        work.restart(dtype)
         return work
 
     @property
@@ -174,7 +178,7 @@ class _Pending:
 
     def add(self, data: NDArray[np.float32], genes: NDArray[Any]) -> None:
         """Take the counts of further cells."""
-        if len(data) and data.max() > np.iinfo(self.dtype).max:
+        if self.dtype != FRACTIONS and len(data) and data.max() > np.iinfo(self.dtype).max:
             raise _TooLargeError
         self.data = np.concatenate([self.data, data[self.skip :].astype(self.dtype)])
         self.genes = np.concatenate([self.genes, genes[self.skip :].astype(np.int32)])

@@ -19,7 +19,7 @@ from corpuscle.source.watched import Watched
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
 ROLES = ("cell_type", "donor", "batch", "study", "tissue", "disease", "assay", "organism")
 # Columns of a corpus' cell table that are ours; a file's column of such a name is kept as ``NAME_in_file``.
-RESERVED = ("source", "row", "barcode", "times")
+RESERVED = ("source", "row", "barcode", "times", "made")
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from corpuscle import __version__
+from corpuscle.core import components
 from corpuscle.core.errors import InputError, Problem, StudyError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import check_disjoint
+from corpuscle.corpus.workshop import Workshop
+from corpuscle.model.model import Model
+from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.source import where as where_expression
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.identifiers import GeneNames, gene_names
@@ -98,8 +103,7 @@ class Plan:
 
     def identity(self, cells: Corpus) -> list[Any]:
         """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints."""
-        sources = [self.sources[source] for source in cells.sources]
-        return [cells.fingerprint, [[source.content, source.reader.spec()["counts"]] for source in sources]]
+        return [cells.fingerprint, [_content(self.sources[source]) for source in cells.inputs]]
 
     def n_steps(self, run: Run) -> int:
         """How many optimisation steps a run takes."""
@@ -167,7 +171,7 @@ class _Preparation:
         pools, held = self._split(sources, space)
         pools = self._with_components(pools, opened)
         targets = self._targets(sources, held)
-        corpora = self._draw(pools)
+        corpora = self._draw(pools, self._workshop(opened))
         for recipe in self.study.recipes:
             with self._noting(self._corpus_place(recipe.name)):
                 drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
@@ -272,7 +276,7 @@ class _Preparation:
 
     def _with_components(self, pools: Mapping[str, Corpus], opened: Mapping[str, Source]) -> dict[str, Corpus]:
         """Let samplers ask for the principal components of each source's cells, which are found only then."""
-        content = {name: [source.content, source.reader.spec()["counts"]] for name, source in opened.items()}
+        content = {name: _content(source) for name, source in opened.items()}
 
         def telling(name: str) -> Callable[[float], None]:
             return lambda share: self.notice(f"finding principal components of {name}", share)
@@ -291,8 +295,12 @@ class _Preparation:
                 targets[name] = _target(name, spec, held[spec.source])
         return targets
 
-    def _draw(self, pools: Mapping[str, Corpus]) -> dict[tuple[str, int], Corpus]:
-        """Draw every corpus at every seed."""
+    def _workshop(self, opened: Mapping[str, Source]) -> Workshop:
+        content = {name: [__version__, *_content(source)] for name, source in opened.items()}
+        return Workshop(self.study.folder, _reconstructor, self.store, content, self.notice)
+
+    def _draw(self, pools: Mapping[str, Corpus], workshop: Workshop) -> dict[tuple[str, int], Corpus]:
+        """Draw every corpus at every seed, and alter it."""
         corpora = {}
         for recipe in self.study.recipes:
             if not {*recipe.sources, *recipe.looks_at} <= set(pools):
@@ -300,8 +308,22 @@ class _Preparation:
             with self._noting(self._corpus_place(recipe.name)):
                 for seed in self.study.seeds:
                     self.notice(f"drawing {recipe.name}", seed / len(self.study.seeds))
-                    corpora[recipe.name, seed] = _drawn(recipe, pools, seed)
+                    drawn = _drawn(recipe, pools, seed)
+                    if (corpus := self._altered(recipe, drawn, seed, workshop)) is not None:
+                        corpora[recipe.name, seed] = corpus
         return corpora
+
+    def _altered(self, recipe: Recipe, corpus: Corpus, seed: int, workshop: Workshop) -> Corpus | None:
+        """Do a recipe's steps; None where one cannot be done."""
+        place = self._corpus_place(recipe.name)
+        for at, step in enumerate(recipe.steps):
+            self.notice(f"drawing {recipe.name}: {step.name}", seed / len(self.study.seeds))
+            before = len(self.problems)
+            with self._noting(f"{place}.steps[{at}]"):
+                corpus = recipe.alter(corpus, seed, at, workshop)
+            if len(self.problems) > before:
+                return None
+        return corpus
 
     def _corpus_place(self, name: str) -> str:
         return next(f"corpora[{at}]" for at, corpus in enumerate(self.study.spec.corpora) if name in corpus.rungs)
@@ -313,6 +335,15 @@ class _Preparation:
             for position, target in enumerate(task.on)
             if target.title == name
         )
+
+
+def _content(source: Source) -> list[Any]:
+    """Return plain data that differ where what is read of a source's counts does."""
+    return [source.content, source.reader.spec()["counts"]]
+
+
+def _reconstructor(name: str, settings: Mapping[str, Any]) -> Reconstructor:
+    return Reconstructor(components.build(Model, name, settings))
 
 
 def _drawn(recipe: Recipe, pools: Mapping[str, Corpus], seed: int) -> Corpus:

@@ -17,6 +17,7 @@ from corpuscle.study.tables import (
     LadderSpec,
     PartSpec,
     SourceSpec,
+    StepSpec,
     StudySpec,
     TargetSpec,
     TaskSpec,
@@ -30,6 +31,7 @@ _TABLES: dict[tuple[type[BaseModel], str | int], type[BaseModel]] = {
     (StudySpec, "corpora"): CorpusSpec,
     (CorpusSpec, "parts"): PartSpec,
     (CorpusSpec, "ladder"): LadderSpec,
+    (CorpusSpec, "steps"): StepSpec,
     (StudySpec, "models"): LabelledSpec,
     (StudySpec, "tasks"): TaskSpec,
     (TaskSpec, "on"): TargetSpec,
@@ -41,6 +43,7 @@ _CORPUS = {"name": "?", "parts": [_PART]}
 _ELEMENTS: dict[str | int, Any] = {
     "sources": {"path": "?"},
     "parts": _PART,
+    "steps": {"alteration": "?"},
     "corpora": _CORPUS,
     "models": {"name": "?"},
     "tasks": {"name": "?", "on": ["?"]},
@@ -49,6 +52,7 @@ _ELEMENTS: dict[str | int, Any] = {
 _VALUES: dict[str | int, Any] = {
     "name": "?",
     "source": "?",
+    "alteration": "?",
     "path": "?",
     "dataset": "pbmc3k",
     "n_cells": 1,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
+from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.measures.ontology import CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.sampler import Sampler
@@ -24,7 +25,16 @@ from corpuscle.source.reader import located
 from corpuscle.source.source import dataset_path
 from corpuscle.study.lines import line_of
 from corpuscle.study.schema import follows_from, place_of, read_tables
-from corpuscle.study.tables import CorpusSpec, LadderSpec, OpenTable, PartSpec, SourceSpec, StudySpec, TargetSpec
+from corpuscle.study.tables import (
+    CorpusSpec,
+    LadderSpec,
+    OpenTable,
+    PartSpec,
+    SourceSpec,
+    StepSpec,
+    StudySpec,
+    TargetSpec,
+)
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Component)
@@ -247,7 +257,21 @@ class _Builder:
         whole = corpus.ladder is not None
         parts = [self._part(f"{place}.parts[{at}]", part, whole=whole) for at, part in enumerate(corpus.parts)]
         built = tuple(part for part in parts if part)
-        return [Recipe(name, built, corpus.exclude, rung) for name, rung in corpus.rungs.items()]
+        steps = [self._step(f"{place}.steps[{at}]", step) for at, step in enumerate(corpus.steps)]
+        altered = tuple(step for step in steps if step)
+        return [Recipe(name, built, corpus.exclude, rung, altered) for name, rung in corpus.rungs.items()]
+
+    def _step(self, place: str, spec: StepSpec) -> Alteration | None:
+        step = self._component(Alteration, place, spec, named_by="alteration")
+        if step is None:
+            return None
+        self._check_where(f"{place}.where", getattr(step, "where", None))
+        if step.needs is not None:
+            name, settings = step.needs
+            with self._noting(f"{place}.model"):
+                cls = components.find(Model, name)
+                self._constructed(cls, f"{place}.settings", settings, f"model {name!r}: ")
+        return step
 
     def _check_ladder(self, place: str, ladder: LadderSpec) -> None:
         for key in ("percent", "cells"):

@@ -88,6 +88,12 @@ class PartSpec(OpenTable):
     sampler: str = "uniform"
 
 
+class StepSpec(OpenTable):
+    """One of a corpus' ``steps``."""
+
+    alteration: str
+
+
 class LadderSpec(Table):
     """A corpus' ``ladder``: the sizes to draw it in, each a corpus of its own."""
 
@@ -119,6 +125,7 @@ class CorpusSpec(Table):
     parts: Annotated[list[PartSpec], Field(min_length=1)]
     exclude: str | None = None
     ladder: LadderSpec | None = None
+    steps: list[StepSpec] = []
 
     @property
     def rungs(self) -> dict[str, Rung | None]:

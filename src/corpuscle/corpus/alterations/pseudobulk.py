@@ -1,0 +1,178 @@
+"""Pseudobulk: replace cells by profiles, each the counts of a group of cells added up."""
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import CorpusError
+from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, uses
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.maker import LARGEST_COUNT, Maker, sums, with_made
+from corpuscle.corpus.workshop import Workshop
+from corpuscle.source.source import ROLES
+
+
+@component
+class Pseudobulk(Alteration):
+    """Replace a corpus' cells by profiles of about k cells of one label (and one donor), of one source.
+
+    Cells are put into groups at random, each into one; what is left over of a label, fewer cells than the next group
+    would have, is in no profile and is counted, as are cells without the label. Sum, mean by k and mean by exact size
+    differ by a factor per profile: rank encodings see no difference, count models do. A profile has those labels on
+    which all its cells agree.
+
+    Parameters
+    ----------
+    k
+        How many cells a profile has, on average.
+    size_sd
+        Standard deviation of the profiles' sizes, which are normal around k, rounded, and at least 1.
+    how
+        ``"sum"``: counts, whole numbers. ``"mean_k"``: sums over k. ``"mean_size"``: sums over the exact size. Means
+        are no whole numbers.
+    by
+        The label within which cells are grouped.
+    within_donor
+        Whether a profile's cells are of one donor, too.
+    small
+        What to do where a label (of a donor, of a source) has fewer than k cells: ``"refuse"``, or ``"leave_out"``,
+        which counts them.
+
+    Examples
+    --------
+    >>> str(Pseudobulk(k=10))
+    'pseudobulk (k = 10, size_sd = 0.0, how = sum, by = cell_type, within_donor = False, small = refuse)'
+    """
+
+    k: Annotated[int, Field(ge=2)]
+    size_sd: Annotated[float, Field(ge=0)] = 0.0
+    how: Literal["sum", "mean_k", "mean_size"] = "sum"
+    by: str = "cell_type"
+    within_donor: bool = False
+    small: Literal["refuse", "leave_out"] = "refuse"
+
+    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+        """Put cells into groups; see `Alteration.apply`."""
+        if self.how == "sum" and not corpus.is_whole:
+            raise CorpusError("pseudobulk: a step before made cells whose counts are no whole numbers; take a mean")
+        cell_U = np.repeat(np.arange(len(corpus)), uses(corpus))
+        groups = self._groups(corpus, cell_U)
+        members, sizes, touched = [], [], []
+        for names, use_U in groups:
+            size_M = self._sizes(len(use_U), rng)
+            members.append(cell_U[rng.permutation(use_U)[: size_M.sum()]])
+            sizes.append(size_M)
+            touched.append(
+                {**names, "from": len(use_U), "profiles": len(size_M), "left_over": len(use_U) - int(size_M.sum())}
+            )
+        if not any(map(len, sizes)):
+            raise CorpusError(f"pseudobulk: no {self.by} has {self.k:,} cells; lower k")
+        made = Groups(np.concatenate(members), np.concatenate([[0], *sizes]).cumsum())
+        maker = _Profiles(corpus, made, self.k, self.how)
+        nothing = replace(corpus.take(np.zeros(len(corpus), bool)), makers={})
+        without = int(np.sum(corpus.labels(self.by)[cell_U] == ""))
+        account = {"by": self.by, "without_label": without, "touched": touched}
+        return Altered(with_made(nothing, maker, "pseudobulk", _shared_labels(corpus, made)), account)
+
+    def _groups(self, corpus: Corpus, cell_U: NDArray[np.int64]) -> list[tuple[dict[str, str], NDArray[np.int64]]]:
+        """Return each group's names and the uses of cells in it; refuse groups that are too small."""
+        columns = ["source", self.by, *(["donor"] if self.within_donor else [])]
+        table = pd.DataFrame({column: label_or_refuse(corpus, column, self)[cell_U] for column in columns})
+        table = table[(table[columns] != "").all(axis=1)]
+        found = [
+            (dict(zip(columns, names, strict=True)), rows.to_numpy(np.int64))
+            for names, rows in table.groupby(columns, sort=True).groups.items()
+        ]
+        too_small = [(names, len(rows)) for names, rows in found if len(rows) < self.k]
+        if too_small and self.small == "refuse":
+            shown = "; ".join(f"{', '.join(names.values())}: {n}" for names, n in too_small[:5])
+            raise CorpusError(
+                f"pseudobulk: k is {self.k:,}, but {len(too_small):,} of {len(found):,} groups have fewer cells "
+                f'({shown}{"; …" if len(too_small) > 5 else ""}); lower k, or leave them out with small = "leave_out"'
+            )
+        return found
+
+    def _sizes(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw the sizes of the groups that n uses of cells make."""
+        if n < self.k:
+            return np.empty(0, np.int64)
+        size_M = np.empty(0, np.int64)
+        while size_M.sum() <= n:
+            more = np.maximum(1, np.rint(rng.normal(self.k, self.size_sd, n // self.k + 1))).astype(np.int64)
+            size_M = np.concatenate([size_M, more])
+        # There are enough cells for one of size k: a first one that was drawn too large has them all.
+        size_M[0] = min(size_M[0], n)
+        return size_M[np.cumsum(size_M) <= n]
+
+
+class Groups(NamedTuple):
+    """Which cells are in each of M groups: flat positions, and where each group's begin and end, shape (M + 1,)."""
+
+    members: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+
+def _shared_labels(corpus: Corpus, groups: Groups) -> pd.DataFrame:
+    """Return the labels on which all members of a group agree."""
+    table = {}
+    for column in ("source", *(role for role in ROLES if role in corpus.cells)):
+        code_N, names = pd.factorize(corpus.labels(column))
+        member_codes = code_N[groups.members]
+        low = np.minimum.reduceat(member_codes, groups.starts[:-1])
+        agree = low == np.maximum.reduceat(member_codes, groups.starts[:-1])
+        value_M = np.where(agree, names[low], "").astype(object)
+        table[column] = pd.Series(value_M, dtype=object).mask(value_M == "")
+    return pd.DataFrame(table)
+
+
+class _Profiles(Maker):
+    """A profile for each group of parents."""
+
+    def __init__(self, parents: Corpus, groups: Groups, k: int, how: str) -> None:
+        super().__init__(parents)
+        self.groups, self.k, self.how = groups, k, how
+
+    @property
+    def is_whole(self) -> bool:
+        """Sums of counts are whole."""
+        return self.how == "sum"
+
+    def counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Add up the members' counts."""
+        members_NP = self._members(rows)
+        total_NG = sums(members_NP, self.parents)
+        if self.how == "sum":
+            if total_NG.nnz and total_NG.data.max() >= LARGEST_COUNT:
+                raise CorpusError(
+                    f"pseudobulk: a profile has {total_NG.data.max():,.0f} counts of one gene, too many for whole "
+                    "numbers in float32; lower k, or take a mean"
+                )
+        else:
+            size_N = np.diff(self.groups.starts)[rows] if self.how == "mean_size" else np.full(len(rows), self.k)
+            # After adding up: equal sums stay equal, whatever the order they came in.
+            total_NG.data /= np.repeat(size_N, np.diff(total_NG.indptr))
+        return total_NG.astype(np.float32)
+
+    def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Each member counts once."""
+        return self._members(rows)
+
+    def identity(self) -> list[Any]:
+        """Hash who is with whom, and what is done to sums."""
+        return [self.how, self.k, self.groups.members, self.groups.starts]
+
+    def _members(self, rows: NDArray[np.int64]) -> csr_matrix:
+        length_N = np.diff(self.groups.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(length_N)])
+        within = np.arange(starts[-1]) - np.repeat(starts[:-1], length_N)
+        members = self.groups.members[np.repeat(self.groups.starts[rows], length_N) + within]
+        found = csr_matrix((np.ones(len(members), np.float32), members, starts), shape=(len(rows), len(self.parents)))
+        # A cell that is used several times can be in one group as often.
+        found.sum_duplicates()
+        return found

@@ -1,0 +1,71 @@
+"""Workshop: what an alteration may need beside the corpus; the study lends it, as this layer knows no model."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.store import Store
+
+
+class Reconstruction(Protocol):
+    """A fitted model that says which counts it expects of a cell."""
+
+    def expected_fractions(
+        self, cells: Corpus, samples: np.random.Generator | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield, block by block, the rows and the share of each gene expected in each cell, shape (n, G).
+
+        Parameters
+        ----------
+        cells
+            The cells to encode and decode.
+        samples
+            None: decode the mean of a cell's posterior. A generator: decode one sample of it per cell.
+        """
+        ...
+
+
+class Reconstructor(Protocol):
+    """A model, picklable, that can be fitted; the same cells and seed give the same."""
+
+    def spec(self) -> dict[str, Any]:
+        """Return name and settings as plain data."""
+        ...
+
+    def fit(self, cells: Corpus, seed: int, progress: Callable[[float], None]) -> Reconstruction:
+        """Fit on some cells."""
+        ...
+
+
+def _no_model(name: str, _settings: Mapping[str, Any]) -> Reconstructor:
+    raise LookupError(f"this workshop lends no model {name!r}; alter the corpus in a study")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a study lends to an alteration.
+
+    Attributes
+    ----------
+    folder
+        What relative paths among its parameters are relative to.
+    reconstructor
+        Makes the model of a name and settings.
+    store
+        Where what is costly to make is kept; None: in memory.
+    content
+        By source, plain data that differ where what is read of it differs: results in the store are named after it.
+    notice
+        Told what is being done, and which share of it is done.
+    """
+
+    folder: Path = Path()
+    reconstructor: Callable[[str, Mapping[str, Any]], Reconstructor] = _no_model
+    store: Store | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
+    notice: Callable[[str, float], None] = lambda _what, _share: None

@@ -1,0 +1,230 @@
+"""What every alteration keeps to: training cells only, by seed, whole counts where promised, an account, streams."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import toy
+from corpuscle.core import components
+from corpuscle.core.errors import CorpusError
+from corpuscle.core.randomness import generator
+from corpuscle.corpus import maker
+from corpuscle.corpus.alteration import Alteration, altered
+from corpuscle.corpus.workshop import Workshop
+from corpuscle.model.reconstructor import Reconstructor
+from corpuscle.source.source import open_source
+
+NAMES = components.names(Alteration)
+# Several settings of one alteration, where they go different ways.
+CASES = {
+    "ablate": {"types": 1, "batches": 1},
+    "downsample": {"types": ["T"], "keep": 0.5},
+    "exclude": {"where": "cell_type == 'NK'"},
+    "impute_rare": {"threshold": 12, "model": "toy:MeanProfile"},
+    "impute_rare, published": {"threshold": 12, "model": "toy:MeanProfile", "published": True},
+    "label_noise": {"rate": 0.3},
+    "oversample": {},
+    "pseudobulk": {"k": 2, "size_sd": 0.5},
+    "pseudobulk, mean": {"k": 2, "how": "mean_size", "size_sd": 0.5},
+    "smote": {"n_neighbours": 2},
+    "smote, not rounded": {"n_neighbours": 2, "rounding": "none"},
+    "synthesize_from_bulk": {"n_cells": 5, "source": "blood"},
+    "synthesize_from_bulk, counts": {"n_cells": 5, "source": "blood", "method": "counts", "only": True},
+    "thin": {"keep": 0.5},
+    "undersample": {"threshold": 4},
+}
+FRACTIONAL = {"impute_rare, published", "pseudobulk, mean", "smote, not rounded", "synthesize_from_bulk"}
+ALL = [pytest.param(case, id=case) for case in CASES]
+each = pytest.mark.parametrize("case", ALL)
+
+
+@pytest.fixture
+def corpus(write, corpus_of):
+    """Two sources, each of two batches, with three types, one of them rare; a cell has no label, another three uses."""
+    labels = ["B"] * 12 + ["T"] * 7 + ["NK"] * 4 + [None]
+    batches = [f"b{at % 2}" for at in range(24)]
+    obs = {"cell_type": labels, "batch": batches}
+    one = open_source("blood", write("blood", 24, obs=obs))
+    two = open_source("other", write("other", 24, seed=1, obs=obs))
+    found = corpus_of(one, two).take(np.arange(0, 47))
+    found.cells.loc[3, "times"] = 3
+    return found
+
+
+def built(case):
+    return components.build(Alteration, case.partition(",")[0], CASES[case])
+
+
+def workshop(**parts):
+    def reconstructor(name, settings):
+        from corpuscle.model.model import Model
+
+        return Reconstructor(components.build(Model, name, settings))
+
+    return Workshop(reconstructor=reconstructor, **parts)
+
+
+def alter(case, corpus, seed=0):
+    return altered(built(case), corpus, generator(seed, "test"), workshop())
+
+
+def test_every_alteration_has_a_case():
+    assert {case.partition(",")[0] for case in CASES} == set(NAMES)
+
+
+@each
+def test_its_cells_are_those_of_the_corpus_or_made_of_them(case, corpus):
+    allowed = {(cell.source, cell.row) for cell in corpus.cells.itertuples()}
+    after = alter(case, corpus)
+    own = after.cells[after.labels("made") == ""]
+    assert {(cell.source, cell.row) for cell in own.itertuples()} <= allowed
+    told = maker.origins(after)
+    assert {(cell.source, cell.row) for cell in told.itertuples()} <= allowed
+    for made in after.used_makers.values():
+        assert {(cell.source, cell.row) for cell in made.parents.cells.itertuples()} <= allowed
+    assert set(after.sources) <= set(corpus.sources)
+    assert list(after.cells.columns[:4]) == ["source", "row", "barcode", "times"]
+    assert after.cells.index.tolist() == list(range(len(after)))
+    assert (after.cells["times"] >= 1).all()
+    assert after.obs().index.is_unique
+
+
+@each
+def test_counts_are_whole_where_promised_and_never_negative(case, corpus):
+    after = alter(case, corpus)
+    counts = after.counts()
+    assert counts.shape == (len(after), corpus.n_genes)
+    assert counts.dtype == np.float32
+    assert counts.has_sorted_indices
+    assert (counts.data > 0).all()
+    assert after.is_whole == (case not in FRACTIONAL)
+    assert (np.floor(counts.data) == counts.data).all() == after.is_whole
+
+
+@each
+def test_a_gene_that_a_source_did_not_measure_stays_unmeasured(case, write, corpus_of):
+    labels = ["B"] * 12 + ["T"] * 7 + ["NK"] * 5
+    obs = {"cell_type": labels, "batch": [f"b{at % 2}" for at in range(24)]}
+    names = [f"G{at}" for at in range(10, 40)]
+    one = open_source("blood", write("blood", 24, obs=obs))
+    two = open_source("other", write("other", 24, seed=1, obs=obs, genes=names))
+    after = alter(case, corpus_of(one, two, genes="union"))
+    counts = after.counts().toarray()
+    for at, source in enumerate(after.sources):
+        assert not counts[after.source_codes == at][:, ~after.space.measured(source)].any()
+        assert after.measured_SG[at].sum() == 30
+
+
+@each
+def test_the_same_seed_gives_the_same_and_another_another(case, corpus):
+    one, two = alter(case, corpus), alter(case, corpus)
+    assert one.fingerprint == two.fingerprint
+    pd.testing.assert_frame_equal(one.cells, two.cells)
+    np.testing.assert_array_equal(one.counts().toarray(), two.counts().toarray())
+    others = {alter(case, corpus, seed).fingerprint for seed in range(5)}
+    assert len(others) > 1 or case == "exclude"
+    assert corpus.fingerprint not in others
+
+
+@each
+def test_a_cells_counts_do_not_hang_on_what_is_asked_for_with_it(case, corpus):
+    after = alter(case, corpus)
+    whole = after.counts().toarray()
+    order = np.random.default_rng(0).permutation(len(after))
+    np.testing.assert_array_equal(after.take(order).counts().toarray(), whole[order])
+    np.testing.assert_array_equal(after.counts(order[:5]).toarray(), whole[order[:5]])
+    for n_cells in (1, 7):
+        blocks = [counts.toarray() for _, counts in after.blocks(n_cells)]
+        np.testing.assert_array_equal(np.vstack(blocks), whole)
+
+
+def test_they_travel_to_another_process(corpus, tmp_path):
+    found = {case: alter(case, corpus) for case in CASES}
+    (tmp_path / "corpora.pkl").write_bytes(pickle.dumps(found))
+    code = (
+        "import pickle, sys, numpy as np; from pathlib import Path\n"
+        "found = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "np.savez(sys.argv[2], **{case: one.counts().toarray() for case, one in found.items()})\n"
+        "print(*(one.fingerprint for one in found.values()))"
+    )
+    paths = [str(tmp_path / name) for name in ("corpora.pkl", "counts.npz")]
+    path = [*sys.path, str(Path(toy.__file__).parent)]
+    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path[:] = {path!r}\n{code}", *paths],
+                          check=True, capture_output=True, text=True)  # fmt: skip
+    assert done.stdout.split() == [one.fingerprint for one in found.values()]
+    with np.load(paths[1]) as counts:
+        for case, one in found.items():
+            np.testing.assert_array_equal(counts[case], one.counts().toarray())
+
+
+@each
+def test_it_leaves_its_account(case, corpus):
+    step = built(case)
+    after = alter(case, corpus)
+    record = after.account[-1]
+    json.dumps(record, allow_nan=False)
+    assert record["step"] == step.spec()
+    assert record["from"] == corpus.n_cells == 49
+    assert record["n_cells"] == after.n_cells
+    assert len(record) > 3
+    assert len(after.account) == len(corpus.account) + 1
+
+
+@each
+def test_it_leaves_the_corpus_as_it_was(case, corpus):
+    before, fingerprint = corpus.cells.copy(), corpus.fingerprint
+    alter(case, corpus)
+    pd.testing.assert_frame_equal(corpus.cells, before)
+    assert corpus.take(np.arange(len(corpus))).fingerprint == fingerprint
+
+
+@each
+def test_no_global_state_has_a_say(case, corpus):
+    np.random.seed(0)  # noqa: NPY002
+    first = alter(case, corpus)
+    np.random.seed(1)  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    assert alter(case, corpus).fingerprint == first.fingerprint
+    first.counts()
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+THEN = {
+    "oversample": {"to": 100},
+    "pseudobulk": {"k": 2, "how": "mean_size", "small": "leave_out"},
+    "thin": {"keep": 0.5},
+}
+
+
+@each
+@pytest.mark.parametrize("then", list(THEN))
+def test_steps_compose(case, then, corpus):
+    """What one step leaves, the next can alter; made cells keep their origins through both."""
+    one, step = alter(case, corpus), components.build(Alteration, then, THEN[then])
+    if then == "thin" and not one.is_whole:
+        with pytest.raises(CorpusError, match="whole numbers"):
+            altered(step, one, generator(1, "test"), workshop())
+        return
+    two = altered(step, one, generator(1, "test"), workshop())
+    whole = two.counts().toarray()
+    order = np.random.default_rng(0).permutation(len(two))[:9]
+    np.testing.assert_array_equal(two.counts(order).toarray(), whole[order])
+    assert pickle.loads(pickle.dumps(two)).fingerprint == two.fingerprint
+    assert len(two.account) == len(one.account) + 1
+    assert two.fingerprint != one.fingerprint
+    allowed = {(cell.source, cell.row) for cell in corpus.cells.itertuples()}
+    assert {(cell.source, cell.row) for cell in maker.origins(two).itertuples()} <= allowed
+
+
+@each
+def test_spec_rebuilds_an_equal_alteration(case):
+    step = built(case)
+    spec = step.spec()
+    assert components.build(Alteration, spec.pop("name"), spec) == step
+    assert step.name in str(step)
