@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
+from corpuscle.core.usage import Usage
 from corpuscle.corpus.corpus import Corpus
 
 # Told now and then what share of a fit is done, from 0 to 1.
@@ -23,11 +25,23 @@ def silent(_: float) -> None:
     """Ignore progress."""
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a fitted model cost: what fitting took, and how many numbers its saved weights have."""
+
+    fit: Usage
+    n_parameters: int
+
+
 class FittedModel(ABC):
-    """A model with weights: embeds new cells, and can be saved."""
+    """A model with weights: embeds new cells, and can be saved.
+
+    `cost` is what a run of a study measured when it fitted the model; None for a model that was fitted otherwise.
+    """
 
     genes: tuple[str, ...]
     history: pd.DataFrame
+    cost: Cost | None = None
 
     @abstractmethod
     def embed(self, cells: Corpus) -> NDArray[np.float32]:
@@ -36,6 +50,23 @@ class FittedModel(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the weights (safetensors), settings (JSON) and `history` (history.parquet) into an existing folder."""
+
+
+@runtime_checkable
+class Annotates(Protocol):
+    """What can say which type a cell has: a fitted label model, or a model that was fine-tuned.
+
+    Attributes
+    ----------
+    labels
+        The cell types that it can say, sorted.
+    """
+
+    labels: tuple[str, ...]
+
+    def label_probabilities(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return the probability of each of `labels`, shape (n cells, n labels); rows sum to 1."""
+        ...
 
 
 @runtime_checkable
