@@ -3,6 +3,7 @@
 ::
 
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
+    maps.parquet                 embeddings laid out in the plane, where a task looks at embeddings
     corpora/<name>/<seed>/       manifest.json, cells.parquet, and corpus.h5ad where the corpus was composed
     report.html  figures/        the report
     store/                       surveys, models and scores, each under the fingerprint of what it hangs on

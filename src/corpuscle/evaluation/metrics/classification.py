@@ -31,7 +31,9 @@ def vote(label_QJ: NDArray[np.int64], n_labels: int) -> NDArray[np.float64]:
     """
     n_cells, n = label_QJ.shape
     flat = label_QJ + np.arange(n_cells)[:, None] * n_labels
-    counted: NDArray[np.float64] = np.bincount(flat.ravel(), minlength=n_cells * n_labels).reshape(n_cells, n_labels) / n
+    counted: NDArray[np.float64] = (
+        np.bincount(flat.ravel(), minlength=n_cells * n_labels).reshape(n_cells, n_labels) / n
+    )
     return counted
 
 

@@ -1,4 +1,4 @@
-"""Clustering: finding groups in an embedding, and how they agree with known types, rare ones counting as much as common.
+"""Clustering: finding groups in an embedding, and how they agree with known types, each cell or type counting as much.
 
 Axes in names: N cells, T types, C clusters, K dimensions.
 """
@@ -148,7 +148,7 @@ def leiden(weights_NN: csr_matrix, resolution: float, seed: int) -> NDArray[np.i
     edges = np.column_stack([upper.row[once], upper.col[once]])
     graph = igraph.Graph(n=weights_NN.shape[0], edges=edges, edge_attrs={"weight": upper.data[once]})
     # igraph draws from one generator for the whole process; it is given ours, and then its own back.
-    igraph.set_random_number_generator(random.Random(seed))  # noqa: S311
+    igraph.set_random_number_generator(random.Random(seed))
     try:
         found = graph.community_leiden(
             objective_function="modularity", weights="weight", resolution=resolution, n_iterations=2

@@ -65,7 +65,7 @@ def correlations(one_NM: NDArray[np.float64], other_NM: NDArray[np.float64]) -> 
 
 
 def cka(one_NK: NDArray[np.floating], other_NM: NDArray[np.floating]) -> float:
-    """Return the linear centred kernel alignment of two embeddings: 0 to 1, 1 where they are a rotation and a scale apart.
+    """Return the linear centred kernel alignment of two embeddings: 0 to 1, 1: a rotation and a scale apart.
 
     With centred columns: abs(YᵀX)² / (abs(XᵀX) · abs(YᵀY)), Frobenius norms; no N × N array is made.
 

@@ -5,6 +5,7 @@ Axes in names: Q query cells, R reference cells, K dimensions, L labels.
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -143,11 +144,11 @@ def _answers(model: FittedModel, parts: Parts) -> Iterator[Answer]:
         trouble = f"the reference cells are all {labels[0]}: nothing to tell apart"
     for suffix, k in (("", PUBLISHED_K), (f"_knn{LARGE_K}", LARGE_K)):
         few = f"{len(parts.reference):,} reference cells: fewer than k = {k}" if len(parts.reference) < k else ""
-        yield _asked(lambda k=k: _nearest(parts, labels, k), suffix, labels, size_L, k, trouble or few)
-    yield _asked(lambda: _probe(parts, labels), "_linear", labels, size_L, 1, trouble)
+        yield _asked(partial(_nearest, parts, labels, k), suffix, labels, size_L, k, trouble or few)
+    yield _asked(partial(_probe, parts, labels), "_linear", labels, size_L, 1, trouble)
 
 
-def _asked(  # noqa: PLR0913, PLR0917
+def _asked(  # noqa: PLR0917
     ask: Callable[[], tuple[NDArray[np.floating], str]],
     suffix: str,
     labels: NDArray[np.str_],

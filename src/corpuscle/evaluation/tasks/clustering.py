@@ -115,7 +115,7 @@ class Clustering(Task):
         yield "_kmeans", None if trouble else k_means(embedding.z_NK, k, int(rng.integers(2**31)))
 
 
-def _scores(  # noqa: PLR0913, PLR0917
+def _scores(  # noqa: PLR0917
     suffix: str,
     unit: str,
     type_N: NDArray[np.str_],

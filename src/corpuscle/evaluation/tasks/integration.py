@@ -188,7 +188,7 @@ def _scaled_clisi(cells: Embedding, type_N: NDArray[np.str_]) -> NDArray[np.floa
     return (n_types - mixing.lisi(cells.neighbours, type_N)) / (n_types - 1)
 
 
-def _by_batch(  # noqa: PLR0913
+def _by_batch(
     cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str, note: str, *, trouble: bool
 ) -> Iterator[Score]:
     """Yield what can be said of each batch: means and medians over its cells."""
@@ -306,6 +306,4 @@ def _centre_distances(
         for label, least in zip(types.tolist(), distance_TT.min(axis=1).tolist(), strict=True):
             nearest_of[label] = min(least, nearest_of.get(label, np.inf))
     alone = (float("nan"), "no batch has this type and another")
-    return {
-        label: (nearest_of[label], "") if label in nearest_of else alone for label in np.unique(type_N).tolist()
-    }
+    return {label: (nearest_of[label], "") if label in nearest_of else alone for label in np.unique(type_N).tolist()}
