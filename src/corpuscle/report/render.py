@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader
 from corpuscle.report import corpus_figures, genes, score_figures, tables, words
 from corpuscle.report.figures import Figure
 from corpuscle.report.gene_figures import residual_scatter
+from corpuscle.report.map_figures import embedding_map
 from corpuscle.report.run_folder import RunFolder
 from corpuscle.statistics.comparisons import summarise
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("heatmap", "effects", "composition", "curves", "residuals")
+KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "map")
 
 
 def render(folder: Path) -> Path:
@@ -75,6 +76,8 @@ class Report:
         Figures of the composition, and the columns with a single value: (name, value).
     curves, residuals
         Training curves by model; gene residuals, each with its figure.
+    maps
+        Embeddings laid out in the plane: one figure per model, target and label.
     """
 
     run: RunFolder
@@ -87,6 +90,7 @@ class Report:
     uniform: list[tuple[str, str]]
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[genes.Residuals, Figure]]
+    maps: list[Figure]
 
     @classmethod
     def of(cls, run: RunFolder) -> "Report":
@@ -114,6 +118,7 @@ class Report:
             uniform,
             _curves(run, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
+            _maps(run, names),
         )
 
     @property
@@ -124,6 +129,7 @@ class Report:
             *self.compositions,
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
+            *self.maps,
         ]
 
     @property
@@ -205,6 +211,17 @@ def _curves(run: RunFolder, names: Callable[..., str]) -> list[tuple[str, Figure
     return found
 
 
+def _maps(run: RunFolder, names: Callable[..., str]) -> list[Figure]:
+    """One figure per target, model and label, with a panel per corpus."""
+    found = []
+    for (target, model), here in run.maps.groupby(["target", "model"], sort=False):
+        for label in ("cell_type", "batch"):
+            if here[label].nunique() > 1:
+                stem = names("map", str(model), str(target), label)
+                found.append(embedding_map(here, label, run.corpora, stem))
+    return found
+
+
 def _environment() -> Environment:
     """Templates of this package, with everything escaped and nothing undefined let through."""
     environment = Environment(
@@ -214,10 +231,10 @@ def _environment() -> Environment:
     filters: dict[str, Callable[..., Any]] = {
         "number": words.number, "signed": words.signed, "percent": words.percent, "plural": words.plural,
         "metric_name": words.metric_name, "gene_grid": genes.gene_grid, "letter": words.letter,
-        "breakable": words.breakable,
+        "breakable": words.breakable, "meaning": words.meaning,
     }  # fmt: skip
     environment.filters.update(filters)
-    environment.globals.update(meanings=words.MEANINGS, directions=words.DIRECTIONS)
+    environment.globals.update(directions=words.DIRECTIONS)
     return environment
 
 

@@ -15,6 +15,7 @@ OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
+    "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),
     "genes": ("source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"),
 }
 
@@ -29,7 +30,7 @@ class RunFolder:
         The study file, as parsed.
     provenance
         Versions, inputs, targets, recipes and failures.
-    scores, curves, composition, sources, genes
+    scores, curves, composition, sources, maps, genes
         The tables, with the columns that the engine writes.
     """
 
@@ -39,6 +40,7 @@ class RunFolder:
     curves: pd.DataFrame
     composition: pd.DataFrame
     sources: pd.DataFrame
+    maps: pd.DataFrame
     genes: pd.DataFrame
 
     @classmethod

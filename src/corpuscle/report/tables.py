@@ -12,7 +12,7 @@ from corpuscle.statistics.comparisons import IS_BASELINE
 # Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
 # large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
 LIMITS = (0.25, 0.5, 1.0)
-HEADLINES = ("r2_log",)
+HEADLINES = ("r2_log", "macro_f1", "avg_bio", "latent_r2", "fit_seconds")
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,8 @@ def _heat(
             one = here[here["unit"] == unit].set_index("corpus")
             cells = [_cell(one.loc[c] if c in one.index else None, better, limit, notes) for c in corpora]
             label = target if unit == "all" else unit.partition("=")[2]
+            # Without a row over all cells, nothing above says which target a unit is of.
+            label = label if units[0] == "all" else f"{target}: {label}"
             kind = "" if unit == "all" else unit.partition("=")[0] + ", "
             rows.append(Row(label, kind + _n_cells(one["n_cells"]), cells, indented=unit != "all"))
     model, task, metric = names

@@ -151,12 +151,13 @@ def _kbet_of_type(weights_NN: csr_matrix, batch_N: NDArray[np.str_]) -> float:
 
 def _diffusion_map(weights_NN: csr_matrix) -> NDArray[np.float64]:
     """Embed a graph so that distances are those of diffusion over all times (Haghverdi et al. 2016)."""
+    # In single precision the first eigenvalue would not be 1 to within rounding, and its scale anything.
+    weights_NN = weights_NN.astype(np.float64)
     density_N = np.asarray(weights_NN.sum(axis=0)).ravel()
     kernel = diags(1 / density_N) @ weights_NN @ diags(1 / density_N)
     scale = diags(1 / np.sqrt(np.asarray(kernel.sum(axis=0)).ravel()))
     n_components = min(KBET_COMPONENTS, weights_NN.shape[0] - 1)
-    start = np.ones(weights_NN.shape[0])
-    values, vectors = eigsh(scale @ kernel @ scale, k=n_components, which="LM", v0=start)
-    values = values + 1e-8
-    mapped: NDArray[np.float64] = vectors * np.where(np.abs(1 - values) < 1e-7, values, values / (1 - values))
+    values, vectors = eigsh(scale @ kernel @ scale, k=n_components, which="LM", v0=np.ones(weights_NN.shape[0]))
+    steady = np.abs(1 - values) < 1e-7
+    mapped: NDArray[np.float64] = vectors * np.where(steady, 1.0, values / np.where(steady, 1.0, 1 - values))
     return mapped
