@@ -52,7 +52,7 @@ class Panels:
         return self.left + column * (self.width + self.gap), self.top + row * (self.height + 58)
 
     def box(self, i: int) -> tuple[float, float, float, float]:
-        """The i-th panel's plotting area: left, top, width and height."""
+        """Return the i-th panel's plotting area: left, top, width and height."""
         return (*self.place(i), self.width, self.height)
 
     def frame(self, drawing: Drawing, i: int, title: str, across: Axis, up: Axis | None = None) -> None:

@@ -60,7 +60,7 @@ MEANINGS = {
     ),
     "balanced_ari": "Adjusted Rand index of clusters and cell types, each type counting as much.",
     "avg_bio": "Mean of NMI, ARI and silhouette width of cell types, as published.",
-    "latent_r2": "Share of each latent, on cells left out, that a regression on the reference's latents explains; mean.",
+    "latent_r2": "Share of each latent, on cells left out, that a regression on the reference's explains; mean.",
     "fit_seconds": "By the clock, on the machine of the run.",
 }
 DIRECTIONS = {
@@ -85,7 +85,7 @@ def metric_name(metric: str) -> str:
 
 
 def meaning(metric: str) -> str:
-    """What a metric measures, in a sentence or two; empty where its name says it."""
+    """Say what a metric measures, in a sentence or two; empty where its name says it."""
     return MEANINGS.get(_parts(metric)[0], "")
 
 

@@ -51,7 +51,7 @@ def test_lisi_is_scaled_as_scib_does(cells):
 
 
 def test_kbet_of_a_type_is_scibs(cells):
-    """The golden values are those of scib-metrics 0.5.10 (`kbet_per_label`, of which the search alone takes a minute)."""
+    """The golden values are those of scib-metrics 0.5.10 (`kbet_per_label`, whose search takes a minute to compile)."""
     z, types, batches = cells
     found = mixing.kbet(connectivities(nearest(z, 50)), types, batches)
     assert np.isnan(found["T"])
