@@ -64,6 +64,14 @@ def test_balancing_changes_nothing_where_types_are_of_one_size():
     np.testing.assert_allclose(balanced_agreement(types, clusters), agreement(types, clusters), atol=1e-12)
 
 
+def test_a_cluster_of_which_nothing_is_left_adds_nothing():
+    types = np.repeat(["A", "B"], [90, 10])
+    one, other = np.repeat([0, 2, 1], [1, 89, 10]), np.repeat([2, 1], [90, 10])
+    # The one cell of cluster 0 counts as 0.6 of a cell, which is cut to none; the 89 count as 49, not 50.
+    assert balanced_agreement(types, one).completeness == pytest.approx(1)
+    np.testing.assert_allclose(balanced_agreement(types, one), balanced_agreement(types, other), atol=0.02)
+
+
 def test_plain_scores_are_scikit_learns():
     types, clusters = random_labels(0)
     found = agreement(types, clusters)

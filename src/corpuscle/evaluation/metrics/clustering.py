@@ -116,7 +116,9 @@ def _adjusted_information(table_TC: NDArray[np.int64], n: int, information: floa
     """Adjust the mutual information for chance (Vinh et al. 2010), with the expectation for n cells."""
     if table_TC.shape == (1, 1):
         return 1.0
-    expected = float(expected_mutual_information(csr_matrix(table_TC.astype(np.float64)), n))
+    # A type or cluster of which the cut leaves nothing adds nothing, and has no logarithm.
+    left_TC = table_TC[table_TC.any(axis=1)][:, table_TC.any(axis=0)].astype(np.float64)
+    expected = float(expected_mutual_information(csr_matrix(left_TC), n))
     room, least = mean_entropy - expected, float(np.finfo(np.float64).eps)
     return (information - expected) / (min(room, -least) if room < 0 else max(room, least))
 
