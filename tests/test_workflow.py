@@ -371,7 +371,7 @@ def test_a_reference_that_cannot_be_fitted_is_named(tmp_path: Path) -> None:
 
 
 def test_a_reference_that_the_study_does_not_have_is_refused() -> None:
-    with pytest.raises(StudyError, match="there is no corpus 'C'; .*Legal here: A, B"):
+    with pytest.raises(StudyError, match=r"there is no corpus 'C'; .*Legal here: A, B"):
         corpuscle.Study.parse(COMPARED.format(trouble="", reference="C"))
 
 
