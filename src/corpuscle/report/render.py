@@ -70,6 +70,8 @@ class Report:
         The answer in words, one per model and headline metric.
     heats, unit_heats
         Heatmaps over all cells, and with the donors or batches below each target; each with its figure.
+    beside
+        The headline heatmaps of all models in one, where there are several.
     effects
         Fold changes with their intervals, for the headline heatmaps.
     compositions, uniform
@@ -84,6 +86,7 @@ class Report:
     summary: pd.DataFrame = field(repr=False)
     answers: list[words.Answer]
     heats: list[tuple[tables.Heat, Figure]]
+    beside: list[tuple[tables.Heat, Figure]]
     effects: list[tuple[tables.Heat, Figure]]
     unit_heats: list[tuple[tables.Heat, Figure]]
     compositions: list[Figure]
@@ -109,6 +112,10 @@ class Report:
             [_answer(heat, run) for heat in heats if heat.headline],
             [(heat, score_figures.heatmap(heat, names.of_heat("heatmap", heat))) for heat in heats],
             [
+                (h, score_figures.heatmap(h, names("heatmap-models", h.task, h.metric)))
+                for h in tables.side_by_side(heats)
+            ],
+            [
                 (h, score_figures.effects(h, names.of_heat("effects", h)))
                 for h in heats
                 if h.headline and len(run.corpora) > 1
@@ -125,7 +132,7 @@ class Report:
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
         return [
-            *(figure for _, figure in [*self.heats, *self.effects, *self.unit_heats]),
+            *(figure for _, figure in [*self.heats, *self.beside, *self.effects, *self.unit_heats]),
             *self.compositions,
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
