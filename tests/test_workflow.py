@@ -360,3 +360,56 @@ def test_the_public_names_are_there() -> None:
     for name in corpuscle.__all__:
         assert getattr(corpuscle, name) is not None
     assert set(corpuscle.__all__) == {"__version__", *corpuscle._HOMES}
+
+
+COMPARED = """
+name = "compared"
+seeds = 1
+sources.blood = {{ dataset = "pbmc3k" }}
+holdout.blood = {{ by = "cell", share = 0.2 }}
+corpora = [
+  {{ name = "A", parts = [{{ source = "blood", n_cells = 60 }}] }},
+  {{ name = "B", parts = [{{ source = "blood", n_cells = 40 }}] }},
+]
+models = [{{ name = "toy:MeanProfile"{trouble} }}]
+tasks = [{{ name = "latents", reference_corpus = "{reference}", on = ["blood"] }}]
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_is_compared_with_its_reference_whichever_is_fitted_first(tmp_path: Path, workers: int) -> None:
+    # B comes after A, so A has to wait for it.
+    study = corpuscle.Study.parse(COMPARED.format(trouble="", reference="B"))
+    results = corpuscle.run(study, tmp_path / "out", workers=workers)
+    assert not results.failures
+    found = results.scores[results.scores.metric == "cka"]
+    assert found.corpus.tolist() == ["A", "B"]
+    assert found.reason.str.contains("the embedding is the same for all cells").all()
+    assert corpuscle.run(study, tmp_path / "out", workers=1).reused == 2
+
+
+def test_a_reference_that_cannot_be_fitted_is_named(tmp_path: Path) -> None:
+    text = COMPARED.format(trouble=', trouble = "B"', reference="B")
+    failures = corpuscle.run(corpuscle.Study.parse(text), tmp_path / "out", workers=2).failures
+    messages = {run.corpus: message for run, message in failures.items()}
+    assert "told to fail" in messages["B"]
+    assert "could not be fitted: B" in messages["A"]
+
+
+def test_a_reference_that_the_study_does_not_have_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"there is no corpus 'C'; .*Legal here: A, B"):
+        corpuscle.Study.parse(COMPARED.format(trouble="", reference="C"))
+
+
+@pytest.mark.parametrize(("task", "lacking"), [("integration", "scib_metrics"), ("clustering", "igraph")])
+def test_a_task_whose_extra_is_missing_is_refused_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, task: str, lacking: str
+) -> None:
+    import importlib
+
+    module = importlib.import_module(f"corpuscle.evaluation.tasks.{task}")
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == lacking else object())
+    text = COMPARED.format(trouble="", reference="B")
+    text = text.replace('name = "latents", reference_corpus = "B"', f'name = "{task}"')
+    with pytest.raises(StudyError, match=rf"pip install 'corpuscle\[{task}\]'"):
+        corpuscle.Study.parse(text)

@@ -4,7 +4,9 @@ Worker processes train one model each on one thread: inside so small a model, th
 """
 
 import contextlib
+import dataclasses
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -13,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
+from safetensors import safe_open
 
 from corpuscle import __version__
 from corpuscle.core.errors import CorpuscleError
@@ -30,9 +33,11 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
 from corpuscle.core.randomness import generator
 from corpuscle.core.scores import COLUMNS, DTYPES, score_table
+from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.evaluation.task import Task
-from corpuscle.model.model import FittedModel, Model
+from corpuscle.evaluation.maps import umap_table
+from corpuscle.evaluation.task import Compares, Task
+from corpuscle.model.model import Cost, FittedModel, Model
 from corpuscle.store import Store, write_text
 from corpuscle.study.plan import Plan, Run
 
@@ -42,12 +47,28 @@ MOST_TRIES = 2
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
 
 
+class Reference(NamedTuple):
+    """The run whose model another one is compared with; `key` is where that model is stored."""
+
+    run: Run
+    model: Model
+    key: str
+
+
 class Question(NamedTuple):
     """A task to be asked of a fitted model on a target; `key` is where its scores are stored."""
 
     key: str
     task: Task
     label: str
+    target: Corpus
+    reference: Reference | None = None
+
+
+class Map(NamedTuple):
+    """A target whose embedding is to be drawn in the plane; `key` is where its table is stored."""
+
+    key: str
     target: Corpus
 
 
@@ -62,12 +83,26 @@ class Job:
     questions: tuple[Question, ...]
     store: Path
     n_steps: int
+    maps: tuple[Map, ...] = ()
+
+    @property
+    def is_fitted(self) -> bool:
+        """Say whether the store has the model."""
+        return Store(self.store).has("models", self.key)
 
     @property
     def is_done(self) -> bool:
-        """Say whether the store has the model and all of its scores."""
+        """Say whether the store has the model, all of its scores, and its maps."""
         store = Store(self.store)
-        return store.has("models", self.key) and all(store.has("scores", ask.key) for ask in self.questions)
+        return (
+            self.is_fitted
+            and all(store.has("scores", ask.key) for ask in self.questions)
+            and all(store.has("maps", drawn.key) for drawn in self.maps)
+        )
+
+    def waits_for(self, coming: Collection[str]) -> bool:
+        """Say whether a model that it is compared with is among those, by key, that are still to be fitted."""
+        return any(ask.reference.key in coming for ask in self.questions if ask.reference)
 
 
 class Update(NamedTuple):
@@ -101,22 +136,35 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
     the seed, and the version of this package.
     """
     targets = {name: plan.identity(target) for name, target in plan.targets.items()}
+    models = {run: plan.model(run.model).model for run in plan.runs}
+    corpora = {run: plan.corpora[run.corpus, run.seed] for run in plan.runs}
+    keys = {
+        run: fingerprint("model", __version__, models[run].spec(), plan.identity(corpora[run]), run.seed)
+        for run in plan.runs
+    }
     found = []
-    for run in plan.runs:
-        corpus, model = plan.corpora[run.corpus, run.seed], plan.model(run.model).model
-        key = fingerprint("model", __version__, model.spec(), plan.identity(corpus), run.seed)
-        questions = tuple(
-            Question(
-                fingerprint("scores", key, task.task.spec(), targets[name]),
-                task.task,
-                task.label,
-                plan.targets[name],
-            )
-            for task in plan.study.tasks
-            for name in task.targets
-        )
-        found.append(Job(run, model, corpus, key, questions, store.root, plan.n_steps(run)))
+    for run, key in keys.items():
+        questions = []
+        for task in plan.study.tasks:
+            other = _reference(task.task, run)
+            reference = Reference(other, models[other], keys[other]) if other else None
+            for name in task.targets:
+                identity = [task.task.spec(), targets[name], reference.key if reference else ""]
+                question = fingerprint("scores", key, *identity)
+                questions.append(Question(question, task.task, task.label, plan.targets[name], reference))
+        # One seed is enough to look at.
+        shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if run.seed == 0 else []
+        maps = [Map(fingerprint("map", key, targets[name]), plan.targets[name]) for name in dict.fromkeys(shown)]
+        job = Job(run, models[run], corpora[run], key, tuple(questions), store.root, plan.n_steps(run), tuple(maps))
+        found.append(job)
     return found
+
+
+def _reference(task: Task, run: Run) -> Run | None:
+    """Return the run whose model a task compares this run's with; None where it compares with none."""
+    if not isinstance(task, Compares) or not (task.reference_corpus or task.reference_model):
+        return None
+    return run._replace(corpus=task.reference_corpus or run.corpus, model=task.reference_model or run.model)
 
 
 def execute(found: list[Job], workers: int, on_update: Callable[[Update], None]) -> Outcome:
@@ -144,9 +192,13 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
     failures: dict[Run, str] = {}
     with _stoppable(), _workers(min(workers, n_missing)) as pool:
         while missing or any(worker.job for worker in pool):
+            running = [worker.job for worker in pool if worker.job]
             for worker in pool:
-                if missing and not worker.job:
-                    worker.begin(missing.popleft())
+                coming = {job.key for job in [*missing, *running] if not job.is_fitted} if missing else set()
+                job = None if worker.job else _next(missing, coming)
+                if job:
+                    worker.begin(job, last_chance=not job.waits_for(coming - {job.key}))
+                    running.append(job)
             wait([worker.future for worker in pool if worker.job], timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for worker in pool:
                 for update in worker.news():
@@ -158,10 +210,23 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
                 if failure == WORKER_LOST and tries[job.run] < MOST_TRIES:
                     missing.append(job)
                     continue
+                if failure is None and not job.is_done:
+                    # A model that it is compared with was not there yet.
+                    missing.append(job)
+                    continue
                 if failure is not None:
                     failures[job.run] = failure
                 on_update(Update(job.run, 1.0))
     return Outcome(n_missing - len(failures), len(found) - n_missing, failures)
+
+
+def _next(missing: deque[Job], coming: Collection[str]) -> Job | None:
+    """Take the first job with something to do now: a model to fit, or no reference to wait for."""
+    for job in missing:
+        if job.key in coming or not job.waits_for(coming):
+            missing.remove(job)
+            return job
+    return None
 
 
 @contextlib.contextmanager
@@ -190,10 +255,10 @@ class _Worker:
         self.pipe, self.far_end = context.Pipe(duplex=False)
         self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end))
 
-    def begin(self, job: Job) -> None:
-        """Give it a job."""
+    def begin(self, job: Job, *, last_chance: bool) -> None:
+        """Give it a job; at its last chance, a reference that is not there will never be."""
         with _no_main_module(), _no_interrupts():
-            self.job, self.future = job, self.pool.submit(_do, job)
+            self.job, self.future = job, self.pool.submit(_do, job, last_chance)
         # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
         self.far_end.close()
 
@@ -295,14 +360,17 @@ def _start_worker(parent: int, news: Connection) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _do(job: Job) -> str | None:
-    """Do one job in a worker; return what went wrong."""
+def _do(job: Job, last_chance: bool) -> str | None:  # noqa: FBT001  # by position through the pool
+    """Do one job in a worker, as far as the models that it is compared with are there; return what went wrong."""
     try:
         _news.send(Update(job.run, 0.0))
         # Training is nearly all of a run; the last hundredth is for the tasks.
         fitted = _fitted(job, lambda share: _news.send(Update(job.run, 0.99 * share)))
-        for question in job.questions:
-            _ask(question, fitted, job)
+        for drawn in job.maps:
+            _draw(drawn, fitted, job)
+        lacking = [question.reference for question in job.questions if not _ask(question, fitted, job)]
+        if lacking and lacking[0] and last_chance:
+            return f"the model that it is compared with could not be fitted: {lacking[0].run}"
     except CorpuscleError as error:
         return str(error)
     except Exception as error:
@@ -314,35 +382,71 @@ def _do(job: Job) -> str | None:
 
 
 def _fitted(job: Job, progress: Callable[[float], None]) -> FittedModel:
-    """Fit the model, or load it where it was fitted before."""
+    """Fit the model, or load it where it was fitted before; either way with what fitting it cost."""
     store = Store(job.store)
     if store.has("models", job.key):
-        return job.model.load_fitted(store.folder("models", job.key))
-    started, started_cpu = time.perf_counter(), time.process_time()
-    fitted = job.model.fit(job.corpus, job.run.seed, progress)
-    facts = {
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - started_cpu,
-        "n_steps": job.n_steps,
-        "model": job.model.spec(),
-        "corpus": job.corpus.fingerprint,
-        "seed": job.run.seed,
-    }
+        return _loaded(store, job.model, job.key)
+    with measured() as usage:
+        fitted = job.model.fit(job.corpus, job.run.seed, progress)
     with store.create("models", job.key) as folder:
         fitted.save(folder)
+        fitted.cost = Cost(usage, _n_numbers(folder))
+        facts = {
+            **dataclasses.asdict(usage),
+            "n_parameters": fitted.cost.n_parameters,
+            "n_steps": job.n_steps,
+            "model": job.model.spec(),
+            "corpus": job.corpus.fingerprint,
+            "seed": job.run.seed,
+        }
         write_text(folder / "run.json", json.dumps(facts, indent=1))
     return fitted
 
 
-def _ask(question: Question, fitted: FittedModel, job: Job) -> None:
+def _loaded(store: Store, model: Model, key: str) -> FittedModel:
+    fitted = model.load_fitted(store.folder("models", key))
+    facts = json.loads((store.folder("models", key) / "run.json").read_text(encoding="utf-8"))
+    usage = Usage(**{field.name: facts[field.name] for field in dataclasses.fields(Usage)})
+    fitted.cost = Cost(usage, facts["n_parameters"])
+    return fitted
+
+
+def _n_numbers(folder: Path) -> int:
+    """Count the numbers in the weights that a model saved."""
+    total = 0
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, "numpy") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return total
+
+
+def _ask(question: Question, fitted: FittedModel, job: Job) -> bool:
+    """Ask a question, unless the store has its scores; say whether it has them now."""
     store = Store(job.store)
     if store.has("scores", question.key):
-        return
-    rng = generator(job.run.seed, "task", question.key)
-    scores = question.task.run(fitted, job.corpus, question.target, rng)
+        return True
+    task, target, other = question.task, question.target, question.reference
+    if other and not store.has("models", other.key):
+        return False
+    # Whatever the corpus and the model: what is drawn is then the same for all that are compared.
+    rng = generator(job.run.seed, "task", question.label, target.name)
+    scores = [*task.run(fitted, job.corpus, target, rng)]
+    if other and isinstance(task, Compares):
+        reference = fitted if other.key == job.key else _loaded(store, other.model, other.key)
+        scores += task.compare(fitted, reference, target, rng)
     table = score_table(scores, corpus="", model="", seed=job.run.seed, task="", target="")
     with store.create("scores", question.key) as folder:
         table.to_parquet(folder / "scores.parquet")
+    return True
+
+
+def _draw(drawn: Map, fitted: FittedModel, job: Job) -> None:
+    """Lay a target's embedding out in the plane, unless the store has it."""
+    store = Store(job.store)
+    if not store.has("maps", drawn.key):
+        table = umap_table(fitted, drawn.target, job.run.seed)
+        with store.create("maps", drawn.key) as folder:
+            table.to_parquet(folder / "map.parquet")
 
 
 def collect_scores(found: list[Job]) -> pd.DataFrame:
@@ -370,4 +474,17 @@ def collect_curves(found: list[Job]) -> pd.DataFrame:
             if len(table):
                 tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
     columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def collect_maps(found: list[Job]) -> pd.DataFrame:
+    """Gather the maps: columns corpus, model, target, x, y, cell_type, batch; one row per cell."""
+    tables = []
+    for job in found:
+        for drawn in job.maps:
+            path = Store(job.store).folder("maps", drawn.key) / "map.parquet"
+            if path.exists():
+                place = {"corpus": job.run.corpus, "model": job.run.model, "target": drawn.target.name}
+                tables.append(pd.read_parquet(path).assign(**place))
+    columns = ["corpus", "model", "target", "x", "y", "cell_type", "batch"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

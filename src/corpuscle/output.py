@@ -4,6 +4,7 @@
 
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
     measures.parquet  profiles.parquet  cell_types.parquet       what the corpora are, and measures.csv for reading
+    maps.parquet                 embeddings laid out in the plane, where a task looks at embeddings
     corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
                                  where the corpus was composed
     report.html  figures/        the report

@@ -112,6 +112,7 @@ def run(
         scores = engine.collect_scores(found)
         output.write_table(scores, folder / "scores.parquet")
         output.write_table(engine.collect_curves(found), folder / "curves.parquet")
+        output.write_table(engine.collect_maps(found), folder / "maps.parquet")
         failures = [{**run._asdict(), "message": message} for run, message in outcome.failures.items()]
         output.write_provenance(folder, plan, failures, time.perf_counter() - started)
         render(folder)

@@ -47,10 +47,17 @@ def test_every_score_is_a_whole_row(name, data):
     assert len(score_table(scores, corpus="c", model="m", seed=0, task=name, target="t")) == len(scores)
 
 
+# What it measures differs from run to run.
+MEASURING = "resources"
+
+
 @each
 def test_hangs_on_the_generator_alone(name, data):
     before = data[2].cells.copy()
-    assert str(run(name, data)) == str(run(name, data))
+    once, again = run(name, data), run(name, data)
+    if name == MEASURING:
+        once, again = ([score._replace(value=0.0) for score in scores] for scores in (once, again))
+    assert str(once) == str(again)
     assert data[2].cells.equals(before)
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ class Task(Component, ABC):
 
     home: ClassVar[str] = "corpuscle.evaluation.tasks"
     kind: ClassVar[str] = "task"
+    # Whether it looks at embeddings, so that the report should show one of its targets.
+    maps: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
@@ -32,12 +34,36 @@ class Task(Component, ABC):
         target
             The cells to evaluate on; none of them is in `train`.
         rng
-            The only source of randomness.
+            The only source of randomness; the same for all corpora and models of a seed, so that scores can be paired.
 
         Yields
         ------
         One score per metric and unit. What is not defined is NaN with its reason.
         """
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """A task that also asks what a model has in common with another one of the same seed, its reference.
+
+    Attributes
+    ----------
+    reference_corpus, reference_model
+        The corpus that the reference was fitted on, and its label among the models; empty: the model's own. Where both
+        are empty there is no reference.
+    """
+
+    @property
+    def reference_corpus(self) -> str: ...  # noqa: D102
+
+    @property
+    def reference_model(self) -> str: ...  # noqa: D102
+
+    def compare(
+        self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+    ) -> Iterator[Score]:
+        """Compare a model with its reference on a target; yields scores beside those of `Task.run`."""
+        ...
 
 
 def units(target: Corpus) -> dict[str, NDArray[np.bool_]]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, final, runtime_checkable
 
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
+from corpuscle.core.usage import Usage
 from corpuscle.corpus.corpus import Corpus
 
 # Told now and then what share of a fit is done, from 0 to 1.
@@ -34,11 +36,23 @@ def no_history() -> pd.DataFrame:
     return pd.DataFrame(columns=list(HISTORY)).astype({"step": "int64", "epoch": "float64", "value": "float64"})
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a fitted model cost: what fitting took, and how many numbers its saved weights have."""
+
+    fit: Usage
+    n_parameters: int
+
+
 class FittedModel(ABC):
-    """A model with weights: embeds new cells, and can be saved."""
+    """A model with weights: embeds new cells, and can be saved.
+
+    `cost` is what a run of a study measured when it fitted the model; None for a model that was fitted otherwise.
+    """
 
     genes: tuple[str, ...]
     history: pd.DataFrame
+    cost: Cost | None = None
 
     @abstractmethod
     def embed(self, cells: Corpus) -> NDArray[np.float32]:

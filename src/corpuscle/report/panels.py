@@ -51,6 +51,10 @@ class Panels:
         row, column = divmod(i, self.columns)
         return self.left + column * (self.width + self.gap), self.top + row * (self.height + 58)
 
+    def box(self, i: int) -> tuple[float, float, float, float]:
+        """Return the i-th panel's plotting area: left, top, width and height."""
+        return (*self.place(i), self.width, self.height)
+
     def frame(self, drawing: Drawing, i: int, title: str, across: Axis, up: Axis | None = None) -> None:
         """Draw the i-th panel's ground, grid, tick labels and title."""
         x, y = self.place(i)

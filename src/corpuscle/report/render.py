@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader
 from corpuscle.report import corpus_figures, genes, measure_figures, measures, score_figures, tables, words
 from corpuscle.report.figures import Figure
 from corpuscle.report.gene_figures import residual_scatter
+from corpuscle.report.map_figures import embedding_map
 from corpuscle.report.run_folder import RunFolder
 from corpuscle.statistics.comparisons import summarise
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "measures")
+KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "map", "measures")
 # Those that a description without scores has.
 DESCRIBED = ("composition", "measures")
 
@@ -93,6 +94,8 @@ class Report:
         The answer in words, one per model and headline metric.
     heats, unit_heats
         Heatmaps over all cells, and with the donors or batches below each target; each with its figure.
+    beside
+        The headline heatmaps of all models in one, where there are several.
     effects
         Fold changes with their intervals, for the headline heatmaps.
     compositions, uniform
@@ -103,12 +106,15 @@ class Report:
         The tables of measures.
     curves, residuals
         Training curves by model; gene residuals, each with its figure.
+    maps
+        Embeddings laid out in the plane: one figure per model, target and label.
     """
 
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
     answers: list[words.Answer]
     heats: list[tuple[tables.Heat, Figure]]
+    beside: list[tuple[tables.Heat, Figure]]
     effects: list[tuple[tables.Heat, Figure]]
     unit_heats: list[tuple[tables.Heat, Figure]]
     compositions: list[Figure]
@@ -117,6 +123,7 @@ class Report:
     measured: list[measures.Section]
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[genes.Residuals, Figure]]
+    maps: list[Figure]
 
     @classmethod
     def of(cls, run: RunFolder) -> "Report":
@@ -135,6 +142,10 @@ class Report:
             [_answer(heat, run) for heat in heats if heat.headline],
             [(heat, score_figures.heatmap(heat, names.of_heat("heatmap", heat))) for heat in heats],
             [
+                (h, score_figures.heatmap(h, names("heatmap-models", h.task, h.metric)))
+                for h in tables.side_by_side(heats)
+            ],
+            [
                 (h, score_figures.effects(h, names.of_heat("effects", h)))
                 for h in heats
                 if h.headline and len(run.corpora) > 1
@@ -146,17 +157,19 @@ class Report:
             measures.sections(run.measures, run.corpora) if len(run.measures) else [],
             _curves(run, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
+            _maps(run, names),
         )
 
     @property
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
         return [
-            *(figure for _, figure in [*self.heats, *self.effects, *self.unit_heats]),
+            *(figure for _, figure in [*self.heats, *self.beside, *self.effects, *self.unit_heats]),
             *self.compositions,
             *self.glances,
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
+            *self.maps,
         ]
 
     @property
@@ -257,6 +270,17 @@ def _curves(run: RunFolder, names: Callable[..., str]) -> list[tuple[str, Figure
     return found
 
 
+def _maps(run: RunFolder, names: Callable[..., str]) -> list[Figure]:
+    """One figure per target, model and label, with a panel per corpus."""
+    found = []
+    for (target, model), here in run.maps.groupby(["target", "model"], sort=False):
+        for label in ("cell_type", "batch"):
+            if here[label].nunique() > 1:
+                stem = names("map", str(model), str(target), label)
+                found.append(embedding_map(here, label, run.corpora, stem))
+    return found
+
+
 def _environment() -> Environment:
     """Templates of this package, with everything escaped and nothing undefined let through."""
     environment = Environment(
@@ -266,10 +290,10 @@ def _environment() -> Environment:
     filters: dict[str, Callable[..., Any]] = {
         "number": words.number, "signed": words.signed, "percent": words.percent, "plural": words.plural,
         "metric_name": words.metric_name, "gene_grid": genes.gene_grid, "letter": words.letter,
-        "breakable": words.breakable,
+        "breakable": words.breakable, "meaning": words.meaning,
     }  # fmt: skip
     environment.filters.update(filters)
-    environment.globals.update(meanings=words.MEANINGS, directions=words.DIRECTIONS)
+    environment.globals.update(directions=words.DIRECTIONS)
     return environment
 
 

@@ -15,6 +15,7 @@ OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
+    "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),
     "genes": ("source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"),
     "measures": ("corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "reason"),
     "profiles": ("corpus", "seed", "profile", "of", "x", "value"),
@@ -32,7 +33,7 @@ class RunFolder:
         The study file, as parsed.
     provenance
         Versions, inputs, targets, recipes and failures.
-    scores, curves, composition, sources, genes, measures, profiles, cell_types
+    scores, curves, composition, sources, maps, genes, measures, profiles, cell_types
         The tables, with the columns that the engine writes.
     trained
         Whether models were trained; else the corpora were only described, and there are no scores.
@@ -44,6 +45,7 @@ class RunFolder:
     curves: pd.DataFrame
     composition: pd.DataFrame
     sources: pd.DataFrame
+    maps: pd.DataFrame
     genes: pd.DataFrame
     measures: pd.DataFrame
     profiles: pd.DataFrame

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from corpuscle.statistics.comparisons import IS_BASELINE
 # Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
 # large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
 LIMITS = (0.25, 0.5, 1.0)
-HEADLINES = ("r2_log",)
+HEADLINES = ("r2_log", "macro_f1", "avg_bio", "latent_r2", "fit_seconds")
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,39 @@ def _heat(
             one = here[here["unit"] == unit].set_index("corpus")
             cells = [_cell(one.loc[c] if c in one.index else None, better, limit, notes) for c in corpora]
             label = target if unit == "all" else unit.partition("=")[2]
+            # Without a row over all cells, nothing above says which target a unit is of.
+            label = label if units[0] == "all" else f"{target}: {label}"
             kind = "" if unit == "all" else unit.partition("=")[0] + ", "
             rows.append(Row(label, kind + _n_cells(one["n_cells"]), cells, indented=unit != "all"))
     model, task, metric = names
     return Heat(model, task, metric, better, baseline, list(corpora), rows, limit, notes, headline, data)
+
+
+def side_by_side(found: Sequence[Heat]) -> list[Heat]:
+    """Lay the headline heatmaps of one task out as one, a row per target and model; none where there is one model.
+
+    Colours and fold changes stay within a model, against its own baseline corpus; the means are to be compared.
+    """
+    groups: dict[tuple[str, str], list[Heat]] = {}
+    for heat in found:
+        if heat.headline:
+            groups.setdefault((heat.task, heat.metric), []).append(heat)
+    return [_joined(group) for group in groups.values() if len(group) > 1]
+
+
+def _joined(group: Sequence[Heat]) -> Heat:
+    """Join the heatmaps of several models."""
+    notes: list[str] = []
+    rows: dict[str, list[Row]] = {}
+    for heat in group:
+        for row in heat.rows:
+            if not row.indented:
+                cells = [replace(cell, note=_note(heat.notes[cell.note - 1], notes)) if cell.note else cell
+                         for cell in row.cells]  # fmt: skip
+                rows.setdefault(row.label, []).append(Row(heat.model, f"{row.label}, {row.detail}", cells))
+    data = pd.concat([heat.data for heat in group], ignore_index=True)
+    joined = [row for of_target in rows.values() for row in of_target]
+    return replace(group[0], model="all models", rows=joined, notes=notes, data=data, headline=False)
 
 
 def colour_limit(changes: pd.Series) -> float:

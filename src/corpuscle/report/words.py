@@ -18,6 +18,37 @@ METRICS = {
     "cross_entropy": "Cross-entropy",
     "observed_cp10k": "observed",
     "predicted_cp10k": "predicted",
+    "macro_f1": "Macro-F1",
+    "micro_f1": "Micro-F1",
+    "f1": "F1",
+    "avg_bio": "avg-bio",
+    "avg_batch": "avg-batch",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "ami": "AMI",
+    "balanced_ari": "Balanced ARI",
+    "balanced_ami": "Balanced AMI",
+    "asw_label": "ASW of types",
+    "asw_batch": "ASW of batches",
+    "pcr": "PCR comparison",
+    "ilisi": "iLISI",
+    "clisi": "cLISI",
+    "kbet": "kBET",
+    "knn_f1": "F1 from other batches",
+    "latent_r2": "R² of latents",
+    "cka": "CKA",
+    "procrustes": "Procrustes distance",
+    "knn_overlap": "Overlap of neighbours",
+    "n_parameters": "Parameters",
+    "fit_seconds": "Seconds to fit",
+}
+# How a metric was found, where its name ends so.
+MANNERS = {
+    "_knn15": "15 nearest",
+    "_linear": "linear probe",
+    "_kmeans": "k-means",
+    "_published": "published split",
+    "_one_sample": "one sample",
 }
 MEANINGS = {
     "r2_log": (
@@ -25,6 +56,14 @@ MEANINGS = {
         "averaged over cells; log1p of counts per 10,000."
     ),
     "r2_linear": "As R² (log), on counts per 10,000 without the logarithm.",
+    "macro_f1": (
+        "Mean F1 over cell types: each cell is given the type that most of its 5 nearest reference cells have in the "
+        "frozen embedding; a label model gives its own answer."
+    ),
+    "balanced_ari": "Adjusted Rand index of clusters and cell types, each type counting as much.",
+    "avg_bio": "Mean of NMI, ARI and silhouette width of cell types, as published.",
+    "latent_r2": "Share of each latent, on cells left out, that a regression on the reference's explains; mean.",
+    "fit_seconds": "By the clock, on the machine of the run.",
 }
 # What training curves show; a model's first is what it is trained by.
 CURVES = {
@@ -41,8 +80,31 @@ DIRECTIONS = {
 
 
 def metric_name(metric: str) -> str:
-    """Name of a metric for a heading."""
-    return METRICS.get(metric, metric.replace("_", " "))
+    """Name of a metric for a heading.
+
+    Examples
+    --------
+    >>> metric_name("macro_f1_knn15"), metric_name("balanced_ari_leiden_0.5"), metric_name("accuracy")
+    ('Macro-F1, 15 nearest', 'Balanced ARI, Leiden 0.5', 'accuracy')
+    """
+    name, manner = _parts(metric)
+    shown = METRICS.get(name, name.replace("_", " "))
+    return f"{shown}, {manner}" if manner else shown
+
+
+def meaning(metric: str) -> str:
+    """Say what a metric measures, in a sentence or two; empty where its name says it."""
+    return MEANINGS.get(_parts(metric)[0], "")
+
+
+def _parts(metric: str) -> tuple[str, str]:
+    """Part a metric's name from how it was found."""
+    if metric in METRICS:
+        return metric, ""
+    if found := re.fullmatch(r"(.+)_leiden_([0-9.e+-]+)", metric):
+        return found[1], f"Leiden {found[2]}"
+    ending = next((ending for ending in MANNERS if metric.endswith(ending)), "")
+    return metric.removesuffix(ending), MANNERS.get(ending, "")
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -34,6 +34,7 @@ from corpuscle.study.tables import (
     StepSpec,
     StudySpec,
     TargetSpec,
+    TaskSpec,
 )
 
 T = TypeVar("T")
@@ -329,12 +330,21 @@ class _Builder:
         self._check_distinct("corpora", names, "two corpora of one name")
         labels = [(model.label or model.name, at) for at, model in enumerate(self.spec.models)]
         self._check_distinct("models", labels, "two models of one label; give one of them a label")
+        corpora, models = [name for name, _ in names], [label for label, _ in labels]
+        for at, task in enumerate(self.spec.tasks):
+            self._check_reference(f"tasks[{at}].reference_corpus", task, "corpus", corpora)
+            self._check_reference(f"tasks[{at}].reference_model", task, "model", models)
         labels = [(task.label or task.name, at) for at, task in enumerate(self.spec.tasks)]
         self._check_distinct("tasks", labels, "two tasks of one label; give one of them a label")
-        corpora = [name for name, _ in names]
         if self.spec.baseline is not None and self.spec.baseline not in corpora:
             hint = legal_names(self.spec.baseline, corpora)
             self._fault("baseline", f"there is no corpus {self.spec.baseline!r}; {hint}")
+
+    def _check_reference(self, place: str, task: TaskSpec, kind: str, known: list[str]) -> None:
+        """Refuse a task that compares with a corpus or model that the study does not have."""
+        named = task.parameters.get(f"reference_{kind}")
+        if isinstance(named, str) and named and named not in known:
+            self._fault(place, f"there is no {kind} {named!r}; {legal_names(named, known)}")
 
     def _check_distinct(self, table: str, names: list[tuple[str, int]], message: str) -> None:
         """Refuse names that stand twice, given with their positions in the table."""

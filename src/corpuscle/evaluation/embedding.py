@@ -1,0 +1,133 @@
+"""Embedding: a target's cells as a model sees them, computed once and shared by all tasks that look at it.
+
+Axes in names: N cells, K dimensions.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.errors import ModelError
+from corpuscle.core.randomness import generator
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.metrics.neighbours import Neighbours, connectivities, nearest
+from corpuscle.model.model import FittedModel
+
+# Each cell's nearest that are found, itself among them: what LISI at its usual perplexity of 30 looks at.
+N_NEAREST = 90
+# What graphs are built on: the default of scanpy, and of the published studies.
+N_GRAPH = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Cells, and where a model puts them.
+
+    Attributes
+    ----------
+    cells
+        The cells, N of them.
+    z_NK
+        Where they are.
+    drawn
+        Which share of all cells these are, in words; empty where they are all.
+    """
+
+    cells: Corpus
+    z_NK: NDArray[np.float32]
+    drawn: str = ""
+
+    def __len__(self) -> int:
+        """Count the cells."""
+        return len(self.cells)
+
+    @cached_property
+    def trouble(self) -> str:
+        """Why nothing can be said of it; empty where something can."""
+        broken = int((~np.isfinite(self.z_NK)).any(axis=1).sum())
+        if broken:
+            return f"the embedding of {broken:,} of {len(self):,} cells is not finite"
+        if len(self) < 2:
+            return f"{len(self)} cell: nothing to compare"
+        if not (self.z_NK != self.z_NK[0]).any():
+            return "the embedding is the same for all cells"
+        return ""
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """The `N_NEAREST` nearest of each cell, itself among them."""
+        return nearest(self.z_NK, N_NEAREST)
+
+    @cached_property
+    def graph(self) -> csr_matrix:
+        """Connectivities among the `N_GRAPH` nearest of each cell, shape (N, N)."""
+        return connectivities(self.neighbours.first(N_GRAPH))
+
+    def among(self, mask_N: NDArray[np.bool_]) -> "Embedding":
+        """Return the embedding of some of the cells; itself, with the neighbours it has, where they are all."""
+        return self if mask_N.all() else replace(self, cells=self.cells.take(mask_N), z_NK=self.z_NK[mask_N])
+
+
+# The embeddings that a process has, by model and cells: gone when either is. Tasks are asked one by one, of one model.
+_known: "WeakKeyDictionary[FittedModel, WeakKeyDictionary[Corpus, dict[int, Embedding]]]" = WeakKeyDictionary()
+
+
+def embedded(model: FittedModel, cells: Corpus, max_cells: int, task: str) -> Embedding:
+    """Embed cells, or take the embedding that another task of this process had made.
+
+    Parameters
+    ----------
+    model
+        What embeds.
+    cells
+        The cells.
+    max_cells
+        Where there are more, as many are drawn: the same for every corpus, model and seed, so that scores can be
+        compared.
+    task
+        Who asks, for the error.
+
+    Raises
+    ------
+    ModelError
+        When the model does not embed cells.
+    """
+    if not hasattr(model, "embed"):
+        raise ModelError(f"this model does not embed cells, so the task {task} cannot be asked of it")
+    made = _known.setdefault(model, WeakKeyDictionary()).setdefault(cells, {})
+    if max_cells not in made:
+        drawn = draw(cells, max_cells)
+        note = f"{len(drawn):,} of {len(cells):,} cells drawn" if len(drawn) < len(cells) else ""
+        made[max_cells] = Embedding(drawn, model.embed(drawn), note)
+    return made[max_cells]
+
+
+def draw(cells: Corpus, max_cells: int) -> Corpus:
+    """Draw cells evenly, at most so many, in their order: the same cells each time."""
+    if len(cells) <= max_cells:
+        return cells.take(np.arange(len(cells)))
+    order = generator(0, "evaluated cells", cells.name).permutation(len(cells))
+    return cells.take(np.sort(order[:max_cells]))
+
+
+def left_out(labels: Mapping[str, NDArray[np.str_]]) -> str:
+    """Say how many cells have no label of each kind; empty where all have.
+
+    Examples
+    --------
+    >>> left_out({"cell type": np.array(["B", "", ""]), "batch": np.array(["1", "1", "2"])})
+    '2 of 3 cells have no cell type'
+    """
+    missing = Counter({kind: int((label_N == "").sum()) for kind, label_N in labels.items()})
+    return "; ".join(f"{n:,} of {len(labels[kind]):,} cells have no {kind}" for kind, n in missing.items() if n)
+
+
+def reasons(*parts: str) -> str:
+    """Join what there is to say."""
+    return "; ".join(dict.fromkeys(part for part in parts if part))

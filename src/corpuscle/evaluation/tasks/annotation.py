@@ -1,0 +1,242 @@
+"""Annotation: how well cell types can be told from what a model makes of cells.
+
+Axes in names: Q query cells, R reference cells, K dimensions, L labels.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from corpuscle.core.components import component
+from corpuscle.core.scores import Better, Score
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
+from corpuscle.evaluation.metrics import classification
+from corpuscle.evaluation.metrics.neighbours import nearest_in
+from corpuscle.evaluation.task import Task, units
+from corpuscle.model.model import Annotates, FittedModel
+
+PUBLISHED_K, LARGE_K = 5, 15
+PROBE_STEPS = 1000
+
+SUMMARIES: dict[str, Better] = {
+    "macro_f1": "higher",
+    "accuracy": "higher",
+    "micro_f1": "higher",
+    "balanced_accuracy": "higher",
+    "calibration_error": "lower",
+    "unseen_share": "none",
+}
+PER_TYPE = ("f1", "precision", "recall")
+
+
+class Answer(NamedTuple):
+    """What one classifier says of the query cells; `trouble` says why it says nothing."""
+
+    suffix: str
+    labels: NDArray[np.str_]
+    probability_QL: NDArray[np.floating]
+    size_L: NDArray[np.int64]
+    least: int = 1
+    note: str = ""
+    trouble: str = ""
+
+
+class Parts(NamedTuple):
+    """Reference cells, whose types are told, and query cells, whose types are asked for; or why there are none."""
+
+    reference: Embedding
+    query: Embedding
+    note: str
+    trouble: str
+
+
+@component
+class Annotation(Task):
+    """Tell the types of query cells from reference cells that lie near them, or from a label model's own answer.
+
+    A model that embeds is asked zero-shot: its embedding is frozen, and a classifier is given the types of the
+    reference cells. A label model gives its own answer, of the types in its corpus. Metrics:
+
+    - ``macro_f1``: mean F1 over types; ``accuracy`` and ``micro_f1``, which are the same number;
+      ``balanced_accuracy``: mean recall over types; all 0 to 1, higher is better;
+    - ``calibration_error``: by how much confidence and accuracy differ (15 bins; Guo et al. 2017), lower is better;
+    - ``unseen_share``: the share of query cells whose type no reference cell has;
+    - ``f1``, ``precision``, ``recall`` per type (unit ``cell_type=…``, with the number of query cells): 0 to 1, higher
+      is better.
+
+    Plain names are those of the published zero-shot classifier, the 5 nearest reference cells (DenAdel et al. 2024),
+    or a label model's answer; ``…_knn15`` are those of the 15 nearest, ``…_linear`` those of a linear probe
+    (multinomial logistic regression, C = 1, on standardised latents).
+
+    Parameters
+    ----------
+    split
+        Which cells are the reference. ``"cell"``: half of the target's, whatever their donor, as published.
+        ``"donor"``: half of the target's donors (batches, for cells whose donor is not known), so that query cells
+        come from new donors. ``"corpus"``: the labelled cells of the training corpus; all of the target is asked for.
+    max_cells
+        Where target or reference have more cells, so many are drawn.
+    """
+
+    maps: ClassVar[bool] = True
+
+    split: Literal["cell", "donor", "corpus"] = "cell"
+    max_cells: Annotated[int, Field(ge=10)] = 20_000
+
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
+        """Annotate the query cells; see `Task.run`."""
+        whole = embedded(model, target, self.max_cells, "annotation")
+        type_N = whole.cells.labels("cell_type")
+        labelled, missing = whole.among(type_N != ""), left_out({"cell type": type_N})
+        parts = self._parts(model, labelled, train, rng)
+        note = reasons(whole.drawn, missing, parts.note)
+        for answer in _answers(model, parts):
+            yield from _scores(parts.query.cells, answer, note)
+
+    def _parts(self, model: FittedModel, cells: Embedding, train: Corpus, rng: np.random.Generator) -> Parts:
+        """Part cells in reference and query."""
+        if self.split == "corpus":
+            whole = embedded(model, train, self.max_cells, "annotation")
+            reference = whole.among(whole.cells.labels("cell_type") != "")
+            trouble = "" if len(reference) else "no cell of the training corpus has a type"
+            return Parts(reference, cells, f"reference: {whole.drawn}" if whole.drawn else "", trouble)
+        if self.split == "cell":
+            in_reference = np.zeros(len(cells), bool)
+            in_reference[rng.permutation(len(cells))[: len(cells) // 2]] = True
+            few = "" if len(cells) > 1 else f"{len(cells)} cells with a type: none to learn from"
+            return Parts(cells.among(in_reference), cells.among(~in_reference), "", few)
+        return _by_donor(cells, rng)
+
+
+def _by_donor(cells: Embedding, rng: np.random.Generator) -> Parts:
+    """Part cells by whole donors; those without a donor or batch are left out."""
+    of_unit = {unit: mask for unit, mask in units(cells.cells).items() if unit != "all"}
+    names = sorted(of_unit)
+    chosen = {names[at] for at in rng.permutation(len(names))[: len(names) // 2]}
+    known = np.any([*of_unit.values(), np.zeros(len(cells), bool)], axis=0)
+    in_reference = np.any([of_unit[name] for name in chosen] or [np.zeros(len(cells), bool)], axis=0)
+    note = f"{(~known).sum():,} cells of no known donor or batch left out" if not known.all() else ""
+    few = "" if len(names) > 1 else f"the cells are of {len(names)} donors or batches: no other to learn from"
+    return Parts(cells.among(in_reference), cells.among(known & ~in_reference), note, few)
+
+
+def _answers(model: FittedModel, parts: Parts) -> Iterator[Answer]:
+    """Ask every classifier: a label model for its own answer, else those that learn from reference cells."""
+    if isinstance(model, Annotates):
+        labels = np.array(model.labels, dtype=str)
+        trouble = "" if len(parts.query) else parts.trouble
+        probability_QL = model.label_probabilities(parts.query.cells) if not trouble else np.empty((0, len(labels)))
+        yield Answer("", labels, probability_QL, np.ones(len(labels), np.int64), trouble=trouble)
+        return
+    labels, size_L = np.unique(parts.reference.cells.labels("cell_type"), return_counts=True)
+    trouble = parts.trouble or parts.query.trouble if len(parts.query) > 1 else parts.trouble
+    trouble = trouble or parts.reference.trouble
+    if not trouble and len(labels) < 2:
+        trouble = f"the reference cells are all {labels[0]}: nothing to tell apart"
+    for suffix, k in (("", PUBLISHED_K), (f"_knn{LARGE_K}", LARGE_K)):
+        few = f"{len(parts.reference):,} reference cells: fewer than k = {k}" if len(parts.reference) < k else ""
+        yield _asked(partial(_nearest, parts, labels, k), suffix, labels, size_L, k, trouble or few)
+    yield _asked(partial(_probe, parts, labels), "_linear", labels, size_L, 1, trouble)
+
+
+def _asked(  # noqa: PLR0917
+    ask: Callable[[], tuple[NDArray[np.floating], str]],
+    suffix: str,
+    labels: NDArray[np.str_],
+    size_L: NDArray[np.int64],
+    least: int,
+    trouble: str,
+) -> Answer:
+    """Ask a classifier, unless there is trouble."""
+    if trouble:
+        return Answer(suffix, labels, np.empty((0, len(labels))), size_L, least, trouble=trouble)
+    probability_QL, note = ask()
+    return Answer(suffix, labels, probability_QL, size_L, least, note)
+
+
+def _nearest(parts: Parts, labels: NDArray[np.str_], k: int) -> tuple[NDArray[np.floating], str]:
+    """Let the k nearest reference cells vote."""
+    code_R = np.searchsorted(labels, parts.reference.cells.labels("cell_type"))
+    index_QJ = nearest_in(parts.reference.z_NK, parts.query.z_NK, k)
+    return classification.vote(code_R[index_QJ], len(labels)), ""
+
+
+def _probe(parts: Parts, labels: NDArray[np.str_]) -> tuple[NDArray[np.floating], str]:
+    """Fit a logistic regression on the reference cells; latents that are constant there are left at 0."""
+    scaler = StandardScaler().fit(parts.reference.z_NK.astype(np.float64))
+    probe = LogisticRegression(max_iter=PROBE_STEPS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        probe.fit(scaler.transform(parts.reference.z_NK.astype(np.float64)), parts.reference.cells.labels("cell_type"))
+    note = f"the linear probe did not converge in {PROBE_STEPS:,} steps" if caught else ""
+    assert (probe.classes_ == labels).all(), "both are sorted"
+    found: NDArray[np.floating] = probe.predict_proba(scaler.transform(parts.query.z_NK.astype(np.float64)))
+    return found, note
+
+
+def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:
+    """Score one classifier's answer: overall, per donor or batch, and per type."""
+    truth_Q = query.labels("cell_type")
+    trouble = answer.trouble or ("" if len(query) else "no query cell has a type")
+    unseen_Q = ~np.isin(truth_Q, answer.labels)
+    unseen = sorted(set(truth_Q[unseen_Q]))
+    told = f"types that no reference cell has count as not found: {', '.join(unseen)}" if unseen else ""
+    predicted_Q = truth_Q if trouble else answer.labels[answer.probability_QL.argmax(axis=1)]
+    for unit, mask_Q in units(query).items():
+        n_cells = int(mask_Q.sum())
+        if trouble:
+            values = dict.fromkeys(SUMMARIES, float("nan"))
+        else:
+            values = _summaries(truth_Q[mask_Q], predicted_Q[mask_Q], answer.probability_QL[mask_Q], answer.labels)
+            values["unseen_share"] = float(unseen_Q[mask_Q].mean())
+        reason = reasons(trouble, note, answer.note, told if not trouble and unseen_Q[mask_Q].any() else "")
+        for metric, better in SUMMARIES.items():
+            yield Score(f"{metric}{answer.suffix}", unit, values[metric], n_cells, better, reason=reason)
+    yield from _type_scores(truth_Q, predicted_Q, answer, reasons(trouble, note, answer.note), trouble)
+
+
+def _summaries(
+    truth_N: NDArray[np.str_],
+    predicted_N: NDArray[np.str_],
+    probability_NL: NDArray[np.floating],
+    labels: NDArray[np.str_],
+) -> dict[str, float]:
+    share = classification.accuracy(truth_N, predicted_N)
+    return {
+        "macro_f1": classification.macro_f1(truth_N, predicted_N),
+        "accuracy": share,
+        "micro_f1": share,
+        "balanced_accuracy": classification.balanced_accuracy(truth_N, predicted_N),
+        "calibration_error": classification.calibration_error(truth_N, probability_NL, labels),
+    }
+
+
+def _type_scores(
+    truth_Q: NDArray[np.str_], predicted_Q: NDArray[np.str_], answer: Answer, reason: str, trouble: str
+) -> Iterator[Score]:
+    types = np.unique(truth_Q)
+    if not len(types):
+        return
+    found = classification.per_type(truth_Q, predicted_Q, types)
+    size_of = dict(zip(answer.labels.tolist(), answer.size_L.tolist(), strict=True))
+    for at, label in enumerate(types.tolist()):
+        size = size_of.get(label, 0)
+        why = "unseen: no reference cell has this type" if not size else ""
+        if 0 < size < answer.least:
+            why = f"only {size} reference cells have this type, fewer than k = {answer.least}"
+        never = "no cell is given this type" if np.isnan(found.precision[at]) else ""
+        for metric in PER_TYPE:
+            value = float("nan") if trouble else float(getattr(found, metric)[at])
+            said = reason if trouble else reasons(reason, why, never if metric == "precision" else "")
+            yield Score(
+                f"{metric}{answer.suffix}", f"cell_type={label}", value, int(found.support[at]), "higher", reason=said
+            )

@@ -1,0 +1,135 @@
+"""Clustering: whether groups that are found in an embedding are the cells' types.
+
+Axes in names: N cells.
+"""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from corpuscle.core.components import component
+from corpuscle.core.scores import Score
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
+from corpuscle.evaluation.metrics.clustering import agreement, balanced_agreement, k_means, leiden
+from corpuscle.evaluation.task import Task, units
+from corpuscle.model.model import FittedModel
+
+METRICS = tuple(
+    f"{balance}{name}"
+    for balance in ("balanced_", "")
+    for name in ("ari", "ami", "homogeneity", "completeness", "v_measure")
+)
+
+
+@component
+class Clustering(Task):
+    """Cluster an embedding and compare the clusters with the cells' types.
+
+    Metrics, for each clustering (``…_leiden_1``: at resolution 1; ``…_kmeans``), higher is better:
+
+    - ``balanced_ari``, ``balanced_ami``, ``balanced_homogeneity``, ``balanced_completeness``,
+      ``balanced_v_measure``: each type counts as much (Maan et al. 2024);
+    - ``ari``, ``ami``, ``homogeneity``, ``completeness``, ``v_measure``: each cell counts as much;
+    - ``n_clusters``: how many clusters there are; no way is better;
+    - ``concordance``, where there is a reference: the adjusted Rand index with the reference's clusters.
+
+    Clusters are found among all cells, and compared in each donor or batch as well. Cells without a type are clustered
+    and left out of the comparison. Leiden clusters the graph of 15 neighbours, as scanpy does.
+
+    Parameters
+    ----------
+    resolutions
+        Resolutions of Leiden; it needs the extra ``clustering``.
+    n_clusters
+        How many clusters k-means makes; 0: as many as there are types.
+    reference_corpus, reference_model
+        A corpus of the study, and the label of a model of it, with whose clusters concordance is measured; where one
+        is left out it is the model's own, and where both are, there is no concordance.
+    max_cells
+        Where the target has more cells, so many are drawn.
+    """
+
+    maps: ClassVar[bool] = True
+
+    resolutions: list[Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: [1.0])
+    n_clusters: Annotated[int, Field(ge=0)] = 0
+    reference_corpus: str = ""
+    reference_model: str = ""
+    max_cells: Annotated[int, Field(ge=10)] = 20_000
+
+    @model_validator(mode="after")
+    def _igraph_is_there(self) -> "Clustering":
+        if self.resolutions and find_spec("igraph") is None:
+            raise ValueError("Leiden needs igraph: pip install 'corpuscle[clustering]', or give resolutions = []")
+        if len(set(self.resolutions)) < len(self.resolutions):
+            raise ValueError("a resolution stands twice")
+        return self
+
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
+        """Cluster the target's cells; see `Task.run`."""
+        whole = embedded(model, target, self.max_cells, "clustering")
+        type_N = whole.cells.labels("cell_type")
+        known_N, note = type_N != "", reasons(whole.drawn, left_out({"cell type": type_N}))
+        n_types = len(np.unique(type_N[known_N]))
+        trouble = whole.trouble
+        if not trouble and n_types < 2:
+            trouble = f"the cells have {n_types} types: no groups to find again"
+        for suffix, cluster_N in self._clusters(whole, trouble, rng):
+            for unit, mask_N in units(whole.cells).items():
+                here = mask_N & known_N
+                yield from _scores(suffix, unit, type_N[here], cluster_N, here, reasons(trouble, note))
+            found = float("nan") if cluster_N is None else float(len(np.unique(cluster_N)))
+            yield Score(f"n_clusters{suffix}", "all", found, len(whole), "none", reason=reasons(trouble, whole.drawn))
+
+    def compare(
+        self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+    ) -> Iterator[Score]:
+        """Compare the clusters with those of another model; see `Compares.compare`."""
+        one, other = (embedded(each, target, self.max_cells, "clustering") for each in (model, reference))
+        trouble = one.trouble or (f"reference: {other.trouble}" if other.trouble else "")
+        seed = int(rng.integers(2**31))
+        pairs = (self._clusters(each, trouble, np.random.default_rng(seed)) for each in (one, other))
+        for (suffix, cluster_N), (_, reference_N) in zip(*pairs, strict=True):
+            for unit, mask_N in units(one.cells).items():
+                value = float("nan")
+                if cluster_N is not None and reference_N is not None:
+                    value = agreement(reference_N[mask_N].astype(str), cluster_N[mask_N]).ari
+                note = reasons(trouble, one.drawn)
+                yield Score(f"concordance{suffix}", unit, value, int(mask_N.sum()), "higher", reason=note)
+
+    def _clusters(
+        self, embedding: Embedding, trouble: str, rng: np.random.Generator
+    ) -> Iterator[tuple[str, NDArray[np.int64] | None]]:
+        """Yield the suffix and the clusters of each clustering; None where there is trouble."""
+        for resolution in self.resolutions:
+            seed = int(rng.integers(2**31))
+            yield f"_leiden_{resolution:g}", None if trouble else leiden(embedding.graph, resolution, seed)
+        type_N = embedding.cells.labels("cell_type")
+        wanted = self.n_clusters or len(np.unique(type_N[type_N != ""]))
+        k = min(wanted, len(embedding))
+        yield "_kmeans", None if trouble else k_means(embedding.z_NK, k, int(rng.integers(2**31)))
+
+
+def _scores(  # noqa: PLR0917
+    suffix: str,
+    unit: str,
+    type_N: NDArray[np.str_],
+    cluster_N: NDArray[np.int64] | None,
+    here: NDArray[np.bool_],
+    reason: str,
+) -> Iterator[Score]:
+    """Compare the clusters of a unit's cells with their types."""
+    values = dict.fromkeys(METRICS, float("nan"))
+    n_types, said = len(np.unique(type_N)), reason
+    if cluster_N is not None and n_types < 2:
+        said = reasons(reason, f"the cells of this unit have {n_types} types: no groups to find again")
+    elif cluster_N is not None:
+        plain, balanced = agreement(type_N, cluster_N[here]), balanced_agreement(type_N, cluster_N[here])
+        values = {f"balanced_{name}": value for name, value in balanced._asdict().items()} | plain._asdict()
+    for metric in METRICS:
+        yield Score(f"{metric}{suffix}", unit, values[metric], len(type_N), "higher", reason=said)

@@ -1,0 +1,309 @@
+"""Integration: whether an embedding brings batches together and keeps cell types apart.
+
+Axes in names: N cells, K dimensions, T types.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from scipy.spatial.distance import cdist
+from sklearn.model_selection import train_test_split
+
+from corpuscle.core.components import component
+from corpuscle.core.scores import Better, Score
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.principal_components import find_axes, project
+from corpuscle.evaluation.embedding import N_GRAPH, Embedding, embedded, left_out, reasons
+from corpuscle.evaluation.metrics import classification, mixing
+from corpuscle.evaluation.metrics.neighbours import nearest_in
+from corpuscle.evaluation.task import Task
+from corpuscle.model.model import FittedModel
+
+K, TEST_SHARE, SPLIT_SEED = 15, 0.7, 42
+# Of the principal components of expression: how many centres of types are compared in, as published.
+N_CENTRE = 20
+
+WHOLE = (
+    "avg_bio", "avg_batch", "nmi", "ari", "asw_label", "asw_batch", "isolated_labels", "graph_connectivity", "pcr",
+    "ilisi", "clisi", "kbet",
+)  # fmt: skip
+PER_BATCH = ("asw_label", "asw_batch", "ilisi", "clisi")
+PER_TYPE: dict[str, Better] = {
+    "knn_f1": "higher",
+    "knn_f1_published": "higher",
+    "kbet": "higher",
+    "asw_label": "higher",
+    "asw_batch": "higher",
+    "log2_support": "none",
+    "centre_distance": "none",
+}
+
+
+@component
+class Integration(Task):
+    """Measure how batches mix and types stay apart in an embedding; needs the extra ``integration``.
+
+    Metrics over all cells, 0 to 1 and higher is better, as scib has them (Luecken et al. 2022; scib-metrics):
+
+    - ``avg_bio``: mean of ``nmi``, ``ari``, ``asw_label``; ``avg_batch``: mean of ``asw_batch``,
+      ``graph_connectivity``;
+    - ``nmi``, ``ari``: of the Leiden clustering, of ten resolutions, with the best NMI;
+    - ``asw_label``, ``asw_batch``: silhouette widths of types, and of batches within types;
+    - ``isolated_labels``: silhouette width of the types in the fewest batches;
+    - ``graph_connectivity``: of each type among 15 neighbours;
+    - ``pcr``: by how much of its share less of the variance batches explain than in 50 principal components of the
+      cells' log expression; 0 where they explain more, with the reason;
+    - ``ilisi``, ``clisi``: local inverse Simpson indices among 90 neighbours; ``kbet``: mean over types.
+
+    Some of them per batch (unit ``batch=…``) and per type (``cell_type=…``), where there are also:
+
+    - ``knn_f1``: F1 where each cell is given its type by its 15 nearest cells of *other* batches;
+    - ``knn_f1_published``: on the published split, 70 % of all cells, stratified, seed 42; the other 30 % vote, of
+      the cell's own batch as well (Maan et al. 2024);
+    - ``log2_support``: log2 of the type's cells in that test; ``centre_distance``: the least cosine distance of its
+      centre from another type's, of all batches, in 20 principal components of the cells' log expression, weighted by
+      their variance. No way is better: they tell how hard a type is.
+
+    Cells without a type or batch are left out.
+
+    Parameters
+    ----------
+    by
+        The label that holds the batches.
+    max_cells
+        Where the target has more cells, so many are drawn.
+    """
+
+    maps: ClassVar[bool] = True
+
+    by: Literal["batch", "donor", "study", "assay", "source"] = "batch"
+    max_cells: Annotated[int, Field(ge=10)] = 20_000
+
+    @model_validator(mode="after")
+    def _scib_metrics_is_there(self) -> "Integration":
+        if find_spec("scib_metrics") is None:
+            raise ValueError("it needs scib-metrics: pip install 'corpuscle[integration]'")
+        return self
+
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
+        """Measure the target's cells; see `Task.run`."""
+        whole = embedded(model, target, self.max_cells, "integration")
+        labels = {"cell type": whole.cells.labels("cell_type"), self.by: whole.cells.labels(self.by)}
+        cells = whole.among(np.all([label_N != "" for label_N in labels.values()], axis=0))
+        type_N, batch_N = cells.cells.labels("cell_type"), cells.cells.labels(self.by)
+        note = reasons(whole.drawn, left_out(labels))
+        trouble = cells.trouble or _too_few(type_N, batch_N, self.by)
+        yield from _whole(cells, type_N, batch_N, trouble, note)
+        yield from _by_batch(cells, type_N, batch_N, self.by, reasons(trouble, note), trouble=bool(trouble))
+        yield from _by_type(cells, type_N, batch_N, reasons(trouble, note), trouble=bool(trouble))
+
+
+def _too_few(type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str) -> str:
+    """Say why nothing can be measured; empty where something can."""
+    n_types, n_batches = len(np.unique(type_N)), len(np.unique(batch_N))
+    if n_batches < 2:
+        return f"the cells have {n_batches} {by} labels: no batches to mix"
+    if n_types < 2:
+        return f"the cells have {n_types} types: none to keep apart"
+    if len(np.unique(np.char.add(np.char.add(type_N, "\x1f"), batch_N))) == len(type_N):
+        return "no two cells have the same type and batch"
+    return ""
+
+
+def _whole(
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], trouble: str, note: str
+) -> Iterator[Score]:
+    """Yield the metrics over all cells."""
+    values, why = dict.fromkeys(WHOLE, float("nan")), dict.fromkeys(WHOLE, trouble)
+    if not trouble:
+        values, why = _measured(cells, type_N, batch_N)
+    for metric in WHOLE:
+        yield Score(metric, "all", values[metric], len(cells), "higher", reason=reasons(why.get(metric, ""), note))
+
+
+def _measured(
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return every metric over all cells, and why it is not what one might expect."""
+    values, why = {}, {}
+    values["nmi"], values["ari"] = mixing.optimal_leiden(cells.neighbours.first(N_GRAPH), type_N)
+    apart_N = _apart(cells, type_N)
+    values["asw_label"] = float(apart_N.mean())
+    isolated = mixing.isolated_types(type_N, batch_N)
+    values["isolated_labels"] = float(np.mean([apart_N[type_N == label].mean() for label in isolated]))
+    mixed_N = mixing.batch_silhouettes(cells.z_NK, type_N, batch_N)
+    values["asw_batch"] = _mean_over_types(mixed_N, type_N)
+    values["graph_connectivity"] = mixing.graph_connectivity(cells.neighbours.first(N_GRAPH), type_N)
+    values["pcr"], why["pcr"] = _pcr(cells, batch_N)
+    values["ilisi"] = float(np.nanmedian(_scaled_ilisi(cells, batch_N)))
+    values["clisi"] = float(np.nanmedian(_scaled_clisi(cells, type_N)))
+    rates = [rate for rate in mixing.kbet(cells.graph, type_N, batch_N).values() if np.isfinite(rate)]
+    values["kbet"] = float(np.mean(rates)) if rates else float("nan")
+    values["avg_bio"] = float(np.mean([values["nmi"], values["ari"], values["asw_label"]]))
+    values["avg_batch"] = float(np.mean([values["asw_batch"], values["graph_connectivity"]]))
+    alone = "no type is in two batches with more cells than batches"
+    why |= dict.fromkeys(("asw_batch", "avg_batch"), "" if np.isfinite(values["asw_batch"]) else alone)
+    why["kbet"] = "" if rates else "no type has 10 cells and two batches"
+    return values, why
+
+
+def _apart(cells: Embedding, type_N: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Return scaled silhouette widths of types; NaN where each cell has a type of its own."""
+    if len(np.unique(type_N)) == len(type_N):
+        return np.full(len(type_N), np.nan)
+    return mixing.silhouettes(cells.z_NK, type_N)
+
+
+def _mean_over_types(value_N: NDArray[np.float64], type_N: NDArray[np.str_]) -> float:
+    """Average over types the means of those that have one."""
+    means = [value_N[type_N == label].mean() for label in np.unique(type_N)]
+    defined = [mean for mean in means if np.isfinite(mean)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def _pcr(cells: Embedding, batch_N: NDArray[np.str_]) -> tuple[float, str]:
+    """Compare the variance that batches explain in the embedding with that in the cells' expression."""
+    axes = find_axes(cells.cells)
+    before_NK = np.empty((len(cells), len(axes.variance_K)), np.float32)
+    project(cells.cells, axes, before_NK)
+    if not before_NK.any():
+        return float("nan"), "the cells' expression does not vary"
+    before, after = mixing.batch_variance(before_NK, batch_N), mixing.batch_variance(cells.z_NK, batch_N)
+    if before == 0:
+        return float("nan"), "batches explain no variance of the cells' expression"
+    told = f"batches explain more of the embedding's variance ({after:.3f}) than of expression's ({before:.3f})"
+    return max(0.0, (before - after) / before), told if after > before else ""
+
+
+def _scaled_ilisi(cells: Embedding, batch_N: NDArray[np.str_]) -> NDArray[np.float64]:
+    return (mixing.lisi(cells.neighbours, batch_N) - 1) / (len(np.unique(batch_N)) - 1)
+
+
+def _scaled_clisi(cells: Embedding, type_N: NDArray[np.str_]) -> NDArray[np.float64]:
+    n_types = len(np.unique(type_N))
+    return (n_types - mixing.lisi(cells.neighbours, type_N)) / (n_types - 1)
+
+
+def _by_batch(
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str, note: str, *, trouble: bool
+) -> Iterator[Score]:
+    """Yield what can be said of each batch: means and medians over its cells."""
+    value: Mapping[str, NDArray[np.float64]] = {metric: np.full(len(cells), np.nan) for metric in PER_BATCH}
+    if not trouble:
+        value = {
+            "asw_label": _apart(cells, type_N),
+            "asw_batch": mixing.batch_silhouettes(cells.z_NK, type_N, batch_N),
+            "ilisi": _scaled_ilisi(cells, batch_N),
+            "clisi": _scaled_clisi(cells, type_N),
+        }
+    for batch in np.unique(batch_N):
+        here = batch_N == batch
+        for metric in PER_BATCH:
+            of_cells = value[metric][here]
+            known = of_cells[np.isfinite(of_cells)]
+            middle = np.median if metric.endswith("lisi") else np.mean
+            found = float(middle(known)) if len(known) else float("nan")
+            why = "" if trouble or len(known) else "no type of this batch is in another"
+            yield Score(metric, f"{by}={batch}", found, int(here.sum()), "higher", reason=reasons(why, note))
+
+
+def _by_type(
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], note: str, *, trouble: bool
+) -> Iterator[Score]:
+    """Yield what can be said of each type."""
+    types = np.unique(type_N)
+    table: dict[str, dict[str, tuple[float, str]]] = {metric: {} for metric in PER_TYPE}
+    if not trouble:
+        table = {
+            "knn_f1": _f1_from_other_batches(cells, type_N, batch_N),
+            **_published_f1(cells, type_N),
+            "kbet": {
+                label: (rate, "" if np.isfinite(rate) else "fewer than 10 cells, or one batch")
+                for label, rate in mixing.kbet(cells.graph, type_N, batch_N).items()
+            },
+            "asw_label": _means(_apart(cells, type_N), type_N),
+            "asw_batch": _means(mixing.batch_silhouettes(cells.z_NK, type_N, batch_N), type_N),
+            "centre_distance": _centre_distances(cells.cells, type_N, batch_N),
+        }
+    for label in types.tolist():
+        n_cells = int((type_N == label).sum())
+        for metric, better in PER_TYPE.items():
+            value, why = table[metric].get(label, (float("nan"), ""))
+            yield Score(metric, f"cell_type={label}", value, n_cells, better, reason=reasons(why, note))
+
+
+def _means(value_N: NDArray[np.float64], type_N: NDArray[np.str_]) -> dict[str, tuple[float, str]]:
+    found = {str(label): float(value_N[type_N == label].mean()) for label in np.unique(type_N)}
+    return {label: (mean, "" if np.isfinite(mean) else "the type is in one batch") for label, mean in found.items()}
+
+
+def _f1_from_other_batches(
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_]
+) -> dict[str, tuple[float, str]]:
+    """Give each cell the type that its nearest cells of other batches have, and score each type."""
+    types, code_N = np.unique(type_N, return_inverse=True)
+    predicted_N = np.empty(len(type_N), dtype=type_N.dtype)
+    for batch in np.unique(batch_N):
+        here = batch_N == batch
+        k = min(K, int((~here).sum()))
+        index = nearest_in(cells.z_NK[~here], cells.z_NK[here], k)
+        predicted_N[here] = types[classification.vote(code_N[~here][index], len(types)).argmax(axis=1)]
+    f1_T = classification.per_type(type_N, predicted_N, types).f1
+    n_batches = [len(np.unique(batch_N[type_N == label])) for label in types]
+    return {
+        str(label): (float(f1), "" if n > 1 else "the type is in one batch: no other has one to learn from")
+        for label, f1, n in zip(types, f1_T, n_batches, strict=True)
+    }
+
+
+def _published_f1(cells: Embedding, type_N: NDArray[np.str_]) -> dict[str, dict[str, tuple[float, str]]]:
+    """Score each type on the published split: 70 % of the cells, stratified; 15 of the other 30 % vote."""
+    types, size_T = np.unique(type_N, return_counts=True)
+    usable = np.flatnonzero(np.isin(type_N, types[size_T > 1]))
+    alone = {str(label): (float("nan"), "one cell: it cannot be split") for label in types[size_T == 1]}
+    n_usable = int((size_T > 1).sum())
+    if len(usable) - int(np.ceil(TEST_SHARE * len(usable))) < max(K, n_usable):
+        few = (float("nan"), f"{len(usable)} cells: too few for the published split")
+        every = {str(label): few for label in types}
+        return {"knn_f1_published": every | alone, "log2_support": dict(every | alone)}
+    train, test = train_test_split(usable, stratify=type_N[usable], test_size=TEST_SHARE, random_state=SPLIT_SEED)
+    index = nearest_in(cells.z_NK[train], cells.z_NK[test], K)
+    share = classification.vote(np.searchsorted(types, type_N[train])[index], len(types))
+    found = classification.per_type(type_N[test], types[share.argmax(axis=1)], types)
+    n_train = np.bincount(np.searchsorted(types, type_N[train]), minlength=len(types))
+    few_T = [f"{n} cells vote for this type, fewer than k = {K}" if n < K else "" for n in n_train]
+    named = [str(label) for label in types]
+    f1 = {label: (float(value), few) for label, value, few in zip(named, found.f1, few_T, strict=True)}
+    support = {
+        label: (float(np.log2(n)) if n else float("nan"), "") for label, n in zip(named, found.support, strict=True)
+    }
+    return {"knn_f1_published": f1 | alone, "log2_support": support | alone}
+
+
+def _centre_distances(
+    cells: Corpus, type_N: NDArray[np.str_], batch_N: NDArray[np.str_]
+) -> dict[str, tuple[float, str]]:
+    """Return how near each type's centre comes to another's, in any batch, in components of that batch's expression."""
+    nearest_of: dict[str, float] = {}
+    for batch in np.unique(batch_N):
+        here = np.flatnonzero(batch_N == batch)
+        types = np.unique(type_N[here])
+        if len(types) < 2:
+            continue
+        axes = find_axes(cells.take(here))
+        z_NK = np.empty((len(here), len(axes.variance_K)), np.float32)
+        project(cells.take(here), axes, z_NK)
+        weight_K = axes.variance_K[:N_CENTRE]
+        centre_TK = np.stack([z_NK[type_N[here] == label, :N_CENTRE].mean(axis=0) for label in types])
+        if not weight_K.any() or not (centre_TK != 0).any(axis=1).all():
+            continue
+        distance_TT = cdist(centre_TK, centre_TK, "cosine", w=weight_K / weight_K.sum())
+        np.fill_diagonal(distance_TT, np.inf)
+        for label, least in zip(types.tolist(), distance_TT.min(axis=1).tolist(), strict=True):
+            nearest_of[label] = min(least, nearest_of.get(label, np.inf))
+    alone = (float("nan"), "no batch has this type and another")
+    return {label: (nearest_of[label], "") if label in nearest_of else alone for label in np.unique(type_N).tolist()}

@@ -1,0 +1,65 @@
+"""Resources: what a model costs: to fit, and to embed cells with."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import Score
+from corpuscle.core.usage import measured
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.embedding import draw
+from corpuscle.evaluation.task import Task
+from corpuscle.model.model import FittedModel
+
+NOT_MEASURED = "the model was not fitted by this run, so what fitting took is not known"
+NOT_TOLD = "this system does not tell the peak memory of a process"
+GIGABYTE = 1e9
+
+
+@component
+class Resources(Task):
+    """Measure what fitting a model took, and what embedding the target takes; lower is better.
+
+    Metrics, unit ``all``, measured on the machine of the run, one thread per model; timings differ from run to run:
+
+    - ``fit_seconds``, ``fit_cpu_seconds``: of fitting, by the clock and of processor time;
+    - ``fit_peak_gb``, ``embed_peak_gb``: the most memory that the process held while it fitted, or embedded, in
+      gigabytes, libraries included;
+    - ``n_parameters``: numbers in the saved weights, running statistics among them;
+    - ``embed_seconds_per_1000_cells``: by the clock, reading the counts included.
+
+    Parameters
+    ----------
+    max_cells
+        Where the target has more cells, so many are drawn.
+    """
+
+    max_cells: Annotated[int, Field(ge=1)] = 20_000
+
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
+        """Tell and measure; see `Task.run`."""
+        if not hasattr(model, "embed"):
+            raise ModelError("this model does not embed cells, so the task resources cannot be asked of it")
+        cost, n_train = getattr(model, "cost", None), len(train)
+        fit = cost.fit if cost else None
+        yield _score("fit_seconds", fit and fit.seconds, n_train, NOT_MEASURED)
+        yield _score("fit_cpu_seconds", fit and fit.cpu_seconds, n_train, NOT_MEASURED)
+        peak = fit.peak_bytes / GIGABYTE if fit and fit.peak_bytes is not None else None
+        yield _score("fit_peak_gb", peak, n_train, NOT_TOLD if fit else NOT_MEASURED)
+        yield _score("n_parameters", cost and cost.n_parameters, n_train, NOT_MEASURED)
+        cells = draw(target, self.max_cells)
+        with measured() as usage:
+            model.embed(cells)
+        yield _score("embed_seconds_per_1000_cells", 1000 * usage.seconds / len(cells), len(cells), "")
+        held = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else None
+        yield _score("embed_peak_gb", held, len(cells), NOT_TOLD)
+
+
+def _score(metric: str, value: float | None, n_cells: int, why: str) -> Score:
+    known = value is not None
+    return Score(metric, "all", float(value) if value is not None else float("nan"), n_cells, "lower",
+                 reason="" if known else why)  # fmt: skip
