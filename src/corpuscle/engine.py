@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.maps import umap_table
 from corpuscle.evaluation.task import Compares, Task
-from corpuscle.model.model import Cost, FittedModel, Model
+from corpuscle.model.model import Cost, FittedModel, Model, TrainsTogether
 from corpuscle.store import Store, write_text
 from corpuscle.study.plan import Plan, Run
 
@@ -190,7 +190,9 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
     n_missing = len(missing)
     tries: Counter[Run] = Counter()
     failures: dict[Run, str] = {}
-    with _stoppable(), _workers(min(workers, n_missing)) as pool:
+    with _stoppable(), contextlib.ExitStack() as stack:
+        _fit_groups(groups(missing), on_update)
+        pool = stack.enter_context(_workers(min(workers, n_missing)))
         while missing or any(worker.job for worker in pool):
             running = [worker.job for worker in pool if worker.job]
             for worker in pool:
@@ -218,6 +220,34 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
                     failures[job.run] = failure
                 on_update(Update(job.run, 1.0))
     return Outcome(n_missing - len(failures), len(found) - n_missing, failures)
+
+
+def groups(missing: Iterable[Job]) -> list[list[Job]]:
+    """Put jobs together whose models are to be fitted and can be trained as one: none, but on a GPU."""
+    alike: dict[str, dict[str, Job]] = {}
+    for job in missing:
+        if isinstance(job.model, TrainsTogether) and not job.is_fitted:
+            same = fingerprint(job.model.spec(), job.corpus.space.fingerprint, job.corpus.n_cells)
+            alike.setdefault(same, {})[job.key] = job
+    found = []
+    for by_key in alike.values():
+        several = list(by_key.values())
+        model = several[0].model
+        assert isinstance(model, TrainsTogether), "others were left out"
+        size = model.n_together(several[0].corpus.n_genes) if len(several) > 1 else 1
+        found += [several[first : first + size] for first in range(0, len(several), size)] if size > 1 else []
+    return [group for group in found if len(group) > 1]
+
+
+def _fit_groups(found: list[list[Job]], on_update: Callable[[Update], None]) -> None:
+    """Fit models that can be trained as one, in a process of its own; what fails is left to the jobs one by one."""
+    for group in found:
+        with _workers(1) as (worker,):
+            worker.submit(_fit_together, group)
+            while not worker.future.done():
+                wait([worker.future], timeout=POLL_SECONDS)
+                for update in worker.news():
+                    on_update(update)
 
 
 def _next(missing: deque[Job], coming: Collection[str]) -> Job | None:
@@ -257,8 +287,13 @@ class _Worker:
 
     def begin(self, job: Job, *, last_chance: bool) -> None:
         """Give it a job; at its last chance, a reference that is not there will never be."""
+        self.job = job
+        self.submit(_do, job, last_chance)
+
+    def submit(self, work: Callable[..., str | None], *arguments: Any) -> None:
+        """Let its process do something."""
         with _no_main_module(), _no_interrupts():
-            self.job, self.future = job, self.pool.submit(_do, job, last_chance)
+            self.future = self.pool.submit(work, *arguments)
         # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
         self.far_end.close()
 
@@ -388,7 +423,31 @@ def _fitted(job: Job, progress: Callable[[float], None]) -> FittedModel:
         return _loaded(store, job.model, job.key)
     with measured() as usage:
         fitted = job.model.fit(job.corpus, job.run.seed, progress)
-    with store.create("models", job.key) as folder:
+    _keep(fitted, job, usage)
+    return fitted
+
+
+def _fit_together(group: list[Job]) -> str | None:
+    """Fit a group's models as one, in a worker, and store them."""
+    model = group[0].model
+    assert isinstance(model, TrainsTogether), "the group was made for that"
+
+    def progress(share: float) -> None:
+        for job in group:
+            _news.send(Update(job.run, 0.99 * share))
+
+    with contextlib.suppress(CorpuscleError):  # each is told when it is fitted alone
+        with measured() as usage:
+            found = model.fit_together([job.corpus for job in group], [job.run.seed for job in group], progress)
+        share = Usage(usage.seconds / len(group), usage.cpu_seconds / len(group), usage.peak_bytes)
+        for job, fitted in zip(group, found, strict=True):
+            _keep(fitted, job, share)
+    return None
+
+
+def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
+    """Store a fitted model, and what it cost."""
+    with Store(job.store).create("models", job.key) as folder:
         fitted.save(folder)
         fitted.cost = Cost(usage, _n_numbers(folder))
         facts = {
@@ -400,7 +459,6 @@ def _fitted(job: Job, progress: Callable[[float], None]) -> FittedModel:
             "seed": job.run.seed,
         }
         write_text(folder / "run.json", json.dumps(facts, indent=1))
-    return fitted
 
 
 def _loaded(store: Store, model: Model, key: str) -> FittedModel:
