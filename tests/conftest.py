@@ -47,7 +47,7 @@ def _corpus_of(*sources: Source, genes: str = "intersection") -> Corpus:
 
 @pytest.fixture(autouse=True)
 def _few_variable_genes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure runs in 200 variable genes: most tests are not about measures, and 2,000 would take them a second each."""
+    """Measure in 200 variable genes: most tests are not about measures, and 2,000 would take them a second each."""
     monkeypatch.setattr("corpuscle.corpus.common_space.N_GENES", 200)
 
 
