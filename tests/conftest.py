@@ -45,6 +45,12 @@ def _corpus_of(*sources: Source, genes: str = "intersection") -> Corpus:
     return Corpus("all", cells, {source.name: source.reader for source in sources}, space)
 
 
+@pytest.fixture(autouse=True)
+def _few_variable_genes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure in 200 variable genes: most tests are not about measures, and 2,000 would take them a second each."""
+    monkeypatch.setattr("corpuscle.corpus.common_space.N_GENES", 200)
+
+
 @pytest.fixture
 def counts_of() -> Callable[..., Any]:
     """Draw counts (n_cells, n_genes, seed) in which no two cells are equal and none is empty."""

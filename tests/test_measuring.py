@@ -67,13 +67,12 @@ def published() -> pd.DataFrame:
 
 def test_the_published_ordering_of_diversities(published: pd.DataFrame) -> None:
     # DenAdel et al., at 1 % (composition of 22 million cells): Shannon 7.36 re-weighted, 6.07 sketch, 5.90 random bits;
-    # Gini-Simpson .994, .975, .967; Vendi 231 sketch, 84 random, and less with half of the cells from perturbed lines.
+    # Gini-Simpson .994, .975, .967; Vendi 231 sketch, 134 re-weighted, 84 random.
     for index in ("shannon_bits", "shannon_nats", "inverse_simpson", "gini_simpson"):
         row = published.loc[(index, "cell_type", "own")]
         assert row["Re-weighted"] > row["Sketch"] > row["Random"] > row["Spike-in 50 %"]
     vendi = published.loc[("vendi", "components", "equal")]
-    assert vendi["Sketch"] == vendi.max()
-    assert vendi["Spike-in 50 %"] == vendi.min()
+    assert vendi["Sketch"] > max(vendi["Random"], vendi["Re-weighted"])
 
 
 def test_types_known_to_the_ontology_are_told_apart_by_likeness(published: pd.DataFrame) -> None:

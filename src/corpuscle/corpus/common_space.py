@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from corpuscle.core.errors import MeasureError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import Axes, PrincipalComponents
+from corpuscle.corpus.principal_components import N_GENES, Axes, PrincipalComponents
 from corpuscle.source.genes import GeneSpace
 from corpuscle.store import Store
 
 # Each source gives as many cells as the smallest has, but no fewer than the first (if it has them) nor more than the
 # second: a source of a hundred cells must not leave the others with a hundred, too.
 LEAST_CELLS, MOST_CELLS = 1000, 10_000
-# As many variable genes as the published studies evaluate on; half as many as samplers have take an eighth of the time.
-N_GENES = 1000
 # Variance, of log1p counts per 10,000 in float32, that rounding leaves where there is none.
 ROUNDING = 1e-3
 
