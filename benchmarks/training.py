@@ -3,6 +3,8 @@
     python benchmarks/training.py                                  # 2,000 genes at 25 % and 19,331 genes at 6 %
     python benchmarks/training.py --model scvi                     # scVI (zero-inflated) only
     python benchmarks/training.py --size 2500:0.12 --pairs 7 --steps 100 --json training.json
+    python benchmarks/training.py --gpu --steps 500                # both on a GPU; ratios are of time by the clock
+    python benchmarks/training.py --gpu --together 50 --steps 500  # fifty of our models as one, per model and step
 
 Each side has a process of its own with one thread; they take turns, never at once, and each turn trains a fresh model
 on the same simulated counts (cells of ten programs). Figures are medians over the pairs; a ratio is the median of the
@@ -16,13 +18,14 @@ import itertools
 import json
 import logging
 import multiprocessing
+import os
 import resource
 import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
@@ -44,24 +47,37 @@ def simulated_counts(n_genes: int, share: float, n_cells: int = N_CELLS) -> csr_
     return vstack(blocks, format="csr")
 
 
-def train_ours(model_name: str, counts: csr_matrix, n_steps: int, seed: int) -> dict[str, float]:
+class How(NamedTuple):
+    """Which model, whether on a GPU, and how many of ours are trained as one."""
+
+    model: str
+    gpu: bool
+    together: int
+
+
+def train_ours(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[str, float]:
     from corpuscle.core.components import build
     from corpuscle.model.batches import CountTable
     from corpuscle.model.model import Model
     from corpuscle.model.schedule import Budget, Schedule
-    from corpuscle.model.training import named_noise, train
+    from corpuscle.model.training import named_noise, train, train_together
 
-    model, table = build(Model, model_name, {}), CountTable(counts)
-    network = model.network(counts.shape[1], 0, named_noise(seed, "init"))
+    model, table = build(Model, how.model, {}), CountTable(counts)
+    networks = [model.network(counts.shape[1], 0, named_noise(seed + at, "init")) for at in range(how.together)]
     told: list[tuple[float, float]] = []
-    network.encoder.register_forward_pre_hook(lambda *_: told.append((time.perf_counter(), time.process_time())))
-    schedule = Schedule(counts.shape[0], Budget(steps=n_steps), BATCH, 0.0, 400)
-    curve = train(network, table, schedule, model.optimiser(), seed=seed, progress=lambda _: None)
+    # Stacked networks are copies of the first, its hook included.
+    networks[0].encoder.register_forward_pre_hook(lambda *_: told.append((time.perf_counter(), time.process_time())))
+    fit = Schedule(counts.shape[0], Budget(steps=n_steps), BATCH, 0.0, 400), model.optimiser()
+    if how.together == 1:
+        curve = train(networks[0], table, *fit, seed=seed, progress=lambda _: None)
+    else:
+        seeds = [seed + at for at in range(how.together)]
+        curve = train_together(networks, [table] * how.together, *fit, seeds=seeds, progress=lambda _: None)[0]
     last = curve[curve["step"] > 0.75 * n_steps].groupby("quantity")["value"].mean()
-    return {**timed(told), "loss": last["reconstruction_train"] + last.get("kl_library_train", 0.0)}
+    return {**timed(told, how), "loss": last["reconstruction_train"] + last.get("kl_library_train", 0.0)}
 
 
-def train_scvi(model_name: str, counts: csr_matrix, n_steps: int, seed: int) -> dict[str, float]:
+def train_scvi(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[str, float]:
     import anndata
     import scvi
     from lightning.pytorch.callbacks import Callback
@@ -77,7 +93,7 @@ def train_scvi(model_name: str, counts: csr_matrix, n_steps: int, seed: int) -> 
 
     scvi.settings.seed = seed
     data = anndata.AnnData(counts)
-    if model_name == "ldvae":
+    if how.model == "ldvae":
         scvi.model.LinearSCVI.setup_anndata(data)
         model, rate = scvi.model.LinearSCVI(data, n_layers=2), 5e-3
     else:
@@ -85,39 +101,43 @@ def train_scvi(model_name: str, counts: csr_matrix, n_steps: int, seed: int) -> 
         model, rate = scvi.model.SCVI(data), 1e-3
     quiet = {"enable_progress_bar": False, "logger": False, "enable_model_summary": False}
     model.train(
-        max_steps=n_steps, max_epochs=10_000, accelerator="cpu", train_size=1.0, batch_size=BATCH,
+        max_steps=n_steps, max_epochs=10_000, accelerator="gpu" if how.gpu else "cpu", train_size=1.0, batch_size=BATCH,
         plan_kwargs={"lr": rate}, callbacks=[Clock()], **quiet,
     )  # fmt: skip
-    return {**timed(told), "loss": float(np.mean(losses[-n_steps // 4 :]))}
+    return {**timed(told, how._replace(together=1)), "loss": float(np.mean(losses[-n_steps // 4 :]))}
 
 
-def timed(told: list[tuple[float, float]]) -> dict[str, float]:
-    wall, processor = 1000 * np.median(np.diff(np.array(told), axis=0), axis=0)
+def timed(told: list[tuple[float, float]], how: How) -> dict[str, float]:
+    """Per step and model; a GPU is told of steps ahead of time, so there only the mean over many says how long one is."""
+    taken = np.diff(np.array(told), axis=0)
+    middle = taken[len(taken) // 4 :].mean(0) if how.gpu else np.median(taken, axis=0)
+    wall, processor = 1000 * middle / how.together
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"wall_ms": wall, "cpu_ms": processor, "cells_per_s": 1000 * BATCH / wall, "peak_mb": peak}
 
 
-def serve(train: Callable[..., dict[str, float]], model: str, size: tuple[int, float], pipe: Connection) -> None:
+def serve(train: Callable[..., dict[str, float]], how: How, size: tuple[int, float], pipe: Connection) -> None:
     """Train when told to, until told to stop."""
     warnings.simplefilter("ignore")
     import torch
 
+    os.environ["CORPUSCLE_DEVICE"] = "cuda" if how.gpu else "cpu"
     if train is train_scvi:
         import scvi  # noqa: F401
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)  # after the imports: some of them set it
     counts = simulated_counts(*size)
     while (turn := pipe.recv()) is not None:
-        pipe.send(train(model, counts, *turn))
+        pipe.send(train(how, counts, *turn))
 
 
-def compare(model: str, size: tuple[int, float], pairs: int, steps: int) -> dict[str, Any]:
+def compare(how: How, size: tuple[int, float], pairs: int, steps: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     sides, found = {"ours": train_ours, "scvi-tools": train_scvi}, {"ours": [], "scvi-tools": []}
     pipes = {}
     for name, side in sides.items():
         pipes[name], far = context.Pipe()
-        context.Process(target=serve, args=(side, model, size, far), daemon=True).start()
+        context.Process(target=serve, args=(side, how, size, far), daemon=True).start()
     for turn in range(-1, pairs):  # the first warms up: compilation, caches
         for name, pipe in pipes.items():
             pipe.send((8 if turn < 0 else steps, turn + 1))
@@ -131,9 +151,10 @@ def compare(model: str, size: tuple[int, float], pairs: int, steps: int) -> dict
         for name, turns in found.items()
     }
     spread = {name: float(np.std([turn["loss"] for turn in turns], ddof=1)) for name, turns in found.items()}
-    ratio = float(np.median([b["cpu_ms"] / a["cpu_ms"] for a, b in zip(*found.values(), strict=True)]))
+    clock = "wall_ms" if how.gpu else "cpu_ms"
+    ratio = float(np.median([b[clock] / a[clock] for a, b in zip(*found.values(), strict=True)]))
     return {
-        "model": model,
+        **how._asdict(),
         "genes": size[0],
         "nonzero": size[1],
         "steps": steps,
@@ -147,19 +168,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", action="append", help="GENES:SHARE_NONZERO, may be repeated")
     parser.add_argument("--model", action="append", choices=["ldvae", "scvi"], help="may be repeated; both by default")
+    parser.add_argument("--gpu", action="store_true", help="train both on a GPU")
+    parser.add_argument("--together", type=int, default=1, help="with --gpu: how many of our models to train as one")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40, help="steps per turn")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
-    print(f"batch {BATCH}, one thread a side, {options.pairs} pairs of {options.steps} steps")
+    if options.together > 1 and not options.gpu:
+        parser.error("--together needs --gpu")
+    device = "a GPU" if options.gpu else "one thread"
+    print(f"batch {BATCH}, {device} a side, {options.pairs} pairs of {options.steps} steps")
     print(
         f"{'':>6} {'genes':>7} {'nonzero':>8} {'':>11} {'ms/step':>8} {'CPU ms':>8} {'cells/s':>8} "
         f"{'peak MB':>8} {'loss':>16}"
     )
-    rows = []
+    rows, what = [], "time" if options.gpu else "processor time"
     sizes = [size.partition(":")[::2] for size in options.size or ["2000:0.25", "19331:0.06"]]
     for model, (genes, share) in itertools.product(options.model or ["ldvae", "scvi"], sizes):
-        row = compare(model, (int(genes), float(share)), options.pairs, options.steps)
+        row = compare(
+            How(model, options.gpu, options.together), (int(genes), float(share)), options.pairs, options.steps
+        )
         rows.append(row)
         for name in ("ours", "scvi-tools"):
             side = row[name]
@@ -168,7 +196,7 @@ def main() -> None:
                 f"{model:>6} {row['genes']:>7,} {row['nonzero']:>8.0%} {name:>11} {side['wall_ms']:>8.2f} "
                 f"{side['cpu_ms']:>8.2f} {side['cells_per_s']:>8,.0f} {side['peak_mb']:>8,.0f} {loss:>16}"
             )
-        print(f"{'':>24} scvi-tools' processor time is {row['ratio']:.1f} times ours", flush=True)
+        print(f"{'':>24} scvi-tools takes {row['ratio']:.1f} times our {what}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
 
