@@ -108,7 +108,7 @@ def train_scvi(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[
 
 
 def timed(told: list[tuple[float, float]], how: How) -> dict[str, float]:
-    """Per step and model; a GPU is told of steps ahead of time, so there only the mean over many says how long one is."""
+    """Per step and model. A GPU is told of steps ahead of time: there, the mean over many says how long one is."""
     taken = np.diff(np.array(told), axis=0)
     middle = taken[len(taken) // 4 :].mean(0) if how.gpu else np.median(taken, axis=0)
     wall, processor = 1000 * middle / how.together
@@ -176,6 +176,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.together > 1 and not options.gpu:
         parser.error("--together needs --gpu")
+    if options.gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            parser.error("--gpu: torch finds no GPU here")
+        print(torch.cuda.get_device_name())
     device = "a GPU" if options.gpu else "one thread"
     print(f"batch {BATCH}, {device} a side, {options.pairs} pairs of {options.steps} steps")
     print(
