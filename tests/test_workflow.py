@@ -131,6 +131,21 @@ def test_a_run_leaves_the_folder_that_its_text_promises(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").rglob(".partial-*"))
 
 
+def test_a_model_that_a_task_is_not_for_keeps_its_run_and_has_the_reason(tmp_path: Path) -> None:
+    mixed = study('[[models]]\nname = "pca"\nn_components = 3')
+    plan = corpuscle.prepare(mixed)
+    assert [(model, task.name) for model, task in plan.unanswerable] == [("pca", "reconstruction")]
+    results = corpuscle.run(mixed, tmp_path / "out")
+    assert not results.failures
+    of_pca = results.scores[results.scores.model == "pca"]
+    assert len(of_pca) == 2 * 2 * 2, "two corpora, seeds and targets"
+    assert set(of_pca.metric) == {"r2_log"}
+    assert of_pca.value.isna().all()
+    assert of_pca.reason.str.contains("does not reconstruct counts").all()
+    assert results.scores[results.scores.model == "mean"].value.notna().any()
+    assert "does not reconstruct counts" in results.report.read_text()
+
+
 def test_the_manifest_names_every_cell_and_the_inputs(tmp_path: Path) -> None:
     corpuscle.run(study(), tmp_path / "out", workers=1)
     folder = tmp_path / "out" / "corpora" / "No-Mono" / "0"

@@ -105,6 +105,9 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     _print(console, "Sources", _sources_table(plan))
     _print(console, "Corpora", _corpora_table(plan))
     _print(console, "Targets", _targets_table(plan))
+    for model, task in plan.unanswerable:
+        told = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
+        console.print(f"[yellow]Note[/yellow] {escape(told)}", soft_wrap=True)
 
 
 def _sources_table(plan: Plan) -> pd.DataFrame:
@@ -155,8 +158,10 @@ def show_results(console: Console, results: Results) -> None:
         # A task's first metric is the one it is known for.
         metric = table["metric"].iloc[0]
         first = table[table["metric"] == metric]
-        means = first.pivot_table(index="corpus", columns="target", values="value", aggfunc="mean", sort=False)
-        shown = means.map(lambda value: f"{value:.3f}").reset_index()
+        means = first.pivot_table(
+            index="corpus", columns="target", values="value", aggfunc="mean", sort=False, dropna=False
+        )
+        shown = means.map(lambda value: "n/a" if pd.isna(value) else f"{value:.3f}").reset_index()
         _print(console, f"{model}: {task}, {metric}, mean over seeds", shown)
     for run, message in results.failures.items():
         console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)

@@ -36,7 +36,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES, score_table
 from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.maps import umap_table
-from corpuscle.evaluation.task import Compares, Task
+from corpuscle.evaluation.task import Compares, Task, answers
 from corpuscle.model.model import Cost, FittedModel, Model, TrainsTogether
 from corpuscle.store import Store, write_text
 from corpuscle.study.plan import Plan, Run
@@ -488,8 +488,8 @@ def _ask(question: Question, fitted: FittedModel, job: Job) -> bool:
         return False
     # Whatever the corpus and the model: what is drawn is then the same for all that are compared.
     rng = generator(job.run.seed, "task", question.label, target.name)
-    scores = [*task.run(fitted, job.corpus, target, rng)]
-    if other and isinstance(task, Compares):
+    scores = [*answers(task, fitted, job.corpus, target, rng)]
+    if other and isinstance(task, Compares) and isinstance(fitted, task.needs):
         reference = fitted if other.key == job.key else _loaded(store, other.model, other.key)
         scores += task.compare(fitted, reference, target, rng)
     table = score_table(scores, corpus="", model="", seed=job.run.seed, task="", target="")

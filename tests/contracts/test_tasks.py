@@ -10,7 +10,8 @@ from corpuscle.core import components
 from corpuscle.core.errors import ModelError
 from corpuscle.core.randomness import generator
 from corpuscle.core.scores import Better, score_table
-from corpuscle.evaluation.task import Task
+from corpuscle.evaluation.task import Task, answers, surely_lacks
+from corpuscle.model.model import FittedModel, Model
 from toy import MeanProfile
 
 NAMES = components.names(Task)
@@ -68,6 +69,33 @@ def test_a_model_that_cannot_answer_is_told(name, data):
 
     with pytest.raises(ModelError, match=f"task {name} cannot be asked of it"):
         run(name, (Mute(), *data[1:]))
+
+
+@each
+def test_a_model_that_cannot_answer_has_nan_with_the_reason_in_a_run(name, data):
+    class Mute:
+        genes, history = (), None
+
+    task = components.build(Task, name, {})
+    (score,) = answers(task, Mute(), *data[1:], generator(0, "test"))
+    assert math.isnan(score.value)
+    assert score.reason == task.refusal
+    assert f"task {name} cannot be asked of it" in task.refusal
+    if task.needs is not FittedModel:
+        assert (score.metric, score.better) in {(found.metric, found.better) for found in run(name, data)}
+    # One that can is asked as it is.
+    if name != MEASURING:
+        assert str([*answers(task, *data, generator(0, "test"))]) == str(run(name, data))
+
+
+@each
+@pytest.mark.parametrize("model", components.names(Model))
+def test_what_a_model_will_not_answer_is_known_before_it_is_fitted(name, model):
+    settings = {"model": {"name": "ldvae"}} if model == "untrained" else {}
+    reconstructs = model in {"ldvae", "scvi", "untrained"}
+    needs_counts = name in {"reconstruction", "residuals"}
+    lacks = surely_lacks(components.build(Model, model, settings), components.build(Task, name, {}))
+    assert lacks == (needs_counts and not reconstructs)
 
 
 @each

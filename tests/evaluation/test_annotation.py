@@ -9,7 +9,12 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from corpuscle.evaluation.tasks.annotation import Annotation
+from corpuscle.core.components import build
+from corpuscle.core.errors import ComponentError
+from corpuscle.evaluation.task import Task
+from corpuscle.evaluation.tasks.annotation import SUMMARIES, Annotation
+from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
+from corpuscle.model.fine_tuning import FineTuning, fine_tune
 from placed import Placed, run
 
 
@@ -112,3 +117,103 @@ def test_a_label_model_gives_its_own_answer(typed):
     assert share > 0
     assert scores["accuracy", "all"].value == pytest.approx(1 - share)
     assert scores["calibration_error", "all"].value == pytest.approx(abs(0.9 - (1 - share)), abs=1e-6)
+
+
+QUICK = {"learning_rate": 1e-2, "budget": {"steps": 60}, "n_hidden": 16}
+COSTS = ("fine_tune_seconds", "fine_tune_peak_gb", "fine_tune_parameters")
+
+
+def test_a_frozen_model_is_fine_tuned_on_the_reference_half(typed):
+    target, types = typed(200)
+    z = noisy(types)
+    scores = run(Annotation(fine_tune=["frozen"], training=QUICK), Placed(z), target, seed=3)
+    rng = np.random.default_rng(3)
+    order = rng.permutation(200)
+    half, rest = target.take(np.sort(order[:100])), target.take(np.sort(order[100:]))
+    seed = int(rng.integers(2**31))
+    tuned = fine_tune(Placed(z), half, half.labels("cell_type"), FineTuning(**QUICK), seed)
+    predicted = np.array(tuned.labels)[tuned.label_probabilities(rest).argmax(axis=1)]
+    truth = rest.labels("cell_type")
+    assert scores["macro_f1_frozen", "all"].value == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert scores["macro_f1_frozen", "all"].value > 0.5
+    for label, f1 in zip(np.unique(truth), f1_score(truth, predicted, average=None), strict=True):
+        assert scores["f1_frozen", f"cell_type={label}"].value == pytest.approx(f1)
+    here = rest.labels("batch") == "b1"
+    assert scores["accuracy_frozen", "batch=b1"].value == pytest.approx((truth == predicted)[here].mean())
+    # A perceptron of 3 latents, 16 hidden units and 3 types, with its biases.
+    assert scores["fine_tune_parameters_frozen", "all"].value == 3 * 16 + 16 + 16 * 3 + 3
+    assert scores["fine_tune_seconds_frozen", "all"].value > 0
+    assert scores["fine_tune_peak_gb_frozen", "all"].n_cells == 100
+    # What is asked zero-shot stays as it is.
+    plain = run(Annotation(), Placed(z), target, seed=3)
+    assert plain == {key: score for key, score in scores.items() if not key[0].endswith("_frozen")}
+
+
+def test_remedies_are_compared_and_keep_their_names(typed):
+    target, types = typed(120)
+    remedies = ["none", "resampling", "class_weights", "focal", "ldam"]
+    scores = run(Annotation(fine_tune=["frozen"], remedies=remedies, training=QUICK), Placed(noisy(types)), target)
+    suffixes = ["_frozen", *(f"_frozen_{remedy}" for remedy in remedies[1:])]
+    for metric in (*SUMMARIES, *COSTS):
+        assert all(math.isfinite(scores[f"{metric}{suffix}", "all"].value) for suffix in suffixes)
+    # Other losses give other probabilities.
+    assert len({scores[f"calibration_error{suffix}", "all"].value for suffix in suffixes}) == len(suffixes)
+
+
+def test_the_whole_network_learns_with_the_perceptron(typed):
+    target, _ = typed(120)
+    fitted = MaskedAutoencoder(widths=[8, 2], budget={"steps": 0}).fit(target, 0)
+    scores = run(Annotation(fine_tune=["frozen", "whole"], training=QUICK), fitted, target)
+    n_frozen, n_whole = (scores[f"fine_tune_parameters_{how}", "all"].value for how in ("frozen", "whole"))
+    # The encoder's own numbers learn, too: genes to 8 units to 2.
+    assert n_whole - n_frozen == target.n_genes * 8 + 8 + 8 * 2 + 2
+    assert math.isfinite(scores["macro_f1_whole", "all"].value)
+    assert scores["calibration_error_whole", "all"].value != scores["calibration_error_frozen", "all"].value
+
+
+def test_a_model_without_a_network_has_no_answer_as_a_whole_and_says_why(typed):
+    target, types = typed(120)
+    both = run(Annotation(fine_tune=["frozen", "whole"], training=QUICK), Placed(noisy(types)), target)
+    whole = {key: score for key, score in both.items() if key[0].endswith("_whole")}
+    frozen = {key for key, score in both.items() if key[0].endswith("_frozen") and math.isfinite(score.value)}
+    assert {(metric.replace("_whole", "_frozen"), unit) for metric, unit in whole} >= frozen
+    assert all(math.isnan(score.value) for score in whole.values())
+    assert all("no network that can be trained on" in score.reason for score in whole.values())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ({"cell_type": ["B"] * 40}, "nothing to tell apart"),
+        ({"cell_type": [np.nan] * 40}, "none to learn from"),
+        ({}, "label training diverged"),
+    ],
+    ids=["one type", "no types", "diverged"],
+)
+def test_what_cannot_be_taught_is_nan_with_its_reason(typed, trouble, message):
+    target, _ = typed(40, **trouble)
+    training = {**QUICK, "learning_rate": 1e30} if not trouble else QUICK
+    with np.errstate(all="ignore"):
+        scores = run(
+            Annotation(fine_tune=["frozen"], training=training),
+            Placed(np.random.default_rng(0).normal(size=(40, 2))),
+            target,
+        )
+    tuned = [score for (metric, unit), score in scores.items() if metric.endswith("_frozen") and unit == "all"]
+    assert len(tuned) == len(SUMMARIES) + len(COSTS)
+    assert all(math.isnan(score.value) and message in score.reason for score in tuned)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"remedies": ["focal"]}, "remedies are for fine-tuning"),
+        ({"fine_tune": ["whole", "whole"]}, "names something twice"),
+        ({"fine_tune": ["whole"], "remedies": ["none", "ldam"]}, "equal steps, which patience does not give"),
+        ({"training": {"budget": {"stps": 3}}}, "did you mean 'steps'"),
+    ],
+    ids=["remedies alone", "twice", "unequal steps", "misspelt"],
+)
+def test_settings_that_make_no_sense_are_refused(table, message):
+    with pytest.raises(ComponentError, match=message):
+        build(Task, "annotation", table)

@@ -1,16 +1,17 @@
 """Task: a question asked of a fitted model; its answers are scores."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Better, Score
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.model import FittedModel
+from corpuscle.model.model import FittedModel, Model
 
 
 class Task(Component, ABC):
@@ -20,6 +21,19 @@ class Task(Component, ABC):
     kind: ClassVar[str] = "task"
     # Whether it looks at embeddings, so that the report should show one of its targets.
     maps: ClassVar[bool] = False
+    # What a fitted model must be to be asked, a class or a protocol of methods; and, in words, what it can then do.
+    needs: ClassVar[type] = FittedModel
+    ability: ClassVar[str] = "embed cells"
+
+    @property
+    def headline(self) -> tuple[str, Better]:
+        """The metric that it is known for, and which way is better."""
+        return "answer", "none"
+
+    @property
+    def refusal(self) -> str:
+        """What to say of a model that cannot be asked."""
+        return f"this model does not {self.ability}, so the task {self.name} cannot be asked of it"
 
     @abstractmethod
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
@@ -40,6 +54,31 @@ class Task(Component, ABC):
         ------
         One score per metric and unit. What is not defined is NaN with its reason.
         """
+
+
+def answers(task: Task, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
+    """Ask a model; one that cannot answer has NaN for the headline, with the reason, so that its run is not lost."""
+    if isinstance(model, task.needs):
+        yield from task.run(model, train, target, rng)
+    else:
+        metric, better = task.headline
+        yield Score(metric, "all", float("nan"), 0, better, reason=task.refusal)
+
+
+def surely_lacks(model: Model, task: Task) -> bool:
+    """Say before it is fitted whether a model will be unable to answer: where its ``fit`` says what it returns.
+
+    Examples
+    --------
+    >>> from corpuscle.core.components import build
+    >>> [surely_lacks(build(Model, name, {}), build(Task, "reconstruction", {})) for name in ("pca", "ldvae")]
+    [True, False]
+    """
+    try:
+        fitted = get_type_hints(type(model).fit).get("return")
+    except NameError:
+        return False
+    return isinstance(fitted, type) and not inspect.isabstract(fitted) and not issubclass(fitted, task.needs)
 
 
 @runtime_checkable

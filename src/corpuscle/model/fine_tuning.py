@@ -83,12 +83,21 @@ class FineTuned:
         The training curve, ``cross_entropy_train`` and ``cross_entropy_validation``.
     n_unlabelled
         How many cells had no label and were left out.
+    n_parameters
+        How many numbers learned: those of the perceptron and, where the whole network was taught, of the encoder.
     """
 
     def __init__(
-        self, known: Labelled, history: pd.DataFrame, embed: Callable[[Corpus], NDArray[np.float32]], head: Perceptron
+        self,
+        known: Labelled,
+        history: pd.DataFrame,
+        embed: Callable[[Corpus], NDArray[np.float32]],
+        head: Perceptron,
+        *,
+        network: nn.Module,
     ) -> None:
         self.labels, self.n_unlabelled, self.history = known.labels, known.n_unlabelled, history
+        self.n_parameters = sum(weight.numel() for weight in network.parameters())
         self._embed, self._head = embed, head
 
     @torch.no_grad()
@@ -178,14 +187,14 @@ def _on_embedding(
         return embedded_NK[positions]
 
     history = train_labels(head, inputs, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress)
-    return FineTuned(known, history, fitted.embed, head)
+    return FineTuned(known, history, fitted.embed, head, network=head)
 
 
 def _whole(encoder: Encoder, known: Labelled, settings: FineTuning, seed: int, progress: Progress) -> FineTuned:
     head = _head(encoder.n_latent, known, settings, seed)
-    table = CountTable.of(known.cells)
+    network, table = _Network(encoder, head), CountTable.of(known.cells)
     history = train_labels(
-        _Network(encoder, head), table.batch, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress
+        network, table.batch, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress
     )
 
     @torch.no_grad()
@@ -196,4 +205,4 @@ def _whole(encoder: Encoder, known: Labelled, settings: FineTuning, seed: int, p
             embedded_NK[rows] = encoder.encode(batch, None).numpy()
         return embedded_NK
 
-    return FineTuned(known, history, embed, head)
+    return FineTuned(known, history, embed, head, network=network)

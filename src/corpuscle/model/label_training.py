@@ -50,8 +50,8 @@ class Codes(NamedTuple):
 
 
 @component
-class LabelTraining:
-    """How labels are learned; the defaults are the published study's.
+class TrainingSettings:
+    """How long and how fast labels are learned, whatever the remedy; the defaults are the published study's.
 
     Parameters
     ----------
@@ -67,10 +67,6 @@ class LabelTraining:
     validation_share
         Share of the cells of each label that is held out to follow the training. One cell of each is always trained
         on.
-    remedy
-        What is done about labels of unequal frequency: ``"none"``; ``"resampling"`` (each step draws labels that are
-        all as likely, then cells of them, with replacement); ``"class_weights"`` (a cell counts as one over its
-        label's frequency); ``"focal"`` or ``"ldam"`` (losses; see `label_losses`).
     """
 
     n_hidden: Annotated[int, Field(gt=0)] = 128
@@ -80,11 +76,25 @@ class LabelTraining:
     batch_size: Annotated[int, Field(gt=1)] = 128
     budget: TrainingBudget = PUBLISHED
     validation_share: ValidationShare = 0.1
-    remedy: Remedy = "none"
 
     def schedule(self, n_cells: int) -> Schedule:
         """Say what the budget comes to for so many cells."""
         return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, 0)
+
+
+@component
+class LabelTraining(TrainingSettings):
+    """How labels are learned: as `TrainingSettings` say, with a remedy.
+
+    Parameters
+    ----------
+    remedy
+        What is done about labels of unequal frequency: ``"none"``; ``"resampling"`` (each step draws labels that are
+        all as likely, then cells of them, with replacement); ``"class_weights"`` (a cell counts as one over its
+        label's frequency); ``"focal"`` or ``"ldam"`` (losses; see `label_losses`).
+    """
+
+    remedy: Remedy = "none"
 
 
 def train_labels(

@@ -21,6 +21,7 @@ from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import check_disjoint
 from corpuscle.corpus.workshop import Workshop
+from corpuscle.evaluation.task import Task, surely_lacks
 from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.source import where as where_expression
@@ -95,6 +96,16 @@ class Plan:
             for seed in self.study.seeds
             for recipe in self.study.recipes
             for model in self.study.models
+        ]
+
+    @property
+    def unanswerable(self) -> list[tuple[str, Task]]:
+        """The models, by label, and the tasks that are known not to be for them: their scores will be NaN."""
+        return [
+            (model.label, task.task)
+            for model in self.study.models
+            for task in self.study.tasks
+            if surely_lacks(model.model, task.task)
         ]
 
     def model(self, label: str) -> LabelledModel:

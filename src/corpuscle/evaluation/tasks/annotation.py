@@ -5,27 +5,34 @@ Axes in names: Q query cells, R reference cells, K dimensions, L labels.
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import partial
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from corpuscle.core.components import component
+from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Better, Score
+from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics import classification
 from corpuscle.evaluation.metrics.neighbours import nearest_in
 from corpuscle.evaluation.task import Task, units
+from corpuscle.model.fine_tuning import FineTunes, FineTuning, fine_tune
+from corpuscle.model.label_losses import Remedy
+from corpuscle.model.label_training import TrainingSettings
 from corpuscle.model.model import Annotates, FittedModel
 
 PUBLISHED_K, LARGE_K = 5, 15
 PROBE_STEPS = 1000
+GIGABYTE = 1e9
 
 SUMMARIES: dict[str, Better] = {
     "macro_f1": "higher",
@@ -48,6 +55,7 @@ class Answer(NamedTuple):
     least: int = 1
     note: str = ""
     trouble: str = ""
+    costs: tuple[Score, ...] = ()
 
 
 class Parts(NamedTuple):
@@ -57,6 +65,11 @@ class Parts(NamedTuple):
     query: Embedding
     note: str
     trouble: str
+
+
+def _settings(value: Any) -> Any:
+    """Make settings of what a study file says."""
+    return TrainingSettings(**value) if isinstance(value, dict) else value
 
 
 @component
@@ -77,6 +90,13 @@ class Annotation(Task):
     or a label model's answer; ``…_knn15`` are those of the 15 nearest, ``…_linear`` those of a linear probe
     (multinomial logistic regression, C = 1, on standardised latents).
 
+    A model that embeds, and is no label model, can also be fine-tuned on the reference cells. ``…_frozen`` are the
+    metrics of a perceptron that learned on the frozen embedding, ``…_whole`` those of one that learned together with
+    the network that embeds; with a remedy for rare types, its name follows: ``macro_f1_whole_focal``. A model without
+    a network that can be trained on has NaN for ``…_whole``. What it took is told beside, lower is better:
+    ``fine_tune_seconds_…`` by the clock, ``fine_tune_peak_gb_…``, the most memory that the process held meanwhile in
+    gigabytes, and ``fine_tune_parameters_…``, the numbers that learned.
+
     Parameters
     ----------
     split
@@ -85,12 +105,47 @@ class Annotation(Task):
         come from new donors. ``"corpus"``: the labelled cells of the training corpus; all of the target is asked for.
     max_cells
         Where target or reference have more cells, so many are drawn.
+    fine_tune
+        How the model is also fine-tuned: ``"frozen"``, ``"whole"``, or both.
+    remedies
+        What is done about types of unequal frequency in fine-tuning, one after the other: ``"none"``,
+        ``"resampling"``, ``"class_weights"``, ``"focal"``, ``"ldam"``; see `LabelTraining`. All start alike and take
+        equal steps; several need a budget without patience.
+    training
+        How long and how fast fine-tuning learns; see `TrainingSettings`. The defaults are those of the published
+        frozen classifiers; the published whole network has ``learning_rate = 9e-4`` and ``weight_decay = 0.05``.
+
+    Examples
+    --------
+    >>> task = Annotation(fine_tune=["whole"], remedies=["none", "focal"], training={"budget": {"steps": 500}})
+    >>> task.training.budget.steps
+    500
+    >>> Annotation(fine_tune=["whole"], remedies=["none", "focal"])
+    Traceback (most recent call last):
+    pydantic_core._pydantic_core.ValidationError: ...remedies are compared at equal steps...
     """
 
     maps: ClassVar[bool] = True
 
     split: Literal["cell", "donor", "corpus"] = "cell"
     max_cells: Annotated[int, Field(ge=10)] = 20_000
+    fine_tune: list[Literal["frozen", "whole"]] = Field(default_factory=list)
+    remedies: Annotated[list[Remedy], Field(min_length=1)] = Field(default_factory=lambda: list[Remedy](["none"]))
+    training: Annotated[TrainingSettings, BeforeValidator(_settings)] = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        for key, values in (("fine_tune", self.fine_tune), ("remedies", self.remedies)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} names something twice: {', '.join(values)}")
+        if self.remedies != ["none"] and not self.fine_tune:
+            raise ValueError('remedies are for fine-tuning: add fine_tune = ["frozen"] or ["whole"], or leave them out')
+        if len(self.remedies) > 1 and self.training.budget.patience is not None:
+            raise ValueError(
+                "remedies are compared at equal steps, which patience does not give: add a budget without it, such as "
+                "training = { budget = { steps = 1000 } }"
+            )
+        return self
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Annotate the query cells; see `Task.run`."""
@@ -101,6 +156,21 @@ class Annotation(Task):
         note = reasons(whole.drawn, missing, parts.note)
         for answer in _answers(model, parts):
             yield from _scores(parts.query.cells, answer, note)
+        if isinstance(model, Annotates):
+            return
+        # One seed: they start alike, and see the same cells in the same order where the remedy lets them.
+        seed = int(rng.integers(2**31))
+        for way in self._ways():
+            answer = _fine_tuned(model, parts, way, seed)
+            yield from _scores(parts.query.cells, answer, note)
+            yield from answer.costs
+
+    def _ways(self) -> Iterator[FineTuning]:
+        """Yield each way to fine-tune that was asked for."""
+        training = {field.name: getattr(self.training, field.name) for field in fields(self.training)}
+        for weights in self.fine_tune:
+            for remedy in self.remedies:
+                yield FineTuning(**training, weights=weights, remedy=remedy)
 
     def _parts(self, model: FittedModel, cells: Embedding, train: Corpus, rng: np.random.Generator) -> Parts:
         """Part cells in reference and query."""
@@ -138,14 +208,57 @@ def _answers(model: FittedModel, parts: Parts) -> Iterator[Answer]:
         yield Answer("", labels, probability_QL, np.ones(len(labels), np.int64), trouble=trouble)
         return
     labels, size_L = np.unique(parts.reference.cells.labels("cell_type"), return_counts=True)
-    trouble = parts.trouble or parts.query.trouble if len(parts.query) > 1 else parts.trouble
-    trouble = trouble or parts.reference.trouble
-    if not trouble and len(labels) < 2:
-        trouble = f"the reference cells are all {labels[0]}: nothing to tell apart"
+    trouble = _trouble(parts, labels, on_embedding=True)
     for suffix, k in (("", PUBLISHED_K), (f"_knn{LARGE_K}", LARGE_K)):
         few = f"{len(parts.reference):,} reference cells: fewer than k = {k}" if len(parts.reference) < k else ""
         yield _asked(partial(_nearest, parts, labels, k), suffix, labels, size_L, k, trouble or few)
     yield _asked(partial(_probe, parts, labels), "_linear", labels, size_L, 1, trouble)
+
+
+def _trouble(parts: Parts, labels: NDArray[np.str_], *, on_embedding: bool) -> str:
+    """Say why nothing can be learned from the reference cells, or from their embedding; empty where it can."""
+    embeddings = (parts.query, parts.reference) if len(parts.query) > 1 else (parts.reference,)
+    broken = [embedding.trouble for embedding in embeddings if embedding.trouble] if on_embedding else []
+    if parts.trouble or broken:
+        return parts.trouble or broken[0]
+    return f"the reference cells are all {labels[0]}: nothing to tell apart" if len(labels) < 2 else ""
+
+
+def _fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> Answer:
+    """Fine-tune the model on the reference cells, ask it, and tell what teaching it took."""
+    suffix = f"_{way.weights}" if way.remedy == "none" else f"_{way.weights}_{way.remedy}"
+    reference, frozen = parts.reference.cells, way.weights == "frozen"
+    labels, size_L = np.unique(reference.labels("cell_type"), return_counts=True)
+    trouble = _trouble(parts, labels, on_embedding=frozen)
+    if not frozen and not isinstance(model, FineTunes):
+        trouble = "the model has no network that can be trained on"
+    usage, n_parameters, probability_QL = Usage(), 0, np.empty((0, len(labels)), np.float32)
+    if not trouble:
+        try:
+            with measured() as usage:
+                tuned = fine_tune(model, reference, reference.labels("cell_type"), way, seed)
+            n_parameters = tuned.n_parameters
+            probability_QL = tuned.label_probabilities(parts.query.cells)
+        except ModelError as error:
+            trouble = str(error)
+    costs = _costs(suffix, usage, n_parameters, len(reference), trouble)
+    return Answer(suffix, labels, probability_QL, size_L, trouble=trouble, costs=costs)
+
+
+def _costs(suffix: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str) -> tuple[Score, ...]:
+    """Tell what fine-tuning took."""
+    untold = "" if usage.peak_bytes is not None else "this system does not tell the peak memory of a process"
+    peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
+    told = {
+        "seconds": (usage.seconds, ""),
+        "peak_gb": (peak_gb, untold),
+        "parameters": (float(n_parameters), ""),
+    }
+    return tuple(
+        Score(f"fine_tune_{what}{suffix}", "all", float("nan") if trouble else value, n_cells, "lower",
+              reason=trouble or why)
+        for what, (value, why) in told.items()
+    )  # fmt: skip
 
 
 def _asked(  # noqa: PLR0917

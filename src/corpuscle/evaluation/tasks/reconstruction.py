@@ -4,7 +4,7 @@ Axes in names: N cells, G genes of the study, V the variable genes.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Better, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k, moments, most_variable
 from corpuscle.evaluation.metrics.correlation import squared_pearson
@@ -39,15 +39,27 @@ class Reconstruction(Task):
         per cell, as the published code does; the metrics then end in ``_one_sample``.
     """
 
+    needs: ClassVar[type] = Reconstructs
+    ability: ClassVar[str] = "reconstruct counts"
+
     n_variable_genes: Annotated[int, Field(ge=2)] = 1000
     posterior: Literal["mean", "sample"] = "mean"
+
+    @property
+    def headline(self) -> tuple[str, Better]:
+        """`r2_log`, and which way is better."""
+        return f"r2_log{self._suffix}", "higher"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.posterior == "mean" else "_one_sample"
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Reconstruct the target's cells; see `Task.run`."""
         if not isinstance(model, Reconstructs):
-            raise ModelError("this model does not reconstruct counts, so the task reconstruction cannot be asked of it")
+            raise ModelError(self.refusal)
         genes_V = most_variable(moments(target), self.n_variable_genes)
-        suffix = "" if self.posterior == "mean" else "_one_sample"
+        suffix = self._suffix
         if len(genes_V) < 2:
             reason = f"only {len(genes_V)} genes vary over the {len(target)} cells of the target: no correlation"
             for unit in units(target):

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Better, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k
 from corpuscle.evaluation.task import Task
@@ -26,10 +27,18 @@ class Residuals(Task):
       better; positive where the model expects too little. NaN for a gene with no count in the target.
     """
 
+    needs: ClassVar[type] = Reconstructs
+    ability: ClassVar[str] = "reconstruct counts"
+
+    @property
+    def headline(self) -> tuple[str, Better]:
+        """`relative_residual`, and which way is better."""
+        return "relative_residual", "zero"
+
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Compare expected and counted expression gene by gene; see `Task.run`."""
         if not isinstance(model, Reconstructs):
-            raise ModelError("this model does not reconstruct counts, so the task residuals cannot be asked of it")
+            raise ModelError(self.refusal)
         observed_G, predicted_G = np.zeros(target.n_genes), np.zeros(target.n_genes)
         for _, counts_NG in target.blocks():
             observed_G += np.asarray(cp10k(counts_NG).sum(axis=0)).ravel()
