@@ -79,7 +79,7 @@ def test_they_are_found_once_and_kept(make, tmp_path, monkeypatch):
     corpus, store = make(20), Store(tmp_path / "store")
     one = PrincipalComponents(corpus, {"blood": corpus}, {"blood": "content"}, store).of(corpus, 5)
     calls = []
-    monkeypatch.setattr(pcs, "find_axes", lambda *_: calls.append("axes"))
+    monkeypatch.setattr(pcs, "find_axes", lambda *_, **__: calls.append("axes"))
     monkeypatch.setattr(pcs, "project", lambda *_: calls.append("project"))
     again = PrincipalComponents(corpus, {"blood": corpus}, {"blood": "content"}, Store(tmp_path / "store"))
     np.testing.assert_array_equal(again.of(corpus, 5), one)

@@ -199,7 +199,7 @@ def test_untrained_is_the_model_before_its_first_step(make):
     np.testing.assert_array_equal(untrained.embed(corpus), initial.embed(corpus))
     assert not np.array_equal(untrained.embed(corpus), trained.embed(corpus))
     # Adam's first step moves a weight by the learning rate at most: it was there before.
-    before, after = (fitted.network.encoders.z_mean.weight.detach().numpy() for fitted in (untrained, trained))
+    before, after = (fitted.network.encoder.z_head.weight.detach().numpy() for fitted in (untrained, trained))
     assert 0 < np.abs(before - after).max() <= 1.01 * LDVAE().learning_rate
     other = Untrained(model={"name": "ldvae", **settings}).fit(corpus, 5)
     assert not np.array_equal(untrained.embed(corpus), other.embed(corpus))

@@ -68,7 +68,10 @@ def glance(tables: Tables, corpus: str, stem: str) -> Figure:
           for what, table in (("Hill number by order", tables.hill), ("coverage by target", tables.coverage))
           if corpus in table),
     ]  # fmt: skip
-    whole = pd.concat([part.astype({"x": str}) for part in data], ignore_index=True)[["what", "x", "value"]]
+    columns = ["what", "x", "value"]
+    # pandas warns of joining tables without rows.
+    filled = [part.astype({"x": str})[columns] for part in data if len(part)]
+    whole = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
     return Figure(stem, corpus, caption, drawing, whole)
 
 
