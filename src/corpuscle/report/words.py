@@ -75,6 +75,8 @@ MEANINGS = {
     "latent_r2": "Share of each latent, on cells left out, that a regression on the reference's explains; mean.",
     "fit_seconds": "By the clock, on the machine of the run.",
 }
+# In which way a metric was found whose name does not end in one.
+PLAIN = {"macro_f1": "5 nearest"}
 # Where a metric was found in another manner than the one that its meaning tells of.
 MEANINGS_OTHERWISE = {"macro_f1": "Mean F1 over cell types."}
 # What training curves show; a model's first is what it is trained by.
@@ -110,6 +112,18 @@ def meaning(metric: str) -> str:
     """Say what a metric measures, in a sentence or two; empty where its name says it."""
     name, manner = parts(metric)
     return (MEANINGS_OTHERWISE.get(name, "") if manner else "") or MEANINGS.get(name, "")
+
+
+def way(metric: str) -> str:
+    """Say in which way a metric was found.
+
+    Examples
+    --------
+    >>> way("macro_f1_frozen_ldam"), way("macro_f1"), way("r2_log")
+    ('fine-tuned, frozen, LDAM loss', '5 nearest', 'as it is')
+    """
+    name, manner = parts(metric)
+    return manner or PLAIN.get(name, "as it is")
 
 
 def parts(metric: str) -> tuple[str, str]:
