@@ -1,5 +1,6 @@
 """The main job with a toy model: what a run leaves, that it goes on where it stopped, and what failures do."""
 
+import io
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import corpuscle
+from corpuscle import display
 from corpuscle.core.errors import CorpusError, FolderError, InputError, StudyError
 from corpuscle.core.scores import COLUMNS
 
@@ -135,6 +138,9 @@ def test_a_model_that_a_task_is_not_for_keeps_its_run_and_has_the_reason(tmp_pat
     mixed = study('[[models]]\nname = "pca"\nn_components = 3')
     plan = corpuscle.prepare(mixed)
     assert [(model, task.name) for model, task in plan.unanswerable] == [("pca", "reconstruction")]
+    console = Console(file=io.StringIO(), width=120)
+    display.show_plan(console, plan, seconds=1.0, workers=1)
+    assert "pca does not reconstruct counts: its scores of reconstruction will be missing" in console.file.getvalue()
     results = corpuscle.run(mixed, tmp_path / "out")
     assert not results.failures
     of_pca = results.scores[results.scores.model == "pca"]

@@ -58,3 +58,21 @@ def test_models_stand_side_by_side_with_their_own_means(make_run):
     table = pd.read_csv(folder / "figures" / "heatmap-models-reconstruction-r2-log.csv").set_index(["corpus", "target"])
     means = table.groupby("model")["mean"].get_group("ldvae"), table.groupby("model")["mean"].get_group("pca")
     pd.testing.assert_series_equal(means[0] / 2, means[1])
+
+
+def test_the_ways_in_which_a_metric_was_found_stand_side_by_side(make_run):
+    folder = make_run(seeds=2)
+    assert "Ways side by side" not in render(folder).read_text()
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores = scores[(scores["task"] == "reconstruction") & (scores["metric"] == "r2_log")]
+    plain = scores.assign(metric="macro_f1", task="annotation")
+    tuned = plain.assign(metric="macro_f1_whole_focal", value=plain["value"] / 2)
+    pd.concat([plain, tuned], ignore_index=True).to_parquet(folder / "scores.parquet")
+    page = render(folder).read_text()
+    assert "Ways side by side: Macro-F1, annotation · ldvae" in page
+    assert "fine-tuned, whole, focal loss" in page
+    table = pd.read_csv(folder / "figures" / "heatmap-ways-ldvae-annotation-macro-f1.csv").set_index(
+        ["corpus", "target"]
+    )
+    found = {metric: rows["mean"] for metric, rows in table.groupby("metric")}
+    pd.testing.assert_series_equal(found["macro_f1"] / 2, found["macro_f1_whole_focal"])

@@ -96,6 +96,8 @@ class Report:
         Heatmaps over all cells, and with the donors or batches below each target; each with its figure.
     beside
         The headline heatmaps of all models in one, where there are several.
+    ways
+        Each model's headline metric in all ways in which it was found, where there are several.
     effects
         Fold changes with their intervals, for the headline heatmaps.
     compositions, uniform
@@ -115,6 +117,7 @@ class Report:
     answers: list[words.Answer]
     heats: list[tuple[tables.Heat, Figure]]
     beside: list[tuple[tables.Heat, Figure]]
+    ways: list[tuple[tables.Heat, Figure]]
     effects: list[tuple[tables.Heat, Figure]]
     unit_heats: list[tuple[tables.Heat, Figure]]
     compositions: list[Figure]
@@ -145,6 +148,7 @@ class Report:
                 (h, score_figures.heatmap(h, names("heatmap-models", h.task, h.metric)))
                 for h in tables.side_by_side(heats)
             ],
+            [(h, score_figures.heatmap(h, names.of_heat("heatmap-ways", h))) for h in tables.ways(heats)],
             [
                 (h, score_figures.effects(h, names.of_heat("effects", h)))
                 for h in heats
@@ -164,7 +168,7 @@ class Report:
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
         return [
-            *(figure for _, figure in [*self.heats, *self.beside, *self.effects, *self.unit_heats]),
+            *(figure for _, figure in [*self.heats, *self.beside, *self.ways, *self.effects, *self.unit_heats]),
             *self.compositions,
             *self.glances,
             *(figure for _, figure in self.curves),

@@ -155,22 +155,36 @@ def side_by_side(found: Sequence[Heat]) -> list[Heat]:
     for heat in found:
         if heat.headline:
             groups.setdefault((heat.task, heat.metric), []).append(heat)
-    return [_joined(group) for group in groups.values() if len(group) > 1]
+    return [_joined(group, "all models", [heat.model for heat in group]) for group in groups.values() if len(group) > 1]
 
 
-def _joined(group: Sequence[Heat]) -> Heat:
-    """Join the heatmaps of several models."""
+def ways(found: Sequence[Heat]) -> list[Heat]:
+    """Lay each model's headline heatmap out with those of the same metric found in other ways, a row per way."""
+    groups: dict[tuple[str, str], list[Heat]] = {}
+    for heat in found:
+        groups.setdefault((heat.model, heat.task), []).append(heat)
+    joined = []
+    for (model, _), group in groups.items():
+        headline = words.parts(next(heat.metric for heat in group if heat.headline))[0]
+        alike = [heat for heat in group if words.parts(heat.metric)[0] == headline]
+        if len(alike) > 1:
+            joined.append(_joined(alike, model, [words.way(heat.metric) for heat in alike]))
+    return joined
+
+
+def _joined(group: Sequence[Heat], model: str, labels: Sequence[str]) -> Heat:
+    """Join heatmaps, a row per target and heatmap, which is called by its label."""
     notes: list[str] = []
     rows: dict[str, list[Row]] = {}
-    for heat in group:
+    for heat, label in zip(group, labels, strict=True):
         for row in heat.rows:
             if not row.indented:
                 cells = [replace(cell, note=_note(heat.notes[cell.note - 1], notes)) if cell.note else cell
                          for cell in row.cells]  # fmt: skip
-                rows.setdefault(row.label, []).append(Row(heat.model, f"{row.label}, {row.detail}", cells))
+                rows.setdefault(row.label, []).append(Row(label, f"{row.label}, {row.detail}", cells))
     data = pd.concat([heat.data for heat in group], ignore_index=True)
     joined = [row for of_target in rows.values() for row in of_target]
-    return replace(group[0], model="all models", rows=joined, notes=notes, data=data, headline=False)
+    return replace(group[0], model=model, rows=joined, notes=notes, data=data, headline=False)
 
 
 def colour_limit(changes: pd.Series) -> float:

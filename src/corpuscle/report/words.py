@@ -41,6 +41,9 @@ METRICS = {
     "knn_overlap": "Overlap of neighbours",
     "n_parameters": "Parameters",
     "fit_seconds": "Seconds to fit",
+    "fine_tune_seconds": "Seconds",
+    "fine_tune_peak_gb": "Peak memory, GB",
+    "fine_tune_parameters": "Parameters that learned",
 }
 # How a metric was found, where its name ends so.
 MANNERS = {
@@ -49,6 +52,13 @@ MANNERS = {
     "_kmeans": "k-means",
     "_published": "published split",
     "_one_sample": "one sample",
+}
+FINE_TUNED = {"frozen": "fine-tuned, frozen", "whole": "fine-tuned, whole"}
+REMEDIES = {
+    "resampling": "resampling",
+    "class_weights": "class weights",
+    "focal": "focal loss",
+    "ldam": "LDAM loss",
 }
 MEANINGS = {
     "r2_log": (
@@ -65,6 +75,10 @@ MEANINGS = {
     "latent_r2": "Share of each latent, on cells left out, that a regression on the reference's explains; mean.",
     "fit_seconds": "By the clock, on the machine of the run.",
 }
+# In which way a metric was found whose name does not end in one.
+PLAIN = {"macro_f1": "5 nearest"}
+# Where a metric was found in another manner than the one that its meaning tells of.
+MEANINGS_OTHERWISE = {"macro_f1": "Mean F1 over cell types."}
 # What training curves show; a model's first is what it is trained by.
 CURVES = {
     "elbo": "negative ELBO per cell, nats; lower is better",
@@ -86,23 +100,40 @@ def metric_name(metric: str) -> str:
     --------
     >>> metric_name("macro_f1_knn15"), metric_name("balanced_ari_leiden_0.5"), metric_name("accuracy")
     ('Macro-F1, 15 nearest', 'Balanced ARI, Leiden 0.5', 'accuracy')
+    >>> metric_name("macro_f1_whole_class_weights"), metric_name("fine_tune_seconds_frozen")
+    ('Macro-F1, fine-tuned, whole, class weights', 'Seconds, fine-tuned, frozen')
     """
-    name, manner = _parts(metric)
+    name, manner = parts(metric)
     shown = METRICS.get(name, name.replace("_", " "))
     return f"{shown}, {manner}" if manner else shown
 
 
 def meaning(metric: str) -> str:
     """Say what a metric measures, in a sentence or two; empty where its name says it."""
-    return MEANINGS.get(_parts(metric)[0], "")
+    name, manner = parts(metric)
+    return (MEANINGS_OTHERWISE.get(name, "") if manner else "") or MEANINGS.get(name, "")
 
 
-def _parts(metric: str) -> tuple[str, str]:
+def way(metric: str) -> str:
+    """Say in which way a metric was found.
+
+    Examples
+    --------
+    >>> way("macro_f1_frozen_ldam"), way("macro_f1"), way("r2_log")
+    ('fine-tuned, frozen, LDAM loss', '5 nearest', 'as it is')
+    """
+    name, manner = parts(metric)
+    return manner or PLAIN.get(name, "as it is")
+
+
+def parts(metric: str) -> tuple[str, str]:
     """Part a metric's name from how it was found."""
     if metric in METRICS:
         return metric, ""
     if found := re.fullmatch(r"(.+)_leiden_([0-9.e+-]+)", metric):
         return found[1], f"Leiden {found[2]}"
+    if found := re.fullmatch(rf"(.+)_({'|'.join(FINE_TUNED)})(?:_({'|'.join(REMEDIES)}))?", metric):
+        return found[1], FINE_TUNED[found[2]] + (f", {REMEDIES[found[3]]}" if found[3] else "")
     ending = next((ending for ending in MANNERS if metric.endswith(ending)), "")
     return metric.removesuffix(ending), MANNERS.get(ending, "")
 

@@ -1,4 +1,4 @@
-"""Altered corpora train as others do: from disk as from memory, and LDVAE fills rare labels up."""
+"""Altered corpora train as others do: from disk as from memory, and scVI fills rare labels up."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_disk_and_memory_give_the_same_weights(labelled, alter, monkeypatch, how
 
 
 @pytest.mark.parametrize("published", [False, True], ids=["fresh", "published"])
-def test_ldvae_fills_rare_labels_up_once_and_the_same(labelled, tmp_path, published):
+def test_scvi_fills_rare_labels_up_once_and_the_same(labelled, tmp_path, published):
     corpus = labelled({"B": 120, "T": 40, "NK": 30})
     settings = {"threshold": 60, "settings": SETTINGS, "published": published}
     step = components.build(Alteration, "impute_rare", settings)
@@ -42,7 +42,7 @@ def test_ldvae_fills_rare_labels_up_once_and_the_same(labelled, tmp_path, publis
     told: list[str] = []
     kept = done(Store(tmp_path))
     maker.prepare(kept, lambda what, _: told.append(what))
-    assert any("training ldvae" in what for what in told)
+    assert any("training scvi" in what for what in told)
     told.clear()
     maker.prepare(kept, lambda what, _: told.append(what))
     assert not told

@@ -50,13 +50,13 @@ class ImputeRare(Alteration):
     Examples
     --------
     >>> str(ImputeRare(threshold=100))
-    'impute_rare (threshold = 100, by = cell_type, published = False, model = ldvae)'
+    'impute_rare (threshold = 100, by = cell_type, published = False, model = scvi)'
     """
 
     threshold: Annotated[int, Field(gt=1)]
     by: str = "cell_type"
     published: bool = False
-    model: str = "ldvae"
+    model: str = "scvi"
     settings: dict[str, Any] | None = None
 
     @property
