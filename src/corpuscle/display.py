@@ -3,6 +3,7 @@
 import json
 from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic.fields import FieldInfo
@@ -235,9 +236,14 @@ def _parameter(name: str, info: FieldInfo) -> str:
     if info.is_required():
         return f"{name} (required)"
     default = info.get_default(call_default_factory=True, validated_data={})
-    if is_dataclass(default):
-        default = {key: value for key, value in vars(default).items() if value is not None}
-    return f"{name} = {default!r}"
+    return f"{name} = {_plain(default)!r}"
+
+
+def _plain(value: Any) -> Any:
+    """Return a default as a study file would have it: a table of settings as a dictionary, what is not set left out."""
+    if not is_dataclass(value):
+        return value
+    return {key: _plain(part) for key, part in vars(value).items() if part is not None}
 
 
 def _print(console: Console, title: str, rows: pd.DataFrame) -> None:

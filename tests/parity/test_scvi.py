@@ -16,7 +16,7 @@ from corpuscle.model.modules import draw
 from corpuscle.model.variational import Categories, FittedVariational
 from scvi_oracle import N_GENES, N_HELD, N_TRAIN, QUIET, as_anndata, copy, copy_encoder, copy_norm, quietly, settle
 
-N_EPOCHS, SEEDS, SAMPLES = 20, range(3), 5
+N_EPOCHS, SEEDS, SAMPLES = 12, range(2), 5
 LIKELIHOODS = pytest.mark.parametrize("likelihood", ["nb", "zinb"])
 
 
