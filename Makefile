@@ -21,7 +21,7 @@ unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 bench-training: $(VENV)/.dev  ## our trainer beside scvi-tools
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training.py --steps 15
 
 bench-reading: $(VENV)/.dev   ## 100,000 random cells of 1,000,000, beside backed AnnData; 4 GB of disk
 	$(BIN)/python benchmarks/reading.py
