@@ -25,8 +25,9 @@ from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
-from corpuscle.engine import Job, Update
+from corpuscle.engine import Update
 from corpuscle.evaluation.task import Task
+from corpuscle.job import Job
 from corpuscle.measuring import Measured
 from corpuscle.model.model import Model
 from corpuscle.output import target_facts

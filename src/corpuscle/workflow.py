@@ -16,6 +16,7 @@ from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
 from corpuscle.engine import Update
+from corpuscle.job import Job
 from corpuscle.measuring import Measured
 from corpuscle.report.render import render, render_description
 from corpuscle.store import Store, sweep
@@ -63,7 +64,7 @@ class Listener:
     def notice(self, what: str, share: float) -> None:
         """Hear what the preparation is doing, and which share of it is done."""
 
-    def planned(self, found: list[engine.Job]) -> None:
+    def planned(self, found: list[Job]) -> None:
         """Hear the jobs, when the plan stands."""
 
     def update(self, news: Update) -> None:

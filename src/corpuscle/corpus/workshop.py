@@ -18,14 +18,20 @@ class Reconstruction(Protocol):
     def expected_fractions(
         self, cells: Corpus, samples: np.random.Generator | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield, block by block, the rows and the share of each gene expected in each cell, shape (n, G).
+        """Yield, block by block, the share of each gene that the model expects in each cell.
 
         Parameters
         ----------
         cells
             The cells to encode and decode.
         samples
-            None: decode the mean of a cell's posterior. A generator: decode one sample of it per cell.
+            None: decode the posterior mean (deterministic). A generator: decode one sample of the posterior per
+            cell, as the published study did.
+
+        Yields
+        ------
+        The block's rows of the corpus' table, and an array (n block, G) whose rows sum to one over the genes that
+        the cell's source measured (0 elsewhere).
         """
         ...
 

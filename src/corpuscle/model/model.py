@@ -1,7 +1,7 @@
 """Model (settings) and FittedModel (weights): two types, so that nothing needs an "is it trained" flag."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, final, runtime_checkable
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from corpuscle.core.components import Component
 from corpuscle.core.usage import Usage
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.workshop import Reconstruction
 
 # Told now and then what share of a fit is done, from 0 to 1.
 Progress = Callable[[float], None]
@@ -81,28 +82,8 @@ class Annotates(Protocol):
 
 
 @runtime_checkable
-class Reconstructs(Protocol):
-    """A fitted model that can say which counts it expects of a cell."""
-
-    def expected_fractions(
-        self, cells: Corpus, samples: np.random.Generator | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield, block by block, the share of each gene that the model expects in each cell.
-
-        Parameters
-        ----------
-        cells
-            The cells to encode and decode.
-        samples
-            None: decode the posterior mean (deterministic). A generator: decode one sample of the posterior per
-            cell, as the published study did.
-
-        Yields
-        ------
-        The block's rows of the corpus' table, and an array (n block, G) whose rows sum to one over the genes that
-        the cell's source measured (0 elsewhere).
-        """
-        ...
+class Reconstructs(Reconstruction, Protocol):
+    """A fitted model that can say which counts it expects of a cell; see `Reconstruction.expected_fractions`."""
 
 
 @runtime_checkable

@@ -69,7 +69,7 @@ class FittedReconstructor:
     def expected_fractions(
         self, cells: Corpus, samples: np.random.Generator | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the expected share of each gene, block by block; see `Reconstructs.expected_fractions`."""
+        """Yield the expected share of each gene, block by block; see `Reconstruction.expected_fractions`."""
         blocks = self.fitted.expected_fractions(cells, samples)
         while True:
             with _one_thread():

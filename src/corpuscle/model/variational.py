@@ -346,7 +346,7 @@ class FittedVariational(FittedModel):
     def expected_fractions(
         self, cells: Corpus, samples: np.random.Generator | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the expected share of each gene, block by block; see `Reconstructs.expected_fractions`."""
+        """Yield the expected share of each gene, block by block; see `Reconstruction.expected_fractions`."""
         for rows, batch in self._stream(cells, max(1, min(BLOCK_CELLS, DENSE_NUMBERS // len(self.genes)))):
             z_BK, variance_BK = moments(self.network.encoder(batch).z)
             if samples is not None:
