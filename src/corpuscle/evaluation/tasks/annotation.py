@@ -1,38 +1,27 @@
 """Annotation: how well cell types can be told from what a model makes of cells.
 
-Axes in names: Q query cells, R reference cells, K dimensions, L labels.
+Axes in names: N cells, Q query cells, L labels.
 """
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
-from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from corpuscle.core.components import component
-from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Better, Score
-from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.annotators import Answer, Parts, fine_tuned, own, zero_shot
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics import classification
-from corpuscle.evaluation.metrics.neighbours import nearest_in
 from corpuscle.evaluation.task import Task, units
-from corpuscle.model.fine_tuning import FineTunes, FineTuning, fine_tune
+from corpuscle.model.fine_tuning import FineTuning
 from corpuscle.model.label_losses import Remedy
 from corpuscle.model.label_training import TrainingSettings
 from corpuscle.model.model import Annotates, FittedModel
-
-PUBLISHED_K, LARGE_K = 5, 15
-PROBE_STEPS = 1000
-GIGABYTE = 1e9
 
 SUMMARIES: dict[str, Better] = {
     "macro_f1": "higher",
@@ -43,28 +32,6 @@ SUMMARIES: dict[str, Better] = {
     "unseen_share": "none",
 }
 PER_TYPE = ("f1", "precision", "recall")
-
-
-class Answer(NamedTuple):
-    """What one classifier says of the query cells; `trouble` says why it says nothing."""
-
-    suffix: str
-    labels: NDArray[np.str_]
-    probability_QL: NDArray[np.floating]
-    size_L: NDArray[np.int64]
-    least: int = 1
-    note: str = ""
-    trouble: str = ""
-    costs: tuple[Score, ...] = ()
-
-
-class Parts(NamedTuple):
-    """Reference cells, whose types are told, and query cells, whose types are asked for; or why there are none."""
-
-    reference: Embedding
-    query: Embedding
-    note: str
-    trouble: str
 
 
 def _settings(value: Any) -> Any:
@@ -154,14 +121,15 @@ class Annotation(Task):
         labelled, missing = whole.among(type_N != ""), left_out({"cell type": type_N})
         parts = self._parts(model, labelled, train, rng)
         note = reasons(whole.drawn, missing, parts.note)
-        for answer in _answers(model, parts):
-            yield from _scores(parts.query.cells, answer, note)
         if isinstance(model, Annotates):
+            yield from _scores(parts.query.cells, own(model, parts), note)
             return
+        for answer in zero_shot(parts):
+            yield from _scores(parts.query.cells, answer, note)
         # One seed: they start alike, and see the same cells in the same order where the remedy lets them.
         seed = int(rng.integers(2**31))
         for way in self._ways():
-            answer = _fine_tuned(model, parts, way, seed)
+            answer = fine_tuned(model, parts, way, seed)
             yield from _scores(parts.query.cells, answer, note)
             yield from answer.costs
 
@@ -197,103 +165,6 @@ def _by_donor(cells: Embedding, rng: np.random.Generator) -> Parts:
     note = f"{(~known).sum():,} cells of no known donor or batch left out" if not known.all() else ""
     few = "" if len(names) > 1 else f"the cells are of {len(names)} donors or batches: no other to learn from"
     return Parts(cells.among(in_reference), cells.among(known & ~in_reference), note, few)
-
-
-def _answers(model: FittedModel, parts: Parts) -> Iterator[Answer]:
-    """Ask every classifier: a label model for its own answer, else those that learn from reference cells."""
-    if isinstance(model, Annotates):
-        labels = np.array(model.labels, dtype=str)
-        trouble = "" if len(parts.query) else parts.trouble
-        probability_QL = model.label_probabilities(parts.query.cells) if not trouble else np.empty((0, len(labels)))
-        yield Answer("", labels, probability_QL, np.ones(len(labels), np.int64), trouble=trouble)
-        return
-    labels, size_L = np.unique(parts.reference.cells.labels("cell_type"), return_counts=True)
-    trouble = _trouble(parts, labels, on_embedding=True)
-    for suffix, k in (("", PUBLISHED_K), (f"_knn{LARGE_K}", LARGE_K)):
-        few = f"{len(parts.reference):,} reference cells: fewer than k = {k}" if len(parts.reference) < k else ""
-        yield _asked(partial(_nearest, parts, labels, k), suffix, labels, size_L, k, trouble or few)
-    yield _asked(partial(_probe, parts, labels), "_linear", labels, size_L, 1, trouble)
-
-
-def _trouble(parts: Parts, labels: NDArray[np.str_], *, on_embedding: bool) -> str:
-    """Say why nothing can be learned from the reference cells, or from their embedding; empty where it can."""
-    embeddings = (parts.query, parts.reference) if len(parts.query) > 1 else (parts.reference,)
-    broken = [embedding.trouble for embedding in embeddings if embedding.trouble] if on_embedding else []
-    if parts.trouble or broken:
-        return parts.trouble or broken[0]
-    return f"the reference cells are all {labels[0]}: nothing to tell apart" if len(labels) < 2 else ""
-
-
-def _fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> Answer:
-    """Fine-tune the model on the reference cells, ask it, and tell what teaching it took."""
-    suffix = f"_{way.weights}" if way.remedy == "none" else f"_{way.weights}_{way.remedy}"
-    reference, frozen = parts.reference.cells, way.weights == "frozen"
-    labels, size_L = np.unique(reference.labels("cell_type"), return_counts=True)
-    trouble = _trouble(parts, labels, on_embedding=frozen)
-    if not frozen and not isinstance(model, FineTunes):
-        trouble = "the model has no network that can be trained on"
-    usage, n_parameters, probability_QL = Usage(), 0, np.empty((0, len(labels)), np.float32)
-    if not trouble:
-        try:
-            with measured() as usage:
-                tuned = fine_tune(model, reference, reference.labels("cell_type"), way, seed)
-            n_parameters = tuned.n_parameters
-            probability_QL = tuned.label_probabilities(parts.query.cells)
-        except ModelError as error:
-            trouble = str(error)
-    costs = _costs(suffix, usage, n_parameters, len(reference), trouble)
-    return Answer(suffix, labels, probability_QL, size_L, trouble=trouble, costs=costs)
-
-
-def _costs(suffix: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str) -> tuple[Score, ...]:
-    """Tell what fine-tuning took."""
-    untold = "" if usage.peak_bytes is not None else "this system does not tell the peak memory of a process"
-    peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
-    told = {
-        "seconds": (usage.seconds, ""),
-        "peak_gb": (peak_gb, untold),
-        "parameters": (float(n_parameters), ""),
-    }
-    return tuple(
-        Score(f"fine_tune_{what}{suffix}", "all", float("nan") if trouble else value, n_cells, "lower",
-              reason=trouble or why)
-        for what, (value, why) in told.items()
-    )  # fmt: skip
-
-
-def _asked(  # noqa: PLR0917
-    ask: Callable[[], tuple[NDArray[np.floating], str]],
-    suffix: str,
-    labels: NDArray[np.str_],
-    size_L: NDArray[np.int64],
-    least: int,
-    trouble: str,
-) -> Answer:
-    """Ask a classifier, unless there is trouble."""
-    if trouble:
-        return Answer(suffix, labels, np.empty((0, len(labels))), size_L, least, trouble=trouble)
-    probability_QL, note = ask()
-    return Answer(suffix, labels, probability_QL, size_L, least, note)
-
-
-def _nearest(parts: Parts, labels: NDArray[np.str_], k: int) -> tuple[NDArray[np.floating], str]:
-    """Let the k nearest reference cells vote."""
-    code_R = np.searchsorted(labels, parts.reference.cells.labels("cell_type"))
-    index_QJ = nearest_in(parts.reference.z_NK, parts.query.z_NK, k)
-    return classification.vote(code_R[index_QJ], len(labels)), ""
-
-
-def _probe(parts: Parts, labels: NDArray[np.str_]) -> tuple[NDArray[np.floating], str]:
-    """Fit a logistic regression on the reference cells; latents that are constant there are left at 0."""
-    scaler = StandardScaler().fit(parts.reference.z_NK.astype(np.float64))
-    probe = LogisticRegression(max_iter=PROBE_STEPS)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        probe.fit(scaler.transform(parts.reference.z_NK.astype(np.float64)), parts.reference.cells.labels("cell_type"))
-    note = f"the linear probe did not converge in {PROBE_STEPS:,} steps" if caught else ""
-    assert (probe.classes_ == labels).all(), "both are sorted"
-    found: NDArray[np.floating] = probe.predict_proba(scaler.transform(parts.query.z_NK.astype(np.float64)))
-    return found, note
 
 
 def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:

@@ -1,0 +1,180 @@
+"""Annotators: classifiers that are told the types of reference cells, and what each says of query cells.
+
+Axes in names: Q query cells, R reference cells, J nearest of them, K dimensions, L labels.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import Score
+from corpuscle.core.usage import Usage, measured
+from corpuscle.evaluation.embedding import Embedding
+from corpuscle.evaluation.metrics import classification
+from corpuscle.evaluation.metrics.neighbours import nearest_in
+from corpuscle.model.fine_tuning import FineTunes, FineTuning, fine_tune
+from corpuscle.model.model import Annotates, FittedModel
+
+PUBLISHED_K, LARGE_K = 5, 15
+PROBE_STEPS = 1000
+GIGABYTE = 1e9
+NOTHING: NDArray[np.floating] = np.empty((0, 0))
+
+
+class Parts(NamedTuple):
+    """Reference cells, whose types are told, and query cells, whose types are asked for.
+
+    Attributes
+    ----------
+    reference, query
+        The cells, and where a model puts them.
+    note
+        What is to be said of them beside every score.
+    trouble
+        Why they cannot be parted; empty where they can.
+    """
+
+    reference: Embedding
+    query: Embedding
+    note: str
+    trouble: str
+
+    def types(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+        """Return the types of the reference cells, sorted, and how many cells each has; both of length L."""
+        labels, size_L = np.unique(self.reference.cells.labels("cell_type"), return_counts=True)
+        return labels, size_L
+
+    def nothing_to_learn(self, *, on_embedding: bool) -> str:
+        """Say why nothing can be learned from the reference cells, or from their embedding; empty where it can."""
+        if self.trouble:
+            return self.trouble
+        if on_embedding:
+            embeddings = (self.query, self.reference) if len(self.query) > 1 else (self.reference,)
+            broken = [embedding.trouble for embedding in embeddings if embedding.trouble]
+            if broken:
+                return broken[0]
+        labels, _ = self.types()
+        return f"the reference cells are all {labels[0]}: nothing to tell apart" if len(labels) < 2 else ""
+
+
+class Answer(NamedTuple):
+    """What one annotator says of the query cells.
+
+    Attributes
+    ----------
+    suffix
+        What follows the names of its metrics.
+    labels, size_L
+        The types that it can say, sorted, and how many reference cells it saw of each.
+    probability_QL
+        The probability of each.
+    least
+        How many cells a type needs to be found at all.
+    note
+        What is to be said beside its scores.
+    trouble
+        Why it says nothing; empty where it does.
+    costs
+        What learning took.
+    """
+
+    suffix: str
+    labels: NDArray[np.str_]
+    size_L: NDArray[np.int64]
+    probability_QL: NDArray[np.floating] = NOTHING
+    least: int = 1
+    note: str = ""
+    trouble: str = ""
+    costs: tuple[Score, ...] = ()
+
+
+def own(model: Annotates, parts: Parts) -> Answer:
+    """Ask a label model for its own answer; it learned from its corpus, so the reference does not matter."""
+    labels = np.array(model.labels, dtype=str)
+    seen_L = np.ones(len(labels), np.int64)
+    if not len(parts.query):
+        return Answer("", labels, seen_L, trouble=parts.trouble)
+    return Answer("", labels, seen_L, model.label_probabilities(parts.query.cells))
+
+
+def zero_shot(parts: Parts) -> Iterator[Answer]:
+    """Ask what learns from an embedding as it is: the nearest reference cells, few and many, and a linear probe."""
+    labels, size_L = parts.types()
+    trouble = parts.nothing_to_learn(on_embedding=True)
+    for suffix, k in (("", PUBLISHED_K), (f"_knn{LARGE_K}", LARGE_K)):
+        n_cells = len(parts.reference)
+        few = f"{n_cells:,} reference cells: fewer than k = {k}" if n_cells < k else ""
+        if trouble or few:
+            yield Answer(suffix, labels, size_L, trouble=trouble or few)
+        else:
+            yield Answer(suffix, labels, size_L, _nearest(parts, labels, k), least=k)
+    if trouble:
+        yield Answer("_linear", labels, size_L, trouble=trouble)
+    else:
+        probability_QL, note = _probe(parts, labels)
+        yield Answer("_linear", labels, size_L, probability_QL, note=note)
+
+
+def _nearest(parts: Parts, labels: NDArray[np.str_], k: int) -> NDArray[np.floating]:
+    """Let the k nearest reference cells vote."""
+    code_R = np.searchsorted(labels, parts.reference.cells.labels("cell_type"))
+    index_QJ = nearest_in(parts.reference.z_NK, parts.query.z_NK, k)
+    return classification.vote(code_R[index_QJ], len(labels))
+
+
+def _probe(parts: Parts, labels: NDArray[np.str_]) -> tuple[NDArray[np.floating], str]:
+    """Fit a logistic regression on the reference cells; latents that are constant there are left at 0."""
+    z_RK, z_QK = parts.reference.z_NK.astype(np.float64), parts.query.z_NK.astype(np.float64)
+    scaler = StandardScaler().fit(z_RK)
+    probe = LogisticRegression(max_iter=PROBE_STEPS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        probe.fit(scaler.transform(z_RK), parts.reference.cells.labels("cell_type"))
+    note = f"the linear probe did not converge in {PROBE_STEPS:,} steps" if caught else ""
+    assert (probe.classes_ == labels).all(), "both are sorted"
+    probability_QL: NDArray[np.floating] = probe.predict_proba(scaler.transform(z_QK))
+    return probability_QL, note
+
+
+def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> Answer:
+    """Fine-tune the model on the reference cells, ask it, and tell what teaching it took."""
+    suffix = f"_{way.weights}" if way.remedy == "none" else f"_{way.weights}_{way.remedy}"
+    labels, size_L = parts.types()
+    reference, frozen = parts.reference.cells, way.weights == "frozen"
+    trouble = parts.nothing_to_learn(on_embedding=frozen)
+    if not frozen and not isinstance(model, FineTunes):
+        trouble = "the model has no network that can be trained on"
+    usage, n_parameters, probability_QL = Usage(), 0, NOTHING
+    if not trouble:
+        try:
+            with measured() as usage:
+                tuned = fine_tune(model, reference, reference.labels("cell_type"), way, seed)
+            n_parameters = tuned.n_parameters
+            probability_QL = tuned.label_probabilities(parts.query.cells)
+        except ModelError as error:
+            trouble = str(error)
+    costs = _costs(suffix, usage, n_parameters, len(reference), trouble)
+    return Answer(suffix, labels, size_L, probability_QL, trouble=trouble, costs=costs)
+
+
+def _costs(suffix: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str) -> tuple[Score, ...]:
+    """Tell what fine-tuning took."""
+    untold = "" if usage.peak_bytes is not None else "this system does not tell the peak memory of a process"
+    peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
+    told = {
+        "seconds": (usage.seconds, ""),
+        "peak_gb": (peak_gb, untold),
+        "parameters": (float(n_parameters), ""),
+    }
+    return tuple(
+        Score(f"fine_tune_{what}{suffix}", "all", float("nan") if trouble else value, n_cells, "lower",
+              reason=trouble or why)
+        for what, (value, why) in told.items()
+    )  # fmt: skip
