@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 from corpuscle import engine
 from threads import threads_in_use
@@ -15,3 +18,19 @@ def test_a_worker_keeps_to_one_thread_whatever_is_loaded_in_it() -> None:
     assert found == {"torch": 1, "numba": 1, "others": [1] * len(found["others"])}
     assert found["others"]
     assert dict(os.environ) == before
+
+
+def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
+    code = """if True:
+        import threads
+        from corpuscle import engine
+        if __name__ == "__main__":
+            with engine._workers(1) as (worker,):
+                worker.submit(threads.show_progress)
+                print(worker.future.result())
+    """
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2"
+    assert "leaked" not in done.stderr

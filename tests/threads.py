@@ -1,4 +1,4 @@
-"""What a worker process is asked to do, to see how many threads its libraries start."""
+"""What a worker process is asked to do, to see what its libraries start and leave behind."""
 
 import json
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 import sklearn.cluster
 import torch
 from threadpoolctl import threadpool_info
+from tqdm import tqdm
 
 
 @numba.njit(parallel=True)
@@ -24,3 +25,8 @@ def threads_in_use() -> str:
     sklearn.cluster.KMeans(2, n_init=1).fit(np.arange(8.0)[:, None])
     others = [pool["num_threads"] for pool in threadpool_info()]
     return json.dumps({"torch": torch.get_num_threads(), "numba": numba.get_num_threads(), "others": others})
+
+
+def show_progress() -> str:
+    """Count to two as libraries do that show progress."""
+    return str(sum(1 for _ in tqdm(range(2))))

@@ -31,6 +31,7 @@ from corpuscle.job import Job
 from corpuscle.measuring import Measured
 from corpuscle.model.model import Model
 from corpuscle.output import target_facts
+from corpuscle.report.heats import headline_of
 from corpuscle.report.measures import sections
 from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.study.plan import Plan, Run
@@ -155,19 +156,27 @@ def _targets_table(plan: Plan) -> pd.DataFrame:
 
 def show_results(console: Console, results: Results) -> None:
     """Show the scores in short, what failed, and where the report is."""
-    scores = results.scores
-    for (model, task), table in scores[scores["unit"] == "all"].groupby(["model", "task"], sort=False):
-        # A task's first metric is the one it is known for.
-        metric = table["metric"].iloc[0]
+    scores = results.scores[results.scores["unit"] == "all"]
+    for task, table in scores.groupby("task", sort=False):
+        metric = headline_of(list(table["metric"].unique()))
         first = table[table["metric"] == metric]
-        means = first.pivot_table(
-            index="corpus", columns="target", values="value", aggfunc="mean", sort=False, dropna=False
-        )
-        shown = means.map(lambda value: "n/a" if pd.isna(value) else f"{value:.3f}").reset_index()
-        _print(console, f"{model}: {task}, {metric}, mean over seeds", shown)
+        title = f"{task}, {metric}, mean over seeds"
+        if first["model"].nunique() == 1:
+            _print(console, f"{first['model'].iloc[0]}: {title}", _means(first, "target"))
+            continue
+        for target, here in first.groupby("target", sort=False):
+            _print(console, f"{target}: {title}", _means(here, "model"))
     for run, message in results.failures.items():
         console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
     console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)
+
+
+def _means(scores: pd.DataFrame, columns: str) -> pd.DataFrame:
+    """Lay out the means over seeds, a row per corpus."""
+    means = scores.pivot_table(
+        index="corpus", columns=columns, values="value", aggfunc="mean", sort=False, dropna=False
+    )
+    return means.map(lambda value: "n/a" if pd.isna(value) else f"{value:.3f}").reset_index()
 
 
 def show_measures(console: Console, measured: Measured, corpora: list[str]) -> None:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
+from tqdm import tqdm
 
 from corpuscle import __version__
 from corpuscle.core.errors import CorpuscleError
@@ -340,6 +341,8 @@ def _start_worker(parent: int, news: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
+    tqdm.set_lock(threading.RLock())
 
     def watch() -> None:
         while os.getppid() == parent:

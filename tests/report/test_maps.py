@@ -1,4 +1,4 @@
-"""Maps of embeddings, and models side by side: drawn where they are recorded, small, and with every cell in the CSV."""
+"""Maps of embeddings: drawn where they are recorded, small, and with every cell in the CSV."""
 
 import numpy as np
 import pandas as pd
@@ -45,34 +45,3 @@ def test_frequent_types_have_colours_and_the_rest_is_counted(n_types):
 
 def test_one_cell_is_drawn():
     assert "<path" in embedding_map(maps(1, 1), "cell_type", CORPORA, "map").drawing.render()
-
-
-def test_models_stand_side_by_side_with_their_own_means(make_run):
-    folder = make_run(seeds=2)
-    assert "side by side" not in render(folder).read_text()
-    scores = pd.read_parquet(folder / "scores.parquet")
-    scores = scores[scores["task"] == "reconstruction"]
-    other = scores.assign(model="pca", value=scores["value"] / 2)
-    pd.concat([scores, other], ignore_index=True).to_parquet(folder / "scores.parquet")
-    assert "models side by side" in render(folder).read_text()
-    table = pd.read_csv(folder / "figures" / "heatmap-models-reconstruction-r2-log.csv").set_index(["corpus", "target"])
-    means = table.groupby("model")["mean"].get_group("ldvae"), table.groupby("model")["mean"].get_group("pca")
-    pd.testing.assert_series_equal(means[0] / 2, means[1])
-
-
-def test_the_ways_in_which_a_metric_was_found_stand_side_by_side(make_run):
-    folder = make_run(seeds=2)
-    assert "Ways side by side" not in render(folder).read_text()
-    scores = pd.read_parquet(folder / "scores.parquet")
-    scores = scores[(scores["task"] == "reconstruction") & (scores["metric"] == "r2_log")]
-    plain = scores.assign(metric="macro_f1", task="annotation")
-    tuned = plain.assign(metric="macro_f1_whole_focal", value=plain["value"] / 2)
-    pd.concat([plain, tuned], ignore_index=True).to_parquet(folder / "scores.parquet")
-    page = render(folder).read_text()
-    assert "Ways side by side: Macro-F1, annotation · ldvae" in page
-    assert "fine-tuned, whole, focal loss" in page
-    table = pd.read_csv(folder / "figures" / "heatmap-ways-ldvae-annotation-macro-f1.csv").set_index(
-        ["corpus", "target"]
-    )
-    found = {metric: rows["mean"] for metric, rows in table.groupby("metric")}
-    pd.testing.assert_series_equal(found["macro_f1"] / 2, found["macro_f1_whole_focal"])

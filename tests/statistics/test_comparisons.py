@@ -98,6 +98,16 @@ def test_missing_values_keep_their_reason_and_the_seeds_left_are_counted() -> No
     assert row["log2_fold_change"] == 1.0
 
 
+def test_what_scores_say_of_themselves_is_kept_and_counted_where_not_all_say_it() -> None:
+    scores = scores_of({"A": [0.5, 0.5], "B": [1.0, 1.0]})
+    scores["reason"] = ["", "", "two types unseen", "two types unseen"]
+    assert row_of(summarise(scores, "A"), "B")["reason"] == "two types unseen"
+    assert row_of(summarise(scores, "A"), "A")["reason"] == ""
+    scores["reason"] = ["", "", "two types unseen", "one type unseen"]
+    told = row_of(summarise(scores, "A"), "B")["reason"]
+    assert told == "two types unseen (1 of 2 seeds); one type unseen (1 of 2 seeds)"
+
+
 def test_all_missing_and_infinite_values() -> None:
     table = summarise(scores_of({"A": [0.5, 0.5], "B": [np.nan, np.inf]}, reason="no such cells"), "A")
     row = row_of(table, "B")

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 from corpuscle.report import corpus_figures, genes, measure_figures, measures, score_figures, tables, words
 from corpuscle.report.figures import Figure
 from corpuscle.report.gene_figures import residual_scatter
+from corpuscle.report.heats import Heat, Layout, Sheet, sheets
 from corpuscle.report.map_figures import embedding_map
 from corpuscle.report.run_folder import RunFolder
 from corpuscle.statistics.comparisons import summarise
@@ -82,6 +83,65 @@ def _write_page(page: Path, report: "Report") -> Path:
     return page
 
 
+class _Names:
+    """Hands out file stems, none twice."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+
+    def __call__(self, *parts: str) -> str:
+        return words.file_stem(*parts, used=self.used)
+
+
+class Drawn(NamedTuple):
+    """A heatmap and the figure of it."""
+
+    heat: Heat
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """What the page shows of one task's scores: see `Sheet`.
+
+    Attributes
+    ----------
+    headline, more, units
+        Its heatmaps.
+    effects
+        The fold changes of the headline metric with their intervals, a figure per model.
+    """
+
+    headline: Drawn
+    more: list[Drawn]
+    units: list[Drawn]
+    effects: list[Figure]
+
+    @classmethod
+    def of(cls, sheet: Sheet, names: _Names) -> "TaskScores":
+        """Draw a sheet."""
+
+        def drawn(heat: Heat, kind: str = "heatmap") -> Drawn:
+            stem = names(kind, heat.model or "models", heat.task, heat.metric)
+            return Drawn(heat, score_figures.heatmap(heat, stem))
+
+        return cls(
+            drawn(sheet.headline),
+            [drawn(heat) for heat in sheet.more],
+            [drawn(heat, "heatmap-units") for heat in sheet.units],
+            [
+                score_figures.effects(heat, names("effects", heat.model, heat.task, heat.metric))
+                for heat in sheet.alone
+                if len(heat.corpora) > 1
+            ],
+        )
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All of its figures."""
+        return [*(shown.figure for shown in (self.headline, *self.more, *self.units)), *self.effects]
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything that the page shows, ready to be laid out.
@@ -91,15 +151,9 @@ class Report:
     summary
         One row per score with its interval and fold change; genes are left to the residuals' own tables.
     answers
-        The answer in words, one per model and headline metric.
-    heats, unit_heats
-        Heatmaps over all cells, and with the donors or batches below each target; each with its figure.
-    beside
-        The headline heatmaps of all models in one, where there are several.
-    ways
-        Each model's headline metric in all ways in which it was found, where there are several.
-    effects
-        Fold changes with their intervals, for the headline heatmaps.
+        The answer in words, one per task.
+    tasks
+        The scores of each task.
     compositions, uniform
         Figures of the composition, and the columns with a single value: (name, value).
     glances
@@ -115,11 +169,7 @@ class Report:
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
     answers: list[words.Answer]
-    heats: list[tuple[tables.Heat, Figure]]
-    beside: list[tuple[tables.Heat, Figure]]
-    ways: list[tuple[tables.Heat, Figure]]
-    effects: list[tuple[tables.Heat, Figure]]
-    unit_heats: list[tuple[tables.Heat, Figure]]
+    tasks: list[TaskScores]
     compositions: list[Figure]
     uniform: list[tuple[str, str]]
     glances: list[Figure]
@@ -134,27 +184,14 @@ class Report:
         names = _Names()
         in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
         summary = summarise(run.scores[~in_genes], run.baseline)
-        layout = (run.baseline, run.corpora, run.targets)
-        heats = tables.heats(summary, *layout, detail=False)
-        unit_heats = tables.heats(summary, *layout, detail=True)
-        residuals = genes.gene_residuals(run.scores, *layout)
+        found = sheets(summary, Layout(run.baseline, run.corpora, run.targets))
+        residuals = genes.gene_residuals(run.scores, run.baseline, run.corpora, run.targets)
         shown, uniform = _columns(run.composition)
         return cls(
             run,
             summary,
-            [_answer(heat, run) for heat in heats if heat.headline],
-            [(heat, score_figures.heatmap(heat, names.of_heat("heatmap", heat))) for heat in heats],
-            [
-                (h, score_figures.heatmap(h, names("heatmap-models", h.task, h.metric)))
-                for h in tables.side_by_side(heats)
-            ],
-            [(h, score_figures.heatmap(h, names.of_heat("heatmap-ways", h))) for h in tables.ways(heats)],
-            [
-                (h, score_figures.effects(h, names.of_heat("effects", h)))
-                for h in heats
-                if h.headline and len(run.corpora) > 1
-            ],
-            [(heat, score_figures.heatmap(heat, names.of_heat("heatmap-units", heat))) for heat in unit_heats],
+            [_answer(sheet, run) for sheet in found],
+            [TaskScores.of(sheet, names) for sheet in found],
             [corpus_figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
             uniform,
             _glances(run, names),
@@ -168,7 +205,7 @@ class Report:
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
         return [
-            *(figure for _, figure in [*self.heats, *self.beside, *self.ways, *self.effects, *self.unit_heats]),
+            *(figure for task in self.tasks for figure in task.figures),
             *self.compositions,
             *self.glances,
             *(figure for _, figure in self.curves),
@@ -221,25 +258,13 @@ class Report:
         return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
 
 
-class _Names:
-    """Hands out file stems, none twice."""
-
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-
-    def __call__(self, *parts: str) -> str:
-        return words.file_stem(*parts, used=self.used)
-
-    def of_heat(self, kind: str, heat: tables.Heat) -> str:
-        return self(kind, heat.model, heat.task, heat.metric)
-
-
-def _answer(heat: tables.Heat, run: RunFolder) -> words.Answer:
-    """Put the answer for one headline heatmap in words."""
+def _answer(sheet: Sheet, run: RunFolder) -> words.Answer:
+    """Put the answer of one task in words."""
+    heat, every_way = sheet.headline, sheet.every_way
     several = run.scores["model"].nunique() > 1
-    heading = f"{heat.title}, {heat.model}" if several else heat.title
+    heading = f"{heat.title}, {heat.model}" if several and heat.model else heat.title
     data = heat.data[heat.data["unit"] == "all"]
-    return words.answer(data, heading, run.baseline, run.targets)
+    return words.answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
 
 
 def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]]]:

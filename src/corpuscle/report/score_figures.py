@@ -8,9 +8,9 @@ import pandas as pd
 
 from corpuscle.report import svg, words
 from corpuscle.report.figures import Figure
+from corpuscle.report.heats import Cell, Heat
 from corpuscle.report.panels import WIDTH, Axis, Panels
 from corpuscle.report.svg import MUTED, PANEL, SURFACE, THEME, Drawing
-from corpuscle.report.tables import Cell, Heat
 
 CELL_W, CELL_H = 96.0, 56.0
 
@@ -23,7 +23,7 @@ def heatmap(heat: Heat, stem: str) -> Figure:
     left, top = 190.0, 74.0
     width = left + CELL_W * max(len(heat.corpora), 4) + 20
     height = top + CELL_H * len(heat.rows) + 58 + 14 * len(heat.notes)
-    title = f"{heat.title}: {heat.model}"
+    title = f"{heat.title}: {heat.model or 'all models'}"
     drawing = Drawing(width, height, name=stem, title=title)
     drawing.text(10, 22, svg.fitted(title, width - 20, 14), font_size=14, font_weight=600)
     for j, corpus in enumerate(heat.corpora):

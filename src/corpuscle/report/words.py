@@ -75,8 +75,11 @@ MEANINGS = {
     "latent_r2": "Share of each latent, on cells left out, that a regression on the reference's explains; mean.",
     "fit_seconds": "By the clock, on the machine of the run.",
 }
-# In which way a metric was found whose name does not end in one.
-PLAIN = {"macro_f1": "5 nearest"}
+# In which way a metric of annotation was found whose name does not end in one.
+PLAIN = dict.fromkeys(
+    ("macro_f1", "micro_f1", "accuracy", "balanced_accuracy", "calibration_error", "unseen_share"),
+    "5 nearest, or own answer",
+)
 # Where a metric was found in another manner than the one that its meaning tells of.
 MEANINGS_OTHERWISE = {"macro_f1": "Mean F1 over cell types."}
 # What training curves show; a model's first is what it is trained by.
@@ -108,10 +111,10 @@ def metric_name(metric: str) -> str:
     return f"{shown}, {manner}" if manner else shown
 
 
-def meaning(metric: str) -> str:
-    """Say what a metric measures, in a sentence or two; empty where its name says it."""
+def meaning(metric: str, *, every_way: bool = False) -> str:
+    """Say what a metric measures, in one way or in every, in a sentence or two; empty where its name says it."""
     name, manner = parts(metric)
-    return (MEANINGS_OTHERWISE.get(name, "") if manner else "") or MEANINGS.get(name, "")
+    return (MEANINGS_OTHERWISE.get(name, "") if manner or every_way else "") or MEANINGS.get(name, "")
 
 
 def way(metric: str) -> str:
@@ -120,7 +123,7 @@ def way(metric: str) -> str:
     Examples
     --------
     >>> way("macro_f1_frozen_ldam"), way("macro_f1"), way("r2_log")
-    ('fine-tuned, frozen, LDAM loss', '5 nearest', 'as it is')
+    ('fine-tuned, frozen, LDAM loss', '5 nearest, or own answer', 'as it is')
     """
     name, manner = parts(metric)
     return manner or PLAIN.get(name, "as it is")
@@ -304,26 +307,31 @@ def design(study: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 class Finding(NamedTuple):
-    """What one evaluation says: its label, and one sentence per side that the seeds can resolve."""
+    """What one evaluation says: its target, what of it (a model; empty: all), and sentences.
+
+    Where there is one model, a sentence per side that the seeds can resolve.
+    """
 
     target: str
+    of: str
     sentences: list[str]
     resolved: bool
 
 
 class Answer(NamedTuple):
-    """The answer for one model and metric: a lead sentence and one finding per target."""
+    """The answer of one metric: a lead sentence, and per target how models stand and what each one's corpora did."""
 
     heading: str
     lead: str
     findings: list[Finding]
 
 
-def answer(table: pd.DataFrame, heading: str, baseline: str, targets: Sequence[str]) -> Answer:
-    """Say in plain words what the corpora did, from the summary of one model and one metric, unit "all".
+def answer(table: pd.DataFrame, every_way: pd.DataFrame, heading: str, baseline: str, targets: Sequence[str]) -> Answer:
+    """Say in plain words what the corpora did, from the summary of one metric, unit "all".
 
     A difference counts as resolved when the interval of its log2 fold change leaves out 0. Nothing is corrected
-    for the number of comparisons; the lead sentence says how many are expected by chance instead.
+    for the number of comparisons; the lead sentence says how many are expected by chance instead. Of several models
+    each one's best corpus is told first; where the metric was found in `every_way`, its best way too.
     """
     others = table[table["corpus"] != baseline]
     better = str(table["better"].iloc[0]) if len(table) else "none"
@@ -332,12 +340,34 @@ def answer(table: pd.DataFrame, heading: str, baseline: str, targets: Sequence[s
     resolved = estimable[(estimable["fc_low"] > 0) | (estimable["fc_high"] < 0)]
     gains = int((resolved["log2_fold_change"] * sign > 0).sum())
     lead = _lead(len(others), len(estimable), len(resolved), gains if sign else None, baseline)
+    several = table["model"].nunique() > 1
     findings = []
     for target in targets:
-        here = table[table["target"] == target]
-        if len(here):
-            findings.append(_finding(target, here, resolved, baseline, sign))
+        on_target = table[table["target"] == target]
+        if several and sign and on_target["mean"].notna().any():
+            best = _best("with its best corpus", on_target, sign)
+            findings.append(Finding(target, "", [best], resolved=True))
+            in_ways = every_way[every_way["target"] == target]
+            if in_ways["metric"].nunique() > 1:
+                best = _best("with its best corpus and way", in_ways, sign)
+                findings.append(Finding(target, "in every way", [best], resolved=True))
+        for model, here in on_target.groupby("model", sort=False):
+            name = str(model) if several else ""
+            findings.append(_finding(target, name, here, resolved[resolved["model"] == model], baseline, sign))
     return Answer(heading, lead, findings)
+
+
+def _best(how: str, here: pd.DataFrame, sign: int) -> str:
+    """Name each model's best corpus, and way where there are several, the best model first; those without one last."""
+    known = here[here["mean"].notna()].sort_values("mean", ascending=sign < 0, kind="stable")
+    best = known.drop_duplicates("model")
+    ways = here["metric"].nunique() > 1
+    named = [
+        f"{row['model']} {number(row['mean'])} ({row['corpus']}{'; ' + way(row['metric']) if ways else ''})"
+        for _, row in best.iterrows()
+    ]
+    named += [f"{model} n/a" for model in here["model"].unique() if model not in set(best["model"])]
+    return f"Each model {how}: {', '.join(named)}."
 
 
 def _lead(total: int, estimable: int, resolved: int, gains: int | None, baseline: str) -> str:
@@ -358,7 +388,9 @@ def _lead(total: int, estimable: int, resolved: int, gains: int | None, baseline
     return f"{of} differ by more than the scatter of seeds explains{split}. {caveat}"
 
 
-def _finding(target: str, here: pd.DataFrame, resolved: pd.DataFrame, baseline: str, sign: int) -> Finding:
+def _finding(  # noqa: PLR0917
+    target: str, model: str, here: pd.DataFrame, resolved: pd.DataFrame, baseline: str, sign: int
+) -> Finding:
     """Say the largest gain and loss on one target."""
     rows = resolved[resolved["target"] == target]
     base = here[here["corpus"] == baseline]
@@ -375,8 +407,8 @@ def _finding(target: str, here: pd.DataFrame, resolved: pd.DataFrame, baseline: 
     if not sentences:
         known = here.loc[here["corpus"] != baseline, "fc_low"].notna().any()
         why = "no difference that the seeds can resolve" if known else "no interval, so nothing can be resolved"
-        return Finding(target, [f"{why.capitalize()} ({baseline}: {number(reference)})."], resolved=False)
-    return Finding(target, sentences, resolved=True)
+        return Finding(target, model, [f"{why.capitalize()} ({baseline}: {number(reference)})."], resolved=False)
+    return Finding(target, model, sentences, resolved=True)
 
 
 def _others(rows: pd.DataFrame, at_most: int = 3) -> str:

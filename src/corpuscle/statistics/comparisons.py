@@ -36,7 +36,8 @@ def summarise(scores: pd.DataFrame, baseline: str, level: float = 0.95) -> pd.Da
         In order of first appearance: the key columns; ``better``; ``n_cells`` (median over seeds); ``mean``,
         ``low``, ``high`` (the metric's unit); ``n_seeds`` with a finite value; ``log2_fold_change``,
         ``fc_low``, ``fc_high``, ``n_pairs`` (see `log2_fold_changes`); ``reason`` and ``fc_reason``: why
-        a value, an interval, or a fold change is NaN, or what it had to leave out; empty otherwise.
+        a value, an interval, or a fold change is NaN, what it had to leave out, or what the score had to say of
+        itself; empty otherwise.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def over_seeds(scores: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     described = grouped.agg(better=("better", "first"), n_cells=("n_cells", "median"), rows=("seed", "size"))
     described["n_cells"] = described["n_cells"].round().astype("int64")
     table = described.join(_intervals(frame, "value", level))
-    table["reason"] = _missing_reasons(frame, table["rows"])
+    table["reason"] = _reasons(frame, table["rows"])
     _append_reason(table, "reason", table["n_seeds"].eq(1), ONE_SEED)
     return table.drop(columns="rows").reset_index()
 
@@ -209,19 +210,21 @@ def _baseline_keys(pairs: pd.DataFrame, baseline: str) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(pairs.loc[pairs["corpus"] == baseline, list(KEYS)].drop_duplicates())
 
 
-def _missing_reasons(frame: pd.DataFrame, rows: pd.Series) -> pd.Series:
-    """Say per group why values are NaN and in how many seeds; empty where none is."""
-    missing = frame[frame["value"].isna()].copy()
-    missing["reason"] = missing["reason"].fillna("").replace("", "no reason recorded")
-    grouped = missing.groupby([*GROUP, "reason"], sort=False, dropna=False)
-    counts = grouped.size().rename("count").reset_index()
-    if counts.empty:
+def _reasons(frame: pd.DataFrame, rows: pd.Series) -> pd.Series:
+    """Say per group why values are NaN, and what is to be said of the others, and in how many seeds; empty for none."""
+    told = frame[["reason", *GROUP]].assign(missing=frame["value"].isna())
+    told["reason"] = told["reason"].fillna("")
+    told.loc[told["missing"] & told["reason"].eq(""), "reason"] = "no reason recorded"
+    told = told[told["reason"].ne("")]
+    if told.empty:
         return pd.Series("", index=rows.index, dtype=object)
+    grouped = told.groupby([*GROUP, "reason"], sort=False, dropna=False)
+    counts = grouped.agg(count=("reason", "size"), missing=("missing", "any")).reset_index()
     counts = counts.join(rows.rename("rows"), on=list(GROUP))
-    counts["text"] = [
-        f"{reason} ({count} of {of} seeds)" if of > 1 else reason
-        for reason, count, of in zip(counts["reason"], counts["count"], counts["rows"], strict=True)
-    ]
+    # Of what is missing it is always told how much; of a remark, where it is not of all.
+    partly = (counts["rows"] > 1) & (counts["missing"] | (counts["count"] < counts["rows"]))
+    share = " (" + counts["count"].astype(str) + " of " + counts["rows"].astype(str) + " seeds)"
+    counts["text"] = counts["reason"] + share.where(partly, "")
     texts = counts.groupby(list(GROUP), sort=False, dropna=False)["text"].agg("; ".join)
     return texts.reindex(rows.index).fillna("").astype(object)
 

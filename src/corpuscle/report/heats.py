@@ -1,0 +1,279 @@
+"""Heats: score tables as the page shows them, evaluation × corpus, without any markup."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from corpuscle.report import words
+from corpuscle.statistics.comparisons import IS_BASELINE
+
+# Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
+# large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
+LIMITS = (0.25, 0.5, 1.0)
+# Metrics that tasks are known for; any other task is known for its first.
+HEADLINES = ("r2_log", "macro_f1", "avg_bio", "latent_r2", "fit_seconds")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a heatmap.
+
+    Attributes
+    ----------
+    value, spread, change
+        Text: the mean, the half width of its interval ("±0.012"), the log2 fold change ("−0.66").
+    tone
+        ``"cool"`` (better; higher, where no way is better), ``"warm"`` (worse, or lower) or ``"neutral"``.
+    weight
+        Strength of the colour, 0 to 1.
+    resolved
+        Whether the interval of the fold change leaves out 0.
+    tip
+        Everything in words, for a tooltip.
+    note
+        Number of the footnote that says what is missing; 0 for none.
+    """
+
+    value: str
+    spread: str
+    change: str
+    tone: str
+    weight: float
+    resolved: bool
+    tip: str
+    note: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation of a heatmap: its label, what it rests on, and a cell per corpus."""
+
+    label: str
+    detail: str
+    cells: list[Cell]
+    indented: bool = False
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A heatmap, evaluation × corpus, of one task and metric.
+
+    Attributes
+    ----------
+    model
+        The model whose scores it has; empty: several.
+    metric
+        The metric's name; where it is laid out in each way in which it was found, without the way.
+    limit
+        Log2 fold change at which the colour is full.
+    notes
+        Footnotes, in order.
+    data
+        The summary rows behind it.
+    """
+
+    model: str
+    task: str
+    metric: str
+    better: str
+    baseline: str
+    corpora: list[str]
+    rows: list[Row]
+    limit: float
+    notes: list[str]
+    data: pd.DataFrame = field(repr=False)
+
+    @property
+    def directed(self) -> bool:
+        """Whether one way is better; else the colours mean higher and lower."""
+        return self.better in ("higher", "lower")
+
+    @property
+    def title(self) -> str:
+        """Heading: the metric and the task."""
+        return f"{words.metric_name(self.metric)}, {self.task}"
+
+    @property
+    def ways(self) -> bool:
+        """Whether it has the metric in several ways in which it was found."""
+        return len(self.data["metric"].unique()) > 1
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The heatmaps of one task.
+
+    Attributes
+    ----------
+    headline
+        The metric that it is known for, over all cells: a row per target and model.
+    alone
+        The same for each model by itself.
+    more
+        The other metrics over all cells, and the headline's where it was found in several ways: a row per target,
+        model and way.
+    units
+        Metrics that donors, batches, types or latents have, as rows below each target; those found in the headline's
+        way.
+    """
+
+    headline: Heat
+    alone: list[Heat]
+    more: list[Heat]
+    units: list[Heat]
+
+    @property
+    def every_way(self) -> Heat | None:
+        """The headline's metric in every way in which it was found, where there are several."""
+        base = words.parts(self.headline.metric)[0]
+        return next((heat for heat in self.more if heat.metric == base), None)
+
+
+class Layout(NamedTuple):
+    """What heatmaps of a run have in common: the corpora in their columns, and the targets in their order."""
+
+    baseline: str
+    corpora: Sequence[str]
+    targets: Sequence[str]
+
+
+def headline_of(metrics: Sequence[str]) -> str:
+    """Say which of a task's metrics it is known for.
+
+    Examples
+    --------
+    >>> headline_of(["loading_correlation", "latent_r2"]), headline_of(["balanced_ari_leiden_1", "n_clusters"])
+    ('latent_r2', 'balanced_ari_leiden_1')
+    """
+    return next((metric for metric in HEADLINES if metric in metrics), metrics[0])
+
+
+def sheets(summary: pd.DataFrame, layout: Layout) -> list[Sheet]:
+    """Lay a summary out as heatmaps, task by task.
+
+    Colours and fold changes are within a model (and way), against its own baseline corpus. Of several versions of a
+    metric the latest is shown. A task without a score over all cells is known for what it has of parts of them.
+    """
+    rows = summary[~summary["unit"].str.startswith("gene=")]
+    rows = rows[rows["version"] == rows.groupby(["task", "metric"])["version"].transform("max")]
+    found = []
+    for task, of_task in rows.groupby("task", sort=False):
+        overall = of_task[of_task["unit"] == "all"]
+        metrics = list((of_task if overall.empty else overall)["metric"].unique())
+        headline = headline_of(metrics)
+        known = overall[overall["metric"] == headline]
+        base = of_task["metric"].map(lambda metric: words.parts(metric)[0])
+        more = [
+            _heat(data, (str(task), str(name)), layout)
+            for name, data in overall.groupby(base.loc[overall.index], sort=False)
+            if list(data["metric"].unique()) != [headline]
+        ]
+        units = [
+            _heat(data, (str(task), str(metric)), layout)
+            for metric, data in of_task.groupby("metric", sort=False)
+            if words.parts(metric)[1] in ("", words.parts(headline)[1]) and (data["unit"] != "all").any()
+        ]
+        alone = [_heat(data, (str(task), headline), layout) for _, data in known.groupby("model", sort=False)]
+        whole = of_task[of_task["metric"] == headline] if known.empty else known
+        found.append(Sheet(_heat(whole, (str(task), headline), layout), alone, more, units))
+    return found
+
+
+def _heat(data: pd.DataFrame, names: tuple[str, str], layout: Layout) -> Heat:
+    """Build one heatmap from the summary rows of a task and a metric, in one or more ways, of one or more models."""
+    task, metric = names
+    models, ways = list(data["model"].unique()), list(data["metric"].unique())
+    limit, better = colour_limit(data["log2_fold_change"]), str(data["better"].iloc[0])
+    notes: list[str] = []
+    rows = []
+    for target in layout.targets:
+        of_target = data[data["target"] == target]
+        for (model, way), here in of_target.groupby(["model", "metric"], sort=False):
+            place = [str(target), *([str(model)] if len(models) > 1 else [])]
+            place += [words.way(str(way))] if len(ways) > 1 else []
+            units = sorted(here["unit"].unique(), key=lambda unit: (unit != "all", unit))
+            for unit in units:
+                one = here[here["unit"] == unit].set_index("corpus")
+                cells = [_cell(one.loc[c] if c in one.index else None, better, limit, notes) for c in layout.corpora]
+                size = _n_cells(one["n_cells"])
+                rows.append(_row(place, unit, size, cells, below="all" in units))
+    model = str(models[0]) if len(models) == 1 else ""
+    return Heat(model, task, metric, better, layout.baseline, list(layout.corpora), rows, limit, notes, data)
+
+
+def _row(place: list[str], unit: str, size: str, cells: list[Cell], *, below: bool) -> Row:
+    """Label a row: by the last of target, model and way; by the unit, where it stands below the row over all cells."""
+    if unit == "all":
+        return Row(place[-1], ", ".join([*place[:-1], size]), cells)
+    kind, _, name = unit.partition("=")
+    # Without a row over all cells, nothing above says which target a unit is of.
+    label = name if below else ", ".join(place) + f": {name}"
+    return Row(label, f"{kind}, {size}", cells, indented=True)
+
+
+def colour_limit(changes: pd.Series) -> float:
+    """Log2 fold change of full colour: the smallest of `LIMITS` that holds every change, or the largest.
+
+    Examples
+    --------
+    >>> colour_limit(pd.Series([0.1, -0.6, float("nan")])), colour_limit(pd.Series([0.01]))
+    (1.0, 0.25)
+    """
+    largest = changes.abs().max()
+    return next((limit for limit in LIMITS if not largest > limit), LIMITS[-1])
+
+
+def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) -> Cell:
+    """Build one cell; what is missing gets a footnote."""
+    if row is None:
+        return Cell("n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes))
+    change, low, high = (float(row[name]) for name in ("log2_fold_change", "fc_low", "fc_high"))
+    mean, compared = float(row["mean"]), row["fc_reason"] != IS_BASELINE and math.isfinite(row["mean"])
+    reasons = [str(row["reason"]), str(row["fc_reason"]) if compared else ""]
+    reason = "; ".join(dict.fromkeys(text for text in reasons if text))
+    half = (float(row["high"]) - float(row["low"])) / 2
+    tone, weight = "neutral", 0.0
+    if math.isfinite(change) and change != 0:
+        toward = -change if better == "lower" else change
+        tone, weight = "cool" if toward > 0 else "warm", min(1.0, abs(change) / limit)
+    return Cell(
+        words.number(mean),
+        words.spread(half, beside=mean),
+        words.signed(change) if compared else "",
+        tone,
+        weight,
+        resolved=low > 0 or high < 0,
+        tip=_tip(row, reason),
+        note=_note(reason, notes),
+    )
+
+
+def _tip(row: pd.Series, reason: str) -> str:
+    """Say everything about a cell in words."""
+    parts = [f"{row.name} on {row['target']}: {words.number(row['mean'], 4)}"]
+    if pd.notna(row["low"]):
+        parts.append(f"95 % interval {words.number(row['low'], 4)} to {words.number(row['high'], 4)}")
+    if pd.notna(row["fc_low"]):
+        interval = f"{words.signed(row['fc_low'])} to {words.signed(row['fc_high'])}"
+        change = f"{words.signed(row['log2_fold_change'])} ({words.percent(row['log2_fold_change'])})"
+        parts.append(f"log2 fold change {change}, interval {interval}")
+    parts.append(words.plural(int(row["n_seeds"]), "seed"))
+    return "; ".join([*parts, *([reason] if reason else [])])
+
+
+def _note(reason: str, notes: list[str]) -> int:
+    """Return the number of the footnote for a reason, adding it where new; 0 for no reason."""
+    if not reason:
+        return 0
+    if reason not in notes:
+        notes.append(reason)
+    return notes.index(reason) + 1
+
+
+def _n_cells(counts: pd.Series) -> str:
+    """Write the number of cells that a row's scores rest on."""
+    low, high = int(counts.min()), int(counts.max())
+    return words.plural(low, "cell") if low == high else f"{low:,} to {high:,} cells"
