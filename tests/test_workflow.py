@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import anndata
@@ -209,7 +210,11 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
     file.write_text(hanging)
     command = [sys.executable, "-m", "corpuscle.cli", "run", str(file), "-o", str(out), "--workers", "2"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    # What runs the tests may ignore Ctrl-C, as a shell's background jobs do; a user's terminal does not.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(  # noqa: PLW1509  # no thread of this process holds a lock
+        command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    )
     _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1)
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
