@@ -212,8 +212,12 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     # What runs the tests may ignore Ctrl-C, as a shell's background jobs do; a user's terminal does not.
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(  # noqa: PLW1509  # no thread of this process holds a lock
-        command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heard,  # noqa: PLW1509  # no thread of this process holds a lock
     )
     _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1)
     process.send_signal(how)
