@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import anndata
@@ -210,15 +209,12 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
     file.write_text(hanging)
     command = [sys.executable, "-m", "corpuscle.cli", "run", str(file), "-o", str(out), "--workers", "2"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    # What runs the tests may ignore Ctrl-C, as a shell's background jobs do; a user's terminal does not.
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heard,  # noqa: PLW1509  # no thread of this process holds a lock
-    )
+    # What runs the tests may ignore Ctrl-C, as a shell's background jobs do, and hand that down; a terminal does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1)
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
