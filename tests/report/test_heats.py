@@ -81,7 +81,16 @@ def test_many_metrics_make_few_files(make_run):
     folder = make_run(seeds=2, corpora=CORPORA)
     annotated(folder, models=("a", "b", "c", "d"), ways=("", *(f"_leiden_{at}" for at in range(12))))
     render(folder)
-    assert len(list((folder / "figures").glob("heatmap-*.svg"))) == 3
+    names = {path.stem for path in (folder / "figures").glob("heatmap-*.svg")}
+    assert names == {f"heatmap{kind}-models-annotation-macro-f1" for kind in ("", "-ways", "-units")}
+
+
+def test_a_metric_found_in_one_way_keeps_its_name(make_run):
+    folder = make_run(seeds=2, corpora=CORPORA, targets=("blood",))
+    found = annotated(folder, ways=("", "_linear"))
+    found["metric"] = found["metric"].replace("macro_f1_linear", "accuracy_linear")
+    (sheet,) = sheets(summarise(found, "Blood"), Layout("Blood", CORPORA, ["blood"]))
+    assert [heat.metric for heat in (sheet.headline, *sheet.more)] == ["macro_f1", "accuracy_linear"]
 
 
 def test_a_task_without_a_score_over_all_cells_is_shown(make_run):

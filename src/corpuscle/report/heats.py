@@ -166,11 +166,11 @@ def sheets(summary: pd.DataFrame, layout: Layout) -> list[Sheet]:
         headline = headline_of(metrics)
         known = overall[overall["metric"] == headline]
         base = of_task["metric"].map(lambda metric: words.parts(metric)[0])
-        more = [
-            _heat(data, (str(task), str(name)), layout)
-            for name, data in overall.groupby(base.loc[overall.index], sort=False)
-            if list(data["metric"].unique()) != [headline]
-        ]
+        more = []
+        for name, data in overall.groupby(base.loc[overall.index], sort=False):
+            ways = list(data["metric"].unique())
+            if ways != [headline]:
+                more.append(_heat(data, (str(task), str(name) if len(ways) > 1 else ways[0]), layout))
         units = [
             _heat(data, (str(task), str(metric)), layout)
             for metric, data in of_task.groupby("metric", sort=False)

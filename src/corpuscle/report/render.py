@@ -122,7 +122,7 @@ class TaskScores:
         """Draw a sheet."""
 
         def drawn(heat: Heat, kind: str = "heatmap") -> Drawn:
-            stem = names(kind, heat.model or "models", heat.task, heat.metric)
+            stem = names(f"{kind}-ways" if heat.ways else kind, heat.model or "models", heat.task, heat.metric)
             return Drawn(heat, score_figures.heatmap(heat, stem))
 
         return cls(
