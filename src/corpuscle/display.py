@@ -25,7 +25,6 @@ from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
-from corpuscle.engine import Update
 from corpuscle.evaluation.task import Task
 from corpuscle.job import Job
 from corpuscle.measuring import Measured
@@ -35,6 +34,7 @@ from corpuscle.report.heats import headline_of
 from corpuscle.report.measures import sections
 from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.study.plan import Plan, Run
+from corpuscle.workers import Update
 from corpuscle.workflow import Listener, Results
 
 KINDS: dict[str, type[Component]] = {"samplers": Sampler, "alterations": Alteration, "models": Model, "tasks": Task}

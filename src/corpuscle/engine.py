@@ -1,50 +1,32 @@
 """Engine: execute a plan on this machine's cores, keep each result whole, and do again only what is missing.
 
-Worker processes train one model each on one thread: inside so small a model, threads cost more than they bring.
+Workers train one model each on one thread: inside so small a model, threads cost more than they bring.
 """
 
 import contextlib
-import multiprocessing
-import os
 import signal
-import sys
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from corpuscle import __version__
-from corpuscle.core.errors import CorpuscleError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import COLUMNS, DTYPES
 from corpuscle.evaluation.task import Compares, Task
-from corpuscle.job import Job, Map, Question, Reference, do, fit_together
+from corpuscle.job import Job, Map, Question, Reference
 from corpuscle.model.model import TrainsTogether
 from corpuscle.store import Store
 from corpuscle.study.plan import Plan, Run
+from corpuscle.workers import WORKER_LOST, Update, pool_of
 
 POLL_SECONDS = 0.2
 # A run whose worker was killed (out of memory, say) gets one more chance.
 MOST_TRIES = 2
-# What libraries read, when they are loaded, to know how many threads to start: OpenMP's, those of BLAS, numba's.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
-WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
-
-
-class Update(NamedTuple):
-    """News of a run: which share of it is done."""
-
-    run: Run
-    share: float
 
 
 @dataclass(frozen=True)
@@ -127,7 +109,7 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
     failures: dict[Run, str] = {}
     with _stoppable(), contextlib.ExitStack() as stack:
         _fit_groups(groups(missing), on_update)
-        pool = stack.enter_context(_workers(min(workers, n_missing)))
+        pool = stack.enter_context(pool_of(min(workers, n_missing)))
         while missing or any(worker.job for worker in pool):
             running = [worker.job for worker in pool if worker.job]
             for worker in pool:
@@ -177,8 +159,8 @@ def groups(missing: Iterable[Job]) -> list[list[Job]]:
 def _fit_groups(found: list[list[Job]], on_update: Callable[[Update], None]) -> None:
     """Fit models that can be trained as one, in a process of its own; what fails is left to the jobs one by one."""
     for group in found:
-        with _workers(1) as (worker,):
-            worker.submit(_fit_together, group)
+        with pool_of(1) as (worker,):
+            worker.begin_together(group)
             while not worker.future.done():
                 wait([worker.future], timeout=POLL_SECONDS)
                 for update in worker.news():
@@ -192,124 +174,6 @@ def _next(missing: deque[Job], coming: Collection[str]) -> Job | None:
             missing.remove(job)
             return job
     return None
-
-
-@contextlib.contextmanager
-def _workers(n_workers: int) -> Iterator[list["_Worker"]]:
-    """Give so many workers; end them and their processes when the block ends, however it ends."""
-    pool = [_Worker() for _ in range(n_workers)]
-    try:
-        yield pool
-    finally:
-        for worker in pool:
-            worker.stop()
-
-
-class _Worker:
-    """A process that does one job at a time, and a pipe of its own on which it tells of its progress."""
-
-    future: Future[str | None]
-
-    def __init__(self) -> None:
-        self.job: Job | None = None
-        self._start()
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
-        self.pipe, self.far_end = context.Pipe(duplex=False)
-        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end))
-
-    def begin(self, job: Job, *, last_chance: bool) -> None:
-        """Give it a job; at its last chance, a reference that is not there will never be."""
-        self.job = job
-        self.submit(_do, job, last_chance)
-
-    def submit(self, work: Callable[..., str | None], *arguments: Any) -> None:
-        """Let its process do something."""
-        with _no_main_module(), _no_interrupts(), _one_thread_each():
-            self.future = self.pool.submit(work, *arguments)
-        # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
-        self.far_end.close()
-
-    @property
-    def has_ended(self) -> bool:
-        """Say whether its job has come to an end, good or bad."""
-        return self.job is not None and self.future.done()
-
-    def end(self) -> tuple[Job, str | None]:
-        """Take the job that ended from it; return the job and what went wrong (None: nothing)."""
-        assert self.job is not None, "only a job that was begun can end"
-        job, self.job = self.job, None
-        if isinstance(self.future.exception(), BrokenProcessPool):
-            self.stop()
-            self._start()
-            return job, WORKER_LOST
-        return job, self.future.result()
-
-    def news(self) -> Iterator[Update]:
-        """Yield what it told since the last call."""
-        with contextlib.suppress(EOFError, OSError):
-            while self.pipe.poll():
-                yield self.pipe.recv()
-
-    def stop(self) -> None:
-        """End it at once; what it was writing is not in the store."""
-        processes = list((self.pool._processes or {}).values())
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-            process.join()
-        self.pipe.close()
-        self.far_end.close()
-
-
-@contextlib.contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep new processes from running the user's script again.
-
-    A spawned process imports the main module first, so a script without an ``if __name__ == "__main__"`` would start
-    its study anew in each worker. Nothing of it is needed there: components are found by the names of their modules.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Start processes whose libraries take one thread each.
-
-    They read it when they are loaded, and a library that is loaded late sets it for others: numba's threads, when first
-    used, set OpenMP's anew, which are torch's. Several threads of several processes would wait for each other on the
-    same cores, and sums would depend on the number of cores.
-    """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Start processes that never hear Ctrl-C, which a terminal sends to all; the parent hears it after the block."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -327,46 +191,6 @@ def _stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-# In a worker: where it tells of its progress.
-_news: Connection
-
-
-def _start_worker(parent: int, news: Connection) -> None:
-    """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
-    global _news  # noqa: PLW0603  # the process is this worker's own
-    _news = news
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
-
-    torch.set_num_threads(1)
-    # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
-    tqdm.set_lock(threading.RLock())
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _do(job: Job, last_chance: bool) -> str | None:  # noqa: FBT001  # by position through the pool
-    """Do a job in a worker; return what went wrong."""
-    return do(job, lambda share: _news.send(Update(job.run, share)), last_chance=last_chance)
-
-
-def _fit_together(group: list[Job]) -> str | None:
-    """Fit a group's models as one, in a worker; return nothing: what went wrong is told when each is fitted alone."""
-
-    def tell(share: float) -> None:
-        for job in group:
-            _news.send(Update(job.run, share))
-
-    with contextlib.suppress(CorpuscleError):
-        fit_together(group, tell)
-    return None
 
 
 def collect_scores(found: list[Job]) -> pd.DataFrame:

@@ -15,13 +15,13 @@ from corpuscle.core.errors import CorpusError, ModelError
 from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
-from corpuscle.engine import Update
 from corpuscle.job import Job
 from corpuscle.measuring import Measured
 from corpuscle.report.render import render, render_description
 from corpuscle.store import Store, sweep
 from corpuscle.study.plan import Notice, Plan, Run, prepare
 from corpuscle.study.spec import Study
+from corpuscle.workers import Update
 
 FORMS = ("h5ad", "zarr")
 

@@ -16,17 +16,15 @@ def test_tasks_share_one_embedding_and_its_neighbours(typed):
     for name in ("annotation", "clustering", "latents"):
         run(components.build(Task, name, {}), model, target)
     assert model.times_asked == 1
-    found = embedded(model, target, 20_000, "test")
+    found = embedded(model, target, 20_000)
     assert found.among(np.ones(60, bool)) is found
     assert found.neighbours is found.neighbours
-    assert embedded(model, typed(60)[0], 20_000, "test") is not found
+    assert embedded(model, typed(60)[0], 20_000) is not found
 
 
 def test_more_cells_than_asked_for_are_drawn_the_same_for_every_model(typed):
     target, _ = typed(60)
-    one, other = (
-        embedded(Placed(np.random.default_rng(seed).normal(size=(60, 3))), target, 20, "t") for seed in (0, 1)
-    )
+    one, other = (embedded(Placed(np.random.default_rng(seed).normal(size=(60, 3))), target, 20) for seed in (0, 1))
     assert len(one) == 20
     assert one.drawn == "20 of 60 cells drawn"
     assert one.cells.cells["row"].tolist() == other.cells.cells["row"].tolist() == sorted(one.cells.cells["row"])

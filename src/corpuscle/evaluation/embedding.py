@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from corpuscle.core.errors import ModelError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.metrics.neighbours import Neighbours, connectivities, nearest
@@ -78,7 +77,7 @@ class Embedding:
 _known: "WeakKeyDictionary[FittedModel, WeakKeyDictionary[Corpus, dict[int, Embedding]]]" = WeakKeyDictionary()
 
 
-def embedded(model: FittedModel, cells: Corpus, max_cells: int, task: str) -> Embedding:
+def embedded(model: FittedModel, cells: Corpus, max_cells: int) -> Embedding:
     """Embed cells, or take the embedding that another task of this process had made.
 
     Parameters
@@ -90,16 +89,7 @@ def embedded(model: FittedModel, cells: Corpus, max_cells: int, task: str) -> Em
     max_cells
         Where there are more, as many are drawn: the same for every corpus, model and seed, so that scores can be
         compared.
-    task
-        Who asks, for the error.
-
-    Raises
-    ------
-    ModelError
-        When the model does not embed cells.
     """
-    if not hasattr(model, "embed"):
-        raise ModelError(f"this model does not embed cells, so the task {task} cannot be asked of it")
     made = _known.setdefault(model, WeakKeyDictionary()).setdefault(cells, {})
     if max_cells not in made:
         drawn = draw(cells, max_cells)

@@ -36,7 +36,7 @@ def umap_table(model: FittedModel, target: Corpus, seed: int) -> pd.DataFrame:
     """
     from umap import UMAP
 
-    found = embedded(model, draw(target, MOST_CELLS), MOST_CELLS, "of drawing maps")
+    found = embedded(model, draw(target, MOST_CELLS), MOST_CELLS)
     if found.trouble or len(found) < LEAST_CELLS:
         return pd.DataFrame({"x": [], "y": [], "cell_type": [], "batch": []}).astype({"cell_type": str, "batch": str})
     layout = UMAP(

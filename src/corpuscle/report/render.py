@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from corpuscle.report import corpus_figures, genes, measure_figures, measures, score_figures, tables, words
+from corpuscle.report.answers import Answer, answer
 from corpuscle.report.figures import Figure
 from corpuscle.report.gene_figures import residual_scatter
 from corpuscle.report.heats import Heat, Layout, Sheet, sheets
@@ -168,7 +169,7 @@ class Report:
 
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
-    answers: list[words.Answer]
+    answers: list[Answer]
     tasks: list[TaskScores]
     compositions: list[Figure]
     uniform: list[tuple[str, str]]
@@ -258,13 +259,13 @@ class Report:
         return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
 
 
-def _answer(sheet: Sheet, run: RunFolder) -> words.Answer:
+def _answer(sheet: Sheet, run: RunFolder) -> Answer:
     """Put the answer of one task in words."""
     heat, every_way = sheet.headline, sheet.every_way
     several = run.scores["model"].nunique() > 1
     heading = f"{heat.title}, {heat.model}" if several and heat.model else heat.title
     data = heat.data[heat.data["unit"] == "all"]
-    return words.answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
+    return answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
 
 
 def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]]]:

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from corpuscle.core.errors import MeasureError
 
-ROOT = "CL:0000000"
 # How many steps in the ontology make a type 1/e as like: Z = exp(-steps / SCALE).
 SCALE = 2.0
 INSTALL = "diversity on the Cell Ontology needs cellxgene-ontology-guide: pip install 'corpuscle[ontology]'"

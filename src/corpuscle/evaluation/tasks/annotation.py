@@ -116,7 +116,7 @@ class Annotation(Task):
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Annotate the query cells; see `Task.run`."""
-        whole = embedded(model, target, self.max_cells, "annotation")
+        whole = embedded(model, target, self.max_cells)
         type_N = whole.cells.labels("cell_type")
         labelled, missing = whole.among(type_N != ""), left_out({"cell type": type_N})
         parts = self._parts(model, labelled, train, rng)
@@ -143,7 +143,7 @@ class Annotation(Task):
     def _parts(self, model: FittedModel, cells: Embedding, train: Corpus, rng: np.random.Generator) -> Parts:
         """Part cells in reference and query."""
         if self.split == "corpus":
-            whole = embedded(model, train, self.max_cells, "annotation")
+            whole = embedded(model, train, self.max_cells)
             reference = whole.among(whole.cells.labels("cell_type") != "")
             trouble = "" if len(reference) else "no cell of the training corpus has a type"
             return Parts(reference, cells, f"reference: {whole.drawn}" if whole.drawn else "", trouble)

@@ -72,7 +72,7 @@ class Clustering(Task):
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Cluster the target's cells; see `Task.run`."""
-        whole = embedded(model, target, self.max_cells, "clustering")
+        whole = embedded(model, target, self.max_cells)
         type_N = whole.cells.labels("cell_type")
         known_N, note = type_N != "", reasons(whole.drawn, left_out({"cell type": type_N}))
         n_types = len(np.unique(type_N[known_N]))
@@ -90,7 +90,7 @@ class Clustering(Task):
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
     ) -> Iterator[Score]:
         """Compare the clusters with those of another model; see `Compares.compare`."""
-        one, other = (embedded(each, target, self.max_cells, "clustering") for each in (model, reference))
+        one, other = (embedded(each, target, self.max_cells) for each in (model, reference))
         trouble = one.trouble or (f"reference: {other.trouble}" if other.trouble else "")
         seed = int(rng.integers(2**31))
         pairs = (self._clusters(each, trouble, np.random.default_rng(seed)) for each in (one, other))

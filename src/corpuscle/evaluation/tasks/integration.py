@@ -91,7 +91,7 @@ class Integration(Task):
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Measure the target's cells; see `Task.run`."""
-        whole = embedded(model, target, self.max_cells, "integration")
+        whole = embedded(model, target, self.max_cells)
         labels = {"cell type": whole.cells.labels("cell_type"), self.by: whole.cells.labels(self.by)}
         cells = whole.among(np.all([label_N != "" for label_N in labels.values()], axis=0))
         type_N, batch_N = cells.cells.labels("cell_type"), cells.cells.labels(self.by)

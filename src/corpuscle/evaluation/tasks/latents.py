@@ -69,7 +69,7 @@ class Latents(Task):
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Correlate loadings with expression; see `Task.run`."""
-        cells = embedded(model, target, self.max_cells, "latents")
+        cells = embedded(model, target, self.max_cells)
         if not (self.reference_corpus or self.reference_model):
             for metric, better in OVER_ALL.items():
                 yield Score(metric, "all", float("nan"), len(cells), better, reason=NO_REFERENCE)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ class Latents(Task):
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
     ) -> Iterator[Score]:
         """Compare with the reference's latents; see `Compares.compare`."""
-        one, other = (embedded(each, target, self.max_cells, "latents") for each in (model, reference))
+        one, other = (embedded(each, target, self.max_cells) for each in (model, reference))
         trouble = one.trouble or (f"reference: {other.trouble}" if other.trouble else "")
         if not trouble and len(one) < 10:
             trouble = f"{len(one)} cells: too few to leave some out"

@@ -7,7 +7,6 @@ import numpy as np
 from pydantic import Field
 
 from corpuscle.core.components import component
-from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Score
 from corpuscle.core.usage import measured
 from corpuscle.corpus.corpus import Corpus
@@ -42,15 +41,13 @@ class Resources(Task):
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Tell and measure; see `Task.run`."""
-        if not hasattr(model, "embed"):
-            raise ModelError("this model does not embed cells, so the task resources cannot be asked of it")
-        cost, n_train = getattr(model, "cost", None), len(train)
+        cost, n_train = model.cost, len(train)
         fit = cost.fit if cost else None
-        yield _score("fit_seconds", fit and fit.seconds, n_train, NOT_MEASURED)
-        yield _score("fit_cpu_seconds", fit and fit.cpu_seconds, n_train, NOT_MEASURED)
+        yield _score("fit_seconds", fit.seconds if fit else None, n_train, NOT_MEASURED)
+        yield _score("fit_cpu_seconds", fit.cpu_seconds if fit else None, n_train, NOT_MEASURED)
         peak = fit.peak_bytes / GIGABYTE if fit and fit.peak_bytes is not None else None
         yield _score("fit_peak_gb", peak, n_train, NOT_TOLD if fit else NOT_MEASURED)
-        yield _score("n_parameters", cost and cost.n_parameters, n_train, NOT_MEASURED)
+        yield _score("n_parameters", cost.n_parameters if cost else None, n_train, NOT_MEASURED)
         cells = draw(target, self.max_cells)
         with measured() as usage:
             model.embed(cells)

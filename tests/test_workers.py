@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from corpuscle import engine
+from corpuscle import workers
 from threads import threads_in_use
 
 
 def test_a_worker_keeps_to_one_thread_whatever_is_loaded_in_it() -> None:
     before = dict(os.environ)
-    with engine._workers(1) as (worker,):
+    with workers.pool_of(1) as (worker,):
         worker.submit(threads_in_use)
         found = json.loads(worker.future.result())
     assert found == {"torch": 1, "numba": 1, "others": [1] * len(found["others"])}
@@ -23,9 +23,9 @@ def test_a_worker_keeps_to_one_thread_whatever_is_loaded_in_it() -> None:
 def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
     code = """if True:
         import threads
-        from corpuscle import engine
+        from corpuscle import workers
         if __name__ == "__main__":
-            with engine._workers(1) as (worker,):
+            with workers.pool_of(1) as (worker,):
                 worker.submit(threads.show_progress)
                 print(worker.future.result())
     """
