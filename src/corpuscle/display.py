@@ -1,6 +1,7 @@
 """Display: what the command line shows, with rich. All texts from data are escaped: none is taken for markup."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from rich.table import Table
 
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
-from corpuscle.core.errors import ComponentError
+from corpuscle.core.errors import ComponentError, Problem
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
@@ -75,6 +76,10 @@ class Running(Listener):
         """Show a step of the preparation."""
         self.progress.update(self.whole, description=escape(what))
 
+    def warned(self, warnings: Sequence[Problem]) -> None:
+        """Show them above the bars."""
+        show_warnings(self.console, warnings)
+
     def planned(self, found: list[Job]) -> None:
         """Count what is to do."""
         missing = [job for job in found if not job.is_done]
@@ -111,6 +116,13 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     for model, task in plan.unanswerable:
         told = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
         console.print(f"[yellow]Note[/yellow] {escape(told)}", soft_wrap=True)
+    show_warnings(console, plan.warnings)
+
+
+def show_warnings(console: Console, warnings: Iterable[Problem]) -> None:
+    """Show what is legal and yet likely not meant."""
+    for warning in warnings:
+        console.print(f"[yellow]Warning[/yellow] {escape(str(warning))}", soft_wrap=True)
 
 
 def _sources_table(plan: Plan) -> pd.DataFrame:

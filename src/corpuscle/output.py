@@ -199,6 +199,7 @@ def write_provenance(
             {"name": recipe.name, "n_cells": plan.corpora[recipe.name, 0].n_cells, "recipe": str(recipe)}
             for recipe in plan.study.recipes
         ],
+        "warnings": [str(warning) for warning in plan.warnings],
         "failures": list(failures),
         "seconds": {"total": round(seconds, 1)},
     }

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from corpuscle import engine, measuring, output
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError, ModelError
+from corpuscle.core.errors import CorpusError, ModelError, Problem
 from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
@@ -64,6 +65,9 @@ class Listener:
     def notice(self, what: str, share: float) -> None:
         """Hear what the preparation is doing, and which share of it is done."""
 
+    def warned(self, warnings: Sequence[Problem]) -> None:
+        """Hear what is legal and yet likely not meant."""
+
     def planned(self, found: list[Job]) -> None:
         """Hear the jobs, when the plan stands."""
 
@@ -104,6 +108,7 @@ def run(
         store = Store(folder / "store")
         sweep(folder)
         plan = prepare(study, store, listener.notice)
+        listener.warned(plan.warnings)
         output.write_plan(folder, plan)
         _prepare_makers(plan, listener.notice)
         output.write_measures(folder, measuring.measure(plan, store, listener.notice))

@@ -71,6 +71,8 @@ class Plan:
         The cells to evaluate on, by target name.
     corpora
         The training corpora, by name and seed.
+    warnings
+        What is legal and yet likely not meant, each with its place in the study file.
     """
 
     study: Study
@@ -82,6 +84,7 @@ class Plan:
     pools: Mapping[str, Corpus]
     targets: Mapping[str, Corpus]
     corpora: Mapping[tuple[str, int], Corpus]
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def n_training(self) -> dict[str, int]:
@@ -163,6 +166,11 @@ class _Preparation:
     def __init__(self, study: Study, store: Store | None, notice: Notice) -> None:
         self.study, self.store, self.notice = study, store, notice
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def _warn(self, place: str, message: str) -> None:
+        """Note what is legal and yet likely not meant, at a place of the study file."""
+        self.warnings.append(self.study.problem(place, message))
 
     @contextmanager
     def _noting(self, place: str) -> Iterator[None]:
@@ -191,7 +199,8 @@ class _Preparation:
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
         bare = {name: replace(pool, components=None) for name, pool in pools.items()}
-        return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora)
+        warnings = tuple(dict.fromkeys(self.warnings))
+        return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora, warnings)
 
     def _stop_on_problems(self) -> None:
         if self.problems:
