@@ -26,7 +26,8 @@ WITHOUT = "cell_type == 'Mono'"
 def pools(make):
     types = ["B"] * 60 + ["T"] * 80 + ["Mono"] * 50 + ["NK"] * 10
     order = np.random.default_rng(0).permutation(200)
-    return {"blood": make(200, "blood", obs={"cell_type": [types[at] for at in order]}), "pancreas": make(90, "pancreas")}
+    blood = make(200, "blood", obs={"cell_type": [types[at] for at in order]})
+    return {"blood": blood, "pancreas": make(90, "pancreas")}
 
 
 def rows(corpus, source="blood"):
