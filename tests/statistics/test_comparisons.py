@@ -168,7 +168,7 @@ def test_identical_results_are_one_replicate(values: list[float]) -> None:
     assert row["mean"] == pytest.approx(np.mean(values))
     assert row["difference"] == pytest.approx(np.mean(values) - 0.5)
     assert row[["low", "high", "fc_low", "fc_high", "difference_low", "difference_high"]].isna().all()
-    assert row["reason"] == row["difference_reason"] == "the same result at 3 seeds: one replicate, so no interval"
+    assert row["reason"] == row["difference_reason"] == "the same result at 3 seeds: one replicate"
     one_draw = row_of(summarise(scores_of({"A": [0.5, 0.5, 0.5], "B": values}), "A", overlaps={"A": 1, "B": 1}), "B")
     assert one_draw["difference_reason"].startswith("the same cells and the same result at 3 seeds")
 

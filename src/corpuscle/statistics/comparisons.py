@@ -17,8 +17,8 @@ NOT_POSITIVE = "zero or negative value, so a fold change has no meaning"
 NO_PAIR = "no seed has a value for both this corpus and the baseline"
 NO_BASELINE = "the baseline has no such score"
 IS_BASELINE = "is the baseline"
-SAME_RESULT = "the same result at {} seeds: one replicate, so no interval"
-SAME_CELLS = "the same cells and the same result at {} seeds: one replicate, so no interval"
+SAME_RESULT = "the same result at {} seeds: one replicate"
+SAME_CELLS = "the same cells and the same result at {} seeds: one replicate"
 # Which share of its cells a draw of a corpus has in common with another seed's; corpora that are not named: 0.
 Overlaps = Mapping[str, float]
 

@@ -97,7 +97,7 @@ def replicate_warnings(
             large["corpus"].iloc[0],
             "",
             (
-                f"a seed draws more than {LARGE_SHARE:.0%} of a pool, so that seeds share cells and scatter too little: "
+                f"a seed draws more than {LARGE_SHARE:.0%} of a pool, so seeds share cells and scatter too little: "
                 f"{_listed(named)}. Intervals are widened for that; ask for fewer cells, or give more to draw from"
             ),
         )
