@@ -110,6 +110,7 @@ class Clock:
 
 
 def ours_sketch(options: argparse.Namespace, clock: Clock) -> str:
+    from corpuscle.core.randomness import drawn_key, row_numbers
     from corpuscle.corpus.boxes import cover
     from corpuscle.corpus.turns import take_turns
 
@@ -117,7 +118,9 @@ def ours_sketch(options: argparse.Namespace, clock: Clock) -> str:
     input_NK = points(options.cells)
     clock.start()
     boxes = cover(input_NK, options.sketch)
-    chosen = take_turns(boxes.box_N, options.sketch, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    number_N = row_numbers(drawn_key(rng), "atlas", np.arange(options.cells))
+    chosen = take_turns(boxes.box_N, options.sketch, number_N, rng.permutation(boxes.n_boxes))
     return f"{boxes.n_boxes:,} boxes, {len(np.unique(chosen)):,} cells"
 
 
@@ -130,11 +133,13 @@ def reference_sketch(options: argparse.Namespace, clock: Clock) -> str:
 
 
 def ours_waterfill(options: argparse.Namespace, clock: Clock) -> str:
+    from corpuscle.core.randomness import row_numbers
     from corpuscle.corpus.turns import take_turns
 
     label_N = labels(options.cells)
     clock.start()
-    chosen = take_turns(label_N, options.cells // 10, np.random.default_rng(0))
+    number_N = row_numbers(0, "atlas", np.arange(options.cells))
+    chosen = take_turns(label_N, options.cells // 10, number_N, np.arange(N_TYPES))
     return f"{len(chosen):,} cells"
 
 

@@ -3,6 +3,7 @@
 ::
 
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
+    draws.parquet                how much of its pool a draw takes, and what two seeds' draws share
     measures.parquet  profiles.parquet  cell_types.parquet       what the corpora are, and measures.csv for reading
     maps.parquet                 embeddings laid out in the plane, where a task looks at embeddings
     corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
@@ -112,6 +113,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
     for (name, seed), corpus in plan.corpora.items():
         write_manifest(corpus_folder(folder, name, seed), plan, corpus, seed)
     write_table(plan.composition(), folder / "composition.parquet")
+    write_table(plan.draws, folder / "draws.parquet")
     write_table(plan.quality, folder / "sources.parquet")
     write_table(plan.genes, folder / "genes.parquet")
 

@@ -47,6 +47,14 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(name, train
     np.testing.assert_array_equal(first, again)
     # What takes no steps may hang on the corpus alone.
     assert not model.n_steps(40) or not np.any(first) or not np.array_equal(first, other)
+    assert model.uses_seed or np.array_equal(first, other)
+
+
+def test_which_models_use_no_randomness():
+    fixed = {name for name in components.names(Model) if not small(name).uses_seed}
+    assert fixed == {"hvg", "pca"}
+    ridge = components.build(Model, "logistic_regression", {"penalty": "l2"})
+    assert not ridge.uses_seed
 
 
 @each

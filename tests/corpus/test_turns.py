@@ -8,6 +8,12 @@ from corpuscle.corpus.turns import rank_within, smallest, take_turns
 RNG = np.random.default_rng
 
 
+def turns(group_N, n_cells, seed=0, weight_K=None):
+    rng = RNG(seed)
+    number_N = rng.integers(2**64, size=len(group_N), dtype=np.uint64)
+    return take_turns(group_N, n_cells, number_N, rng.permutation(int(group_N.max()) + 1), weight_K)
+
+
 @pytest.mark.parametrize(
     ("sizes", "budget", "shares"),
     [
@@ -20,28 +26,28 @@ RNG = np.random.default_rng
 )
 def test_shares_are_as_equal_as_sizes_allow(sizes, budget, shares):
     group_N = RNG(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    chosen = take_turns(group_N, budget, RNG(0))
+    chosen = turns(group_N, budget)
     assert np.bincount(group_N[chosen], minlength=len(sizes)).tolist() == shares
 
 
 def test_a_smaller_choice_is_the_beginning_of_a_larger():
     group_N = RNG(1).integers(0, 7, 200)
     for weights in (None, np.arange(1.0, 8.0)):
-        whole = take_turns(group_N, 200, RNG(0), weights)
+        whole = turns(group_N, 200, 0, weights)
         assert sorted(whole.tolist()) == list(range(200))
         for n in (1, 50, 199):
-            np.testing.assert_array_equal(take_turns(group_N, n, RNG(0), weights), whole[:n])
+            np.testing.assert_array_equal(turns(group_N, n, 0, weights), whole[:n])
 
 
 def test_weights_are_proportions_until_a_group_runs_out():
     group_N = np.repeat([0, 1, 2], [1000, 1000, 5])
-    chosen = take_turns(group_N, 405, RNG(0), np.array([3.0, 1.0, 100.0]))
+    chosen = turns(group_N, 405, 0, np.array([3.0, 1.0, 100.0]))
     assert np.bincount(group_N[chosen]).tolist() == [300, 100, 5]
 
 
 def test_each_cell_of_a_group_is_as_likely():
     group_N = np.repeat([0, 1], [3, 30])
-    times = sum(np.bincount(take_turns(group_N, 12, RNG(seed)), minlength=33) for seed in range(600))
+    times = sum(np.bincount(turns(group_N, 12, seed), minlength=33) for seed in range(600))
     assert (times[:3] == 600).all()
     # 9 of 30, 600 times: 180 expected, with a standard deviation of 11.
     assert times[3:].min() > 130
@@ -50,7 +56,7 @@ def test_each_cell_of_a_group_is_as_likely():
 
 def test_large_groups_do_not_come_first_in_a_round():
     group_N = np.repeat([0, 1], [1000, 5])
-    first = [group_N[take_turns(group_N, 1, RNG(seed))[0]] for seed in range(400)]
+    first = [group_N[turns(group_N, 1, seed)[0]] for seed in range(400)]
     assert 150 < sum(first) < 250
 
 

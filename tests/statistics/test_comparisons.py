@@ -60,11 +60,11 @@ def test_the_baseline_is_zero_by_definition() -> None:
 
 
 def test_pairs_by_seed_and_not_by_position() -> None:
-    scores = scores_of({"A": [1.0, 2.0, 4.0], "B": [2.0, 4.0, 8.0]})
+    scores = scores_of({"A": [1.0, 2.0, 4.0], "B": [2.0, 4.0, 8.1]})
     shuffled = scores.sample(frac=1, random_state=0)
     row = row_of(log2_fold_changes(shuffled, "A"), "B")
-    assert row["log2_fold_change"] == pytest.approx(1.0)
-    assert row["fc_low"] == pytest.approx(row["fc_high"])
+    assert row["log2_fold_change"] == pytest.approx(1.0, abs=0.01)
+    assert row["fc_low"] == pytest.approx(row["fc_high"], abs=0.1)
 
 
 def test_uses_the_seeds_that_both_have() -> None:
@@ -91,15 +91,15 @@ def test_a_fold_change_that_cannot_be_has_a_reason(values: Values, reason: str) 
 
 
 def test_missing_values_keep_their_reason_and_the_seeds_left_are_counted() -> None:
-    table = summarise(scores_of({"A": [0.5, 0.5, 0.5], "B": [1.0, np.nan, 1.0]}, reason="too few cells"), "A")
+    table = summarise(scores_of({"A": [0.5, 0.5, 0.5], "B": [0.9, np.nan, 1.1]}, reason="too few cells"), "A")
     row = row_of(table, "B")
     assert (row["mean"], row["n_seeds"], row["n_pairs"]) == (1.0, 2, 2)
     assert row["reason"] == "too few cells (1 of 3 seeds)"
-    assert row["log2_fold_change"] == 1.0
+    assert row["log2_fold_change"] == pytest.approx(np.log2([1.8, 2.2]).mean())
 
 
 def test_what_scores_say_of_themselves_is_kept_and_counted_where_not_all_say_it() -> None:
-    scores = scores_of({"A": [0.5, 0.5], "B": [1.0, 1.0]})
+    scores = scores_of({"A": [0.5, 0.6], "B": [1.0, 1.1]})
     scores["reason"] = ["", "", "two types unseen", "two types unseen"]
     assert row_of(summarise(scores, "A"), "B")["reason"] == "two types unseen"
     assert row_of(summarise(scores, "A"), "A")["reason"] == ""
@@ -152,3 +152,72 @@ def test_leaves_the_callers_scores_alone() -> None:
     before = scores.copy()
     summarise(scores, "A")
     pd.testing.assert_frame_equal(scores, before)
+
+
+IDENTICAL = {
+    "to the last digit": [0.52, 0.52, 0.52],
+    "to rounding": [0.52, 0.52 + 1e-12, 0.52 - 3e-10],
+    "zero": [0.0, 0.0, 0.0],
+}
+
+
+@pytest.mark.parametrize("values", IDENTICAL.values(), ids=IDENTICAL)
+def test_identical_results_are_one_replicate(values: list[float]) -> None:
+    table = summarise(scores_of({"A": [0.5, 0.5, 0.5], "B": values}), "A")
+    row = row_of(table, "B")
+    assert row["mean"] == pytest.approx(np.mean(values))
+    assert row["difference"] == pytest.approx(np.mean(values) - 0.5)
+    assert row[["low", "high", "fc_low", "fc_high", "difference_low", "difference_high"]].isna().all()
+    assert row["reason"] == row["difference_reason"] == "the same result at 3 seeds: one replicate"
+    one_draw = row_of(summarise(scores_of({"A": [0.5, 0.5, 0.5], "B": values}), "A", overlaps={"A": 1, "B": 1}), "B")
+    assert one_draw["difference_reason"].startswith("the same cells and the same result at 3 seeds")
+
+
+def test_a_corpus_that_equals_the_baseline_at_every_seed_has_no_interval_of_the_difference() -> None:
+    row = row_of(summarise(scores_of({"A": [0.5, 0.6, 0.7], "B": [0.5, 0.6, 0.7]}), "A"), "B")
+    assert np.isfinite(row["low"])
+    assert (row["difference"], row["log2_fold_change"]) == (0, 0)
+    assert row[["fc_low", "difference_low"]].isna().all()
+
+
+def test_small_but_real_scatter_has_an_interval() -> None:
+    row = row_of(summarise(scores_of({"A": [0.5, 0.6, 0.7], "B": [0.52, 0.520001, 0.520002]}), "A"), "B")
+    assert row["high"] > row["low"]
+
+
+def test_intervals_are_widened_by_the_larger_overlap_of_the_two_corpora() -> None:
+    scores = scores_of({"A": [0.5, 0.6, 0.65], "B": [0.7, 0.72, 0.8], "C": [0.4, 0.42, 0.5]})
+    plain = summarise(scores, "A").set_index("corpus")
+    wide = summarise(scores, "A", overlaps={"A": 0.2, "B": 0.5, "C": 0.1}).set_index("corpus")
+
+    def ratio(corpus: str, low: str, high: str) -> float:
+        return (wide.loc[corpus, high] - wide.loc[corpus, low]) / (plain.loc[corpus, high] - plain.loc[corpus, low])
+
+    of_half, of_fifth = 2.0, np.sqrt(1 + 3 * 0.2 / 0.8)
+    assert ratio("B", "low", "high") == pytest.approx(of_half)
+    assert ratio("B", "fc_low", "fc_high") == pytest.approx(of_half)
+    assert ratio("C", "difference_low", "difference_high") == pytest.approx(of_fifth)
+    assert ratio("A", "low", "high") == pytest.approx(of_fifth)
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "chosen"),
+    [
+        pytest.param({"A": [0.50, 0.52], "B": [0.60, 0.61]}, "r2_log", "ratio", id="far from zero"),
+        pytest.param({"A": [0.64, 0.65], "B": [0.0, 0.0]}, "macro_f1", "difference", id="zero"),
+        pytest.param({"A": [0.64, 0.65], "B": [0.1, -0.1]}, "macro_f1", "difference", id="negative"),
+        pytest.param({"A": [0.64, 0.65], "B": [0.5, 0.51]}, "ari_leiden_1", "difference", id="can be negative"),
+        pytest.param({"A": [0.039, 0.040], "B": [0.059, 0.060]}, "r2_log", "difference", id="low score"),
+        pytest.param({"A": [0.5, 0.1, 0.3], "B": [0.59, 0.6, 0.61]}, "r2_log", "difference", id="within its scatter"),
+    ],
+)
+def test_ratios_are_taken_only_where_they_have_a_meaning(values: Values, metric: str, chosen: str) -> None:
+    assert set(summarise(scores_of(values, metric=metric), "A")["compared_by"]) == {chosen}
+
+
+def test_one_metric_of_a_task_is_compared_in_one_way_on_all_targets() -> None:
+    fine = scores_of({"A": [0.5, 0.51], "B": [0.6, 0.61]})
+    zero = scores_of({"A": [0.5, 0.51], "B": [0.0, 0.0]}).assign(target="pancreas")
+    other = fine.assign(metric="r2_linear")
+    found = summarise(pd.concat([fine, zero, other]), "A").groupby("metric")["compared_by"].unique()
+    assert found.map(list).to_dict() == {"r2_log": ["difference"], "r2_linear": ["ratio"]}

@@ -53,3 +53,42 @@ def test_refuses_a_level_that_is_no_coverage_and_values_with_two_axes() -> None:
         seed_interval([1.0, 2.0], level=95)
     with pytest.raises(ValueError, match="one value per seed"):
         seed_interval([[1.0, 2.0]])
+
+
+def false_positives(overlap: float, n_seeds: int, statistic: str, *, widened: bool = True) -> float:
+    """Compare two sources that do not differ, again and again; return how often the interval leaves out 0.
+
+    Each source is a fresh pool of the same population; each seed draws a share of the pool without replacement.
+    """
+    n_pool, n_studies = 120, 1500
+    n_drawn = int(overlap * n_pool)
+    rng = np.random.default_rng([round(100 * overlap), n_seeds])
+    found = []
+    for _ in range(2):
+        pool = rng.gamma(4, size=(n_studies, n_pool))
+        order = rng.random((n_seeds, n_studies, n_pool)).argpartition(n_drawn - 1, axis=2)[:, :, :n_drawn]
+        drawn = np.take_along_axis(pool[None], order, axis=2)
+        found.append(drawn.mean(axis=2) if statistic == "mean" else np.log(drawn).std(axis=2))
+    change = found[0] - found[1]
+    half = half_width(change.std(axis=0, ddof=1), n_seeds, overlap=overlap if widened else 0.0)
+    return float((np.abs(change.mean(axis=0)) > half).mean())
+
+
+@pytest.mark.parametrize("statistic", ["mean", "deviation of logs"])
+@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize("overlap", [0.2, 0.5, 0.9])
+def test_false_positives_are_five_percent_however_much_of_a_pool_is_drawn(overlap, n_seeds, statistic):
+    assert 0.03 <= false_positives(overlap, n_seeds, statistic) <= 0.07
+    if overlap >= 0.5:
+        assert false_positives(overlap, n_seeds, statistic, widened=False) > 0.12
+
+
+def test_draws_that_are_one_are_about_these_cells_and_not_widened():
+    assert half_width(0.02, 3, overlap=1.0) == half_width(0.02, 3)
+    assert half_width(0.02, 3, overlap=np.nan) == half_width(0.02, 3)
+
+
+def test_the_same_value_at_all_seeds_has_no_interval():
+    found = seed_interval([0.52, 0.52, 0.52 + 1e-12])
+    assert np.isnan(found.low)
+    assert found.n == 3

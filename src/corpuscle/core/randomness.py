@@ -4,6 +4,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
+
+# 2^64 over the golden ratio: an odd number, so that its multiples are all different.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
@@ -55,5 +59,50 @@ def row_generators(key: int, rows: Iterable[int]) -> Iterator[np.random.Generato
 
 
 def drawn_key(rng: np.random.Generator) -> int:
-    """Draw a key for `row_generators`."""
+    """Draw a key for `row_generators`, `row_numbers` or `name_numbers`."""
     return int(rng.integers(2**63))
+
+
+def row_numbers(key: int, name: str, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """Give each row of a named table a random number that depends on key, name and row alone.
+
+    In ascending order of these numbers the rows are shuffled, and leaving some rows out leaves the order of the others:
+    so two draws that share a key share what they can. This is splitmix64 (Steele et al. 2014) at the place that the row
+    gives; two rows of one table never have the same number.
+
+    Parameters
+    ----------
+    key
+        Which shuffle, from 0 to 2^64 - 1.
+    name
+        Which table.
+    rows
+        Row numbers, shape (N,).
+
+    Examples
+    --------
+    >>> few, many = row_numbers(7, "blood", np.array([3, 9])), row_numbers(7, "blood", np.arange(10))
+    >>> bool(np.array_equal(few, many[[3, 9]]))
+    True
+    """
+    numbers = rows.astype(np.uint64)
+    numbers *= GOLDEN
+    numbers += name_numbers(key, [name])
+    return scrambled(numbers)
+
+
+def name_numbers(key: int, names: Iterable[str]) -> NDArray[np.uint64]:
+    """Give each name a random number that depends on the key and the name alone, shape (number of names,)."""
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+    # Scrambled once before the key comes in: keys that differ in few bits then give unrelated numbers.
+    return scrambled(scrambled(np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)) + np.uint64(key))
+
+
+def scrambled(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64-bit numbers, one to one (the finaliser of splitmix64, Steele et al. 2014)."""
+    x = x ^ (x >> np.uint64(30))
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x

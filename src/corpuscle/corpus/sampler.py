@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import CorpusError
+from corpuscle.core.randomness import row_numbers
 from corpuscle.corpus.corpus import KEYS, Corpus, texts
 
 
@@ -63,6 +64,24 @@ class Sampler(Component, ABC):
         CorpusError
             When this sampler cannot choose that many cells from this pool; it says why.
         """
+
+
+def cell_numbers(pool: Corpus, key: int) -> NDArray[np.uint64]:
+    """Give each cell of a pool a random number that depends on the key, its source and its row alone, shape (N,).
+
+    A sampler that takes the cells with the smallest numbers draws uniformly, and what it draws is paired: where cells
+    are left out of the pool (`exclude`, a stricter `where`), it draws the same cells otherwise, and the next in order
+    in place of those that are gone.
+    """
+    code_N, sources = pd.factorize(pool.cells["source"])
+    row_N = pool.cells["row"].to_numpy(np.int64)
+    if len(sources) == 1:
+        return row_numbers(key, str(sources[0]), row_N)
+    number_N = np.empty(len(pool), np.uint64)
+    for code, source in enumerate(sources):
+        here_N = code_N == code
+        number_N[here_N] = row_numbers(key, str(source), row_N[here_N])
+    return number_N
 
 
 class Groups(NamedTuple):

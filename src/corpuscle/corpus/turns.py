@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 
 def take_turns(
-    group_N: NDArray[np.integer], n_cells: int, rng: np.random.Generator, weight_K: NDArray[np.float64] | None = None
+    group_N: NDArray[np.integer],
+    n_cells: int,
+    number_N: NDArray[np.uint64],
+    number_K: NDArray[Any],
+    weight_K: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
-    """Choose cells in rounds: in each, every group that has cells left gives one, drawn uniformly.
+    """Choose cells in rounds: in each, every group that has cells left gives the one with the smallest number.
 
     Parameters
     ----------
@@ -21,30 +25,32 @@ def take_turns(
         Each cell's group, 0 … K - 1.
     n_cells
         How many to choose, at most N.
-    rng
-        Decides which of a group's cells go first, and which groups go first in a round.
+    number_N
+        A random number of each cell, which decides which of a group's cells go first: see `cell_numbers`.
+    number_K
+        A random number of each group, which decides which groups go first in a round. Were it left to the cells'
+        numbers, large groups would come first.
     weight_K
         How often each group has its turn, relative to the others; None: equally often. A group gives cells in
         proportion to its weight (Sainte-Laguë's rule) until it has no more.
 
     Returns
     -------
-    Positions, `n_cells` of them, none twice, in the order of the turns: with the same generator state, a smaller
-    choice is the beginning of a larger one.
+    Positions, `n_cells` of them, none twice, in the order of the turns: with the same numbers, a smaller choice is the
+    beginning of a larger one.
 
     Examples
     --------
     >>> group_N = np.repeat([0, 1, 2], [2, 50, 50])
-    >>> np.bincount(group_N[take_turns(group_N, 12, np.random.default_rng(0))]).tolist()
+    >>> number_N = np.random.default_rng(0).integers(2**63, size=102, dtype=np.uint64)
+    >>> np.bincount(group_N[take_turns(group_N, 12, number_N, np.array([2, 0, 1]))]).tolist()
     [2, 5, 5]
     """
-    shuffled = rng.permutation(len(group_N))
-    # In the order of the shuffle, large groups would come first in a round: the groups have an order of their own.
-    order_K = rng.permutation(int(group_N.max(initial=-1)) + 1)
+    shuffled = np.argsort(number_N)
     group_N = group_N[shuffled]
     turn_N = rank_within(group_N)
     key_N = turn_N if weight_K is None else (turn_N + 0.5) / weight_K[group_N]
-    return shuffled[smallest(key_N, n_cells, order_K[group_N])]
+    return shuffled[smallest(key_N, n_cells, number_K[group_N])]
 
 
 def rank_within(group_N: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -120,6 +120,11 @@ class Model(Component, ABC):
             When the corpus cannot train this model, or training diverged.
         """
 
+    @property
+    def uses_seed(self) -> bool:
+        """Whether a fit depends on its seed; False where the corpus alone decides, so that seeds repeat nothing."""
+        return True
+
     @abstractmethod
     def load_fitted(self, folder: Path) -> FittedModel:
         """Load what `FittedModel.save` wrote; no code in the file is executed."""

@@ -7,6 +7,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from corpuscle.report import words
+from corpuscle.statistics.comparisons import RATIO, Scale, scale_of
+from corpuscle.statistics.intervals import WHOLE, widening
+
+NAMED_AT_MOST = 3
+# An interval that is widened by less than this is not worth a word.
+WIDENED = 1.1
 
 
 class Finding(NamedTuple):
@@ -32,17 +38,20 @@ class Answer(NamedTuple):
 def answer(table: pd.DataFrame, every_way: pd.DataFrame, heading: str, baseline: str, targets: Sequence[str]) -> Answer:
     """Say in plain words what the corpora did, from the summary of one metric, unit "all".
 
-    A difference counts as resolved when the interval of its log2 fold change leaves out 0. Nothing is corrected
-    for the number of comparisons; the lead sentence says how many are expected by chance instead. Of several models
-    each one's best corpus is told first; where the metric was found in `every_way`, its best way too.
+    Corpora are compared by log2 fold changes, or by differences where ratios have no meaning, all of them alike (see
+    `scale_of`). A difference counts as resolved when its interval leaves out 0. Nothing is corrected for the number of
+    comparisons; the lead sentence says how many are expected by chance instead. Of several models each one's best
+    corpus is told first; where the metric was found in `every_way`, its best way too.
     """
+    scale = scale_of(table)
     others = table[table["corpus"] != baseline]
     better = str(table["better"].iloc[0]) if len(table) else "none"
     sign = {"higher": 1, "lower": -1}.get(better, 0)
-    estimable = others[others["fc_low"].notna()]
-    resolved = estimable[(estimable["fc_low"] > 0) | (estimable["fc_high"] < 0)]
-    gains = int((resolved["log2_fold_change"] * sign > 0).sum())
-    lead = _lead(len(others), len(estimable), len(resolved), gains if sign else None, baseline)
+    estimable = others[others[scale.low].notna()]
+    resolved = estimable[(estimable[scale.low] > 0) | (estimable[scale.high] < 0)]
+    gains = int((resolved[scale.value] * sign > 0).sum()) if sign else None
+    why_none = list(dict.fromkeys(others.loc[others[scale.low].isna(), scale.reason]))
+    lead = _lead(Tally(len(others), len(estimable), len(resolved), gains), why_none, baseline)
     several = table["model"].nunique() > 1
     findings = []
     for target in targets:
@@ -55,8 +64,8 @@ def answer(table: pd.DataFrame, every_way: pd.DataFrame, heading: str, baseline:
                 best = _best("with its best corpus and way", in_ways, sign)
                 findings.append(Finding(target, "in every way", [best], resolved=True))
         for model, here in on_target.groupby("model", sort=False):
-            name = str(model) if several else ""
-            findings.append(_finding(target, name, here, resolved[resolved["model"] == model], baseline, sign))
+            sentences, found = _finding(here, baseline, sign, scale)
+            findings.append(Finding(target, str(model) if several else "", sentences, resolved=found))
     return Answer(heading, lead, findings)
 
 
@@ -73,58 +82,110 @@ def _best(how: str, here: pd.DataFrame, sign: int) -> str:
     return f"Each model {how}: {', '.join(named)}."
 
 
-def _lead(total: int, estimable: int, resolved: int, gains: int | None, baseline: str) -> str:
+class Tally(NamedTuple):
+    """How many comparisons there are, have an interval, have one that leaves out 0, and are then for the better."""
+
+    total: int
+    estimable: int
+    resolved: int
+    gains: int | None
+
+
+def _lead(found: Tally, why_none: Sequence[str], baseline: str) -> str:
     """Count the comparisons and what the seeds can resolve of them."""
+    total, estimable, resolved, gains = found
     if total == 0:
         return f"There is no corpus besides the baseline {baseline}, so nothing to compare."
+    without = "; ".join(why_none[:NAMED_AT_MOST])
     if estimable == 0:
         return (
-            f"None of the {words.plural(total, 'comparison')} with {baseline} has an interval (it takes at least two "
-            "seeds with a value in both corpora), so no difference can be told from the scatter of seeds."
+            f"None of the {words.plural(total, 'comparison')} with {baseline} has an interval ({without}), so no "
+            "difference can be told from the scatter of seeds."
         )
+    left = total - estimable
+    rest = f" {left} more {'has' if left == 1 else 'have'} no interval ({without})." if left else ""
+    counted = words.plural(estimable, "comparison")
+    if resolved == 0:
+        return f"No difference from {baseline} that the seeds can resolve, in {counted}.{rest}"
     chance = round(0.05 * estimable, 0 if estimable >= 20 else 1)
     caveat = f"By chance alone, about {chance:g} of {estimable} would seem to differ at this level."
-    if resolved == 0:
-        return f"No difference from {baseline} that the seeds can resolve, in {words.plural(estimable, 'comparison')}."
     split = "" if gains is None else f": {gains} better, {resolved - gains} worse"
-    of = f"{resolved} of {words.plural(estimable, 'comparison')} with {baseline}"
-    return f"{of} differ by more than the scatter of seeds explains{split}. {caveat}"
+    of = f"{resolved} of {counted} with {baseline}"
+    return f"{of} differ by more than the scatter of seeds explains{split}. {caveat}{rest}"
 
 
-def _finding(  # noqa: PLR0917
-    target: str, model: str, here: pd.DataFrame, resolved: pd.DataFrame, baseline: str, sign: int
-) -> Finding:
-    """Say the largest gain and loss on one target."""
-    rows = resolved[resolved["target"] == target]
-    base = here[here["corpus"] == baseline]
-    reference = float(base["mean"].iloc[0]) if len(base) else math.nan
+def _finding(here: pd.DataFrame, baseline: str, sign: int, scale: Scale) -> tuple[list[str], bool]:
+    """Say one model's largest gain and loss on one target, and what has no interval; and whether one is resolved."""
+    others, base = here[here["corpus"] != baseline], here.loc[here["corpus"] == baseline, "mean"]
+    resolved = others[(others[scale.low] > 0) | (others[scale.high] < 0)]
     sentences = []
     for side, word in ((1, "gain" if sign else "rise"), (-1, "loss" if sign else "fall")):
-        toward = rows[rows["log2_fold_change"] * (sign or 1) * side > 0]
+        toward = resolved[resolved[scale.value] * (sign or 1) * side > 0]
         if len(toward):
-            toward = toward.sort_values("log2_fold_change", key=abs, ascending=False, kind="stable")
-            first = toward.iloc[0]
-            sentences.append(
-                f"Largest {word}: {first['corpus']}, {_compared(first, reference)}{_others(toward.iloc[1:])}."
-            )
-    if not sentences:
-        known = here.loc[here["corpus"] != baseline, "fc_low"].notna().any()
-        why = "no difference that the seeds can resolve" if known else "no interval, so nothing can be resolved"
-        return Finding(target, model, [f"{why.capitalize()} ({baseline}: {words.number(reference)})."], resolved=False)
-    return Finding(target, model, sentences, resolved=True)
+            toward = toward.sort_values(scale.value, key=abs, ascending=False, kind="stable")
+            others_too = _named(toward.iloc[1:], scale)
+            also = f"; also {others_too}" if others_too else ""
+            sentences.append(f"Largest {word}: {toward['corpus'].iloc[0]}, {_compared(toward.iloc[0], scale)}{also}.")
+    found = bool(sentences)
+    if not found:
+        known = others[scale.low].notna().any()
+        why = "No difference that the seeds can resolve" if known else "No interval, so nothing can be resolved"
+        sentences.append(f"{why} ({baseline}: {words.number(float(base.iloc[0]) if len(base) else math.nan)}).")
+    for reason, rows in others[others[scale.low].isna()].groupby(scale.reason, sort=False):
+        sentences.append(f"Without an interval: {_named(rows, scale)} ({reason}).")
+    return sentences, found
 
 
-def _others(rows: pd.DataFrame, at_most: int = 3) -> str:
-    """Name the corpora after the first on the same side, with their changes."""
-    if rows.empty:
-        return ""
-    named = [f"{row['corpus']} {words.percent(row['log2_fold_change'])}" for _, row in rows.head(at_most).iterrows()]
-    more = f" and {len(rows) - at_most} more" if len(rows) > at_most else ""
-    return f"; also {', '.join(named)}{more}"
+def _named(rows: pd.DataFrame, scale: Scale) -> str:
+    """Name corpora with their changes."""
+    named = [f"{row['corpus']} {_change(row[scale.value], scale)}" for _, row in rows.head(NAMED_AT_MOST).iterrows()]
+    more = f" and {len(rows) - NAMED_AT_MOST} more" if len(rows) > NAMED_AT_MOST else ""
+    return ", ".join(named) + more
 
 
-def _compared(row: pd.Series, reference: float) -> str:
-    """Write a mean against the baseline's, with the change and its interval."""
-    interval = f"{words.percent(row['fc_low'])} to {words.percent(row['fc_high'])}"
-    against = f"{words.number(row['mean'])} against {words.number(reference)}"
-    return f"{against}, {words.percent(row['log2_fold_change'])} (95\N{NO-BREAK SPACE}% interval {interval})"
+def _change(value: float, scale: Scale) -> str:
+    """Write a change: a percentage, or a difference with its sign."""
+    return words.percent(value) if scale == RATIO and math.isfinite(value) else words.difference(value)
+
+
+def _compared(row: pd.Series, scale: Scale) -> str:
+    """Write a mean against the baseline's, over the seeds that both have, with the change and its interval."""
+    change, low, high = (_change(float(row[name]), scale) for name in scale[:3])
+    mean, base = words.apart(float(row["pair_mean"]), float(row["pair_base"]))
+    return f"{mean} against {base}, {change} (95\N{NO-BREAK SPACE}% interval {low} to {high})"
+
+
+def scope(draws: pd.DataFrame, corpora: Sequence[str], n_seeds: int) -> list[str]:
+    """Say what intervals are about, where the draws of two seeds share cells: these cells only, or the sources.
+
+    Parameters
+    ----------
+    draws
+        Columns ``corpus``, ``source``, ``overlap``; see `RunFolder.draws`.
+    corpora
+        In which order they are named.
+    n_seeds
+        How many seeds there are.
+    """
+    largest = draws.dropna(subset=["overlap"]).sort_values("overlap").drop_duplicates("corpus", keep="last")
+    found = largest.set_index("corpus")
+    named = [corpus for corpus in corpora if corpus in found.index]
+    same = [f"{corpus} ({found.loc[corpus, 'source']})" for corpus in named if found.loc[corpus, "overlap"] > WHOLE]
+    wide = {corpus: float(widening(n_seeds, found.loc[corpus, "overlap"])) for corpus in named}
+    shown = [
+        f"{corpus} ×{wide[corpus]:.1f} ({found.loc[corpus, 'overlap']:.0%} of {found.loc[corpus, 'source']})"
+        for corpus in named
+        if wide[corpus] >= WIDENED
+    ]
+    sentences = []
+    if same:
+        sentences.append(
+            f"Of {', '.join(same)}, intervals are about these cells only: every seed draws the same cells of that "
+            "source, so nothing is known of others."
+        )
+    if shown:
+        sentences.append(
+            "Intervals are about the sources: they are widened, because draws of two seeds share cells: "
+            f"{', '.join(shown)}; a comparison by the larger of its two."
+        )
+    return sentences

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.report import words
-from corpuscle.statistics.comparisons import GROUP, differences, over_seeds
+from corpuscle.statistics.comparisons import GROUP, Overlaps, differences, over_seeds
 
 METRICS = ("observed_cp10k", "predicted_cp10k", "relative_residual")
 COLUMNS = ["corpus", "gene"]
@@ -66,7 +66,11 @@ class Residuals:
 
 
 def gene_residuals(
-    scores: pd.DataFrame, baseline: str, corpora: Sequence[str], targets: Sequence[str]
+    scores: pd.DataFrame,
+    baseline: str,
+    corpora: Sequence[str],
+    targets: Sequence[str],
+    overlaps: Overlaps | None = None,
 ) -> list[Residuals]:
     """Collect gene residuals, one `Residuals` per model and target that has any.
 
@@ -83,22 +87,22 @@ def gene_residuals(
         for target in targets:
             here = rows[(rows["model"] == model) & (rows["target"] == target)]
             if len(here):
-                table = _table(here, baseline)
+                table = _table(here, baseline, overlaps)
                 present = [name for name in corpora if name in set(table["corpus"])]
                 story = _story(table)
                 found.append(Residuals(str(model), target, baseline, present, story, table))
     return found
 
 
-def _table(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:
+def _table(rows: pd.DataFrame, baseline: str, overlaps: Overlaps | None) -> pd.DataFrame:
     """Summarise the residual rows of one model and target, one row per corpus and gene."""
-    summary = over_seeds(rows)
+    summary = over_seeds(rows, overlaps=overlaps)
     summary["gene"] = summary["unit"].str.removeprefix("gene=")
     means = summary.pivot_table(index=COLUMNS, columns="metric", values="mean", sort=False, dropna=False)
     table = means.reindex(columns=list(METRICS))
     relative = summary[summary["metric"] == "relative_residual"].set_index(COLUMNS)
     table = table.join(relative[["low", "high", "n_seeds", "reason"]])
-    changes = differences(rows[rows["metric"] == "relative_residual"], baseline)
+    changes = differences(rows[rows["metric"] == "relative_residual"], baseline, overlaps=overlaps)
     changes["gene"] = changes["unit"].str.removeprefix("gene=")
     wanted = ["difference", "difference_low", "difference_high"]
     table = table.join(changes.set_index(COLUMNS)[wanted]).join(_shift(rows, baseline))

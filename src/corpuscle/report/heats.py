@@ -8,11 +8,13 @@ from typing import NamedTuple
 import pandas as pd
 
 from corpuscle.report import words
-from corpuscle.statistics.comparisons import IS_BASELINE
+from corpuscle.statistics.comparisons import IS_BASELINE, RATIO, Scale, scale_of
 
 # Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
 # large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
 LIMITS = (0.25, 0.5, 1.0)
+# The same where corpora are compared by differences: of a metric up to 1, and in proportion of larger ones.
+DIFFERENCE_LIMITS = (0.05, 0.1, 0.25)
 # Metrics that tasks are known for; any other task is known for its first.
 HEADLINES = ("r2_log", "macro_f1", "avg_bio", "latent_r2", "fit_seconds")
 
@@ -24,13 +26,13 @@ class Cell:
     Attributes
     ----------
     value, spread, change
-        Text: the mean, the half width of its interval ("±0.012"), the log2 fold change ("−0.66").
+        Text: the mean, the half width of its interval ("±0.012"), the log2 fold change ("−0.66") or difference.
     tone
         ``"cool"`` (better; higher, where no way is better), ``"warm"`` (worse, or lower) or ``"neutral"``.
     weight
         Strength of the colour, 0 to 1.
     resolved
-        Whether the interval of the fold change leaves out 0.
+        Whether the interval of the comparison leaves out 0.
     tip
         Everything in words, for a tooltip.
     note
@@ -68,7 +70,9 @@ class Heat:
     metric
         The metric's name; where it is laid out in each way in which it was found, without the way.
     limit
-        Log2 fold change at which the colour is full.
+        Log2 fold change, or difference, at which the colour is full.
+    scale
+        On which of the two scales all of it is compared; see `scale_of`.
     notes
         Footnotes, in order.
     data
@@ -83,8 +87,14 @@ class Heat:
     corpora: list[str]
     rows: list[Row]
     limit: float
+    scale: Scale
     notes: list[str]
     data: pd.DataFrame = field(repr=False)
+
+    @property
+    def compared_by(self) -> str:
+        """What the comparison with the baseline is called."""
+        return "log2 fold change" if self.scale == RATIO else "difference"
 
     @property
     def directed(self) -> bool:
@@ -186,7 +196,8 @@ def _heat(data: pd.DataFrame, names: tuple[str, str], layout: Layout) -> Heat:
     """Build one heatmap from the summary rows of a task and a metric, in one or more ways, of one or more models."""
     task, metric = names
     models, ways = list(data["model"].unique()), list(data["metric"].unique())
-    limit, better = colour_limit(data["log2_fold_change"]), str(data["better"].iloc[0])
+    scale, better = scale_of(data), str(data["better"].iloc[0])
+    colours = Colours(scale, better, colour_limit(data[scale.value], _limits(data, scale)))
     notes: list[str] = []
     rows = []
     for target in layout.targets:
@@ -197,11 +208,12 @@ def _heat(data: pd.DataFrame, names: tuple[str, str], layout: Layout) -> Heat:
             units = sorted(here["unit"].unique(), key=lambda unit: (unit != "all", unit))
             for unit in units:
                 one = here[here["unit"] == unit].set_index("corpus")
-                cells = [_cell(one.loc[c] if c in one.index else None, better, limit, notes) for c in layout.corpora]
+                cells = [_cell(one.loc[c] if c in one.index else None, colours, notes) for c in layout.corpora]
                 size = _n_cells(one["n_cells"])
                 rows.append(_row(place, unit, size, cells, below="all" in units))
     model = str(models[0]) if len(models) == 1 else ""
-    return Heat(model, task, metric, better, layout.baseline, list(layout.corpora), rows, limit, notes, data)
+    corpora = list(layout.corpora)
+    return Heat(model, task, metric, better, layout.baseline, corpora, rows, colours.limit, scale, notes, data)
 
 
 def _row(place: list[str], unit: str, size: str, cells: list[Cell], *, below: bool) -> Row:
@@ -214,8 +226,25 @@ def _row(place: list[str], unit: str, size: str, cells: list[Cell], *, below: bo
     return Row(label, f"{kind}, {size}", cells, indented=True)
 
 
-def colour_limit(changes: pd.Series) -> float:
-    """Log2 fold change of full colour: the smallest of `LIMITS` that holds every change, or the largest.
+class Colours(NamedTuple):
+    """What decides a cell's colour: the scale of comparison, which way is better, and where the colour is full."""
+
+    scale: Scale
+    better: str
+    limit: float
+
+
+def _limits(data: pd.DataFrame, scale: Scale) -> Sequence[float]:
+    """Return the colour scales that a heatmap may have."""
+    if scale == RATIO:
+        return LIMITS
+    largest = float(data["mean"].abs().max())
+    unit = 10.0 ** max(0, math.ceil(math.log10(largest))) if largest > 0 else 1.0
+    return tuple(unit * limit for limit in DIFFERENCE_LIMITS)
+
+
+def colour_limit(changes: pd.Series, limits: Sequence[float] = LIMITS) -> float:
+    """Change of full colour: the smallest of the limits that holds every change, or the largest.
 
     Examples
     --------
@@ -223,16 +252,17 @@ def colour_limit(changes: pd.Series) -> float:
     (1.0, 0.25)
     """
     largest = changes.abs().max()
-    return next((limit for limit in LIMITS if not largest > limit), LIMITS[-1])
+    return next((limit for limit in limits if not largest > limit), limits[-1])
 
 
-def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) -> Cell:
+def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
     """Build one cell; what is missing gets a footnote."""
     if row is None:
         return Cell("n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes))
-    change, low, high = (float(row[name]) for name in ("log2_fold_change", "fc_low", "fc_high"))
-    mean, compared = float(row["mean"]), row["fc_reason"] != IS_BASELINE and math.isfinite(row["mean"])
-    reasons = [str(row["reason"]), str(row["fc_reason"]) if compared else ""]
+    scale, better, limit = colours
+    change, low, high = (float(row[name]) for name in scale[:3])
+    mean, compared = float(row["mean"]), row[scale.reason] != IS_BASELINE and math.isfinite(row["mean"])
+    reasons = [str(row["reason"]), str(row[scale.reason]) if compared else ""]
     reason = "; ".join(dict.fromkeys(text for text in reasons if text))
     half = (float(row["high"]) - float(row["low"])) / 2
     tone, weight = "neutral", 0.0
@@ -242,24 +272,30 @@ def _cell(row: pd.Series | None, better: str, limit: float, notes: list[str]) ->
     return Cell(
         words.number(mean),
         words.spread(half, beside=mean),
-        words.signed(change) if compared else "",
+        _changed(change, scale) if compared else "",
         tone,
         weight,
         resolved=low > 0 or high < 0,
-        tip=_tip(row, reason),
+        tip=_tip(row, scale, reason),
         note=_note(reason, notes),
     )
 
 
-def _tip(row: pd.Series, reason: str) -> str:
+def _changed(change: float, scale: Scale) -> str:
+    """Write a comparison: a log2 fold change to two decimals, a difference in the metric's unit."""
+    return words.signed(change) if scale == RATIO else words.difference(change)
+
+
+def _tip(row: pd.Series, scale: Scale, reason: str) -> str:
     """Say everything about a cell in words."""
     parts = [f"{row.name} on {row['target']}: {words.number(row['mean'], 4)}"]
     if pd.notna(row["low"]):
         parts.append(f"95 % interval {words.number(row['low'], 4)} to {words.number(row['high'], 4)}")
-    if pd.notna(row["fc_low"]):
-        interval = f"{words.signed(row['fc_low'])} to {words.signed(row['fc_high'])}"
-        change = f"{words.signed(row['log2_fold_change'])} ({words.percent(row['log2_fold_change'])})"
-        parts.append(f"log2 fold change {change}, interval {interval}")
+    if pd.notna(row[scale.low]):
+        change, low, high = (float(row[name]) for name in scale[:3])
+        shown = _changed(change, scale)
+        shown = f"log2 fold change {shown} ({words.percent(change)})" if scale == RATIO else f"difference {shown}"
+        parts.append(f"{shown}, interval {_changed(low, scale)} to {_changed(high, scale)}")
     parts.append(words.plural(int(row["n_seeds"]), "seed"))
     return "; ".join([*parts, *([reason] if reason else [])])
 

@@ -1,6 +1,6 @@
 """What the corpora are, as tables: a row a measure, a column a corpus, means over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,23 +80,26 @@ class Section(NamedTuple):
     notes: list[str]
 
 
-def sections(measures: pd.DataFrame, corpora: Sequence[str]) -> list[Section]:
+def sections(
+    measures: pd.DataFrame, corpora: Sequence[str], overlaps: Mapping[str, float] | None = None
+) -> list[Section]:
     """Lay the measures out: of the labels, of the cells, and against each target.
 
     Labels that have one value, or none, in all corpora are left out. What needs equal numbers of cells is shown at the
-    size of the smallest corpus.
+    size of the smallest corpus. Intervals are widened by what draws of two seeds have in common.
     """
-    types = _section("Cell types", measures[measures["of"] == "cell_type"], TYPE_MEASURES, corpora)
+    shared = {corpus: (overlaps or {}).get(corpus, 0.0) for corpus in corpora}
+    types = _section("Cell types", measures[measures["of"] == "cell_type"], TYPE_MEASURES, shared)
     labels = [
-        _section("Other labels", here, [NUMBER._replace(name=NUMBER.name.format(noun))], corpora)
+        _section("Other labels", here, [NUMBER._replace(name=NUMBER.name.format(noun))], shared)
         for label, noun in NOUNS.items()
         if _varies(here := measures[measures["of"] == label])
     ]
     rows, notes = [row for found in labels for row in found.rows], [note for found in labels for note in found.notes]
     others = Section("Other labels", rows, notes)
-    cells = _section("Cells and genes", measures[measures["target"] == ""], CELL_MEASURES, corpora)
+    cells = _section("Cells and genes", measures[measures["target"] == ""], CELL_MEASURES, shared)
     against = [
-        _section(f"Against {target}", measures[measures["target"] == target], TARGET_MEASURES, corpora)
+        _section(f"Against {target}", measures[measures["target"] == target], TARGET_MEASURES, shared)
         for target in measures.loc[measures["target"] != "", "target"].unique()
     ]
     return [section for section in (types, others, cells, *against) if section.rows]
@@ -107,21 +110,21 @@ def _varies(here: pd.DataFrame) -> bool:
     return bool((here.loc[here["measure"] == "richness", "value"] > 1).any())
 
 
-def _section(title: str, here: pd.DataFrame, kinds: Sequence[Kind], corpora: Sequence[str]) -> Section:
+def _section(title: str, here: pd.DataFrame, kinds: Sequence[Kind], shared: Mapping[str, float]) -> Section:
     rows, notes = [], []
     for kind in kinds:
         table = here[(here["measure"] == kind.measure) & (here["size"] == kind.size)]
         if table["value"].notna().any():
-            cells = [_shown(table[table["corpus"] == corpus], corpus) for corpus in corpora]
+            cells = [_shown(table[table["corpus"] == corpus], corpus, overlap) for corpus, overlap in shared.items()]
             rows.append(MeasureRow(kind.name, kind.meaning, cells))
         for reason, missing in table[table["value"].isna()].groupby("reason", sort=False):
             notes.append(f"{kind.name} of {', '.join(missing['corpus'].unique())}: {reason}")
     return Section(title, rows, notes)
 
 
-def _shown(here: pd.DataFrame, corpus: str) -> Shown:
+def _shown(here: pd.DataFrame, corpus: str, overlap: float) -> Shown:
     """Write a measure of one corpus: its mean over seeds, and the interval of that."""
-    mean, low, high, n_seeds = seed_interval(here["value"].to_numpy(float))
+    mean, low, high, n_seeds = seed_interval(here["value"].to_numpy(float), overlap=overlap)
     if not n_seeds:
         return Shown("n/a", "", "; ".join(here["reason"].unique()) or "not measured")
     parts = [f"{corpus}: {words.number(mean, 4)}, {words.plural(n_seeds, 'seed')}"]
@@ -132,6 +135,4 @@ def _shown(here: pd.DataFrame, corpus: str) -> Shown:
         ends = f"{words.number(first['low'], 4)} to {words.number(first['high'], 4)}"
         parts.append(f"95 % interval over donors, seed {first['seed']}: {ends}")
     value = f"{mean:,.0f}" if mean == round(mean) else words.number(mean)
-    # Where seeds agree to the last digit, there is nothing to say beside it.
-    spread = words.spread((high - low) / 2, beside=mean) if high != low else ""
-    return Shown(value, spread, "; ".join(parts))
+    return Shown(value, words.spread((high - low) / 2, beside=mean), "; ".join(parts))

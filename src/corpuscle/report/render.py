@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from corpuscle.report import corpus_figures, genes, measure_figures, measures, score_figures, tables, words
-from corpuscle.report.answers import Answer, answer
+from corpuscle.report.answers import Answer, answer, scope
 from corpuscle.report.figures import Figure
 from corpuscle.report.gene_figures import residual_scatter
 from corpuscle.report.heats import Heat, Layout, Sheet, sheets
@@ -184,9 +184,9 @@ class Report:
         """Work out a report from a run."""
         names = _Names()
         in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
-        summary = summarise(run.scores[~in_genes], run.baseline)
+        summary = summarise(run.scores[~in_genes], run.baseline, overlaps=run.overlaps)
         found = sheets(summary, Layout(run.baseline, run.corpora, run.targets))
-        residuals = genes.gene_residuals(run.scores, run.baseline, run.corpora, run.targets)
+        residuals = genes.gene_residuals(run.scores, run.baseline, run.corpora, run.targets, run.overlaps)
         shown, uniform = _columns(run.composition)
         return cls(
             run,
@@ -196,7 +196,7 @@ class Report:
             [corpus_figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
             uniform,
             _glances(run, names),
-            measures.sections(run.measures, run.corpora) if len(run.measures) else [],
+            measures.sections(run.measures, run.corpora, run.overlaps) if len(run.measures) else [],
             _curves(run, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
             _maps(run, names),
@@ -233,6 +233,11 @@ class Report:
             return []
         unknown = table[table["term"] == ""]
         return [(str(label), int(n)) for label, n in zip(unknown["label"], unknown["n_cells"], strict=True)]
+
+    @property
+    def scope(self) -> list[str]:
+        """What the intervals are about, where draws share cells."""
+        return scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))
 
     @property
     def facts(self) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ OPTIONAL = {
     "measures": ("corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "reason"),
     "profiles": ("corpus", "seed", "profile", "of", "x", "value"),
     "cell_types": ("label", "n_cells", "term", "name", "by"),
+    "draws": ("corpus", "source", "n_cells", "pool", "share", "overlap"),
 }
 
 
@@ -33,7 +34,7 @@ class RunFolder:
         The study file, as parsed.
     provenance
         Versions, inputs, targets, recipes and failures.
-    scores, curves, composition, sources, maps, genes, measures, profiles, cell_types
+    scores, curves, composition, sources, maps, genes, measures, profiles, cell_types, draws
         The tables, with the columns that the engine writes.
     trained
         Whether models were trained; else the corpora were only described, and there are no scores.
@@ -50,6 +51,7 @@ class RunFolder:
     measures: pd.DataFrame
     profiles: pd.DataFrame
     cell_types: pd.DataFrame
+    draws: pd.DataFrame
     trained: bool = True
 
     @classmethod
@@ -98,6 +100,15 @@ class RunFolder:
         known = dict.fromkeys([*named, *self.scores["corpus"].unique()])
         baseline = self.study.get("baseline")
         return [*(name for name in known if name == baseline), *(name for name in known if name != baseline)]
+
+    @property
+    def overlaps(self) -> dict[str, float]:
+        """For each corpus, the share of its cells of a source that two seeds' draws share; the largest of its sources'.
+
+        A draw varies as little as what varies least of it: that is what an interval about the sources has to allow for.
+        """
+        known = self.draws.dropna(subset=["overlap"])
+        return {str(name): float(found) for name, found in known.groupby("corpus")["overlap"].max().items()}
 
     @property
     def excluding(self) -> list[str]:

@@ -11,6 +11,7 @@ from corpuscle.report.figures import Figure
 from corpuscle.report.heats import Cell, Heat
 from corpuscle.report.panels import WIDTH, Axis, Panels
 from corpuscle.report.svg import MUTED, PANEL, SURFACE, THEME, Drawing
+from corpuscle.statistics.comparisons import RATIO
 
 CELL_W, CELL_H = 96.0, 56.0
 
@@ -18,7 +19,7 @@ CELL_W, CELL_H = 96.0, 56.0
 def heatmap(heat: Heat, stem: str) -> Figure:
     """Draw a heatmap for slides; the page shows the same as a table.
 
-    Each cell has the mean, half the width of its interval, and the log2 fold change, from top to bottom.
+    Each cell has the mean, half the width of its interval, and the comparison, from top to bottom.
     """
     left, top = 190.0, 74.0
     width = left + CELL_W * max(len(heat.corpora), 4) + 20
@@ -66,7 +67,7 @@ def _colour_key(drawing: Drawing, x: float, y: float, heat: Heat) -> None:
         drawing.add("rect", x=x + 70 + 16.0 * i, y=y, width=16, height=10, fill=fill)
     drawing.text(x + 64, y + 9, low, text_anchor="end", font_size=10, fill=MUTED)
     drawing.text(x + 76 + 16.0 * len(steps), y + 9, high, font_size=10, fill=MUTED)
-    label = f"log2 fold change against {heat.baseline}, full from ±{heat.limit:g}; bold: interval leaves out 0"
+    label = f"{heat.compared_by} against {heat.baseline}, full from ±{heat.limit:g}; bold: interval leaves out 0"
     drawing.text(x, y + 27, svg.fitted(label, drawing.width - x - 10, 10), font_size=10, fill=MUTED)
 
 
@@ -82,14 +83,14 @@ def _two_lines(text: str, width: float) -> list[str]:
 
 
 def effects(heat: Heat, stem: str) -> Figure:
-    """Draw the fold changes of one heatmap with their intervals: a panel per target, a row per corpus."""
+    """Draw the comparisons of one heatmap with their intervals: a panel per target, a row per corpus."""
     data = heat.data[(heat.data["unit"] == "all") & (heat.data["corpus"] != heat.baseline)]
     names = [name for name in heat.corpora if name != heat.baseline]
     targets = [row.label for row in heat.rows if not row.indented]
     panels = Panels(len(targets), height=22.0 * len(names) + 8, left=176, gap=26)
-    drawing = Drawing(WIDTH, panels.total, name=stem, title=f"Fold changes, {heat.title}: {heat.model}")
-    low, high = _reach(data)
-    drawing.text(0, 14, f"log2 fold change against {heat.baseline}, with its 95 % interval over seeds", fill=MUTED)
+    drawing = Drawing(WIDTH, panels.total, name=stem, title=f"{_plural(heat)}, {heat.title}: {heat.model}")
+    low, high = _reach(data, heat)
+    drawing.text(0, 14, f"{heat.compared_by} against {heat.baseline}, with its 95 % interval over seeds", fill=MUTED)
     for i, target in enumerate(targets):
         x, y = panels.place(i)
         x_of = svg.scale(low, high, x + 8, x + panels.width - 8)
@@ -105,9 +106,9 @@ def effects(heat: Heat, stem: str) -> Figure:
                 _effect(drawing, rows.loc[name], Place(x_of, at, clip), heat)
     sides = {"higher": "Right of the line is better", "lower": "Left of the line is better"}
     caption = (
-        f"{sides.get(heat.better, 'Right of the line is higher')} than {heat.baseline}. Points: means of the per-seed "
-        "log2 ratios; bars: Student's t intervals over seeds. Filled where the interval leaves out 0. Without a bar, "
-        "no interval could be estimated; without a point, no fold change."
+        f"{sides.get(heat.better, 'Right of the line is higher')} than {heat.baseline}. Points: means over seeds of "
+        f"the {heat.compared_by}; bars: Student's t intervals over seeds. Filled where the interval leaves out 0. "
+        "Without a bar, no interval could be estimated; without a point, no comparison."
     )
     return Figure(stem, drawing.title, caption, drawing, data)
 
@@ -120,19 +121,23 @@ class Place(NamedTuple):
     clip: str
 
 
-def _reach(data: pd.DataFrame) -> tuple[float, float]:
+def _plural(heat: Heat) -> str:
+    return "Fold changes" if heat.scale == RATIO else "Differences"
+
+
+def _reach(data: pd.DataFrame, heat: Heat) -> tuple[float, float]:
     """Find the ends of the axis: every point and 0, and intervals as far as twice beyond the points."""
-    points = [0.0, *data["log2_fold_change"].dropna()]
-    reach = max(0.1, *(abs(point) for point in points))
-    low = max(min([*points, *data["fc_low"].dropna()]), min(points) - reach)
-    high = min(max([*points, *data["fc_high"].dropna()]), max(points) + reach)
-    pad = 0.05 * max(high - low, 0.1)
+    points, least = [0.0, *data[heat.scale.value].dropna()], 0.4 * heat.limit
+    reach = max(least, *(abs(point) for point in points))
+    low = max(min([*points, *data[heat.scale.low].dropna()]), min(points) - reach)
+    high = min(max([*points, *data[heat.scale.high].dropna()]), max(points) + reach)
+    pad = 0.05 * max(high - low, least)
     return low - pad, high + pad
 
 
 def _effect(drawing: Drawing, row: pd.Series, at: Place, heat: Heat) -> None:
     """Draw one point with its interval."""
-    change, low, high = (float(row[name]) for name in ("log2_fold_change", "fc_low", "fc_high"))
+    change, low, high = (float(row[name]) for name in heat.scale[:3])
     if not math.isfinite(change):
         return
     resolved = low > 0 or high < 0
@@ -140,8 +145,8 @@ def _effect(drawing: Drawing, row: pd.Series, at: Place, heat: Heat) -> None:
     if math.isfinite(low):
         look = {"stroke": colour, "stroke_width": 2.4, "clip_path": at.clip}
         drawing.line(at.x_of(low), at.y, at.x_of(high), at.y, **look)
-    interval = f"{words.signed(low)} to {words.signed(high)}"
-    tip = f"{row.name} on {row['target']}: {words.signed(change)}, interval {interval}"
+    shown, *ends = (words.signed(x) if heat.scale == RATIO else words.difference(x) for x in (change, low, high))
+    tip = f"{row.name} on {row['target']}: {shown}, interval {ends[0]} to {ends[1]}"
     fill = colour if resolved else SURFACE
     x = at.x_of(change)
     drawing.add("circle", tip=tip, cx=x, cy=at.y, r=4.2, fill=fill, stroke=colour, stroke_width=1.8)

@@ -226,7 +226,38 @@ def percent(log2_fold_change: float) -> str:
     −50 % +10 %
     """
     change = 100 * (2**log2_fold_change - 1)
-    return f"{signed(change, 0 if abs(change) >= 9.5 else 1)}\N{NO-BREAK SPACE}%"
+    decimals = 0 if abs(change) >= 9.5 else 1
+    # Neither nothing nor all, unless it is: digits are added until that can be seen.
+    while decimals < 9 and round(change, decimals) in (0, -100) and log2_fold_change != 0:
+        decimals += 1
+    return f"{signed(change, decimals)}\N{NO-BREAK SPACE}%"
+
+
+def difference(value: float) -> str:
+    """Write a difference with its sign.
+
+    Examples
+    --------
+    >>> difference(0.64), difference(-0.0123), difference(0.00002), difference(0.0)
+    ('+0.640', '−0.012', '+2.0e−05', '0')
+    """
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Write two numbers with as many digits as it takes to see that they differ, where they do.
+
+    Examples
+    --------
+    >>> apart(0.52, 0.4), apart(0.52001, 0.52002), apart(0.5, 0.5)
+    (('0.520', '0.400'), ('0.52001', '0.52002'), ('0.500', '0.500'))
+    """
+    shown = number(one), number(other)
+    for digits in range(4, 13):
+        if shown[0] != shown[1] or one == other:
+            break
+        shown = number(one, digits), number(other, digits)
+    return shown
 
 
 def plural(count: int, noun: str) -> str:

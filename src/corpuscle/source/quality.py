@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.randomness import GOLDEN, scrambled
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import Source
@@ -147,17 +148,10 @@ def _gene_hashes(space: GeneSpace) -> NDArray[np.uint64]:
 
 def _cell_hashes(counts: csr_matrix, gene_hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Hash each cell: the sum over its genes of a mix of gene and count, so that the order of genes is no matter."""
-    mixed = _mix(gene_hashes[counts.indices] + counts.data.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    mixed = scrambled(gene_hashes[counts.indices] + counts.data.astype(np.uint64) * GOLDEN)
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
     hashes: NDArray[np.uint64] = sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]
     return hashes
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64-bit numbers (the finaliser of splitmix64, Steele et al. 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _refuse_other_than_counts(source: Source, counts: csr_matrix, rows: NDArray[np.int64]) -> None:

@@ -5,7 +5,7 @@ Everything that can be wrong with a study and its data is found here, all at onc
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
+from corpuscle.study.replicates import COLUMNS, draw_facts, replicate_warnings
 from corpuscle.study.spec import LabelledModel, Study
 from corpuscle.study.tables import TargetSpec
 
@@ -73,6 +74,8 @@ class Plan:
         The training corpora, by name and seed.
     warnings
         What is legal and yet likely not meant, each with its place in the study file.
+    draws
+        How much of its pool each corpus takes at a seed, and what two seeds share: see `draw_facts`.
     """
 
     study: Study
@@ -85,6 +88,7 @@ class Plan:
     targets: Mapping[str, Corpus]
     corpora: Mapping[tuple[str, int], Corpus]
     warnings: tuple[Problem, ...] = ()
+    draws: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
 
     @property
     def n_training(self) -> dict[str, int]:
@@ -167,6 +171,7 @@ class _Preparation:
         self.study, self.store, self.notice = study, store, notice
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.draws: list[pd.DataFrame] = []
 
     def _warn(self, place: str, message: str) -> None:
         """Note what is legal and yet likely not meant, at a place of the study file."""
@@ -199,8 +204,11 @@ class _Preparation:
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
         bare = {name: replace(pool, components=None) for name, pool in pools.items()}
+        draws = pd.concat(self.draws, ignore_index=True)
+        for name, key, message in replicate_warnings(self.study, draws, corpora):
+            self._warn(self._corpus_place(name) if name else key, message)
         warnings = tuple(dict.fromkeys(self.warnings))
-        return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora, warnings)
+        return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora, warnings, draws)
 
     def _stop_on_problems(self) -> None:
         if self.problems:
@@ -326,11 +334,15 @@ class _Preparation:
             if not {*recipe.sources, *recipe.looks_at} <= set(pools):
                 continue
             with self._noting(self._corpus_place(recipe.name)):
+                draws = []
                 for seed in self.study.seeds:
                     self.notice(f"drawing {recipe.name}", seed / len(self.study.seeds))
                     drawn = _drawn(recipe, pools, seed)
                     if (corpus := self._altered(recipe, drawn, seed, workshop)) is not None:
                         corpora[recipe.name, seed] = corpus
+                        # Made cells are in no pool: of those, what they were made from was drawn.
+                        draws.append(drawn if corpus.used_makers else corpus)
+                self.draws.append(draw_facts(recipe, pools, draws))
         return corpora
 
     def _altered(self, recipe: Recipe, corpus: Corpus, seed: int, workshop: Workshop) -> Corpus | None:

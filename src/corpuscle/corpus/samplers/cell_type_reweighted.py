@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.components import component
+from corpuscle.core.randomness import drawn_key, name_numbers
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.sampler import Groups, Sampler, label_groups, n_missing
+from corpuscle.corpus.sampler import Groups, Sampler, cell_numbers, label_groups, n_missing
 from corpuscle.corpus.turns import rank_within, take_turns
 
 
@@ -37,10 +38,11 @@ class CellTypeReweighted(Sampler):
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         groups = label_groups(pool, "cell_type", self)
+        number_N = cell_numbers(pool, drawn_key(rng))
         if not self.published:
-            return take_turns(groups.group_N, n_cells, rng)
+            return take_turns(groups.group_N, n_cells, number_N, name_numbers(drawn_key(rng), groups.names))
         share_K = _published_shares(groups, n_cells)
-        shuffled = rng.permutation(len(pool))
+        shuffled = np.argsort(number_N)
         group_N = groups.group_N[shuffled]
         return shuffled[rank_within(group_N) < share_K[group_N]]
 

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from corpuscle.core.components import component
+from corpuscle.core.randomness import drawn_key
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.principal_components import N_COMPONENTS, components_of
-from corpuscle.corpus.sampler import Sampler
+from corpuscle.corpus.sampler import Sampler, cell_numbers
 from corpuscle.corpus.turns import take_turns
 
 
@@ -48,4 +49,6 @@ class GeometricSketch(Sampler):
             spread_K = points_NK.std(axis=0)
             points_NK /= np.where(spread_K > 0, spread_K, 1)
         n_boxes = n_cells if self.box_share is None else max(1, int(self.box_share * len(pool)))
-        return take_turns(cover(points_NK, n_boxes).box_N, n_cells, rng)
+        box_N = cover(points_NK, n_boxes).box_N
+        number_N = cell_numbers(pool, drawn_key(rng))
+        return take_turns(box_N, n_cells, number_N, rng.permutation(int(box_N.max()) + 1))

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
+from corpuscle.core.randomness import drawn_key
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.principal_components import N_COMPONENTS, PrincipalComponents, components_of
-from corpuscle.corpus.sampler import Sampler
+from corpuscle.corpus.sampler import Sampler, cell_numbers
 from corpuscle.corpus.turns import smallest
 from corpuscle.source import where as where_expression
 
@@ -58,7 +59,9 @@ class Importance(Sampler):
         if not (np.isfinite(points_NK).all() and np.isfinite(target_MK).all()):
             raise CorpusError("importance: the cells' coordinates hold NaN or infinite values; mend the embedding")
         log_weight_N = log_ratio(points_NK, target_MK, self.n_bins)
-        return smallest(-(log_weight_N + rng.gumbel(size=len(pool))), n_cells)
+        # In (0, 1): the 53 bits that a float holds, and half a step.
+        uniform_N = ((cell_numbers(pool, drawn_key(rng)) >> np.uint64(11)) + 0.5) * 2.0**-53
+        return smallest(np.log(-np.log(uniform_N)) - log_weight_N, n_cells)
 
     def _target(self, components: PrincipalComponents) -> Corpus:
         """Return the target's cells."""

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
+from corpuscle.core.randomness import drawn_key, name_numbers
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.sampler import Groups, Sampler, label_groups, n_missing
+from corpuscle.corpus.sampler import Groups, Sampler, cell_numbers, label_groups, n_missing
 from corpuscle.corpus.turns import rank_within, take_turns
 
 
@@ -40,15 +41,17 @@ class LabelBalanced(Sampler):
         """Choose cells; see `Sampler.choose`."""
         groups = label_groups(pool, self.by, self)
         weight_K = self._weights(groups)
+        number_N = cell_numbers(pool, drawn_key(rng))
+        number_K = name_numbers(drawn_key(rng), groups.names)
         if self.max_per_donor is None:
-            return take_turns(groups.group_N, n_cells, rng, weight_K)
-        kept = self._capped(pool, groups, self.max_per_donor, rng)
+            return take_turns(groups.group_N, n_cells, number_N, number_K, weight_K)
+        kept = self._capped(pool, groups, self.max_per_donor, number_N)
         if len(kept) < n_cells:
             raise CorpusError(
                 f"label_balanced: {n_cells:,} cells are asked for, but with at most {self.max_per_donor:,} of each "
                 f"donor only {len(kept):,} of {len(pool):,} are left; raise max_per_donor, or ask for fewer"
             )
-        return kept[take_turns(groups.group_N[kept], n_cells, rng, weight_K)]
+        return kept[take_turns(groups.group_N[kept], n_cells, number_N[kept], number_K, weight_K)]
 
     def notes(self, chosen: Corpus) -> dict[str, Any]:
         """Count the cells without a label."""
@@ -65,10 +68,10 @@ class LabelBalanced(Sampler):
                 )
         return np.array([self.weights.get(name, 1.0) for name in groups.names])
 
-    def _capped(self, pool: Corpus, groups: Groups, cap: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def _capped(self, pool: Corpus, groups: Groups, cap: int, number_N: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Choose which cells each donor may give."""
         donors = label_groups(pool, "donor", self)
-        shuffled = rng.permutation(len(pool))
+        shuffled = np.argsort(number_N)
         donor_N, group_N = donors.group_N[shuffled], groups.group_N[shuffled]
         # Within a donor its labels take turns: sorted by turn, its first cells are the ones it gives.
         turn_N = rank_within(donor_N * len(groups.names) + group_N)

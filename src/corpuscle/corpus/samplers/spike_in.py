@@ -8,8 +8,10 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
+from corpuscle.core.randomness import drawn_key
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.sampler import Sampler
+from corpuscle.corpus.sampler import Sampler, cell_numbers
+from corpuscle.corpus.turns import smallest
 
 
 @component
@@ -38,6 +40,7 @@ class SpikeIn(Sampler):
 
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
+        number_N = cell_numbers(pool, drawn_key(rng))
         is_spike = pool.cells["source"].to_numpy() == self.spike
         if is_spike.all():
             raise CorpusError(f"spike_in: {self.spike!r} is itself the source that its cells are to be put into")
@@ -51,7 +54,7 @@ class SpikeIn(Sampler):
                     f"spike_in: {self.share:.0%} of {n_cells:,} cells from {self.spike!r} needs {n:,} cells of "
                     f"{source}, which has {len(rows):,} left; ask for fewer cells, or change share"
                 )
-            drawn.append(rows[rng.permutation(len(rows))[:n]])
+            drawn.append(rows[smallest(number_N[rows], n)])
         return np.concatenate(drawn)
 
     def notes(self, chosen: Corpus) -> dict[str, Any]:

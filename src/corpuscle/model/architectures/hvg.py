@@ -37,6 +37,11 @@ class HVG(WithoutSteps):
 
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
+    @property
+    def uses_seed(self) -> bool:
+        """Return False: the corpus alone decides."""
+        return False
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedHVG":
         """Choose the genes; nothing hangs on the seed.
 

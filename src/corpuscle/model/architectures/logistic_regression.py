@@ -57,6 +57,11 @@ class LogisticRegression(WithoutSteps):
     max_rounds: Annotated[int, Field(gt=0)] = 100
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
+    @property
+    def uses_seed(self) -> bool:
+        """Whether a fit depends on its seed: SAGA sees the cells in a random order, L-BFGS all at once."""
+        return self.penalty == "l1"
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedLogisticRegression":
         """Fit on the labelled cells; the seed is for the order in which SAGA sees them.
 

@@ -45,6 +45,11 @@ class PCA(WithoutSteps):
     n_components: Annotated[int, Field(gt=0)] = 50
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
+    @property
+    def uses_seed(self) -> bool:
+        """Return False: the corpus alone decides."""
+        return False
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedPCA":
         """Find the components; nothing hangs on the seed.
 
