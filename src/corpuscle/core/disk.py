@@ -11,7 +11,7 @@ from corpuscle.core.errors import CorpuscleError, DiskError, FolderError
 # What a system says when there is no space (left, allowed to a user, or in one file) or the disk fails; and when
 # nothing may be written at all.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 @contextmanager
