@@ -117,8 +117,9 @@ def _seal(folder: Path) -> None:
             flush(path)
             sums[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
-    for path in (folder / CHECKSUMS, *(inner for inner in folder.rglob("*") if inner.is_dir()), folder):
-        flush(path)
+    flush(folder / CHECKSUMS)
+    for inner in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
+        flush(inner)
 
 
 def _damage(folder: Path) -> str | None:
@@ -199,6 +200,12 @@ def write_text(path: Path, text: str, *, flushed: bool = True) -> None:
     """Write a file whole or not at all; see `atomic`."""
     with atomic(path, flushed=flushed) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def flush_below(folder: Path) -> None:
+    """Wait until all files and names in a folder are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
 
 
 @contextmanager
