@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.sampler import Sampler
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 
 
@@ -60,6 +62,18 @@ class MeanProfile(Model):
                 raise ZeroDivisionError("a bug")
             case "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                sys.exit(3)
+            case "os_exit":
+                os._exit(3)
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "recursion":
+                self._trouble(progress)
+            case "full":
+                import resource
+
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
             case "hang":
                 progress(0.5)
                 time.sleep(600)
@@ -88,3 +102,23 @@ class Flock(MeanProfile):
         progress(0.5)
         alone = MeanProfile()
         return [alone.fit(corpus, seed) for corpus, seed in zip(corpora, seeds, strict=True)]
+
+
+@component
+class Broken(Sampler):
+    """A sampler that ends the process, or raises an error that is no message for people."""
+
+    how: str = "exit"
+
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> Any:
+        if self.how == "exit":
+            sys.exit(3)
+        return 1 / int(pool.n_cells < 0)
+
+
+@component
+class Impatient(MeanProfile):
+    """A model that ends the process when it is asked how long its steps take."""
+
+    def seconds_per_step(self, n_genes: int) -> float:
+        sys.exit("no time")

@@ -191,7 +191,7 @@ def _resumable() -> Iterator[None]:
 
 
 def main() -> None:
-    """Run the command line: bad input ends in one message and exit code 2, Ctrl-C in 130."""
+    """Run the command line: bad input ends in one message and exit code 2, all else that fails in 1, Ctrl-C in 130."""
     from corpuscle.core.errors import CorpuscleError, InputError
 
     try:
@@ -203,6 +203,30 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except MemoryError:
+        typer.echo("Error: the memory is full; use a machine with more, or a smaller study. Nothing is lost.", err=True)
+        sys.exit(1)
+    except Exception as error:
+        typer.echo(f"Error: {_unexpected(error)}", err=True)
+        sys.exit(1)
+
+
+def _unexpected(error: Exception) -> str:
+    """Describe an error that nothing foresaw: a disk that refuses, or else a fault of ours whose traceback is kept."""
+    import tempfile
+    import traceback
+
+    from corpuscle.core.disk import refusal
+
+    gist = f"{type(error).__name__}: {error}"
+    if refusal(error) is not None:
+        return f"{gist}; a disk refused it. Make room there or allow it, and run the same command again"
+    try:
+        with tempfile.NamedTemporaryFile("wb", prefix="corpuscle-", suffix=".txt", delete=False) as log:
+            log.write("".join(traceback.format_exception(error)).encode())
+    except OSError:
+        return f"{gist}. This is a fault of Corpuscle; please report it"
+    return f"{gist}. This is a fault of Corpuscle; please report it with {log.name}, which says where"
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from corpuscle import __version__
+from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import COLUMNS, DTYPES
 from corpuscle.evaluation.task import Compares, Task
@@ -27,6 +28,8 @@ from corpuscle.workers import WORKER_LOST, Update, pool_of
 POLL_SECONDS = 0.2
 # A run whose worker was killed (out of memory, say) gets one more chance.
 MOST_TRIES = 2
+# One round fits, a second compares with a model fitted meanwhile; more where the store is damaged meanwhile.
+MOST_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
     missing = deque(job for job in found if not job.is_done)
     n_missing = len(missing)
     tries: Counter[Run] = Counter()
+    rounds: Counter[Run] = Counter()
     failures: dict[Run, str] = {}
     with _stoppable(), contextlib.ExitStack() as stack:
         _fit_groups(groups(missing), on_update)
@@ -129,14 +133,25 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
                 if failure == WORKER_LOST and tries[job.run] < MOST_TRIES:
                     missing.append(job)
                     continue
-                if failure is None and not job.is_done:
-                    # A model that it is compared with was not there yet.
-                    missing.append(job)
-                    continue
+                rounds[job.run] += 1
+                if not job.is_done:
+                    # A model that it is compared with was not there yet, or was damaged and must be fitted again.
+                    known = {other.run for other in [*missing, *(one.job for one in pool if one.job)]} | failures.keys()
+                    damaged = _damaged_references(job, found, known)
+                    if (failure is None or damaged) and rounds[job.run] < MOST_ROUNDS:
+                        missing.extend([*damaged, job])
+                        continue
+                    failure = failure or f"what it wrote to {job.store} cannot be read again; check that disk"
                 if failure is not None:
                     failures[job.run] = failure
                 on_update(Update(job.run, 1.0))
     return Outcome(n_missing - len(failures), len(found) - n_missing, failures)
+
+
+def _damaged_references(job: Job, found: Iterable[Job], known: Collection[Run]) -> list[Job]:
+    """Return the jobs of the models that a job is compared with, where these are neither there nor on their way."""
+    keys = {ask.reference.key for ask in job.questions if ask.reference} - {job.key}
+    return [other for other in found if other.key in keys and other.run not in known and not other.is_fitted]
 
 
 def groups(missing: Iterable[Job]) -> list[list[Job]]:
@@ -151,7 +166,8 @@ def groups(missing: Iterable[Job]) -> list[list[Job]]:
         several = list(by_key.values())
         model = several[0].model
         assert isinstance(model, TrainsTogether), "others were left out"
-        size = model.n_together(several[0].corpus.n_genes) if len(several) > 1 else 1
+        with guarded(model):
+            size = model.n_together(several[0].corpus.n_genes) if len(several) > 1 else 1
         found += [several[first : first + size] for first in range(0, len(several), size)] if size > 1 else []
     return [group for group in found if len(group) > 1]
 
@@ -199,8 +215,8 @@ def collect_scores(found: list[Job]) -> pd.DataFrame:
     for job in found:
         store = Store(job.store)
         for question in job.questions:
-            if store.has("scores", question.key):
-                table = pd.read_parquet(store.folder("scores", question.key) / "scores.parquet")
+            if folder := store.find("scores", question.key):
+                table = pd.read_parquet(folder / "scores.parquet")
                 place = {"corpus": job.run.corpus, "model": job.run.model, "task": question.label}
                 tables.append(table.assign(**place, seed=job.run.seed, target=question.target.name))
     empty = pd.DataFrame(columns=list(COLUMNS))
@@ -211,9 +227,9 @@ def collect_curves(found: list[Job]) -> pd.DataFrame:
     """Gather the training curves: columns corpus, model, seed, step, epoch, quantity, value."""
     tables = []
     for job in found:
-        path = Store(job.store).folder("models", job.key) / "history.parquet"
-        if path.exists():
-            table = pd.read_parquet(path)
+        folder = Store(job.store).find("models", job.key)
+        if folder and (folder / "history.parquet").exists():
+            table = pd.read_parquet(folder / "history.parquet")
             # A model that takes no steps has no curve; pandas warns of joining tables without rows.
             if len(table):
                 tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
@@ -226,9 +242,8 @@ def collect_maps(found: list[Job]) -> pd.DataFrame:
     tables = []
     for job in found:
         for drawn in job.maps:
-            path = Store(job.store).folder("maps", drawn.key) / "map.parquet"
-            if path.exists():
+            if folder := Store(job.store).find("maps", drawn.key):
                 place = {"corpus": job.run.corpus, "model": job.run.model, "target": drawn.target.name}
-                tables.append(pd.read_parquet(path).assign(**place))
+                tables.append(pd.read_parquet(folder / "map.parquet").assign(**place))
     columns = ["corpus", "model", "target", "x", "y", "cell_type", "batch"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from safetensors import safe_open
 
-from corpuscle.core.errors import CorpuscleError
+from corpuscle.core.components import guarded
+from corpuscle.core.errors import BrokenComponentError, CorpuscleError
 from corpuscle.core.paths import safe_name
 from corpuscle.core.randomness import generator
 from corpuscle.core.scores import score_table
@@ -109,14 +110,24 @@ def do(job: Job, tell: Progress, *, last_chance: bool) -> str | None:
         lacking = [question.reference for question in job.questions if not _ask(question, fitted, job)]
         if lacking and lacking[0] and last_chance:
             return f"the model that it is compared with could not be fitted: {lacking[0].run}"
+    except BrokenComponentError as error:
+        return f"{error}{_logged(job)}"
     except CorpuscleError as error:
         return str(error)
     except Exception as error:
-        name = "-".join(safe_name(str(part)) for part in job.run)
-        log = job.store.parent / "errors" / f"{name}.txt"
-        write_text(log, traceback.format_exc())
-        return f"{type(error).__name__}: {error} (details in {log})"
+        return f"{type(error).__name__}: {error}{_logged(job)}"
     return None
+
+
+def _logged(job: Job) -> str:
+    """Write the traceback of what went wrong to a file, and return where it is; the disk may be what went wrong."""
+    name = "-".join(safe_name(str(part)) for part in job.run)
+    log = job.store.parent / "errors" / f"{name}.txt"
+    try:
+        write_text(log, traceback.format_exc())
+    except CorpuscleError as error:
+        return f" (details could not be kept: {error})"
+    return f" (details in {log})"
 
 
 def _fitted(job: Job, progress: Callable[[float], None]) -> FittedModel:
@@ -124,7 +135,7 @@ def _fitted(job: Job, progress: Callable[[float], None]) -> FittedModel:
     store = Store(job.store)
     if store.has("models", job.key):
         return _loaded(store, job.model, job.key)
-    with measured() as usage:
+    with measured() as usage, guarded(job.model):
         fitted = job.model.fit(job.corpus, job.run.seed, progress)
     _keep(fitted, job, usage)
     return fitted
@@ -146,7 +157,8 @@ def fit_together(group: Sequence[Job], tell: Progress) -> None:
 def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
     """Store a fitted model, and what it cost."""
     with Store(job.store).create("models", job.key) as folder:
-        fitted.save(folder)
+        with guarded(job.model):
+            fitted.save(folder)
         fitted.cost = Cost(usage, _n_numbers(folder))
         facts = {
             **dataclasses.asdict(usage),
@@ -160,7 +172,8 @@ def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
 
 
 def _loaded(store: Store, model: Model, key: str) -> FittedModel:
-    fitted = model.load_fitted(store.folder("models", key))
+    with guarded(model):
+        fitted = model.load_fitted(store.folder("models", key))
     facts = json.loads((store.folder("models", key) / "run.json").read_text(encoding="utf-8"))
     usage = Usage(**{field.name: facts[field.name] for field in dataclasses.fields(Usage)})
     fitted.cost = Cost(usage, facts["n_parameters"])
@@ -186,10 +199,11 @@ def _ask(question: Question, fitted: FittedModel, job: Job) -> bool:
         return False
     # Whatever the corpus and the model: what is drawn is then the same for all that are compared.
     rng = generator(job.run.seed, "task", question.label, target.name)
-    scores = [*answers(task, fitted, job.corpus, target, rng)]
-    if other and isinstance(task, Compares) and isinstance(fitted, task.needs):
-        reference = fitted if other.key == job.key else _loaded(store, other.model, other.key)
-        scores += task.compare(fitted, reference, target, rng)
+    with guarded(task):
+        scores = [*answers(task, fitted, job.corpus, target, rng)]
+        if other and isinstance(task, Compares) and isinstance(fitted, task.needs):
+            reference = fitted if other.key == job.key else _loaded(store, other.model, other.key)
+            scores += task.compare(fitted, reference, target, rng)
     table = score_table(scores, corpus="", model="", seed=job.run.seed, task="", target="")
     with store.create("scores", question.key) as folder:
         table.to_parquet(folder / "scores.parquet")
@@ -200,6 +214,7 @@ def _draw(drawn: Map, fitted: FittedModel, job: Job) -> None:
     """Lay a target's embedding out in the plane, unless the store has it."""
     store = Store(job.store)
     if not store.has("maps", drawn.key):
-        table = umap_table(fitted, drawn.target, job.run.seed)
+        with guarded(job.model):
+            table = umap_table(fitted, drawn.target, job.run.seed)
         with store.create("maps", drawn.key) as folder:
             table.to_parquet(folder / "map.parquet")

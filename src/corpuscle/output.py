@@ -93,13 +93,16 @@ def _study_name(path: Path) -> str:
     try:
         return str(tomllib.loads(path.read_text(encoding="utf-8")).get("name"))
     except (OSError, ValueError) as error:
-        raise FolderError(f"{path}: cannot be read ({error}); choose another folder with -o") from None
+        raise FolderError(
+            f"{path}: cannot be read ({error}); if the folder is this study's, copy the study file there, else choose "
+            "another folder with -o"
+        ) from None
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as parquet, whole or not at all."""
+    """Write a table as parquet, whole or not at all, with checksums that `RunFolder.read` compares."""
     with atomic(path) as partial:
-        table.to_parquet(partial, index=False)
+        table.to_parquet(partial, index=False, write_page_checksum=True)
 
 
 def corpus_folder(folder: Path, name: str, seed: int) -> Path:

@@ -1,19 +1,40 @@
-"""Store: results named after the fingerprint of what they hang on; a folder that exists is complete."""
+"""Store: results named after the fingerprint of what they depend on, each whole, flushed, and checked before its use.
 
+A result is a folder with its files and their checksums. A process killed at any moment leaves either all of it or
+nothing; what a disk or a person damaged later is found by the checksums, reported, removed, and then made again.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from corpuscle.core.disk import writing
+from corpuscle.core.errors import FolderError
+from corpuscle.core.fingerprint import hash_file
+
 PARTIAL = ".partial-"
+CHECKSUMS = "checksums.json"
+
+_log = logging.getLogger(__name__)
+# Names, sizes and times of the files of results whose checksums this process compared; they are read only once.
+_Files = tuple[tuple[str, int, int, int], ...]
+_sound: dict[Path, _Files] = {}
 
 
 class Store:
     """A folder of results, each written once and whole.
 
-    A result is written into a folder of another name beside it and renamed when it is complete, so that a process
-    killed at any moment leaves either the whole result or none.
+    A result is written into a folder of another name beside it, flushed to the disk with the checksums of its files,
+    and renamed when it is complete. Before it is used, its files are compared with their checksums, once per process
+    and again when they changed. A result that does not fit is removed with a warning (logger ``corpuscle.store``), and
+    is then like one that was never made.
 
     Parameters
     ----------
@@ -28,35 +49,140 @@ class Store:
     ...     _ = (folder / "weights.txt").write_text("1 2 3")
     >>> store.has("models", "c0ffee")
     True
+    >>> _ = (store.folder("models", "c0ffee") / "weights.txt").write_text("1 2 4")
+    >>> store.has("models", "c0ffee")
+    False
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def folder(self, kind: str, key: str) -> Path:
-        """Return where a result is, or would be."""
+        """Return where a result is, or would be; whether it can be used is for `has` and `find` to say."""
         return self.root / kind / key
 
     def has(self, kind: str, key: str) -> bool:
-        """Say whether a result is there, which means: complete."""
-        return self.folder(kind, key).is_dir()
+        """Return whether a result is there, complete and undamaged; a damaged one is removed, with a warning."""
+        return self.find(kind, key) is not None
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """Return the folder of a result, or None where it is not there; a damaged one is removed, with a warning.
+
+        Raises
+        ------
+        FolderError
+            When the result may not be read, or is damaged and may not be removed.
+        """
+        folder = self.folder(kind, key)
+        if not os.path.lexists(folder):
+            return None
+        if (damage := _damage(folder)) is None:
+            return folder
+        _remove(folder)
+        _log.warning("%s: %s; it was removed, and is made again", folder, damage)
+        return None
 
     @contextmanager
     def create(self, kind: str, key: str) -> Iterator[Path]:
-        """Give a folder to write a result into; it is in the store when the block ends without an error."""
+        """Give a folder to write a result into; it is in the store when the block ends without an error.
+
+        Raises
+        ------
+        DiskError, FolderError
+            When the disk is full, or the store cannot be written; see `writing`. What was complete stays.
+        """
         final = self.folder(kind, key)
         partial = final.with_name(f"{PARTIAL}{key}-{uuid4().hex[:8]}")
-        partial.mkdir(parents=True)
-        try:
-            yield partial
+        with writing(final):
             try:
-                partial.rename(final)
-            except OSError:
-                # Another process was quicker; what hangs on the same fingerprint is the same result.
-                if not final.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                yield partial
+                _seal(partial)
+                try:
+                    partial.rename(final)
+                except OSError:
+                    # Another process was quicker: what depends on the same fingerprint is the same result. Where it is
+                    # a damaged one that is in the way, it is gone now.
+                    if not self.has(kind, key):
+                        partial.rename(final)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _seal(folder: Path) -> None:
+    """Write the checksums of a folder's files beside them, and flush all of it to the disk."""
+    sums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            flush(path)
+            sums[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+    flush(folder / CHECKSUMS)
+    for inner in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
+        flush(inner)
+
+
+def _damage(folder: Path) -> str | None:
+    """Return in words what is wrong with a result's files; None: nothing."""
+    damage = None
+    try:
+        files = _files(folder)
+        if _sound.get(folder) != files:
+            damage = _misfit(folder, {name: size for name, size, _, _ in files})
+    except FileNotFoundError:
+        damage = f"{CHECKSUMS} is missing: it is damaged, or from an earlier version"
+    except NotADirectoryError:
+        damage = "it is a file, not a folder"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        damage = f"{CHECKSUMS} is damaged"
+    except PermissionError as error:
+        raise FolderError(f"{folder}: cannot be read ({error}); allow it, or choose another folder") from error
+    except OSError as error:
+        damage = f"it cannot be read ({error})"
+    if damage is None:
+        _sound[folder] = files
+    return damage
+
+
+def _misfit(folder: Path, sizes: Mapping[str, int]) -> str | None:
+    """Compare files, given with their sizes in bytes, with their checksums."""
+    for name, recorded in json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items():
+        if name not in sizes:
+            return f"{name} is missing"
+        if sizes[name] != recorded["size"]:
+            return f"{name} is damaged (it has {sizes[name]:,} bytes instead of {recorded['size']:,})"
+        if hash_file(folder / name) != recorded["sha256"]:
+            return f"{name} is damaged (its checksum differs)"
+    return None
+
+
+def _files(folder: Path) -> _Files:
+    """List the files of a folder with what changes when they do."""
+    if not folder.is_dir():
+        raise NotADirectoryError
+    found = []
+    for path in folder.rglob("*"):
+        if not path.is_dir():
+            facts = path.stat()
+            found.append((path.relative_to(folder).as_posix(), facts.st_size, facts.st_mtime_ns, facts.st_ino))
+    return tuple(sorted(found))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a damaged result, by way of a name of its own: another process may be doing the same."""
+    aside = folder.with_name(f"{PARTIAL}{folder.name}-{uuid4().hex[:8]}")
+    with writing(folder):
+        try:
+            folder.rename(aside)
+        except FileNotFoundError:
+            return
+        if _damage(aside) is None and not folder.exists():
+            # It was removed and made again meanwhile.
+            aside.rename(folder)
+        elif aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
@@ -65,22 +191,63 @@ def sweep(folder: Path) -> None:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         else:
-            partial.unlink(missing_ok=True)
+            # What cannot be removed is not in the way: no name is used twice.
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+def write_text(path: Path, text: str, *, flushed: bool = True) -> None:
+    """Write a file whole or not at all; see `atomic`."""
+    with atomic(path, flushed=flushed) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def flush_below(folder: Path) -> None:
+    """Wait until all files and names in a folder are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it takes the place of `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def atomic(path: Path, *, flushed: bool = True) -> Iterator[Path]:
+    """Give a path to write to; it takes the place of `path` when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The file.
+    flushed
+        Whether it must be on the disk before it takes its name (some milliseconds); not needed for what is written
+        again from other files at once.
+
+    Raises
+    ------
+    DiskError, FolderError
+        When the disk is full, or the folder cannot be written; see `writing`.
+    """
     partial = path.with_name(f"{PARTIAL}{uuid4().hex[:8]}-{path.name}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            if flushed:
+                flush(partial)
+            partial.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows does not open folders.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
-        yield partial
-        partial.replace(path)
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot do it.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(handle)

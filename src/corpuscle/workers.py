@@ -22,6 +22,8 @@ from corpuscle.study.plan import Run
 
 # What libraries read, when they are loaded, to know how many threads to start: OpenMP's, those of BLAS, numba's.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+# Signals by which a system, or a person, ends a process that did nothing wrong; others are crashes.
+KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
 
 
@@ -71,6 +73,7 @@ class Worker:
         """Let its process do something."""
         with _no_main_module(), _no_interrupts(), _one_thread_each():
             self.future = self.pool.submit(work, *arguments)
+        (self.process,) = self.pool._processes.values()
         # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
         self.far_end.close()
 
@@ -83,11 +86,26 @@ class Worker:
         """Take the job that ended from it; return the job and what went wrong (None: nothing)."""
         assert self.job is not None, "only a job that was begun can end"
         job, self.job = self.job, None
-        if isinstance(self.future.exception(), BrokenProcessPool):
+        error = self.future.exception()
+        if isinstance(error, BrokenProcessPool):
+            why = self._why_it_ended()
             self.stop()
             self._start()
-            return job, WORKER_LOST
+            return job, why
+        if error is not None:
+            # The job could not be sent, or its end not be reported: nothing of the job's own gets here.
+            return job, f"{type(error).__name__}: {error}"
         return job, self.future.result()
+
+    def _why_it_ended(self) -> str:
+        """Return why the process is gone."""
+        self.pool.shutdown(wait=True)
+        code = self.process.exitcode
+        if code is None or code in KILLED:
+            return WORKER_LOST
+        if code < 0:
+            return f"its worker process crashed ({signal.Signals(-code).name}) while the model or a task ran"
+        return f"its worker process ended itself with exit code {code}: the model, a task or a library called os._exit"
 
     def news(self) -> Iterator[Update]:
         """Yield what it told since the last call."""

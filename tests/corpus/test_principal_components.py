@@ -95,13 +95,13 @@ def test_they_are_found_once_and_kept(make, tmp_path, monkeypatch):
 def test_nothing_is_kept_of_what_was_interrupted(make, tmp_path, monkeypatch):
     corpus, store = make(20), Store(tmp_path / "store")
 
-    def stopped(_cells, _axes, out, _progress):
-        out[:3] = 1
+    def stopped(_cells, axes, _progress):
+        yield np.ones((3, len(axes.variance_K)), np.float32)
         raise KeyboardInterrupt
 
     made = PrincipalComponents(corpus, {"blood": corpus}, {"blood": "content"}, store)
     with monkeypatch.context() as patch:
-        patch.setattr(pcs, "project", stopped)
+        patch.setattr(pcs, "_projected", stopped)
         with pytest.raises(KeyboardInterrupt):
             made.of(corpus, 5)
     expected = PrincipalComponents(corpus, {"blood": corpus}, {}).of(corpus, 5)

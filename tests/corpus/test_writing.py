@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.core.errors import FolderError
+from corpuscle.core.errors import DiskError
 from corpuscle.corpus import writing
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.writing import write_corpus, written_identity
@@ -243,7 +243,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(make, tmp_path, form, monkeypat
         real(self, at, data, genes)
 
     monkeypatch.setattr(kind, "write", full)
-    with pytest.raises(FolderError, match=r"cannot be written \(.*No space left.*make room"):
+    with pytest.raises(DiskError, match=r"disk is full .*No space left.*free space there and run the same command"):
         write_corpus(corpus, path, "1d", {})
     assert not path.exists()
     monkeypatch.setattr(kind, "write", real)

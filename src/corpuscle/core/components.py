@@ -4,23 +4,32 @@ Everything that a study file can name is a frozen dataclass in a file of its own
 is no registry: the folder is the list. A user's own component is named ``"package.module:Class"``.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
 import inspect
+import multiprocessing
 import pkgutil
-from collections.abc import Iterable, Mapping
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, time
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
-from corpuscle.core.errors import ComponentError
+from corpuscle.core.disk import FULL, refusal
+from corpuscle.core.errors import BrokenComponentError, ComponentError, CorpuscleError
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Component")
 
+_PACKAGE = Path(__file__).parents[1]
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -108,11 +117,11 @@ def find(kind: type[C], name: str) -> type[C]:
 def _find_elsewhere(kind: type[C], name: str) -> type[C]:
     module_name, _, class_name = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    # A user's module runs when it is imported, and can fail in any way.
-    except Exception as error:
-        gist = f"{type(error).__name__}: {error}"
-        raise ComponentError(f"{kind.kind} {name!r}: cannot import {module_name!r} ({gist})") from error
+        # A user's module runs when it is imported: it can fail in any way, and what it prints is no result of ours.
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise ComponentError(f"{kind.kind} {name!r}: cannot import {module_name!r} ({_gist(error)})") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise ComponentError(f"{name!r} is not a {kind.kind}: {class_name} must be a subclass of {kind.__name__}")
@@ -121,6 +130,65 @@ def _find_elsewhere(kind: type[C], name: str) -> type[C]:
             f"{name!r} is not complete: give {class_name} all of {kind.__name__}'s methods, and @component"
         )
     return found
+
+
+@contextmanager
+def guarded(owner: object) -> Iterator[None]:
+    """Let code of a component run; what it may not do ends in one message that names it and the line.
+
+    That is to end the process, for any component, and to raise errors that are no messages for people, for one from
+    elsewhere: in a built-in, these are bugs of this package and pass.
+
+    Parameters
+    ----------
+    owner
+        Whose code runs: a component, its class, or what it made.
+
+    Raises
+    ------
+    BrokenComponentError
+        When it did what it may not do.
+
+    Examples
+    --------
+    >>> class Quitter(Component):
+    ...     def choose(self):
+    ...         raise SystemExit(3)
+    >>> with guarded(Quitter()):
+    ...     Quitter().choose()
+    Traceback (most recent call last):
+    corpuscle.core.errors.BrokenComponentError: component '...:Quitter' failed: it called sys.exit(3) (...)
+    """
+    cls = owner if isinstance(owner, type) else type(owner)
+    try:
+        yield
+    except (CorpuscleError, ValidationError):
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) and (cls.__module__.startswith("corpuscle.") or refusal(error) in FULL):
+            raise
+        # Ctrl-C is for the parent process alone: in a worker, a component raised it.
+        if isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is None:
+            raise
+        what = owner.name if isinstance(owner, Component) else f"{cls.__module__}:{cls.__qualname__}"
+        kind = f"{cls.kind} " if issubclass(cls, Component) else ""
+        raise BrokenComponentError(f"{kind}{what!r} failed: {_gist(error)} ({_line(error, cls.__module__)})") from error
+
+
+def _gist(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+    return f"{type(error).__name__}: {error}"
+
+
+def _line(error: BaseException, module: str) -> str:
+    """Return the last line that an error went through in a module or in other code of the user's; else its last."""
+    own = getattr(sys.modules.get(module), "__file__", None)
+    libraries = (*(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")), str(_PACKAGE))
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if frame.filename == own or not frame.filename.startswith(libraries)]
+    last = [*frames, *users][-1]
+    return f"{Path(last.filename).name}, line {last.lineno}"
 
 
 def build(kind: type[C], name: str, parameters: Mapping[str, Any]) -> C:
@@ -163,7 +231,8 @@ def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", als
         With each fault and its path in the table.
     """
     try:
-        return cls(**parameters)
+        with guarded(cls):
+            return cls(**parameters)
     except ValidationError as error:
         faults = [
             (

@@ -6,13 +6,15 @@
     ├── InputError            what the user gave cannot be used; the command line exits with 2
     │   ├── StudyError        the study file: all its problems at once, each with its place
     │   ├── ComponentError    an unknown sampler, model, task, data set, or one of its parameters
+    │   │   └── BrokenComponentError  a user's own component raised an error of another kind, or ended the process
     │   ├── SourceError       a source cannot be read, or does not hold what was asked of it
     │   ├── CorpusError       a corpus cannot be drawn as its recipe says
     │   ├── MeasureError      a measure is not defined for these cells or labels; tables have NaN with the message
     │   ├── LeakageError      an evaluation cell is in a training corpus
     │   └── FolderError       an output folder that belongs to something else
-    └── ModelError            a model cannot be fitted, saved or loaded
-        └── DivergedError     training left the finite numbers
+    ├── ModelError            a model cannot be fitted, saved or loaded
+    │   └── DivergedError     training left the finite numbers
+    └── DiskError             a disk is full or fails while something is written
 """
 
 from collections.abc import Sequence
@@ -69,6 +71,10 @@ class ComponentError(InputError):
         super().__init__(message)
 
 
+class BrokenComponentError(ComponentError):
+    """A user's own component raised what is no message for people, or a component was to end the process."""
+
+
 class SourceError(InputError):
     """A source cannot be read, or does not hold what was asked of it."""
 
@@ -95,3 +101,7 @@ class ModelError(CorpuscleError):
 
 class DivergedError(ModelError):
     """Training left the finite numbers; the message has the step and the likely cause."""
+
+
+class DiskError(CorpuscleError):
+    """A disk is full or fails while something is written; what was complete before is kept."""

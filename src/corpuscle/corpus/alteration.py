@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from corpuscle.core.components import Component, legal_names
+from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.corpus.workshop import Workshop
@@ -70,7 +70,8 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, workshop
     CorpusError
         When the step says so, left no cell, changed nothing, or has cells that were not in the corpus.
     """
-    after, account = step.apply(corpus, rng, workshop)
+    with guarded(step):
+        after, account = step.apply(corpus, rng, workshop)
     if not len(after):
         raise CorpusError(f"{step.name}: no cell would be left of {corpus.n_cells:,}")
     if after.fingerprint == corpus.fingerprint:

@@ -14,6 +14,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
+from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.reader import Reader
@@ -172,7 +173,8 @@ class Corpus:
             order.append(here)
         for key in sorted(set(made_N) - {""}):
             here = np.flatnonzero(made_N == key)
-            pieces.append(self.makers[key].counts(row_N[here]))
+            with guarded(self.makers[key]):
+                pieces.append(self.makers[key].counts(row_N[here]))
             order.append(here)
         if not pieces:
             return csr_matrix((0, self.n_genes), dtype=np.float32)

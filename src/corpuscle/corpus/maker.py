@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
+from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.corpus import KEYS, Corpus
 
@@ -114,7 +115,8 @@ def prepare(corpus: Corpus, notice: Callable[[str, float], None]) -> None:
     """Let the makers of a corpus, and those of what they made cells from, do what takes long."""
     for maker in corpus.used_makers.values():
         prepare(maker.parents, notice)
-        maker.prepare(notice)
+        with guarded(maker):
+            maker.prepare(notice)
 
 
 def sums(members_NP: csr_matrix, parents: Corpus) -> csr_matrix:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse import csr_matrix
@@ -94,11 +94,17 @@ def find_axes(
 
 def project(cells: Corpus, axes: Axes, out_NK: NDArray[np.float32], progress: Progress | None = None) -> None:
     """Write the coordinates of cells on the axes to `out_NK`, shape (N, K); the counts are read once."""
-    at, offset_K = 0, axes.mean_H @ axes.axes_HK
-    axes_HK = axes.axes_HK.astype(np.float32)
+    at = 0
+    for block_BK in _projected(cells, axes, progress):
+        out_NK[at : at + len(block_BK)] = block_BK
+        at += len(block_BK)
+
+
+def _projected(cells: Corpus, axes: Axes, progress: Progress | None = None) -> Iterator[NDArray[np.float32]]:
+    """Yield the coordinates of cells on the axes, a block of cells at a time."""
+    offset_K, axes_HK = axes.mean_H @ axes.axes_HK, axes.axes_HK.astype(np.float32)
     for log_BH in _log_blocks(cells, axes.genes_H, progress or (lambda _share: None)):
-        out_NK[at : at + len(log_BH)] = log_BH @ axes_HK - offset_K
-        at += len(log_BH)
+        yield (log_BH @ axes_HK - offset_K).astype(np.float32)
 
 
 def _log_blocks(cells: Corpus, genes_H: NDArray[np.int64], progress: Progress) -> Iterator[NDArray[np.float32]]:
@@ -216,10 +222,12 @@ class PrincipalComponents:
             return found
         key = fingerprint(self._key, self._identity(pool))
         if not self.store.has("coordinates", key):
-            with self.store.create("coordinates", key) as folder:
-                found = open_memmap(folder / "coordinates.npy", "w+", np.float32, shape)
-                project(pool, self.axes, found, self.progress)
-                found.flush()
+            axes, kind = self.axes, dtype_to_descr(np.dtype(np.float32))
+            # Plain writes: in a memory map, a full disk would be a signal that ends the process.
+            with self.store.create("coordinates", key) as folder, (folder / "coordinates.npy").open("wb") as file:
+                write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+                for block_BK in _projected(pool, axes, self.progress):
+                    file.write(block_BK.tobytes())
         kept: NDArray[np.float32] = np.load(self.store.folder("coordinates", key) / "coordinates.npy", mmap_mode="r")
         return kept
 

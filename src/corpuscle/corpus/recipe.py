@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from corpuscle.core.components import guarded
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.alteration import Alteration, altered
@@ -277,7 +278,8 @@ def _remove(left: dict[str, Corpus], drawn: Corpus) -> None:
 
 def _checked(part: Part, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Choose cells; refuse what a sampler from elsewhere may get wrong: its table would be plausible but false."""
-    chosen = np.sort(part.sampler.choose(pool, n_cells, rng))
+    with guarded(part.sampler):
+        chosen = np.sort(part.sampler.choose(pool, n_cells, rng))
     distinct = bool(np.all(np.diff(chosen) > 0)) and (not len(chosen) or (chosen[0] >= 0 and chosen[-1] < len(pool)))
     enough = len(chosen) == n_cells or (len(chosen) < n_cells and not part.sampler.exact)
     if not (distinct and enough):

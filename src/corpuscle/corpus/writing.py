@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from corpuscle.core.errors import FolderError
+from corpuscle.core.disk import writing
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.store import PARTIAL, atomic, write_text
+from corpuscle.store import PARTIAL, atomic, flush, flush_below, write_text
 
 # Stored numbers in a segment (a shard of zarr), and in a chunk, the least that is read.
 SEGMENT = 1 << 22
@@ -64,11 +64,11 @@ def write_corpus(
 
     Raises
     ------
-    FolderError
-        When the disk is full or cannot be written.
+    DiskError, FolderError
+        When the disk is full, or the folder cannot be written; the same command goes on where this one stopped.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             work = _Work.open(
                 path.with_name(f"{WORK}{path.name}"), identity, DTYPES[0] if corpus.is_whole else FRACTIONS
@@ -77,10 +77,6 @@ def write_corpus(
                 return _write(corpus, path, work, {"fingerprint": identity, **uns}, progress or (lambda _share: None))
             except _TooLargeError:
                 work.restart(DTYPES[DTYPES.index(work.dtype) + 1])
-    except OSError as error:
-        raise FolderError(
-            f"{path}: cannot be written ({error}); make room, and the same command goes on where it stopped"
-        ) from error
 
 
 def written_identity(path: Path) -> str | None:
@@ -209,6 +205,7 @@ def _write(corpus: Corpus, path: Path, work: _Work, uns: Mapping[str, str], prog
             ends.flush()
             for data, genes in pending.segments():
                 form.write(work.n_segments, data, genes)
+                flush(work.folder / "indptr")
                 work.n_segments += 1
                 work.note()
             progress(stop / len(corpus))
@@ -303,6 +300,10 @@ class _Zarr:
             array.resize((at * SEGMENT + len(values),))
             if len(values):
                 array[at * SEGMENT :] = values
+            shard = self.folder / "X" / name / "c" / str(at)
+            # One of nothing but zeros has no file.
+            if shard.exists():
+                flush(shard)
 
     def finish(self, path: Path, n_segments: int, fill: Callable[[Any], None]) -> None:
         """Fill in the rest, and put the folder in its place."""
@@ -310,6 +311,7 @@ class _Zarr:
             # anndata and zarr tell of changes to come of their own, such as how texts are stored.
             warnings.simplefilter("ignore")
             fill(self.root)
+        flush_below(self.folder)
         before = path.with_name(f"{PARTIAL}{uuid4().hex[:8]}-{path.name}")
         if path.exists():
             path.rename(before)

@@ -1,7 +1,5 @@
 """Render a run's folder: the page, its figures, and the numbers behind them."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
+from corpuscle.core.disk import writing
 from corpuscle.report import corpus_figures, genes, measure_figures, measures, score_figures, tables, words
 from corpuscle.report.answers import Answer, answer, scope
 from corpuscle.report.figures import Figure
@@ -18,6 +17,7 @@ from corpuscle.report.heats import Heat, Layout, Sheet, sheets
 from corpuscle.report.map_figures import embedding_map
 from corpuscle.report.run_folder import RunFolder
 from corpuscle.statistics.comparisons import summarise
+from corpuscle.store import write_text
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
@@ -47,7 +47,9 @@ def render(folder: Path) -> Path:
     Raises
     ------
     FolderError
-        When the folder is not that of a run, or a file in it cannot be read.
+        When the folder is not that of a run, a file in it cannot be read, or it cannot be written.
+    DiskError
+        When the disk is full.
     """
     folder = Path(folder)
     report = Report.of(RunFolder.read(folder))
@@ -62,7 +64,9 @@ def render_description(folder: Path) -> Path:
     Raises
     ------
     FolderError
-        When the folder has no description, or a file in it cannot be read.
+        When the folder has no description, a file in it cannot be read, or it cannot be written.
+    DiskError
+        When the disk is full.
     """
     folder = Path(folder)
     report = Report.of(RunFolder.read(folder, described=True))
@@ -72,7 +76,8 @@ def render_description(folder: Path) -> Path:
 
 def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...]) -> None:
     place = folder / "figures"
-    place.mkdir(exist_ok=True)
+    with writing(place):
+        place.mkdir(exist_ok=True)
     for figure in report.figures:
         _write(place / f"{figure.stem}.svg", figure.drawing.render())
         _write(place / f"{figure.stem}.csv", figure.data.to_csv(index=False, lineterminator="\n"))
@@ -333,17 +338,8 @@ def _environment() -> Environment:
 
 
 def _write(path: Path, content: str) -> None:
-    """Replace a file as a whole, so that a reader never sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Replace a file as a whole; it need not be flushed, as it can be made again from the tables."""
+    write_text(path, content, flushed=False)
 
 
 def _remove_stale(place: Path, stems: Iterable[str], kinds: tuple[str, ...]) -> None:
@@ -352,4 +348,5 @@ def _remove_stale(place: Path, stems: Iterable[str], kinds: tuple[str, ...]) -> 
     for path in place.iterdir():
         ours = path.suffix in (".svg", ".csv") and path.stem.startswith(tuple(f"{kind}-" for kind in kinds))
         if ours and path.stem not in kept:
-            path.unlink()
+            with writing(path):
+                path.unlink()

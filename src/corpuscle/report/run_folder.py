@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,20 @@ OPTIONAL = {
     "cell_types": ("label", "n_cells", "term", "name", "by"),
     "draws": ("corpus", "source", "n_cells", "pool", "share", "overlap"),
 }
+# Columns that hold numbers; `value` is a text in the table of labels, and no others are.
+NUMBERS = {
+    "seed", "step", "epoch", "value", "n_cells", "x", "y", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept",
+    "low", "high", "version",
+}  # fmt: skip
+# Numbers that may not be known.
+UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y"}
+# What the documents hold where they hold it: a table, or a list of tables with at least these keys.
+STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
+PROVENANCE = {
+    "corpora": ["name"], "failures": ["corpus", "model", "seed", "message"], "inputs": ["source"], "targets": ["name"],
+    "packages": None, "gene_space": None, "seconds": None,
+}  # fmt: skip
+ADVICE = "run the study again in this folder to write it anew"
 
 
 @dataclass(frozen=True)
@@ -78,12 +93,12 @@ class RunFolder:
                 f"{folder}: expected the folder of a run; it has no {', no '.join(absent)}. "
                 "Give the folder that `corpuscle run` wrote, or run the study first."
             )
-        study = _parsed(folder / "study.toml", tomllib.loads)
-        provenance = _parsed(folder / origin, json.loads)
+        study = _parsed(folder / "study.toml", tomllib.loads, STUDY)
+        provenance = _parsed(folder / origin, json.loads, PROVENANCE)
         tables = {name: _table(folder / f"{name}.parquet", columns) for name, columns in OPTIONAL.items()}
         tables["composition"]["value"] = tables["composition"]["value"].fillna("not recorded").astype(str)
         none = pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)
-        scores = none if described else _table(folder / "scores.parquet", COLUMNS)
+        scores = none if described else _table(folder / "scores.parquet", COLUMNS).astype(DTYPES)
         return cls(study, provenance, scores, **tables, trained=not described)
 
     @property
@@ -128,24 +143,54 @@ def _target_name(target: Any) -> str:
     return str(target.get("name", target.get("source", "")) if isinstance(target, dict) else target)
 
 
-def _parsed(path: Path, parse: Any) -> dict[str, Any]:
-    """Parse a text file into a dictionary, or say which file is broken."""
+def _parsed(path: Path, parse: Any, shape: Mapping[str, list[str] | None]) -> dict[str, Any]:
+    """Parse a text file into a dictionary, or say what is wrong with it."""
     try:
         content = parse(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON, TOML and encoding errors are all ValueErrors
-        raise FolderError(f"{path}: cannot be read ({error}); run the study again to rewrite it") from error
-    return dict(content)
+    # JSON, TOML and encoding errors are all ValueErrors; a file of brackets alone ends in a RecursionError.
+    except (OSError, ValueError, RecursionError) as error:
+        raise FolderError(f"{path}: cannot be read ({error}); {ADVICE}") from error
+    if not isinstance(content, dict):
+        raise FolderError(f"{path}: expected a table of names and values, not a {type(content).__name__}; {ADVICE}")
+    for name, keys in shape.items():
+        found = content.get(name, {} if keys is None else [])
+        if keys is None and not isinstance(found, dict):
+            raise FolderError(f"{path}: expected {name} to be a table, not {str(found)[:40]!r}; {ADVICE}")
+        if keys is not None and not (isinstance(found, list) and all(_has(entry, keys) for entry in found)):
+            raise FolderError(f"{path}: expected {name} to be tables with {', '.join(keys)}; {ADVICE}")
+    return content
+
+
+def _has(entry: Any, keys: list[str]) -> bool:
+    return isinstance(entry, dict) and all(key in entry for key in keys)
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a parquet table; an empty one where there is no file."""
+    """Read a parquet table with these columns; an empty one where there is no file."""
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise FolderError(f"{path}: cannot be read ({error}); run the study again to rewrite it") from error
+        table = pd.read_parquet(path, page_checksum_verification=True)
+    # Arrow raises errors of a dozen kinds for a damaged file.
+    except Exception as error:
+        gist = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FolderError(f"{path}: cannot be read ({gist}); {ADVICE}") from error
     lacking = [column for column in columns if column not in table]
     if lacking:
-        raise FolderError(f"{path}: expected columns {list(columns)}; it lacks {lacking}")
-    return table[list(columns)].copy()
+        raise FolderError(f"{path}: expected columns {list(columns)}; it lacks {lacking}; {ADVICE}")
+    table = table[list(columns)].copy()
+    numbers = NUMBERS - {"value"} if path.stem == "composition" else NUMBERS
+    for column in columns if len(table) else ():
+        if wrong := _wrong(table[column], is_number=column in numbers, may_lack=column in UNKNOWN):
+            raise FolderError(f"{path}: expected {wrong} in column {column!r}; {ADVICE}")
+    return table
+
+
+def _wrong(values: "pd.Series[Any]", *, is_number: bool, may_lack: bool) -> str | None:
+    """Return what was expected of a column that is not as it should be; None: it is."""
+    if not is_number:
+        kind = pd.api.types.infer_dtype(values.dropna())
+        return None if kind in ("string", "empty", "categorical") else f"texts, not {kind} values"
+    if not pd.api.types.is_numeric_dtype(values) and not values.isna().all():
+        return f"numbers, not {pd.api.types.infer_dtype(values)} values"
+    return "a number in every row" if values.isna().any() and not may_lack else None

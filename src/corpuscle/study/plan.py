@@ -125,11 +125,16 @@ class Plan:
 
     def n_steps(self, run: Run) -> int:
         """How many optimisation steps a run takes."""
-        return self.model(run.model).model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
+        model = self.model(run.model).model
+        with components.guarded(model):
+            return model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
 
     def estimate_seconds(self, workers: int) -> float:
         """Measure a few steps of each model on this machine, and say how long all runs' steps would take."""
-        seconds = {model.label: model.model.seconds_per_step(len(self.space)) for model in self.study.models}
+        seconds = {}
+        for model in self.study.models:
+            with components.guarded(model.model):
+                seconds[model.label] = model.model.seconds_per_step(len(self.space))
         return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
 
     def composition(self) -> pd.DataFrame:

@@ -1,0 +1,286 @@
+"""A study whose store is damaged, whose components misbehave or whose disk is full: a message, and it goes on."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import corpuscle
+from corpuscle import engine, workflow
+from corpuscle import store as store_module
+from corpuscle.core.errors import BrokenComponentError, ComponentError, DiskError, StudyError
+from corpuscle.store import CHECKSUMS, Store
+from corpuscle.study.plan import Run
+
+pytest.importorskip("resource", reason="limits on the size of files are POSIX")
+
+STUDY = """
+name = "damage"
+seeds = 1
+sources.blood = {{ path = "{path}" }}
+holdout.blood = {{ by = "cell", share = 0.2 }}
+quality = {{ min_counts = 1, min_genes = 1 }}
+corpora = [
+  {{ name = "A", parts = [{{ source = "blood", n_cells = 60, {sampler} }}] }},
+  {{ name = "B", parts = [{{ source = "blood", n_cells = 40 }}] }},
+]
+models = [{models}]
+tasks = [{{ name = "reconstruction", on = ["blood"] }}]
+"""
+SKETCH, UNIFORM = 'sampler = "geometric_sketch"', 'sampler = "uniform"'
+
+
+def study(path: Path, models: str = '{ name = "toy:MeanProfile" }', sampler: str = SKETCH) -> corpuscle.Study:
+    return corpuscle.Study.parse(STUDY.format(path=path, models=models, sampler=sampler))
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write 150 cells of 30 genes, no two alike."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(1.0, 2.0, 30), (150, 30)).astype(np.float32)
+    counts[:, 0] += 1 + np.arange(150)
+    obs = pd.DataFrame({"cell_type": ["B", "T"] * 75, "donor": ["d0", "d1", "d2"] * 50})
+    obs.index = [f"cell{at}" for at in range(150)]
+    path = tmp_path_factory.mktemp("cells") / "blood.h5ad"
+    anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"G{at}" for at in range(30)])).write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Do the study once; tests copy its folder."""
+    folder = tmp_path_factory.mktemp("done") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        _make_quick(patch)
+        assert not corpuscle.run(study(cells), folder, workers=1).failures
+    return folder
+
+
+@pytest.fixture
+def out(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy the folder, and make what follows quick."""
+    shutil.copytree(done, tmp_path / "out")
+    _make_quick(monkeypatch)
+    return tmp_path / "out"
+
+
+def _make_quick(patch: pytest.MonkeyPatch) -> None:
+    """Do in this process what workers do, and leave the report out."""
+    patch.setattr(engine, "pool_of", _no_workers)
+    patch.setattr(workflow, "render", lambda _folder: None)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+SPOIL: dict[str, Callable[[Path], object]] = {"cut": _cut, "flipped": _flip, "deleted": Path.unlink}
+KINDS = {"surveys", "components", "coordinates", "measures", "models", "scores"}
+
+
+def _spoil(out: Path, how: str) -> list[Path]:
+    """Damage the first file of one result of each kind."""
+    spoilt = []
+    for kind in sorted(KINDS):
+        folder = min((out / "store" / kind).iterdir())
+        SPOIL[how](min(path for path in folder.iterdir() if path.name != CHECKSUMS))
+        spoilt.append(folder)
+    return spoilt
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_every_kind_of_result_is_made_again_when_it_is_damaged(
+    cells: Path, out: Path, done: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert {folder.name for folder in (out / "store").iterdir()} == KINDS
+    spoilt = _spoil(out, how)
+    again = corpuscle.run(study(cells), out, workers=1)
+    assert not again.failures
+    assert again.reused < 2, "a run that lacks something is not there already"
+    assert [str(folder) for folder in spoilt if f"{folder}: " not in caplog.text] == []
+    pd.testing.assert_frame_equal(again.scores, pd.read_parquet(done / "scores.parquet"))
+    before, after = (pd.read_parquet(folder / "measures.parquet") for folder in (done, out))
+    pd.testing.assert_frame_equal(after, before)
+    caplog.clear()
+    assert corpuscle.run(study(cells), out, workers=1).reused == 2
+    assert caplog.text == ""
+
+
+class _InProcess:
+    """A worker without a process."""
+
+    job = None
+
+    def begin(self, job: object, *, last_chance: bool) -> None:
+        from concurrent.futures import Future
+
+        from corpuscle.job import do
+
+        self.job, self.future = job, Future()
+        self.future.set_result(do(job, lambda _share: None, last_chance=last_chance))
+
+    def news(self) -> list[object]:
+        return []
+
+    @property
+    def has_ended(self) -> bool:
+        return self.job is not None
+
+    def end(self) -> tuple[object, object]:
+        job, self.job = self.job, None
+        return job, self.future.result()
+
+
+def _no_workers(n: int) -> object:
+    import contextlib
+
+    return contextlib.nullcontext([_InProcess() for _ in range(n)])
+
+
+COMPARED = """
+name = "compared"
+sources.blood = {{ path = "{path}" }}
+holdout.blood = {{ by = "cell", share = 0.2 }}
+quality = {{ min_counts = 1, min_genes = 1 }}
+corpora = [{{ name = "A", parts = [{{ source = "blood", n_cells = 60 }}] }},
+           {{ name = "B", parts = [{{ source = "blood", n_cells = 40 }}] }}]
+models = [{{ name = "toy:MeanProfile" }}]
+tasks = [{{ name = "latents", reference_corpus = "B", on = ["blood"] }}]
+seeds = 1
+"""
+
+
+def test_a_reference_that_is_damaged_meanwhile_is_fitted_again(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "pool_of", _no_workers)
+    store, plan = Store(tmp_path / "store"), corpuscle.prepare(corpuscle.Study.parse(COMPARED.format(path=cells)))
+    first, second = engine.jobs(plan, store)
+    assert not engine.execute([second], 1, lambda _news: None).failures
+    begin, spoilt = _InProcess.begin, []
+
+    def spoiling(worker: _InProcess, job: object, *, last_chance: bool) -> None:
+        if not spoilt:
+            spoilt.append(_cut(store.folder("models", second.key) / "history.parquet"))
+        begin(worker, job, last_chance=last_chance)
+
+    monkeypatch.setattr(_InProcess, "begin", spoiling)
+    outcome = engine.execute([first, second], 1, lambda _news: None)
+    assert not outcome.failures
+    assert first.is_done
+    assert second.is_done
+
+
+def test_a_disk_that_does_not_keep_what_is_written_ends_the_run_and_not_never(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "pool_of", _no_workers)
+    real = store_module._seal
+
+    def failing(folder: Path) -> None:
+        real(folder)
+        if (folder / "history.parquet").exists():
+            _cut(folder / "history.parquet")
+
+    monkeypatch.setattr(store_module, "_seal", failing)
+    found = engine.jobs(corpuscle.prepare(study(cells)), Store(tmp_path / "store"))
+    outcome = engine.execute(found[:1], 1, lambda _news: None)
+    assert "cannot be read again; check that disk" in outcome.failures[found[0].run]
+
+
+# With the corpus on which: what a full disk leaves of its worker must come last.
+MISBEHAVING = {"exit": "A", "interrupt": "A", "recursion": "A", "os_exit": "A", "full": "B"}
+
+
+def test_whatever_a_component_does_in_a_worker_only_its_run_fails(cells: Path, tmp_path: Path) -> None:
+    models = [f'{{ name = "toy:MeanProfile", label = "{how}", trouble = "{on}", kind_of_trouble = "{how}" }}'
+              for how, on in MISBEHAVING.items()]  # fmt: skip
+    results = corpuscle.run(study(cells, ", ".join(models), UNIFORM), tmp_path / "out", workers=1)
+    assert set(results.failures) == {Run(on, how, 0) for how, on in MISBEHAVING.items()}
+    messages = {run.model: message for run, message in results.failures.items()}
+    for how, said in {
+        "exit": "model 'toy:MeanProfile' failed: it called sys.exit(3) (toy.py, line ",
+        "interrupt": "model 'toy:MeanProfile' failed: KeyboardInterrupt",
+        "recursion": "model 'toy:MeanProfile' failed: RecursionError: maximum recursion depth exceeded",
+        "os_exit": "its worker process ended itself with exit code 3",
+        "full": "the disk is full or fails (File too large); free space there and run the same command again",
+    }.items():
+        assert said in messages[how]
+    assert set(results.scores.model) == set(MISBEHAVING), "each model has the other corpus"
+    assert results.report.exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("exit", "it called sys.exit(3)"), ("bug", "ZeroDivisionError: division by zero")]
+)
+def test_a_sampler_that_ends_the_process_or_has_a_bug_is_named(cells: Path, how: str, said: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        corpuscle.prepare(study(cells, sampler=f'sampler = "toy:Broken", how = "{how}"'))
+    (problem,) = caught.value.problems
+    assert problem.place == "corpora[0]"
+    assert f"sampler 'toy:Broken' failed: {said} (toy.py, line " in problem.message
+
+
+def test_a_model_that_ends_the_process_when_it_is_timed_is_named(cells: Path) -> None:
+    plan = corpuscle.prepare(study(cells, '{ name = "toy:Impatient" }', UNIFORM))
+    with pytest.raises(BrokenComponentError, match=r"model 'toy:Impatient' failed: it called sys.exit\('no time'\)"):
+        plan.estimate_seconds(1)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import sys; sys.exit()", r"it called sys.exit\(\)"),
+        ("raise KeyError('x')", "KeyError: 'x'"),
+        ("x = (", "SyntaxError"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    (tmp_path / "mine_own.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StudyError, match=rf"model 'mine_own:Model': cannot import 'mine_own' \(.*{said}"):
+        study(cells, '{ name = "mine_own:Model" }')
+
+
+def test_what_a_module_prints_is_no_output_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from corpuscle.core import components
+    from corpuscle.model.model import Model
+
+    (tmp_path / "talking.py").write_text("print('hello')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ComponentError, match="is not a model"):
+        components.find(Model, "talking:Model")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_full_disk_in_the_parent_is_one_message_and_what_was_complete_stays(
+    cells: Path, out: Path, done: Path
+) -> None:
+    full = pytest.MonkeyPatch()
+
+    def flush(path: Path) -> None:
+        if "scores" in path.name:
+            raise OSError(28, "No space left on device")
+
+    full.setattr(store_module, "flush", flush)
+    with pytest.raises(DiskError, match=r"scores\.parquet: the disk is full"):
+        corpuscle.run(study(cells), out, workers=1)
+    full.undo()
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "scores.parquet"), pd.read_parquet(done / "scores.parquet"))
+    assert not list(out.rglob(".partial-*"))
+    assert corpuscle.run(study(cells), out, workers=1).reused == 2
