@@ -88,6 +88,18 @@ class Reconstructs(Reconstruction, Protocol):
 
 
 @runtime_checkable
+class BoundsLikelihood(Protocol):
+    """A fitted model that bounds the likelihood of a cell's counts from below: by its evidence lower bound (ELBO)."""
+
+    def elbo(self, cells: Corpus, seed: int = 0) -> pd.DataFrame:
+        """Return each cell's negative ELBO in nats, in the column ``elbo`` (lower is better), from one posterior sample.
+
+        The same seed gives the same numbers. Genes that a cell's source lacks count as absent.
+        """
+        ...
+
+
+@runtime_checkable
 class TrainsTogether(Protocol):
     """A model whose trainings can be done several at once, faster than one after the other: on a GPU."""
 
