@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix, random_array
 from scipy.stats import pearsonr
 
 from corpuscle.corpus.variable_genes import moments, most_variable
+from corpuscle.evaluation.fit_check import own_r2_log
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.evaluation.task import units
 from corpuscle.evaluation.tasks.reconstruction import Reconstruction
@@ -236,3 +237,10 @@ def test_a_bound_that_is_no_number_is_missing_with_its_reason(make, counts_of):
     score = run(Reconstruction(), Broken(lambda counts, _: counts), make(counts_of(20, 60)))["elbo", "all"]
     assert math.isnan(score.value)
     assert score.reason == "the bound of 1 of 20 cells is no finite number"
+
+
+def test_the_check_of_a_fit_is_r2_log_on_its_own_cells(make, counts_of):
+    corpus = make(counts_of(20, 60))
+    assert own_r2_log(PERFECT, corpus, 0) == pytest.approx(1)
+    assert own_r2_log(SMOOTH, corpus, 0) == pytest.approx(run(Reconstruction(), SMOOTH, corpus)["r2_log", "all"].value)
+    assert math.isnan(own_r2_log(object(), corpus, 0))

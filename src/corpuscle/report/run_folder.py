@@ -13,6 +13,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
+    "fits": ("corpus", "model", "seed", "r2_log"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
     "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),
@@ -33,7 +34,7 @@ class RunFolder:
         The study file, as parsed.
     provenance
         Versions, inputs, targets, recipes and failures.
-    scores, curves, composition, sources, maps, genes, measures, profiles, cell_types
+    scores, curves, fits, composition, sources, maps, genes, measures, profiles, cell_types
         The tables, with the columns that the engine writes.
     trained
         Whether models were trained; else the corpora were only described, and there are no scores.
@@ -43,6 +44,7 @@ class RunFolder:
     provenance: dict[str, Any]
     scores: pd.DataFrame
     curves: pd.DataFrame
+    fits: pd.DataFrame
     composition: pd.DataFrame
     sources: pd.DataFrame
     maps: pd.DataFrame
