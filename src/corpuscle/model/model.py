@@ -92,7 +92,7 @@ class BoundsLikelihood(Protocol):
     """A fitted model that bounds the likelihood of a cell's counts from below: by its evidence lower bound (ELBO)."""
 
     def elbo(self, cells: Corpus, seed: int = 0) -> pd.DataFrame:
-        """Return each cell's negative ELBO in nats, in the column ``elbo`` (lower is better), from one posterior sample.
+        """Return each cell's negative ELBO in nats, lower is better, in the column ``elbo``; from one posterior sample.
 
         The same seed gives the same numbers. Genes that a cell's source lacks count as absent.
         """

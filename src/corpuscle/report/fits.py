@@ -67,14 +67,12 @@ class Fits:
         return [*_rows(self.unconverged, _why_unconverged), *_rows(self.strays, lambda run: str(run["reason"]))]
 
     def remarks(self, models: Iterable[str]) -> list[str]:
-        """What an answer that rests on some models must say of their trainings; empty where nothing is flagged."""
+        """Say what an answer that rests on some models must say of their trainings; empty where nothing is flagged."""
         known, found = list(models), []
         late = self.unconverged["model"].isin(known).sum()
         if late:
             all_runs = words.plural(int(self.trends["model"].isin(known).sum()), "training")
-            found.append(
-                f"{late} of {all_runs} had not converged: longer training may change the answer (see Training)."
-            )
+            found.append(f"{late} of {all_runs} had not converged: more steps may change the answer (see Training).")
         strays = self.strays["model"].isin(known).sum()
         if strays:
             all_runs = words.plural(int(self.checks["model"].isin(known).sum()), "fit")
@@ -99,7 +97,7 @@ def _of_trends(late: int, total: int) -> str:
 def _why_unconverged(run: pd.Series) -> str:
     scatter = f"; seeds scatter by {words.number(run['scatter'])}" if run["scatter"] == run["scatter"] else ""
     fall, noise = words.number(run["fall"]), words.number(run["noise"])
-    return f"not converged: {run['quantity']} fell by {fall} over the last fifth (noise {noise}{scatter})"
+    return f"not converged: {words.curve_name(run['quantity'])} fell by {fall} over the last fifth (noise {noise}{scatter})"
 
 
 def _rows(flagged: pd.DataFrame, why: Callable[[pd.Series], str]) -> list[FlaggedRow]:

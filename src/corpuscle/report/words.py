@@ -118,6 +118,17 @@ def metric_name(metric: str) -> str:
     return f"{shown}, {manner}" if manner else shown
 
 
+def curve_name(quantity: str) -> str:
+    """Name of what a training curve shows.
+
+    Examples
+    --------
+    >>> curve_name("elbo"), curve_name("cross_entropy")
+    ('Negative ELBO', 'Cross-entropy')
+    """
+    return CURVE_NAMES.get(quantity) or metric_name(quantity)
+
+
 def meaning(metric: str, *, every_way: bool = False) -> str:
     """Say what a metric measures, in one way or in every, in a sentence or two; empty where its name says it."""
     name, manner = parts(metric)
