@@ -78,7 +78,7 @@ def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch
     monkeypatch.setattr(corpuscle.workflow.engine, "collect_fits", with_one_astray)
     scores = corpuscle.run(study(), tmp_path / "out", workers=2).scores
     astray = (scores["corpus"] == "Blood") & (scores["seed"] == 1)
-    assert scores["value"].isna().equals(astray)
+    assert scores["value"].isna().tolist() == astray.tolist()
     assert scores.loc[astray, "reason"].str.startswith("diverged: ").all()
     assert "1 of 4 fits diverged" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 

@@ -97,7 +97,8 @@ def _of_trends(late: int, total: int) -> str:
 def _why_unconverged(run: pd.Series) -> str:
     scatter = f"; seeds scatter by {words.number(run['scatter'])}" if run["scatter"] == run["scatter"] else ""
     fall, noise = words.number(run["fall"]), words.number(run["noise"])
-    return f"not converged: {words.curve_name(run['quantity'])} fell by {fall} over the last fifth (noise {noise}{scatter})"
+    what = words.curve_name(run["quantity"])
+    return f"not converged: {what} fell by {fall} over the last fifth (noise {noise}{scatter})"
 
 
 def _rows(flagged: pd.DataFrame, why: Callable[[pd.Series], str]) -> list[FlaggedRow]:
