@@ -229,8 +229,8 @@ def collect_fits(found: list[Job]) -> pd.DataFrame:
     for job in found:
         path = Store(job.store).folder("models", job.key) / "run.json"
         if path.exists():
-            own_r2 = json.loads(path.read_text(encoding="utf-8")).get("own_r2_log")
-            rows.append((job.run.corpus, job.run.model, job.run.seed, own_r2))
+            check = json.loads(path.read_text(encoding="utf-8")).get("check", {})
+            rows.append({**job.run._asdict(), **check})
     return pd.DataFrame(rows, columns=list(FITS)).astype(FIT_DTYPES)
 
 

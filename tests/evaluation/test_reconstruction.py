@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix, random_array
 from scipy.stats import pearsonr
 
 from corpuscle.corpus.variable_genes import moments, most_variable
-from corpuscle.evaluation.fit_check import own_r2_log
+from corpuscle.evaluation.fit_check import check_fit
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.evaluation.task import units
 from corpuscle.evaluation.tasks.reconstruction import Reconstruction
@@ -239,8 +239,20 @@ def test_a_bound_that_is_no_number_is_missing_with_its_reason(make, counts_of):
     assert score.reason == "the bound of 1 of 20 cells is no finite number"
 
 
-def test_the_check_of_a_fit_is_r2_log_on_its_own_cells(make, counts_of):
+def test_the_check_of_a_fit_has_r2_log_on_its_own_cells(make, counts_of):
     corpus = make(counts_of(20, 60))
-    assert own_r2_log(PERFECT, corpus, 0) == pytest.approx(1)
-    assert own_r2_log(SMOOTH, corpus, 0) == pytest.approx(run(Reconstruction(), SMOOTH, corpus)["r2_log", "all"].value)
-    assert math.isnan(own_r2_log(object(), corpus, 0))
+    assert check_fit(PERFECT, corpus, 0) == pytest.approx((1, 0), abs=1e-6)
+    assert check_fit(SMOOTH, corpus, 0).r2_log == pytest.approx(
+        run(Reconstruction(), SMOOTH, corpus)["r2_log", "all"].value
+    )
+    assert all(math.isnan(value) for value in check_fit(object(), corpus, 0))
+
+
+def test_the_check_of_a_fit_counts_what_is_expected_of_the_wrong_genes(make, counts_of) -> None:
+    def half_on_one_gene(counts, _):
+        return counts + counts.sum(axis=1, keepdims=True) * (np.arange(counts.shape[1]) == 7)
+
+    corpus = make(counts_of(20, 60))
+    counts = corpus.counts().toarray()
+    share = (counts / counts.sum(1, keepdims=True)).mean(0)[7]
+    assert check_fit(Oracle(half_on_one_gene), corpus, 0).share_error == pytest.approx((1 - share) / 2, abs=1e-6)

@@ -157,8 +157,8 @@ def curves(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def fits(fake: Fake) -> pd.DataFrame:
-    rows = [(corpus, fake.model, seed, 0.5) for corpus in fake.corpora for seed in range(fake.seeds)]
-    return pd.DataFrame(rows, columns=["corpus", "model", "seed", "r2_log"])
+    rows = [(corpus, fake.model, seed, 0.5, 0.1) for corpus in fake.corpora for seed in range(fake.seeds)]
+    return pd.DataFrame(rows, columns=["corpus", "model", "seed", "r2_log", "share_error"])
 
 
 def composition(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:

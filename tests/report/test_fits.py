@@ -37,7 +37,7 @@ def test_flagged_runs_are_shown_and_the_answer_says_that_it_rests_on_them(make_r
     assert "1 of 6 trainings had not converged: over the last fifth" in training
     assert re.search("not converged: Negative ELBO fell by (79|80)[0-9] over the last fifth", training)
     assert "1 of 6 fits diverged: their scores are left out of all means" in training
-    assert "its own training cells back with R² (log) 0.100" in training
+    assert "R² (log) is 0.100 (0.500)" in training
 
 
 def test_an_answer_is_told_of_its_own_models_only() -> None:

@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.scores import Score, score_table
-from corpuscle.statistics.divergence import diverged, without_diverged
+from corpuscle.statistics.divergence import FITS, diverged, without_diverged
 
 
-def table(values, model="ldvae"):
+def table(values, model="ldvae", check="r2_log"):
     rows = [(corpus, model, seed, value) for corpus, found in values.items() for seed, value in enumerate(found)]
-    return pd.DataFrame(rows, columns=["corpus", "model", "seed", "r2_log"])
+    fits = pd.DataFrame(rows, columns=["corpus", "model", "seed", check])
+    return fits.assign(**{"share_error" if check == "r2_log" else "r2_log": 0.3})[list(FITS)]
 
 
 def astray(fits):
@@ -26,6 +27,13 @@ def test_a_fit_far_below_its_siblings_is_found_and_only_it() -> None:
     assert astray(table(CALM | {"B": [0.46, 0.25, 0.46]})) == [("B", 1)]
     # Two seeds differ by as much from each other; the worse one is it.
     assert astray(table({corpus: found[:2] for corpus, found in CALM.items()} | {"C": [0.30, 0.10]})) == [("C", 1)]
+
+
+def test_so_is_one_that_expects_counts_of_the_wrong_genes() -> None:
+    shares = {"A": [0.17, 0.19, 0.18], "B": [0.12, 0.42, 0.13], "C": [0.04, 0.05, 0.04]}
+    assert astray(table(shares, check="share_error")) == [("B", 1)]
+    assert astray(table(shares | {"B": [0.12, 0.20, 0.13]}, check="share_error")) == []
+    assert astray(table({"B": shares["B"]}, check="share_error")) == [("B", 1)]
 
 
 @pytest.mark.parametrize(
@@ -64,14 +72,14 @@ def test_scores_of_diverged_fits_are_missing_with_the_reason_and_others_untouche
             score_table(
                 [Score("r2_log", "all", value, 10, "higher", reason="was said")], corpus=corpus, seed=seed, **place
             )
-            for corpus, _, seed, value in fits.itertuples(index=False)
+            for corpus, _, seed, value, _ in fits.itertuples(index=False)
         ],
         ignore_index=True,
     )
     found = without_diverged(scores, fits)
     missing = found["value"].isna()
     assert found.loc[missing, ["corpus", "seed"]].to_numpy().tolist() == [["B", 1]]
-    assert found.loc[missing, "reason"].str.startswith("diverged: the model gives its own training cells back").all()
+    assert found.loc[missing, "reason"].str.startswith("diverged: of its own training cells").all()
     pd.testing.assert_frame_equal(found[~missing], scores[~missing])
     pd.testing.assert_frame_equal(found.dtypes.to_frame(), scores.dtypes.to_frame())
     pd.testing.assert_frame_equal(without_diverged(scores, table(CALM)), scores)

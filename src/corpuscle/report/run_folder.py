@@ -13,7 +13,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
-    "fits": ("corpus", "model", "seed", "r2_log"),
+    "fits": ("corpus", "model", "seed", "r2_log", "share_error"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
     "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),

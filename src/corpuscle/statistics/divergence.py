@@ -6,63 +6,85 @@ import numpy as np
 import pandas as pd
 
 RUN = ["corpus", "model", "seed"]
-FITS = (*RUN, "r2_log")
-FIT_DTYPES = {"corpus": "string", "model": "string", "seed": "int64", "r2_log": "float64"}
-# How far below the median of its corpus a fit must be: in scatters of seeds, and as a share of that median.
+# What is checked when a model has been fitted: see `corpuscle.evaluation.fit_check`.
+CHECKS = ("r2_log", "share_error")
+FITS = (*RUN, *CHECKS)
+FIT_DTYPES = {"corpus": "string", "model": "string", "seed": "int64", "r2_log": "float64", "share_error": "float64"}
+# How much worse than the median of its corpus a fit must be: in scatters of seeds; and a tenth, of R² or of all counts.
 SCATTERS, SHARE = 5.0, 0.1
-# Median absolute difference of two normal values over their standard deviation: √2 · Φ⁻¹(3/4).
-MEDIAN_DIFFERENCE = 0.9539
+# Lower quartile of the absolute difference of two normal values over their standard deviation: √2 · Φ⁻¹(5/8).
+QUARTILE = 0.4506
 REASON = "diverged"
 
 
 def diverged(fits: pd.DataFrame) -> pd.DataFrame:
-    """Find the fits that diverged: weights are finite and the loss is usual, yet their own cells are given back badly.
+    """Find the fits that diverged: weights are finite and the loss can be usual, yet their own cells come back badly.
 
-    When a model that reconstructs has been fitted, it gives back a sample of the cells that it was trained on, and the
-    mean R² (log) of that is kept. It should be nearly the same for all seeds of a corpus. A fit diverged where its
-    value is below the median of the corpus' seeds (of an even number, the upper one) by more than both
+    When a model that reconstructs has been fitted, it gives back a sample of the cells that it was trained on. Two
+    numbers are kept: the mean R² (log), and the share of all counts that it expects of the wrong genes. Both should be
+    nearly the same for all seeds of a corpus. A fit diverged where one of them is worse than the median of the corpus'
+    seeds (of two, than the better one) by more than both
 
-    - five times what seeds scatter: the median, over all pairs of seeds of one corpus and all corpora of the model, of
-      the absolute difference, over 0.954, which estimates the standard deviation and which single fits do not move;
-    - a tenth of that median, so that nothing is left out where seeds hardly scatter.
+    - five times what seeds scatter, found from the differences between all pairs of seeds of one corpus, over all
+      corpora of the model: their lower quartile, over 0.4506, estimates the standard deviation, and the pairs of single
+      bad fits do not move it;
+    - a tenth: of the median's R², or of all counts. So nothing is left out where seeds hardly scatter.
 
-    Targets have no part in it: no score is left out for being low. The rule is one-sided and the same for every corpus,
+    A model can also fail on cells unlike those it was trained on and give its own back well; that is no divergence, and
+    the target's ELBO shows it. Targets have no part in this rule: no score is left out for being low. The rule is one-sided and the same for every corpus,
     the baseline too. With one seed there is nothing to compare with, and no fit is found.
 
     Parameters
     ----------
     fits
-        One row per fit: ``corpus``, ``model``, ``seed`` and ``r2_log``, NaN for a model that does not reconstruct.
+        One row per fit: ``corpus``, ``model``, ``seed``, ``r2_log`` (higher is better) and ``share_error`` (0 to 1,
+        lower is better); NaN for a model that does not reconstruct.
 
     Returns
     -------
-    The rows that have a value, with ``median`` (over the corpus' seeds), ``scatter``,
-    ``diverged`` and ``reason``, empty where it did not.
+    The rows that have values, with ``diverged`` and ``reason``, empty where it did not.
 
     Examples
     --------
     >>> fits = pd.DataFrame({"corpus": ["A"] * 3 + ["B"] * 3, "model": "ldvae", "seed": [0, 1, 2] * 2,
-    ...                      "r2_log": [0.50, 0.51, 0.52, 0.46, 0.47, 0.21]})
-    >>> diverged(fits).query("diverged")[["corpus", "seed", "r2_log", "median"]]
-      corpus  seed  r2_log  median
-    5      B     2    0.21    0.46
+    ...                      "r2_log": [0.50, 0.51, 0.52, 0.46, 0.47, 0.44],
+    ...                      "share_error": [0.10, 0.12, 0.11, 0.14, 0.13, 0.42]})
+    >>> diverged(fits).query("diverged")[["corpus", "seed", "share_error"]]
+      corpus  seed  share_error
+    5      B     2         0.42
     """
-    table = fits[np.isfinite(fits["r2_log"].astype(float))].copy()
-    grouped = table.groupby(["model", "corpus"], sort=False)["r2_log"]
-    table["median"] = grouped.transform(lambda values: values.quantile(interpolation="higher"))
-    gaps = grouped.agg(lambda values: [abs(one - other) for one, other in combinations(values, 2)]).explode()
-    scatter = gaps.astype(float).groupby(level="model").median() / MEDIAN_DIFFERENCE
-    table["scatter"] = table["model"].map(scatter).astype(float)
-    short = table["median"] - table["r2_log"]
-    table["diverged"] = (short > SCATTERS * table["scatter"]) & (short > SHARE * table["median"].abs())
-    table["reason"] = np.where(table["diverged"], [_reason(row) for _, row in table.iterrows()], "")
+    table = fits[np.isfinite(fits[list(CHECKS)].astype(float)).all(axis=1)].copy()
+    bad_r2 = _worse(table, "r2_log", 1) > SHARE * _median(table, "r2_log", 1).abs()
+    bad_share = _worse(table, "share_error", -1) > SHARE
+    table["diverged"] = bad_r2 | bad_share
+    reasons = [
+        _reason(row) if row["diverged"] else ""
+        for _, row in table.assign(r2=_median(table, "r2_log", 1), share=_median(table, "share_error", -1)).iterrows()
+    ]
+    table["reason"] = pd.Series(reasons, table.index, dtype=object)
     return table
+
+
+def _median(table: pd.DataFrame, check: str, sign: int) -> pd.Series:
+    """Return the median of a check over the seeds of each row's corpus; of an even number, the better of the two."""
+    side = "higher" if sign > 0 else "lower"
+    grouped = table.groupby(["model", "corpus"], sort=False)[check]
+    return grouped.transform(lambda values: values.quantile(interpolation=side))
+
+
+def _worse(table: pd.DataFrame, check: str, sign: int) -> pd.Series:
+    """Return by how much each row is worse than its corpus' median, where that is beyond the scatter; else 0."""
+    grouped = table.groupby(["model", "corpus"], sort=False)[check]
+    gaps = grouped.agg(lambda values: [abs(one - other) for one, other in combinations(values, 2)]).explode()
+    scatter = gaps.astype(float).groupby(level="model").quantile(0.25, interpolation="lower") / QUARTILE
+    short = sign * (_median(table, check, sign) - table[check])
+    return short.where(short > SCATTERS * table["model"].map(scatter).astype(float), 0.0)
 
 
 def _reason(row: pd.Series) -> str:
     return (
-        f"{REASON}: the model gives its own training cells back with R² (log) {row['r2_log']:.3f}; the median over "
-        f"the corpus' seeds is {row['median']:.3f}, and seeds scatter by {row['scatter']:.3f}"
+        f"{REASON}: of its own training cells, the model expects {row['share_error']:.0%} of the counts of the wrong "
+        f"genes (median over the corpus' seeds {row['share']:.0%}), and R² (log) is {row['r2_log']:.3f} ({row['r2']:.3f})"
     )
 
 
@@ -77,12 +99,9 @@ def without_diverged(scores: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
         See `diverged`.
     """
     found = diverged(fits)
-    reasons = found[found["diverged"]].set_index(RUN)["reason"]
-    if reasons.empty:
+    reasons = {tuple(place): why for *place, why in found.loc[found["diverged"], [*RUN, "reason"]].to_numpy().tolist()}
+    if not reasons:
         return scores
-    places = pd.MultiIndex.from_frame(scores[RUN].astype({"corpus": object, "model": object}))
-    told = reasons.reindex(places).to_numpy(object)
-    astray = pd.notna(told)
-    return scores.assign(
-        value=scores["value"].mask(astray), reason=scores["reason"].mask(astray, pd.Series(told, scores.index))
-    )
+    told = pd.Series([reasons.get(place) for place in zip(*(scores[name] for name in RUN), strict=True)], scores.index)
+    astray = told.notna()
+    return scores.assign(value=scores["value"].mask(astray), reason=scores["reason"].mask(astray, told))
