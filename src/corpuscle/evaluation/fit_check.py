@@ -39,9 +39,9 @@ def check_fit(fitted: FittedModel, corpus: Corpus, seed: int) -> FitCheck:
     """Check what a fitted model makes of its own training cells.
 
     It says nothing of what a corpus is good for, and is no score: it finds fits that diverged in what they reconstruct,
-    which the loss does not always show. Seen at high learning rates: a sixth of all counts was expected of one gene that
-    had a hundredth. It costs little likelihood, for with so wide a dispersion (log θ = -2.4) the gene's mean hardly
-    matters, and a library size twenty times too large makes up for the other genes. See
+    which the loss does not always show. Seen at high learning rates: a sixth of all counts was expected of one gene
+    that had a hundredth. It costs little likelihood, for with so wide a dispersion (log θ = -2.4) the gene's mean
+    hardly matters, and a library size twenty times too large makes up for the other genes. See
     `corpuscle.statistics.divergence`.
 
     Parameters

@@ -30,9 +30,10 @@ def diverged(fits: pd.DataFrame) -> pd.DataFrame:
       bad fits do not move it;
     - a tenth: of the median's R², or of all counts. So nothing is left out where seeds hardly scatter.
 
-    A model can also fail on cells unlike those it was trained on and give its own back well; that is no divergence, and
-    the target's ELBO shows it. Targets have no part in this rule: no score is left out for being low. The rule is one-sided and the same for every corpus,
-    the baseline too. With one seed there is nothing to compare with, and no fit is found.
+    Targets have no part in it: no score is left out for being low. A model that fails on cells unlike those it was
+    trained on, and gives its own back well, did not diverge; the target's ELBO shows such a failure. The rule is
+    one-sided and the same for every corpus, the baseline too. With one seed there is nothing to compare with, and no
+    fit is found.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def _worse(table: pd.DataFrame, check: str, sign: int) -> pd.Series:
 def _reason(row: pd.Series) -> str:
     return (
         f"{REASON}: of its own training cells, the model expects {row['share_error']:.0%} of the counts of the wrong "
-        f"genes (median over the corpus' seeds {row['share']:.0%}), and R² (log) is {row['r2_log']:.3f} ({row['r2']:.3f})"
+        f"genes (median over the corpus' seeds {row['share']:.0%}), and R² (log) is {row['r2_log']:.3f} "
+        f"({row['r2']:.3f})"
     )
 
 
