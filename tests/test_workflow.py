@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -63,6 +64,23 @@ def test_a_run_leaves_scores_for_every_corpus_seed_and_target(tmp_path: Path) ->
     units = scores.groupby("target").unit.unique().map(set)
     assert units.to_dict() == {"blood": {"all", "donor=10x_donor_pbmc3k"}, "lines": {"all", "batch=snare"}}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "scores.parquet"), scores)
+
+
+def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect = corpuscle.workflow.engine.collect_fits
+
+    def with_one_astray(found: list[Any]) -> pd.DataFrame:
+        fits = collect(found)
+        assert fits["r2_log"].between(0.01, 1).all()
+        fits.loc[(fits["corpus"] == "Blood") & (fits["seed"] == 1), "r2_log"] = 0.001
+        return fits
+
+    monkeypatch.setattr(corpuscle.workflow.engine, "collect_fits", with_one_astray)
+    scores = corpuscle.run(study(), tmp_path / "out", workers=2).scores
+    astray = (scores["corpus"] == "Blood") & (scores["seed"] == 1)
+    assert scores["value"].isna().tolist() == astray.tolist()
+    assert scores.loc[astray, "reason"].str.startswith("diverged: ").all()
+    assert "1 of 4 fits diverged" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Workers train one model each on one thread: inside so small a model, threads cos
 """
 
 import contextlib
+import json
 import signal
 import threading
 from collections import Counter, deque
@@ -21,6 +22,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES
 from corpuscle.evaluation.task import Compares, Task
 from corpuscle.job import Job, Map, Question, Reference
 from corpuscle.model.model import TrainsTogether
+from corpuscle.statistics.divergence import FIT_DTYPES, FITS
 from corpuscle.store import Store
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workers import WORKER_LOST, Update, pool_of
@@ -235,6 +237,16 @@ def collect_curves(found: list[Job]) -> pd.DataFrame:
                 tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
     columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def collect_fits(found: list[Job]) -> pd.DataFrame:
+    """Gather what was checked when models had been fitted; see `corpuscle.statistics.divergence.diverged`."""
+    rows = []
+    for job in found:
+        if folder := Store(job.store).find("models", job.key):
+            check = json.loads((folder / "run.json").read_text(encoding="utf-8"))["check"]
+            rows.append({**job.run._asdict(), **check})
+    return pd.DataFrame(rows, columns=list(FITS)).astype(FIT_DTYPES)
 
 
 def collect_maps(found: list[Job]) -> pd.DataFrame:

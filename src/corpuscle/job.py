@@ -18,6 +18,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.core.scores import score_table
 from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.fit_check import check_fit
 from corpuscle.evaluation.maps import umap_table
 from corpuscle.evaluation.task import Compares, Task, answers
 from corpuscle.model.model import Cost, FittedModel, Model, Progress, TrainsTogether
@@ -155,7 +156,8 @@ def fit_together(group: Sequence[Job], tell: Progress) -> None:
 
 
 def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
-    """Store a fitted model, and what it cost."""
+    """Store a fitted model, what it cost, and how well it gives its own cells back."""
+    check = check_fit(fitted, job.corpus, job.run.seed)
     with Store(job.store).create("models", job.key) as folder:
         with guarded(job.model):
             fitted.save(folder)
@@ -167,6 +169,7 @@ def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
             "model": job.model.spec(),
             "corpus": job.corpus.fingerprint,
             "seed": job.run.seed,
+            "check": {name: value if math.isfinite(value) else None for name, value in check._asdict().items()},
         }
         write_text(folder / "run.json", json.dumps(facts, indent=1))
 

@@ -5,6 +5,7 @@
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
     draws.parquet                how much of its pool a draw takes, and what two seeds' draws share
     measures.parquet  profiles.parquet  cell_types.parquet       what the corpora are, and measures.csv for reading
+    fits.parquet                 how well each model gives its own training cells back, by which diverged fits are found
     maps.parquet                 embeddings laid out in the plane, where a task looks at embeddings
     corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
                                  where the corpus was composed

@@ -19,6 +19,7 @@ from corpuscle.corpus.writing import write_corpus, written_identity
 from corpuscle.job import Job
 from corpuscle.measuring import Measured
 from corpuscle.report.render import render, render_description
+from corpuscle.statistics.divergence import without_diverged
 from corpuscle.store import Store, sweep
 from corpuscle.study.plan import Notice, Plan, Run, prepare
 from corpuscle.study.spec import Study
@@ -115,9 +116,11 @@ def run(
         found = engine.jobs(plan, store)
         listener.planned(found)
         outcome = engine.execute(found, workers or cores(), listener.update)
-        scores = engine.collect_scores(found)
+        fits = engine.collect_fits(found)
+        scores = without_diverged(engine.collect_scores(found), fits)
         output.write_table(scores, folder / "scores.parquet")
         output.write_table(engine.collect_curves(found), folder / "curves.parquet")
+        output.write_table(fits, folder / "fits.parquet")
         output.write_table(engine.collect_maps(found), folder / "maps.parquet")
         failures = [{**run._asdict(), "message": message} for run, message in outcome.failures.items()]
         output.write_provenance(folder, plan, failures, time.perf_counter() - started)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix, random_array
 from scipy.stats import pearsonr
 
 from corpuscle.corpus.variable_genes import moments, most_variable
+from corpuscle.evaluation.fit_check import check_fit
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.evaluation.task import units
 from corpuscle.evaluation.tasks.reconstruction import Reconstruction
@@ -33,6 +34,13 @@ class Oracle:
 
 PERFECT = Oracle(lambda counts, _: counts)
 SMOOTH = Oracle(lambda counts, _: counts + 3 * counts.mean(axis=0) + np.arange(counts.shape[1]))
+
+
+class Bounded(Oracle):
+    """An oracle with a bound of each cell's likelihood, a function of the cell's place and of the seed."""
+
+    def elbo(self, cells, seed=0):
+        return pd.DataFrame({"elbo": 100.0 + np.arange(len(cells)) ** 2 + seed % 7, "kl": np.nan})
 
 
 def random(seed):
@@ -200,3 +208,51 @@ def test_a_constant_row_has_no_correlation(constant):
     other = np.random.default_rng(0).random((1, 1000))
     assert np.isnan(squared_pearson(row, other)).all()
     assert np.isnan(squared_pearson(other, row)).all()
+
+
+@pytest.mark.parametrize("posterior", ["mean", "sample"])
+def test_the_bound_of_held_out_cells_is_a_score_and_changes_no_other(make, counts_of, posterior):
+    target, task = make(counts_of(20, 60)), Reconstruction(posterior=posterior)
+    noisy = lambda counts, rng: counts + (0 if rng is None else rng.random(counts.shape))  # noqa: E731
+    without, found, again = (run(task, model(noisy), target) for model in (Oracle, Bounded, Bounded))
+    added = {key: found.pop(key) for key in list(found) if key[0].startswith("elbo")}
+    assert found == without
+    assert all(again[key] == score for key, score in added.items())
+    assert {metric for metric, _ in added} == {"elbo", "elbo_median"}
+    assert {unit for _, unit in added} == {unit for _, unit in found}
+    place = np.arange(20)
+    offset = -100.0 - added["elbo", "all"].value - (place**2).mean()
+    for unit, mask in units(target).items():
+        mean, median = added["elbo", unit], added["elbo_median", unit]
+        assert mean.value == pytest.approx(-100 - (place[mask] ** 2).mean() - offset)
+        assert median.value == pytest.approx(-100 - np.median(place[mask] ** 2) - offset)
+        assert (mean.better, mean.n_cells, mean.reason) == ("higher", mask.sum(), "")
+
+
+def test_a_bound_that_is_no_number_is_missing_with_its_reason(make, counts_of):
+    class Broken(Oracle):
+        def elbo(self, cells, seed=0):
+            return pd.DataFrame({"elbo": np.where(np.arange(len(cells)) == 3, np.inf, 1.0)})
+
+    score = run(Reconstruction(), Broken(lambda counts, _: counts), make(counts_of(20, 60)))["elbo", "all"]
+    assert math.isnan(score.value)
+    assert score.reason == "the bound of 1 of 20 cells is no finite number"
+
+
+def test_the_check_of_a_fit_has_r2_log_on_its_own_cells(make, counts_of):
+    corpus = make(counts_of(20, 60))
+    assert check_fit(PERFECT, corpus, 0) == pytest.approx((1, 0), abs=1e-6)
+    assert check_fit(SMOOTH, corpus, 0).r2_log == pytest.approx(
+        run(Reconstruction(), SMOOTH, corpus)["r2_log", "all"].value
+    )
+    assert all(math.isnan(value) for value in check_fit(object(), corpus, 0))
+
+
+def test_the_check_of_a_fit_counts_what_is_expected_of_the_wrong_genes(make, counts_of) -> None:
+    def half_on_one_gene(counts, _):
+        return counts + counts.sum(axis=1, keepdims=True) * (np.arange(counts.shape[1]) == 7)
+
+    corpus = make(counts_of(20, 60))
+    counts = corpus.counts().toarray()
+    share = (counts / counts.sum(1, keepdims=True)).mean(0)[7]
+    assert check_fit(Oracle(half_on_one_gene), corpus, 0).share_error == pytest.approx((1 - share) / 2, abs=1e-6)

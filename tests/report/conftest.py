@@ -55,6 +55,7 @@ def write_run(folder: Path, fake: Fake) -> Path:
     (folder / "study.toml").write_text(study_toml(fake), encoding="utf-8")
     scores(fake, rng).to_parquet(folder / "scores.parquet")
     curves(fake, rng).to_parquet(folder / "curves.parquet")
+    fits(fake).to_parquet(folder / "fits.parquet")
     composition(fake, rng).to_parquet(folder / "composition.parquet")
     sources(fake).to_parquet(folder / "sources.parquet")
     genes(fake).to_parquet(folder / "genes.parquet")
@@ -153,6 +154,11 @@ def curves(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
                 rows.append((*common, "elbo_train", level))
                 rows.append((*common, "elbo_validation", level + 22 + 0.002 * step))
     return pd.DataFrame(rows, columns=["corpus", "model", "seed", "step", "epoch", "quantity", "value"])
+
+
+def fits(fake: Fake) -> pd.DataFrame:
+    rows = [(corpus, fake.model, seed, 0.5, 0.1) for corpus in fake.corpora for seed in range(fake.seeds)]
+    return pd.DataFrame(rows, columns=["corpus", "model", "seed", "r2_log", "share_error"])
 
 
 def composition(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from corpuscle.model.labels import Labelled, labelled
 from corpuscle.model.layers import Linear
 from corpuscle.model.model import FittedModel, Progress, silent
 from corpuscle.model.perceptron import Perceptron
+from corpuscle.model.threads import one_thread
 from corpuscle.model.training import named_noise
 
 
@@ -119,6 +120,7 @@ class _Network(nn.Module):
         return logit_BC
 
 
+@one_thread()
 def fine_tune(  # noqa: PLR0917
     fitted: FittedModel,
     cells: Corpus,
@@ -127,7 +129,7 @@ def fine_tune(  # noqa: PLR0917
     seed: int,
     progress: Progress = silent,
 ) -> FineTuned:
-    """Teach a fitted model the labels of some cells; the model itself stays as it is.
+    """Teach a fitted model the labels of some cells, on one thread; the model itself stays as it is.
 
     The perceptron has one hidden layer with ReLU and dropout. With frozen weights it learns from the cells'
     embedding, which is made once; a model that embeds cells together, such as `Harmony`, embeds these by themselves.

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, final, runtime_checkable
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from corpuscle.core.components import Component
 from corpuscle.core.usage import Usage
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.workshop import Reconstruction
+from corpuscle.model.threads import one_thread
 
 # Told now and then what share of a fit is done, from 0 to 1.
 Progress = Callable[[float], None]
@@ -87,6 +88,18 @@ class Reconstructs(Reconstruction, Protocol):
 
 
 @runtime_checkable
+class BoundsLikelihood(Protocol):
+    """A fitted model that bounds the likelihood of a cell's counts from below: by its evidence lower bound (ELBO)."""
+
+    def elbo(self, cells: Corpus, seed: int = 0) -> pd.DataFrame:
+        """Return each cell's negative ELBO in nats, lower is better, in the column ``elbo``; from one posterior sample.
+
+        The same seed gives the same numbers. Genes that a cell's source lacks count as absent.
+        """
+        ...
+
+
+@runtime_checkable
 class TrainsTogether(Protocol):
     """A model whose trainings can be done several at once, faster than one after the other: on a GPU."""
 
@@ -105,14 +118,20 @@ class TrainsTogether(Protocol):
 
 
 class Model(Component, ABC):
-    """The settings of a model; fitting it on a corpus gives a `FittedModel`."""
+    """The settings of a model; fitting it on a corpus gives a `FittedModel`. Every model fits on one thread."""
 
     home: ClassVar[str] = "corpuscle.model.architectures"
     kind: ClassVar[str] = "model"
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the model's `fit` keep to one thread, wherever it is called."""
+        super().__init_subclass__(**kwargs)
+        if "fit" in vars(cls):
+            cls.fit = one_thread()(cls.fit)  # type: ignore[method-assign]
+
     @abstractmethod
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
-        """Fit on a corpus. The same corpus and seed give the same weights.
+        """Fit on a corpus, on one thread. The same corpus and seed give the same weights.
 
         Raises
         ------

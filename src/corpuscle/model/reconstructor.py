@@ -5,7 +5,6 @@ cores.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +14,7 @@ from numpy.typing import NDArray
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import Model, Progress, Reconstructs
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+from corpuscle.model.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -53,8 +41,7 @@ class Reconstructor:
         ModelError
             When the model cannot be fitted on them, or says nothing about expected counts.
         """
-        with _one_thread():
-            fitted = self.model.fit(cells, seed, progress)
+        fitted = self.model.fit(cells, seed, progress)
         if not isinstance(fitted, Reconstructs):
             raise ModelError(f"model {self.model.name!r} does not reconstruct counts, so it cannot make cells")
         return FittedReconstructor(fitted)
@@ -72,7 +59,7 @@ class FittedReconstructor:
         """Yield the expected share of each gene, block by block; see `Reconstruction.expected_fractions`."""
         blocks = self.fitted.expected_fractions(cells, samples)
         while True:
-            with _one_thread():
+            with one_thread():
                 block = next(blocks, None)
             if block is None:
                 return

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix, random_array
 from torch import nn
+
+from corpuscle.model.threads import one_thread
 
 # The first step warms up caches and compiled loops; it lies before the first difference of times.
 STEPS = 6
@@ -38,11 +39,9 @@ def seconds_per_step(first: nn.Module, train: Callable[[], object]) -> float:
         told.append(time.process_time())
 
     handle = first.register_forward_pre_hook(hook)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        train()
+        with one_thread():
+            train()
     finally:
-        torch.set_num_threads(threads)
         handle.remove()
     return float(np.median(np.diff(told)))

@@ -33,6 +33,7 @@ from corpuscle.model.likelihoods import (
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.modules import LOG_LIBRARY_CEILING, Encoded, Encoder, draw, moments
 from corpuscle.model.schedule import Budget, Schedule
+from corpuscle.model.threads import one_thread
 from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
 from corpuscle.model.training import Optimiser, named_noise, train, train_together
 
@@ -148,6 +149,7 @@ class VariationalModel(Model):
             history = train(network, table, schedule, self.optimiser(), seed=seed, progress=progress)
         return self.fitted(self, corpus.space.ids, network, history, categories)
 
+    @one_thread()
     def fit_together(
         self, corpora: Sequence[Corpus], seeds: Sequence[int], progress: Progress = silent
     ) -> list["FittedVariational"]:

@@ -28,11 +28,15 @@ class Finding(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer of one metric: a lead sentence, and per target how models stand and what each one's corpora did."""
+    """The answer of one metric: a lead sentence, and per target how models stand and what each one's corpora did.
+
+    `remarks` are what a reader must know of the trainings that it rests on.
+    """
 
     heading: str
     lead: str
     findings: list[Finding]
+    remarks: Sequence[str] = ()
 
 
 def answer(table: pd.DataFrame, every_way: pd.DataFrame, heading: str, baseline: str, targets: Sequence[str]) -> Answer:

@@ -163,7 +163,7 @@ def curves(table: pd.DataFrame, quantity: str, corpora: Sequence[str], stem: str
     unit = words.CURVES.get(quantity, quantity.replace("_", " "))
     caption = f"{unit[0].upper()}{unit[1:]}. One thin line per seed; all panels share their axes."
     caption += " Values in the first steps lie above the panels and are cut; the CSV has all." if cut else ""
-    return Figure(stem, words.metric_name(quantity), caption, drawing, here)
+    return Figure(stem, words.curve_name(quantity), caption, drawing, here)
 
 
 def _line_key(drawing: Drawing) -> None:

@@ -12,6 +12,7 @@ from corpuscle.core.disk import writing
 from corpuscle.report import corpus_figures, genes, measure_figures, measures, score_figures, tables, words
 from corpuscle.report.answers import Answer, answer, scope
 from corpuscle.report.figures import Figure
+from corpuscle.report.fits import Fits
 from corpuscle.report.gene_figures import residual_scatter
 from corpuscle.report.heats import Heat, Layout, Sheet, sheets
 from corpuscle.report.map_figures import embedding_map
@@ -166,6 +167,8 @@ class Report:
         Each corpus at a glance.
     measured
         The tables of measures.
+    fits
+        Which trainings had not converged, and which fits diverged.
     curves, residuals
         Training curves by model; gene residuals, each with its figure.
     maps
@@ -180,6 +183,7 @@ class Report:
     uniform: list[tuple[str, str]]
     glances: list[Figure]
     measured: list[measures.Section]
+    fits: Fits
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[genes.Residuals, Figure]]
     maps: list[Figure]
@@ -193,15 +197,17 @@ class Report:
         found = sheets(summary, Layout(run.baseline, run.corpora, run.targets))
         residuals = genes.gene_residuals(run.scores, run.baseline, run.corpora, run.targets, run.overlaps)
         shown, uniform = _columns(run.composition)
+        fits = Fits.of(run.curves, run.fits)
         return cls(
             run,
             summary,
-            [_answer(sheet, run) for sheet in found],
+            [_answer(sheet, run, fits) for sheet in found],
             [TaskScores.of(sheet, names) for sheet in found],
             [corpus_figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
             uniform,
             _glances(run, names),
             measures.sections(run.measures, run.corpora, run.overlaps) if len(run.measures) else [],
+            fits,
             _curves(run, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
             _maps(run, names),
@@ -269,13 +275,14 @@ class Report:
         return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
 
 
-def _answer(sheet: Sheet, run: RunFolder) -> Answer:
+def _answer(sheet: Sheet, run: RunFolder, fits: Fits) -> Answer:
     """Put the answer of one task in words."""
     heat, every_way = sheet.headline, sheet.every_way
     several = run.scores["model"].nunique() > 1
     heading = f"{heat.title}, {heat.model}" if several and heat.model else heat.title
     data = heat.data[heat.data["unit"] == "all"]
-    return answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
+    found = answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
+    return found._replace(remarks=fits.remarks(data["model"].unique()))
 
 
 def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]]]:

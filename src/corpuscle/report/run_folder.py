@@ -14,6 +14,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
+    "fits": ("corpus", "model", "seed", "r2_log", "share_error"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
     "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),
@@ -26,10 +27,10 @@ OPTIONAL = {
 # Columns that hold numbers; `value` is a text in the table of labels, and no others are.
 NUMBERS = {
     "seed", "step", "epoch", "value", "n_cells", "x", "y", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept",
-    "low", "high", "version",
+    "low", "high", "version", "r2_log", "share_error", "pool", "share", "overlap",
 }  # fmt: skip
 # Numbers that may not be known.
-UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y"}
+UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap"}
 # What the documents hold where they hold it: a table, or a list of tables with at least these keys.
 STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
 PROVENANCE = {
@@ -49,7 +50,7 @@ class RunFolder:
         The study file, as parsed.
     provenance
         Versions, inputs, targets, recipes and failures.
-    scores, curves, composition, sources, maps, genes, measures, profiles, cell_types, draws
+    scores, curves, fits, composition, sources, maps, genes, measures, profiles, cell_types, draws
         The tables, with the columns that the engine writes.
     trained
         Whether models were trained; else the corpora were only described, and there are no scores.
@@ -59,6 +60,7 @@ class RunFolder:
     provenance: dict[str, Any]
     scores: pd.DataFrame
     curves: pd.DataFrame
+    fits: pd.DataFrame
     composition: pd.DataFrame
     sources: pd.DataFrame
     maps: pd.DataFrame

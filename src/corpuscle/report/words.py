@@ -12,7 +12,8 @@ from markupsafe import Markup
 METRICS = {
     "r2_log": "R² (log)",
     "r2_linear": "R² (linear)",
-    "elbo": "Negative ELBO",
+    "elbo": "ELBO",
+    "elbo_median": "ELBO, median",
     "masked_error": "Squared error of masked genes",
     "cross_entropy": "Cross-entropy",
     "observed_cp10k": "observed",
@@ -65,6 +66,11 @@ MEANINGS = {
         "averaged over cells; log1p of counts per 10,000."
     ),
     "r2_linear": "As R² (log), on counts per 10,000 without the logarithm.",
+    "elbo": (
+        "Evidence lower bound of the log-likelihood of a cell's counts, nats, from one posterior sample; mean over "
+        "cells. A few cells that look like none in training can decide it: see the median too."
+    ),
+    "elbo_median": "As ELBO, median over cells.",
     "macro_f1": (
         "Mean F1 over cell types: each cell is given the type that most of its 5 nearest reference cells have in the "
         "frozen embedding; a label model gives its own answer."
@@ -81,6 +87,8 @@ PLAIN = dict.fromkeys(
 )
 # Where a metric was found in another manner than the one that its meaning tells of.
 MEANINGS_OTHERWISE = {"macro_f1": "Mean F1 over cell types."}
+# What a curve is called where its quantity is not the metric of that name: what is minimised is the negative ELBO.
+CURVE_NAMES = {"elbo": "Negative ELBO"}
 # What training curves show; a model's first is what it is trained by.
 CURVES = {
     "elbo": "negative ELBO per cell, nats; lower is better",
@@ -108,6 +116,17 @@ def metric_name(metric: str) -> str:
     name, manner = parts(metric)
     shown = METRICS.get(name, name.replace("_", " "))
     return f"{shown}, {manner}" if manner else shown
+
+
+def curve_name(quantity: str) -> str:
+    """Name of what a training curve shows.
+
+    Examples
+    --------
+    >>> curve_name("elbo"), curve_name("cross_entropy")
+    ('Negative ELBO', 'Cross-entropy')
+    """
+    return CURVE_NAMES.get(quantity) or metric_name(quantity)
 
 
 def meaning(metric: str, *, every_way: bool = False) -> str:

@@ -15,9 +15,10 @@ from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Better, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k, moments, most_variable
+from corpuscle.evaluation.likelihood import likelihood_scores
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.evaluation.task import Task, units
-from corpuscle.model.model import FittedModel, Reconstructs
+from corpuscle.model.model import BoundsLikelihood, FittedModel, Reconstructs
 
 
 @component
@@ -28,7 +29,9 @@ class Reconstruction(Task):
     target's 1,000 most variable, and the squared correlations are averaged over cells. Metrics, higher is better:
 
     - ``r2_log``: as published;
-    - ``r2_linear``: the same on counts per 10,000, without the logarithm.
+    - ``r2_linear``: the same on counts per 10,000, without the logarithm;
+    - ``elbo``, ``elbo_median``: of a model that has one, the evidence lower bound of a cell's counts in nats, mean and
+      median over cells; see `likelihood_scores`.
 
     Parameters
     ----------
@@ -58,6 +61,12 @@ class Reconstruction(Task):
         """Reconstruct the target's cells; see `Task.run`."""
         if not isinstance(model, Reconstructs):
             raise ModelError(self.refusal)
+        yield from self._correlations(model, target, rng)
+        if isinstance(model, BoundsLikelihood):
+            # Drawn last: what the correlations draw stays what it was.
+            yield from likelihood_scores(model, target, seed=int(rng.integers(1 << 32)))
+
+    def _correlations(self, model: Reconstructs, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         genes_V = most_variable(moments(target), self.n_variable_genes)
         suffix = self._suffix
         if len(genes_V) < 2:
