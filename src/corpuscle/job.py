@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from safetensors import safe_open
 
 from corpuscle.core.errors import CorpuscleError
 from corpuscle.core.paths import safe_name
 from corpuscle.core.randomness import generator
-from corpuscle.core.scores import score_table
+from corpuscle.core.scores import Score, score_table
 from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.embedding import reasons
 from corpuscle.evaluation.maps import umap_table
 from corpuscle.evaluation.task import Compares, Task, answers
 from corpuscle.model.model import Cost, FittedModel, Model, Progress, TrainsTogether
@@ -28,21 +30,26 @@ MOST = 0.99
 
 
 class Reference(NamedTuple):
-    """The run whose model another one is compared with; `key` is where that model is stored."""
+    """The run whose model another one is compared with; `key` is where that model, fitted on `corpus`, is stored."""
 
     run: Run
     model: Model
     key: str
+    corpus: Corpus
 
 
 class Question(NamedTuple):
-    """A task to be asked of a fitted model on a target; `key` is where its scores are stored."""
+    """A task to be asked of a fitted model on a target; `key` is where its scores are stored.
+
+    `note` is what to say of each score: on which of the target's genes it is, if not on all.
+    """
 
     key: str
     task: Task
     label: str
     target: Corpus
     reference: Reference | None = None
+    note: str = ""
 
 
 class Map(NamedTuple):
@@ -189,11 +196,21 @@ def _ask(question: Question, fitted: FittedModel, job: Job) -> bool:
     scores = [*answers(task, fitted, job.corpus, target, rng)]
     if other and isinstance(task, Compares) and isinstance(fitted, task.needs):
         reference = fitted if other.key == job.key else _loaded(store, other.model, other.key)
-        scores += task.compare(fitted, reference, target, rng)
-    table = score_table(scores, corpus="", model="", seed=job.run.seed, task="", target="")
+        scores += _compared(task, fitted, reference, target.as_known_to(other.corpus), rng)
+    noted = (score._replace(reason=reasons(score.reason, question.note)) for score in scores)
+    table = score_table(noted, corpus="", model="", seed=job.run.seed, task="", target="")
     with store.create("scores", question.key) as folder:
         table.to_parquet(folder / "scores.parquet")
     return True
+
+
+def _compared(
+    task: Compares, fitted: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+) -> list[Score]:
+    """Compare a model with its reference, on the genes that both of their corpora measured."""
+    if not target.measured_SG.any():
+        return [Score("comparison", "all", float("nan"), 0, "none", reason="there is no gene that both corpora measured")]
+    return [*task.compare(fitted, reference, target, rng)]
 
 
 def _draw(drawn: Map, fitted: FittedModel, job: Job) -> None:

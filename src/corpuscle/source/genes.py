@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -58,6 +58,12 @@ class GeneSpace:
         mask = np.zeros(len(self), bool)
         mask[columns[columns >= 0]] = True
         return mask
+
+    def limited_to(self, kept_G: NDArray[np.bool_]) -> "GeneSpace":
+        """Return the same genes, of which only some, by a mask of shape (G,), count as measured in any source."""
+        # The last entry is for genes that are not in the space: their -1 stays.
+        position = np.append(np.where(kept_G, np.arange(len(self)), -1), -1).astype(np.int32)
+        return replace(self, columns={source: position[columns] for source, columns in self.columns.items()})
 
     def project(self, counts: csr_matrix, source: str) -> csr_matrix:
         """Carry counts from a source's own genes to the space.

@@ -30,6 +30,7 @@ from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
+from corpuscle.study.known_targets import KnownTargets, warnings_of
 from corpuscle.study.spec import LabelledModel, Study
 from corpuscle.study.tables import TargetSpec
 
@@ -196,6 +197,10 @@ class _Preparation:
                 drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
                 check_disjoint(drawn, targets.values(), hashes)
         self._stop_on_problems()
+        known = KnownTargets(targets)
+        first = {name: corpus for (name, seed), corpus in corpora.items() if seed == 0}
+        for name, message in warnings_of(targets, first, known).items():
+            self._warn(self._target_place(name), message)
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
         bare = {name: replace(pool, components=None) for name, pool in pools.items()}
