@@ -209,7 +209,9 @@ def _compared(
 ) -> list[Score]:
     """Compare a model with its reference, on the genes that both of their corpora measured."""
     if not target.measured_SG.any():
-        return [Score("comparison", "all", float("nan"), 0, "none", reason="there is no gene that both corpora measured")]
+        return [
+            Score("comparison", "all", float("nan"), 0, "none", reason="there is no gene that both corpora measured")
+        ]
     return [*task.compare(fitted, reference, target, rng)]
 
 

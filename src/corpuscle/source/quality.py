@@ -75,7 +75,7 @@ def survey_key(source: Source, space: GeneSpace) -> str:
     """Fingerprint of all that a survey depends on."""
     columns = space.columns[source.name]
     return fingerprint("survey 1", source.content, source.reader.spec()["counts"], list(space.ids), columns,
-                       source.cells["row"].to_numpy())  # fmt: skip
+                       source.cells["row"].to_numpy(), gene_names(source.genes).mitochondrial)  # fmt: skip
 
 
 def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] | None = None) -> pd.DataFrame:
