@@ -136,7 +136,7 @@ class Corpus:
         What a model learned of a gene that no source of its corpus measured is its initialisation. Itself where the
         other corpus measured all of these cells' genes, as in the intersection of sources.
         """
-        known_G: NDArray[np.bool_] = training.measured_SG.any(axis=0)
+        known_G = np.logical_or.reduce(training.measured_SG)
         if not (self.measured_SG & ~known_G).any():
             return self
         return replace(self, space=self.space.limited_to(known_G))

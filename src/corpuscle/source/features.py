@@ -60,7 +60,7 @@ def features_of(table: pd.DataFrame) -> Features:
     column = next((name for wanted in COLUMNS for name in table if plain(str(name)) == wanted), None)
     if column is None or not len(table):
         return Features(np.ones(len(table), bool), {})
-    codes, kinds = pd.factorize(table[column].astype("string").str.strip())
+    codes, kinds = pd.factorize(table[column])
     named = [plain(str(kind)) for kind in kinds]
     has_genes = any(name in GENES for name in named)
     other_K = [bool(name) and (name not in GENES if has_genes else bool(OTHERS.search(name))) for name in named]

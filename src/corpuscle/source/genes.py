@@ -20,6 +20,7 @@ from corpuscle.source.features import plain
 from corpuscle.source.identifiers import (
     ENSEMBL,
     ID_COLUMNS,
+    LOOKED_AT,
     SYMBOL_COLUMNS,
     VAGUE_COLUMNS,
     GeneNames,
@@ -133,7 +134,8 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
         if not np.any(found.ids(by) != ""):
             raise SourceError(f"source {source!r} names no gene by {by}; {_examples(names)}")
     offered = {source: set(found.ids(by).tolist()) - {""} for source, found in names.items()}
-    _refuse_other_organism(offered, by)
+    kinds = {source: _organism(found.ids(by), by) for source, found in names.items()}
+    _refuse_other_organism(offered, kinds, by)
     if genes == "intersection":
         chosen = set.intersection(*offered.values())
     elif genes == "union":
@@ -155,13 +157,12 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
     return GeneSpace(tuple(ids), tuple(_symbols(ids, names, columns)), columns)
 
 
-def _refuse_other_organism(offered: Mapping[str, set[str]], by: By) -> None:
+def _refuse_other_organism(offered: Mapping[str, set[str]], kinds: Mapping[str, str], by: By) -> None:
     """Refuse sources of different organisms: what their names share by chance is no gene space.
 
     An organism is what most names say; sources that share more than a few of their genes are not refused, as an
     experiment of two organisms shares genes with one of either.
     """
-    kinds = {source: _organism(names, by) for source, names in offered.items()}
     for (first, one), (other, two) in combinations(offered.items(), 2):
         if "" in (kinds[first], kinds[other]) or kinds[first] == kinds[other]:
             continue
@@ -178,12 +179,14 @@ def _refuse_other_organism(offered: Mapping[str, set[str]], by: By) -> None:
         )
 
 
-def _organism(names: set[str], by: By) -> str:
+def _organism(names: NDArray[np.str_], by: By) -> str:
     """Return what most of a source's names begin with, or how most are written; empty where no kind has most."""
+    names = names[names != ""]
+    names = names[:: max(1, len(names) // LOOKED_AT)]
     if by == "ensembl":
-        kinds = Counter(name.rstrip("0123456789") for name in names)
+        kinds = Counter(name.rstrip("0123456789") for name in names.tolist())
     else:
-        kinds = Counter("LYZ" if name.isupper() else "lyz" if name.islower() else "Lyz" for name in names)
+        kinds = Counter("LYZ" if name.isupper() else "lyz" if name.islower() else "Lyz" for name in names.tolist())
     kind, n_names = kinds.most_common(1)[0]
     return kind if n_names > len(names) / 2 else ""
 

@@ -45,15 +45,15 @@ UNKNOWN = ("nan", "NaN", "None", "<NA>", "NA", "N/A", "n/a", "#N/A", "NULL", "nu
 
 # What 10x Genomics puts before the names of a reference's genes, where there may be several: GRCh38_LYZ, mm10___Lyz2.
 GENOME = re.compile(
-    r"^((?:GRC[a-z]{1,2}\d+|hg\d+|mm\d+|rn\d+|Rnor_\d[.\d]*|mRatBN\d[.\d]*|danRer\d+|GRCz\d+|galGal\d+|susScr\d+|rheMac\d+"
-    r"|Mmul_\d+|Sscrofa\d[.\d]*|BDGP\d[.\d]*|dm\d+|WBcel\d+|ce\d+|sacCer\d+)(?:[-.](?:p?\d+(?:-[A-Z])?))?)_+(?=\w)"
+    r"(?:GRC[a-z]{1,2}\d+|hg\d+|mm\d+|rn\d+|mRatBN\d+|danRer\d+|galGal\d+|susScr\d+|Sscrofa\d+|rheMac\d+|BDGP\d+|dm\d+"
+    r"|WBcel\d+|ce\d+|sacCer\d+)(?:[-.]p?\d+)*(?:-[A-Z])?"
 )
 
 # Numbers are taken for a count of the genes, and not for Entrez ids, where the largest is below so many times how many
 # they are: of genes left of a table of 50,000, five hundred count; Entrez ids of all kinds of genes go up to 10^8.
 DENSE = 100
 # A column is known by so many of its values.
-LOOKED_AT = 2000
+LOOKED_AT = 500
 # What looks like a symbol and is another name: transcripts, proteins, places, terms, numbers.
 SYMBOL = re.compile(r"^(?=.*[A-Za-z])[A-Za-z0-9][\w.\-:/@()]{0,39}$")
 NO_SYMBOL = re.compile(
@@ -131,7 +131,7 @@ def gene_names(genes: pd.DataFrame) -> GeneNames:
     (['ENSG00000090382', 'ENSG00000170458'], ['LYZ', 'CD14'])
     """
     index = texts(pd.Series(genes.index))
-    in_index = _ensembl_share(index) >= 0.5
+    in_index = _ensembl_share(_some(pd.Series(genes.index))) >= 0.5
     ensembl = index if in_index else _best_ids(genes)
     column = _symbol_column(genes, sure=not (in_index or counts_genes(index)))
     symbols = texts(genes[column]) if column is not None else None if in_index else index
@@ -144,7 +144,8 @@ def gene_names(genes: pd.DataFrame) -> GeneNames:
 
 def texts(column: "pd.Series[Any]") -> NDArray[np.str_]:
     """Return names as texts without blanks around them; what is missing reads ``""``."""
-    names: NDArray[np.str_] = column.astype("string").fillna("").str.strip().to_numpy(str)
+    values = column.to_numpy(object)
+    names: NDArray[np.str_] = np.char.strip(np.where(pd.isna(values), "", values).astype(str))
     return np.where(np.isin(names, UNKNOWN), "", names)
 
 
@@ -187,7 +188,7 @@ def names_column(genes: pd.DataFrame) -> str | None:
     Columns of usual names come first, in any capitals; then any whose values look like names of genes, each its own.
     """
     ids, symbols = _id_column(genes), symbol_column(genes)
-    return ids if symbols is None or (ids is not None and _ensembl_share(texts(genes[ids])) >= 0.5) else symbols
+    return ids if symbols is None or (ids is not None and _ensembl_share(_some(genes[ids])) >= 0.5) else symbols
 
 
 def symbol_column(genes: pd.DataFrame) -> str | None:
@@ -202,7 +203,7 @@ def _best_ids(genes: pd.DataFrame) -> NDArray[np.str_] | None:
 
 def _id_column(genes: pd.DataFrame) -> str | None:
     """Return the column with most Ensembl ids; of a column with an unusual name, at least half have to be."""
-    shares = {name: _ensembl_share(texts(genes[name])) for name in _columns_of_text(genes)}
+    shares = {name: _ensembl_share(_some(genes[name])) for name in _columns_of_text(genes)}
     usual = _usual(shares, ID_COLUMNS)
     fit = [name for name, share in shares.items() if share >= 0.5 or (share > 0 and name in usual)]
     # The first of the best: usual names in the order of `ID_COLUMNS`.
@@ -212,7 +213,7 @@ def _id_column(genes: pd.DataFrame) -> str | None:
 
 def _symbol_column(genes: pd.DataFrame, *, sure: bool) -> str | None:
     """Return the column that holds symbols; where `sure`, only one that is called so."""
-    columns = {name: texts(genes[name]) for name in _columns_of_text(genes)}
+    columns = {name: _some(genes[name]) for name in _columns_of_text(genes)}
     found = {name: values for name, values in columns.items() if _ensembl_share(values) < 0.5 and np.any(values != "")}
     named = [name for name in _usual(found, SYMBOL_COLUMNS) if not are_numbers(found[name])]
     if named or sure:
@@ -235,15 +236,14 @@ def _columns_of_text(genes: pd.DataFrame) -> list[str]:
     return [name for name in once if not pd.api.types.is_numeric_dtype(genes[name].dtype)]
 
 
-def _some(names: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Return enough of the names, evenly spread, to tell what they are."""
-    return names[:: max(1, len(names) // LOOKED_AT)]
+def _some(column: "pd.Series[Any]") -> NDArray[np.str_]:
+    """Return enough of a column's names, evenly spread, to tell what they are."""
+    return texts(column.iloc[:: max(1, len(column) // LOOKED_AT)])
 
 
 def _ensembl_share(names: NDArray[np.str_]) -> float:
     """Return which share of names are Ensembl ids."""
-    some = _some(names)
-    return float(np.mean(_without_version(some) != "")) if len(some) else 0.0
+    return float(np.mean(_without_version(names) != "")) if len(names) else 0.0
 
 
 def _symbol_share(names: NDArray[np.str_]) -> float:
@@ -251,20 +251,22 @@ def _symbol_share(names: NDArray[np.str_]) -> float:
     known = names[names != ""]
     if len(known) < len(names) / 2 or len(np.unique(known)) < 0.9 * len(known):
         return 0.0
-    some = _some(known)
-    alike = [bool(SYMBOL.match(name)) and not NO_SYMBOL.match(name) for name in some.tolist()]
+    alike = [bool(SYMBOL.match(name)) and not NO_SYMBOL.match(name) for name in known.tolist()]
     share = float(np.mean(alike)) if alike else 0.0
     return share if share >= 0.9 else 0.0
 
 
 def _genomes(names: NDArray[np.str_]) -> tuple[set[str], NDArray[np.str_]]:
     """Return the genomes that names begin with, and the names without them."""
-    found, bare = set(), names.astype(object)
-    for at in np.flatnonzero(np.char.find(names, "_") > 0).tolist():
-        if match := GENOME.match(names[at]):
-            found.add(match[1])
-            bare[at] = names[at][match.end() :]
-    return found, bare.astype(str) if found else names
+    marked = np.flatnonzero(np.char.find(names, "_") > 0)
+    head, _, tail = np.char.partition(names[marked], "_").T if len(marked) else np.full((3, 0), "")
+    heads, head_at = np.unique(head, return_inverse=True)
+    is_genome = np.array([bool(GENOME.fullmatch(name)) for name in heads.tolist()], bool)
+    if not is_genome.any():
+        return set(), names
+    bare, here = names.copy(), is_genome[head_at]
+    bare[marked[here]] = np.char.lstrip(tail[here], "_")
+    return set(heads[is_genome].tolist()), bare
 
 
 def _of_one_genome(symbols: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.source import where as where_expression
+from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.reader import Reader, reader_for
 from corpuscle.source.watched import Watched
 
@@ -55,6 +57,11 @@ class Source:
     def keep(self, mask: NDArray[np.bool_]) -> "Source":
         """Return the source with only some of its cells, by a mask of shape (n,)."""
         return replace(self, cells=self.cells[mask].reset_index(drop=True))
+
+    @cached_property
+    def gene_names(self) -> GeneNames:
+        """The Ensembl ids and symbols of its genes."""
+        return gene_names(self.genes)
 
     @property
     def roles(self) -> list[str]:

@@ -28,7 +28,7 @@ from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.source import where as where_expression
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
-from corpuscle.source.identifiers import GeneNames, gene_names
+from corpuscle.source.identifiers import GeneNames
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
@@ -187,7 +187,7 @@ class _Preparation:
 
     def plan(self) -> Plan:
         opened = self._open()
-        names = {name: gene_names(source.genes) for name, source in opened.items()}
+        names = {name: source.gene_names for name, source in opened.items()}
         before = len(self.problems)
         space, by = self._space(names, opened)
         matched = len(self.problems) == before
