@@ -48,8 +48,9 @@ class GenesOnly(Reader):
         return found.table, is_gene, AboutGenes(others, found.remark, found.matched_by_place)
 
     @cached_property
-    def _is_gene(self) -> NDArray[np.bool_]:
-        return self._genes()[1]
+    def _known(self) -> tuple[NDArray[np.bool_], AboutGenes]:
+        _, is_gene, about = self._genes()
+        return is_gene, about
 
     def n_cells(self) -> int:
         """Count the cells in the file."""
@@ -65,12 +66,12 @@ class GenesOnly(Reader):
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read the genes' counts in some cells; see `Reader.read_counts`."""
-        found = self.reader.read_counts(rows)
-        return found if self._is_gene.all() else found[:, np.flatnonzero(self._is_gene)]
+        found, (is_gene, _) = self.reader.read_counts(rows), self._known
+        return found if is_gene.all() else found[:, np.flatnonzero(is_gene)]
 
     def about_genes(self) -> AboutGenes:
         """Return what was left out, and how the genes are named."""
-        return self._genes()[2]
+        return self._known[1]
 
     def alternatives(self) -> Sequence[str]:
         """List the places that could hold counts."""

@@ -52,6 +52,8 @@ GENOME = re.compile(
 # Numbers are taken for a count of the genes, and not for Entrez ids, where the largest is below so many times how many
 # they are: of genes left of a table of 50,000, five hundred count; Entrez ids of all kinds of genes go up to 10^8.
 DENSE = 100
+# What is put before numbers that count, as `plain` writes it.
+PLACEHOLDERS = ("v", "x", "gene", "feature", "var", "variable", "row", "col", "column", "index", "id")
 # A column is known by so many of its values.
 LOOKED_AT = 500
 # What looks like a symbol and is another name: transcripts, proteins, places, terms, numbers.
@@ -168,16 +170,16 @@ def are_numbers(names: NDArray[np.str_]) -> bool:
 
 
 def are_places(names: NDArray[np.str_]) -> bool:
-    """Return whether names are one word with their places from 0 or 1 on, as V1, V2 and V3.
+    """Return whether names are a word that says nothing with their places from 0 or 1 on, as V1, V2 and V3.
 
     Examples
     --------
     >>> are_places(np.array(["gene_0", "gene_1"])), are_places(np.array(["CD4", "CD8"]))
     (True, False)
     """
-    if not len(names):
+    word = re.sub(r"\d+$", "", str(names[0])) if len(names) else ""
+    if plain(word) not in PLACEHOLDERS:
         return False
-    word = re.sub(r"\d+$", "", str(names[0]))
     wanted = np.arange(len(names))
     return any(np.array_equal(names, np.char.add(word, (wanted + first).astype(str))) for first in (0, 1))
 

@@ -64,26 +64,26 @@ def lost_sources(
                 f"sources.{name}",
                 f"the study's {len(space):,} genes ({spec.space}, matched by {by}) keep {kept:.1%} of the counts of "
                 f"source {name!r}, less than {least:.0%}: {int(space.measured(name).sum()):,} of its "
-                f"{len(names[name].symbols):,} genes; {_cause(name, names, space)}. Drop the source that does not "
+                f"{len(names[name].symbols):,} genes; {_cause(name, names, space, by)}. Drop the source that does not "
                 f"fit, or write min_counts_kept = {_below(kept)} under [genes] if so few are meant",
             )
 
 
-def _cause(name: str, names: Mapping[str, GeneNames], space: GeneSpace) -> str:
+def _cause(name: str, names: Mapping[str, GeneNames], space: GeneSpace, by: By) -> str:
     """Say what the likely cause is."""
+    own = names[name].ids(by)
+    without = int((own == "").sum())
+    if without > len(own) / 2:
+        return f"{without:,} of its genes have no {'Ensembl id' if by == 'ensembl' else 'symbol'}"
     sizes = {other: len(found.symbols) for other, found in names.items()}
     smallest = min(sizes, key=lambda other: sizes[other])
-    if len(names) > 1 and smallest != name and space.measured(smallest).sum() > sizes[smallest] / 2:
+    if smallest != name and space.measured(smallest).sum() > sizes[smallest] / 2:
         return (
             f"source {smallest!r} has only {sizes[smallest]:,} genes (a panel?), and the others are cut to what it "
             'shares; space = "union" keeps all'
         )
-    own = names[name]
-    examples = {other: next((text for text in found.symbols if text), "") for other, found in names.items()}
-    shown = ", ".join(f"{other}: {text}" for other, text in examples.items() if text)
-    half = bool((own.ensembl != "").mean() < 0.5) if len(own.ensembl) else False
-    kind = "it has symbols where others have Ensembl ids" if half else "its names are of another release or organism"
-    return f"likely {kind}, or few of its genes have names of this kind" + (f" ({shown})" if shown else "")
+    outside = own[(space.columns[name] < 0) & (own != "")]
+    return f"likely its names are of another release, kind or organism: others lack {', '.join(outside[:3])}, …"
 
 
 def _below(share: float) -> float:

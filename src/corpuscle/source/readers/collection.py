@@ -58,8 +58,18 @@ class Collection(Reader):
     @cached_property
     def _orders(self) -> list[NDArray[np.int64] | None]:
         """For each file, the positions of the first file's genes in it; None where they are the same."""
-        first, *_ = others = [_names(reader) for reader in self._readers]
+        first, *_ = others = self._matched_by
         return [self._order(first, path, genes) for path, genes in zip(self.paths, others, strict=True)]
+
+    @property
+    def _matched_by(self) -> list[pd.Index]:
+        """What each file's genes are matched by: the index of its gene table, or ids where that may merely count."""
+        tables = [reader.read_genes() for reader in self._readers]
+        if any(reader.about_genes().matched_by_place for reader in self._readers):
+            ids = [pd.Index(gene_names(table).ensembl) for table in tables]
+            if all(each.is_unique for each in ids):
+                return ids
+        return [table.index for table in tables]
 
     @property
     def _names(self) -> list[str]:
@@ -134,15 +144,6 @@ class Collection(Reader):
     def content(self) -> str:
         """Hash the files, in their order."""
         return fingerprint([reader.content() for reader in self._readers])
-
-
-def _names(reader: Reader) -> pd.Index:
-    """Return what a file's genes are matched by: the index of its gene table, or ids where that may merely count."""
-    table = reader.read_genes()
-    if not reader.about_genes().matched_by_place:
-        return table.index
-    ids = pd.Index(gene_names(table).ensembl)
-    return ids if ids.is_unique else table.index
 
 
 def _some(genes: pd.Index) -> str:
