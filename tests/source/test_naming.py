@@ -8,7 +8,7 @@ from corpuscle.core.errors import SourceError
 from corpuscle.source.genes import gene_space
 from corpuscle.source.identifiers import gene_names
 from corpuscle.source.naming import named
-from corpuscle.source.source import open_source
+from corpuscle.source.source import dataset_names, dataset_path, open_source
 
 N = 60
 SYMBOLS = [f"{word}{at}" for at, word in enumerate(["CD", "IL", "HLA-DRB", "mt-Nd", "Gm", "1700007K1Rik"] * 10)]
@@ -103,6 +103,16 @@ def test_files_of_one_source_called_by_place_meet_by_id(write, counts_of):
     )
     both = open_source("both", path.parent)
     np.testing.assert_array_equal(both.reader.read_counts(np.arange(24)).toarray(), counts)
+
+
+@pytest.mark.parametrize("column", ["features", "unheard"])
+@pytest.mark.parametrize("dataset", dataset_names())
+def test_real_symbols_are_found_in_a_column(dataset, column):
+    genes = open_source(dataset, dataset_path(dataset)).genes
+    symbols = gene_names(genes).symbols
+    assert named(genes).remark == ""
+    counted = pd.DataFrame({column: symbols}, index=np.arange(len(genes)).astype(str))
+    assert named(counted).table.index.tolist() == symbols.tolist()
 
 
 def test_a_column_can_be_named(write):

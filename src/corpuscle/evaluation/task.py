@@ -46,7 +46,8 @@ class Task(Component, ABC):
         train
             The corpus it was fitted on.
         target
-            The cells to evaluate on; none of them is in `train`.
+            The cells to evaluate on; none of them is in `train`. Genes that `train` did not measure count as not
+            measured here: see `corpuscle.study.known_targets`.
         rng
             The only source of randomness; the same for all corpora and models of a seed, so that scores can be paired.
 

@@ -56,10 +56,11 @@ DENSE = 100
 PLACEHOLDERS = ("v", "x", "gene", "feature", "var", "variable", "row", "col", "column", "index", "id")
 # A column is known by so many of its values.
 LOOKED_AT = 500
-# What looks like a symbol and is another name: transcripts, proteins, places, terms, numbers.
+# What looks like a symbol and is another name: transcripts, proteins, places, terms, numbers. An id of a gene often
+# stands for a symbol that is not known.
 SYMBOL = re.compile(r"^(?=.*[A-Za-z])[A-Za-z0-9][\w.\-:/@()]{0,39}$")
 NO_SYMBOL = re.compile(
-    r"^(?:ENS[A-Z]{0,6}[A-Z]\d{6,}|[NX][CGMPRW]_\d+|chr[\dXYMU].*[:_-]\d+|(?:CL|GO|HGNC|MGI|UBERON|NCBI\w*):|rs\d+$"
+    r"^(?:ENS[A-Z]{0,6}[EPRT]\d{6,}|[NX][CGMPRW]_\d+|chr[\dXYMU].*[:_-]\d+|(?:CL|GO|HGNC|MGI|UBERON|NCBI\w*):|rs\d+$"
     r"|[OPQ]\d[A-Z\d]{3}\d(?:-\d+)?$|[A-NR-Z]\d[A-Z][A-Z\d]{2}\d(?:-\d+)?$|[\d.]+[eE][+-]?\d+$|[ACGTN]{12,})"
 )
 

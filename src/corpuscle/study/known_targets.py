@@ -49,11 +49,14 @@ class KnownTargets:
 
     def __init__(self, targets: Mapping[str, Corpus]) -> None:
         self.targets = targets
+        spaces = {id(target.space): target.space for target in targets.values()}.values()
+        # As in an intersection: then no corpus makes a difference.
+        self._all_measured = all(space.measured(source).all() for space in spaces for source in space.columns)
         self._found: dict[tuple[str, tuple[str, ...]], KnownTarget] = {}
 
     def of(self, name: str, training: Corpus) -> KnownTarget:
         """Return a target as the models of a training corpus are asked about it."""
-        key = name, tuple(training.sources)
+        key = name, () if self._all_measured else tuple(training.sources)
         if key not in self._found:
             self._found[key] = _known(self.targets[name], training)
         return self._found[key]
