@@ -138,7 +138,8 @@ def _sources_table(plan: Plan) -> pd.DataFrame:
                 "source": name,
                 "cells": f"{len(source):,}",
                 "dropped": why,
-                "genes kept": f"{int(genes['kept']):,} of {int(genes['n_genes']):,}",
+                "genes kept": f"{int(genes['kept']):,} of {int(genes['n_genes']):,}"
+                + (f"; left out: {genes['left_out']}" if genes["left_out"] else ""),
                 "counts kept": f"{genes['counts_kept']:.0%}",
                 "held out": f"{len(source) - plan.n_training[name]:,} by {held.by}" if held else "",
             }

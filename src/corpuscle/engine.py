@@ -24,6 +24,7 @@ from corpuscle.job import Job, Map, Question, Reference
 from corpuscle.model.model import TrainsTogether
 from corpuscle.statistics.divergence import FIT_DTYPES, FITS
 from corpuscle.store import Store
+from corpuscle.study.known_targets import KnownTargets
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workers import WORKER_LOST, Update, pool_of
 
@@ -57,7 +58,7 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
     A key is a fingerprint of everything that its result hangs on: settings, cells, genes, the content of the files,
     the seed, and the version of this package.
     """
-    targets = {name: plan.identity(target) for name, target in plan.targets.items()}
+    known = KnownTargets(plan.targets)
     models = {run: plan.model(run.model).model for run in plan.runs}
     corpora = {run: plan.corpora[run.corpus, run.seed] for run in plan.runs}
     keys = {
@@ -66,17 +67,19 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
     }
     found = []
     for run, key in keys.items():
-        questions = []
+        corpus, questions = corpora[run], []
         for task in plan.study.tasks:
             other = _reference(task.task, run)
-            reference = Reference(other, models[other], keys[other]) if other else None
+            reference = Reference(other, models[other], keys[other], corpora[other]) if other else None
             for name in task.targets:
-                identity = [task.task.spec(), targets[name], reference.key if reference else ""]
+                target = known.of(name, corpus)
+                identity = [task.task.spec(), plan.identity(target.cells), reference.key if reference else ""]
                 question = fingerprint("scores", key, *identity)
-                questions.append(Question(question, task.task, task.label, plan.targets[name], reference))
+                questions.append(Question(question, task.task, task.label, target.cells, reference, target.note))
         # One seed is enough to look at.
         shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if run.seed == 0 else []
-        maps = [Map(fingerprint("map", key, targets[name]), plan.targets[name]) for name in dict.fromkeys(shown)]
+        drawn = [target.cells for name in dict.fromkeys(shown) if (target := known.of(name, corpus)).n_known]
+        maps = [Map(fingerprint("map", key, plan.identity(cells)), cells) for cells in drawn]
         job = Job(run, models[run], corpora[run], key, tuple(questions), store.root, plan.n_steps(run), tuple(maps))
         found.append(job)
     return found

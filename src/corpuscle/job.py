@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from safetensors import safe_open
 
 from corpuscle.core.components import guarded
 from corpuscle.core.errors import BrokenComponentError, CorpuscleError
 from corpuscle.core.paths import safe_name
 from corpuscle.core.randomness import generator
-from corpuscle.core.scores import score_table
+from corpuscle.core.scores import Score, score_table
 from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.evaluation.embedding import reasons
 from corpuscle.evaluation.fit_check import check_fit
 from corpuscle.evaluation.maps import umap_table
 from corpuscle.evaluation.task import Compares, Task, answers
@@ -30,21 +32,26 @@ MOST = 0.99
 
 
 class Reference(NamedTuple):
-    """The run whose model another one is compared with; `key` is where that model is stored."""
+    """The run whose model another one is compared with; `key` is where that model, fitted on `corpus`, is stored."""
 
     run: Run
     model: Model
     key: str
+    corpus: Corpus
 
 
 class Question(NamedTuple):
-    """A task to be asked of a fitted model on a target; `key` is where its scores are stored."""
+    """A task to be asked of a fitted model on a target; `key` is where its scores are stored.
+
+    `note` is what to say of each score: on which of the target's genes it is, if not on all.
+    """
 
     key: str
     task: Task
     label: str
     target: Corpus
     reference: Reference | None = None
+    note: str = ""
 
 
 class Map(NamedTuple):
@@ -157,7 +164,8 @@ def fit_together(group: Sequence[Job], tell: Progress) -> None:
 
 def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
     """Store a fitted model, what it cost, and how well it gives its own cells back."""
-    check = check_fit(fitted, job.corpus, job.run.seed)
+    with guarded(job.model):
+        check = check_fit(fitted, job.corpus, job.run.seed)
     with Store(job.store).create("models", job.key) as folder:
         with guarded(job.model):
             fitted.save(folder)
@@ -206,11 +214,23 @@ def _ask(question: Question, fitted: FittedModel, job: Job) -> bool:
         scores = [*answers(task, fitted, job.corpus, target, rng)]
         if other and isinstance(task, Compares) and isinstance(fitted, task.needs):
             reference = fitted if other.key == job.key else _loaded(store, other.model, other.key)
-            scores += task.compare(fitted, reference, target, rng)
-    table = score_table(scores, corpus="", model="", seed=job.run.seed, task="", target="")
+            scores += _compared(task, fitted, reference, target.as_known_to(other.corpus), rng)
+    noted = (score._replace(reason=reasons(score.reason, question.note)) for score in scores)
+    table = score_table(noted, corpus="", model="", seed=job.run.seed, task="", target="")
     with store.create("scores", question.key) as folder:
         table.to_parquet(folder / "scores.parquet")
     return True
+
+
+def _compared(
+    task: Compares, fitted: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+) -> list[Score]:
+    """Compare a model with its reference, on the genes that both of their corpora measured."""
+    if not target.measured_SG.any():
+        return [
+            Score("comparison", "all", float("nan"), 0, "none", reason="there is no gene that both corpora measured")
+        ]
+    return [*task.compare(fitted, reference, target, rng)]
 
 
 def _draw(drawn: Map, fitted: FittedModel, job: Job) -> None:

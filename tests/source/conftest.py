@@ -132,6 +132,7 @@ def write_census(path: Path, data: ad.AnnData) -> Path:
     columns = {name: _arrow(obs[name], encoded=name != "observation_joinid") for name in obs}
     ids, names = np.arange(data.n_vars), data.var_names.tolist()
     genes = {"soma_joinid": ids, "feature_id": names, "feature_name": names}
+    genes |= {name: data.var[name].tolist() for name in data.var}
     counts = csr_matrix(data.X).tocoo()
     places = {"soma_dim_0": counts.row.astype(np.int64), "soma_dim_1": counts.col.astype(np.int64)}
     with soma.Collection.create(str(path), context=context) as census:

@@ -6,7 +6,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source.genes import gene_space, loss_table
+from corpuscle.source.genes import gene_space, loss_table, not_found
 from corpuscle.source.identifiers import gene_names
 
 LYZ, CD14, INS, ND1 = "ENSG00000090382", "ENSG00000170458", "ENSG00000254647", "ENSG00000198888"
@@ -61,7 +61,7 @@ def test_duplicates_are_summed_and_genes_outside_dropped():
     assert counts.toarray()[0].tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, "", "nan", " ", "<NA>"], ids=repr)
+@pytest.mark.parametrize("missing", [None, np.nan, "", "nan", " ", "<NA>", "NA", "N/A", "NULL"], ids=repr)
 def test_a_gene_without_a_name_is_in_no_space(missing):
     names = gene_names(pd.DataFrame(index=pd.Index(["A", missing], dtype=object)))
     space = gene_space({"one": names, "two": names}, "union")
@@ -189,3 +189,45 @@ def test_a_few_names_may_differ_in_case_only():
     one, other = [f"G{at}" for at in range(30)], [*(f"G{at}" for at in range(25)), *(f"g{at}" for at in range(25, 30))]
     names = {source: gene_names(pd.DataFrame(index=genes)) for source, genes in (("a", one), ("b", other))}
     assert len(gene_space(names)) == 25
+
+
+def test_a_transgene_does_not_make_mouse_human():
+    man = [f"ENSG000000{at:05}" for at in range(60)]
+    mouse = [*(f"ENSMUSG000000{at:05}" for at in range(59)), man[0]]
+    with pytest.raises(SourceError, match=r"different organisms \(ENSMUSG.* and ENSG"):
+        gene_space({"mouse": ensembl(*mouse), "man": ensembl(*man)})
+
+
+@pytest.mark.parametrize("by", ["ensembl", "symbol"])
+@pytest.mark.parametrize("n_human", [40, 30, 20])
+def test_an_experiment_of_two_organisms_shares_genes_with_one_of_either(by, n_human):
+    man, mouse = [f"ENSG000000{at:05}" for at in range(60)], [f"ENSMUSG000000{at:05}" for at in range(60)]
+    if by == "symbol":
+        man, mouse = [f"LYZ{at}" for at in range(60)], [f"Lyz{at}" for at in range(60)]
+    mixed = symbols(*man[:n_human], *mouse[n_human:])
+    assert len(gene_space({"mixed": mixed, "mouse": symbols(*mouse)})) == 60 - n_human
+    assert len(gene_space({"man": symbols(*man), "mixed": mixed})) == n_human
+
+
+@pytest.mark.parametrize("genome", ["GRCh38_", "hg19_", "mm10___", "GRCm39_", "GRCh38______", "GRCh38-2020-A_"])
+def test_the_genome_before_a_name_is_no_part_of_it(genome):
+    found = ensembl(f"{genome}{LYZ}.3", f"{genome}{CD14}", feature_name=[f"{genome}LYZ", f"{genome}MT-CD14"])
+    assert found.ensembl.tolist() == [LYZ, CD14]
+    assert found.symbols.tolist() == ["LYZ", "MT-CD14"]
+    assert symbols(f"{genome}LYZ", "EGFP", "Y_RNA").symbols.tolist() == ["LYZ", "EGFP", "Y_RNA"]
+
+
+def test_genes_of_two_genomes_stay_apart():
+    barnyard = symbols("GRCh38_C3", "mm10___C3", "GRCh38_MT-ND1", "mm10___mt-Nd1")
+    assert len(gene_space({"both": barnyard})) == 4
+    assert barnyard.mitochondrial.tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("header", ["", "gene\n"], ids=["bare", "header"])
+def test_genes_of_a_list_that_no_source_has_are_counted(tmp_path, header):
+    path = tmp_path / "g.txt"
+    path.write_text(f"{header}INS\nLYZ\nNOPE\n")
+    space = gene_space({"one": symbols("LYZ", "INS")}, path)
+    assert not_found(path, "symbol", space) == "no source has 1 of the 3 genes of g.txt, matched by symbol: NOPE"
+    path.write_text(f"{header}INS\n")
+    assert not_found(path, "symbol", space) == ""

@@ -131,6 +131,17 @@ class Corpus:
         cells = self.cells.iloc[np.flatnonzero(positions) if positions.dtype == bool else positions]
         return replace(self, name=self.name if name is None else name, cells=cells.reset_index(drop=True))
 
+    def as_known_to(self, training: "Corpus") -> "Corpus":
+        """Return these cells with the genes that another corpus measured, too; others count as not measured.
+
+        What a model learned of a gene that no source of its corpus measured is its initialisation. Itself where the
+        other corpus measured all of these cells' genes, as in the intersection of sources.
+        """
+        known_G = np.logical_or.reduce(training.measured_SG)
+        if not (self.measured_SG & ~known_G).any():
+            return self
+        return replace(self, space=self.space.limited_to(known_G))
+
     def labels(self, column: str) -> NDArray[np.str_]:
         """Return a label column as strings, shape (N,); a missing label reads ``""``."""
         if column not in self.cells:

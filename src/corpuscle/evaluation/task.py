@@ -46,7 +46,8 @@ class Task(Component, ABC):
         train
             The corpus it was fitted on.
         target
-            The cells to evaluate on; none of them is in `train`.
+            The cells to evaluate on; none of them is in `train`. Genes that `train` did not measure count as not
+            measured here: see `corpuscle.study.known_targets`.
         rng
             The only source of randomness; the same for all corpora and models of a seed, so that scores can be paired.
 
@@ -58,11 +59,13 @@ class Task(Component, ABC):
 
 def answers(task: Task, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
     """Ask a model; one that cannot answer has NaN for the headline, with the reason, so that its run is not lost."""
-    if isinstance(model, task.needs):
+    known = bool(target.measured_SG.any())
+    if isinstance(model, task.needs) and known:
         yield from task.run(model, train, target, rng)
     else:
         metric, better = task.headline
-        yield Score(metric, "all", float("nan"), 0, better, reason=task.refusal)
+        reason = task.refusal if known else "the target measured none of the genes that the training corpus did"
+        yield Score(metric, "all", float("nan"), 0, better, reason=reason)
 
 
 def surely_lacks(model: Model, task: Task) -> bool:

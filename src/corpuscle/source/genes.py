@@ -1,10 +1,11 @@
 """One gene space for a study: which genes, and which column of each source holds which of them."""
 
-import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +16,27 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source.identifiers import ENSEMBL, GeneNames, gene_names
+from corpuscle.source.features import plain
+from corpuscle.source.identifiers import (
+    ENSEMBL,
+    ID_COLUMNS,
+    LOOKED_AT,
+    SYMBOL_COLUMNS,
+    VAGUE_COLUMNS,
+    GeneNames,
+    gene_names,
+)
 
 By = Literal["ensembl", "symbol"]
 
-ENSEMBL_PREFIX = re.compile(r"^ENS[A-Z]*?G(?=\d)")
+# What a list of one column may have in its first line.
+HEADERS = {*ID_COLUMNS, *SYMBOL_COLUMNS, *VAGUE_COLUMNS}
 # Fewer names than this may differ in case only, whatever the organism.
 FEW = 10
+# How many genes a message shows.
+SHOWN = 5
+# Sources of two organisms share less than this of their names.
+FEW_SHARED = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +73,12 @@ class GeneSpace:
         mask = np.zeros(len(self), bool)
         mask[columns[columns >= 0]] = True
         return mask
+
+    def limited_to(self, kept_G: NDArray[np.bool_]) -> "GeneSpace":
+        """Return the same genes, of which only some, by a mask of shape (G,), count as measured in any source."""
+        # The last entry is for genes that are not in the space: their -1 stays.
+        position = np.append(np.where(kept_G, np.arange(len(self)), -1), -1).astype(np.int32)
+        return replace(self, columns={source: position[columns] for source, columns in self.columns.items()})
 
     def project(self, counts: csr_matrix, source: str) -> csr_matrix:
         """Carry counts from a source's own genes to the space.
@@ -113,13 +134,14 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
         if not np.any(found.ids(by) != ""):
             raise SourceError(f"source {source!r} names no gene by {by}; {_examples(names)}")
     offered = {source: set(found.ids(by).tolist()) - {""} for source, found in names.items()}
-    _refuse_other_organism(offered, by)
+    kinds = {source: _organism(found.ids(by), by) for source, found in names.items()}
+    _refuse_other_organism(offered, kinds, by)
     if genes == "intersection":
         chosen = set.intersection(*offered.values())
     elif genes == "union":
         chosen = set().union(*offered.values())
     else:
-        chosen = _listed(Path(genes), by) & set().union(*offered.values())
+        chosen = listed_genes(Path(genes), by) & set().union(*offered.values())
     without = [source for source, found in offered.items() if not found & chosen]
     if without or not chosen:
         which = "the sources share no gene" if genes == "intersection" else "no source has a gene of the list"
@@ -135,22 +157,43 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
     return GeneSpace(tuple(ids), tuple(_symbols(ids, names, columns)), columns)
 
 
-def _refuse_other_organism(offered: Mapping[str, set[str]], by: By) -> None:
-    """Refuse sources of different organisms: what their names share by chance is no gene space."""
-    first, *others = offered
-    for other in others:
-        one, two = offered[first], offered[other]
-        prefixes = [ENSEMBL_PREFIX.match(name) for name in (min(one), min(two))] if by == "ensembl" else []
-        by_id = all(prefixes) and len({prefix[0] for prefix in prefixes if prefix}) > 1
+def _refuse_other_organism(offered: Mapping[str, set[str]], kinds: Mapping[str, str], by: By) -> None:
+    """Refuse sources of different organisms: what their names share by chance is no gene space.
+
+    An organism is what most names say; sources that share more than a few of their genes are not refused, as an
+    experiment of two organisms shares genes with one of either.
+    """
+    for (first, one), (other, two) in combinations(offered.items(), 2):
+        if "" in (kinds[first], kinds[other]) or kinds[first] == kinds[other]:
+            continue
         # Human LYZ and mouse Lyz: far more names are the same without regard to case than with.
         folded = {name.casefold() for name in one} & {name.casefold() for name in two}
-        if by_id or (by == "symbol" and len(folded) >= FEW and len(one & two) < len(folded) / 2):
-            example = next((f"{name} and {low}" for name in sorted(one) for low in [_other_case(name, two)] if low), "")
-            shown = example or f"{min(one)} and {min(two)}"
-            raise SourceError(
-                f"sources {first!r} and {other!r} name genes of different organisms ({shown}, matched by {by}); write "
-                "one of the files anew with the other organism's names of one-to-one orthologs, or make a study of each"
-            )
+        alike = len(folded) if by == "symbol" else min(len(one), len(two))
+        if (by == "symbol" and alike < FEW) or len(one & two) >= FEW_SHARED * alike:
+            continue
+        example = next((f"{name} and {low}" for name in sorted(one) for low in [_other_case(name, two)] if low), "")
+        shown = example or f"{_typical(one, kinds[first])} and {_typical(two, kinds[other])}"
+        raise SourceError(
+            f"sources {first!r} and {other!r} name genes of different organisms ({shown}, matched by {by}); write "
+            "one of the files anew with the other organism's names of one-to-one orthologs, or make a study of each"
+        )
+
+
+def _organism(names: NDArray[np.str_], by: By) -> str:
+    """Return what most of a source's names begin with, or how most are written; empty where no kind has most."""
+    names = names[names != ""]
+    names = names[:: max(1, len(names) // LOOKED_AT)]
+    if by == "ensembl":
+        kinds = Counter(name.rstrip("0123456789") for name in names.tolist())
+    else:
+        kinds = Counter("LYZ" if name.isupper() else "lyz" if name.islower() else "Lyz" for name in names.tolist())
+    kind, n_names = kinds.most_common(1)[0]
+    return kind if n_names > len(names) / 2 else ""
+
+
+def _typical(names: set[str], kind: str) -> str:
+    """Return the first name of a kind."""
+    return min((name for name in names if name.startswith(kind)), default=min(names))
 
 
 def _other_case(name: str, names: set[str]) -> str | None:
@@ -166,11 +209,16 @@ def _examples(names: Mapping[str, GeneNames]) -> str:
     return f'genes are named {"; ".join(shown)}. Set by = "symbol" or "ensembl" under [genes], or drop the source'
 
 
-def _listed(path: Path, by: By) -> set[str]:
+def listed_genes(path: Path, by: By) -> set[str]:
     """Read a list of genes: a text file with one a line, or a CSV or TSV with a column of ids or symbols.
 
     Several columns need a header, unless the first holds Ensembl ids: then, as in 10x's ``features.tsv``, the second
-    holds symbols. A single column may have one: no source has a gene of its name.
+    holds symbols. A single column may have one.
+
+    Raises
+    ------
+    SourceError
+        When there is no such file, or it is no list of genes.
     """
     if not path.exists():
         raise SourceError(f'no such gene list: {path}; write "intersection", "union", or the path of a file of genes')
@@ -185,6 +233,8 @@ def _listed(path: Path, by: By) -> set[str]:
         header = ["", "symbol", *map(str, range(2, len(first)))] if ENSEMBL.match(first[0]) else first
         table = table.set_axis(header, axis=1).iloc[0 if header is not first else 1 :]
         table = table.loc[:, ~table.columns.duplicated()]
+    elif plain(first[0]) in HEADERS:
+        table = table.iloc[1:]
     listed = set(gene_names(table.set_index(table.columns[0])).ids(by).tolist()) - {""}
     if not listed:
         raise SourceError(
@@ -202,6 +252,19 @@ def _symbols(ids: list[str], names: Mapping[str, GeneNames], columns: Mapping[st
         for at, symbol in zip(columns[source][known].tolist(), names[source].symbols[known].tolist(), strict=True):
             symbols[at] = symbol
     return symbols
+
+
+def not_found(path: Path, by: By, space: GeneSpace) -> str:
+    """Say how many genes of a list no source has, and which; empty where all were found."""
+    listed = listed_genes(path, by)
+    missing = sorted(listed - set(space.ids))
+    if not missing:
+        return ""
+    more = ", …" if len(missing) > SHOWN else ""
+    return (
+        f"no source has {len(missing):,} of the {len(listed):,} genes of {path.name}, matched by {by}: "
+        f"{', '.join(missing[:SHOWN])}{more}"
+    )
 
 
 def loss_table(names: Mapping[str, GeneNames], space: GeneSpace, by: By) -> pd.DataFrame:

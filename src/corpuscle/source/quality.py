@@ -18,7 +18,6 @@ from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import GOLDEN, scrambled
 from corpuscle.source.genes import GeneSpace
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import Source
 
 SURVEY_CELLS = 8192
@@ -76,7 +75,7 @@ def survey_key(source: Source, space: GeneSpace) -> str:
     """Fingerprint of all that a survey depends on."""
     columns = space.columns[source.name]
     return fingerprint("survey 1", source.content, source.reader.spec()["counts"], list(space.ids), columns,
-                       source.cells["row"].to_numpy())  # fmt: skip
+                       source.cells["row"].to_numpy(), source.gene_names.mitochondrial)  # fmt: skip
 
 
 def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] | None = None) -> pd.DataFrame:
@@ -102,7 +101,7 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
     SourceError
         When the values are not raw counts: negative, NaN, infinite, fractional or above 2^24.
     """
-    mitochondrial = gene_names(source.genes).mitochondrial
+    mitochondrial = source.gene_names.mitochondrial
     gene_hashes = _gene_hashes(space)
     rows = source.cells["row"].to_numpy(np.int64)
     tables = []

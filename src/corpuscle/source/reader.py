@@ -5,7 +5,7 @@ A reader is small and picklable (a path and a few settings): worker processes re
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -33,6 +33,24 @@ class Cells(NamedTuple):
 
     rows: NDArray[np.int64]
     table: pd.DataFrame
+
+
+class AboutGenes(NamedTuple):
+    """What there is to say of a file's genes.
+
+    Attributes
+    ----------
+    left_out
+        How many features are left out since they are no genes, by kind.
+    remark
+        How genes are named, where that is not plain; for people.
+    matched_by_place
+        Whether their names may merely count them.
+    """
+
+    left_out: Mapping[str, int] = {}
+    remark: str = ""
+    matched_by_place: bool = False
 
 
 class Reader(Component, ABC):
@@ -82,6 +100,10 @@ class Reader(Component, ABC):
         -------
         Matrix of shape (n, n genes in the file), in the order of `rows`, in the file's own number type.
         """
+
+    def about_genes(self) -> AboutGenes:
+        """Return what there is to say of the genes: nothing, for a format; see `corpuscle.source.genes_only`."""
+        return AboutGenes()
 
     @abstractmethod
     def alternatives(self) -> Sequence[str]:
@@ -136,8 +158,8 @@ def refuse_misfit(what: str, table: pd.DataFrame, counts: str, size: int) -> Non
         raise SourceError(f"damaged: {what} has {len(table):,} rows, {counts} is for {size:,}")
 
 
-def reader_for(path: Path | Sequence[Path], counts: str) -> Reader:
-    """Return the reader for a file or folder, or for many of them as one.
+def reader_for(path: Path | Sequence[Path], counts: str, genes: str | None = None) -> Reader:
+    """Return the reader for a file or folder, or for many of them as one; it reads genes only.
 
     Parameters
     ----------
@@ -146,6 +168,8 @@ def reader_for(path: Path | Sequence[Path], counts: str) -> Reader:
         pattern with ``*``, a folder of files.
     counts
         Where in the file the counts are.
+    genes
+        The column of its gene table that names the genes; None: it is found.
 
     Raises
     ------
@@ -153,10 +177,13 @@ def reader_for(path: Path | Sequence[Path], counts: str) -> Reader:
         When there is no such file, or no reader reads such files.
     """
     if isinstance(path, Path) and (kind := _kind_of(path)) is not None:
-        return kind(path=_existing(path), counts=counts)  # type: ignore[call-arg]  # the fields are the subclass's
+        from corpuscle.source.genes_only import GenesOnly
+
+        reader = kind(path=_existing(path), counts=counts)  # type: ignore[call-arg]  # the fields are the subclass's
+        return GenesOnly(path, reader, genes)
     paths = _members(path) if isinstance(path, Path) else [_existing(member) for member in path]
     collection = components.find(Reader, "collection")
-    return collection(paths=tuple(paths), counts=counts)  # type: ignore[call-arg]  # the fields are the subclass's
+    return collection(paths=tuple(paths), counts=counts, genes=genes)  # type: ignore[call-arg]  # the fields are the subclass's
 
 
 def located(path: str, folder: Path) -> Path:

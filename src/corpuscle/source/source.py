@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.source import where as where_expression
+from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.reader import Reader, reader_for
 from corpuscle.source.watched import Watched
 
@@ -56,6 +58,11 @@ class Source:
         """Return the source with only some of its cells, by a mask of shape (n,)."""
         return replace(self, cells=self.cells[mask].reset_index(drop=True))
 
+    @cached_property
+    def gene_names(self) -> GeneNames:
+        """The Ensembl ids and symbols of its genes."""
+        return gene_names(self.genes)
+
     @property
     def roles(self) -> list[str]:
         """The labels that this source has."""
@@ -69,6 +76,7 @@ def open_source(
     counts: str = "X",
     where: str | None = None,
     roles: Mapping[str, str] | None = None,
+    genes: str | None = None,
 ) -> Source:
     """Open a file as a source.
 
@@ -85,6 +93,9 @@ def open_source(
         Which cells to offer, a filter on the file's columns, the roles and ``barcode``; see `corpuscle.source.where`.
     roles
         For a label of `ROLES`, the file's column that holds it, where that has another name.
+    genes
+        The column of the file's gene table (var) that names the genes, or ``"index"``. None: the index, or, where that
+        merely counts, the column that looks like names; see `corpuscle.source.naming`.
 
     Raises
     ------
@@ -98,13 +109,13 @@ def open_source(
     (2400, 'cell_type')
     """
     roles = roles or {}
-    reader = reader_for(path, counts)
+    reader = reader_for(path, counts, genes)
     watched = Watched(name, reader, reader.stamp())
-    cells, genes = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
-    if not len(genes) or not (len(cells.rows) or reader.n_cells()):
-        raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(genes):,} genes; there is nothing to read")
+    cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
+    if not len(var) or not (len(cells.rows) or reader.n_cells()):
+        raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(var):,} genes; there is nothing to read")
     labels = _labels(cells.table, roles)
-    source = Source(name, _cell_table(cells.rows, labels), genes, watched, reader.content())
+    source = Source(name, _cell_table(cells.rows, labels), var, watched, reader.content())
     return source if where is None else source.keep(_matching(labels, where, reader.n_cells()))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source.reader import Cells, Reader
+from corpuscle.source.reader import AboutGenes, Cells, Reader
 
 # A folder of many files takes a while to look at: it is looked at again after this many times that long.
 REST = 20
@@ -83,6 +83,10 @@ class Watched(Reader):
             )
         now = time.monotonic()
         self._next_look = now + REST * (now - started)
+
+    def about_genes(self) -> AboutGenes:
+        """Return what there is to say of the genes."""
+        return self.reader.about_genes()
 
     def alternatives(self) -> Sequence[str]:
         """List the places that could hold counts."""

@@ -6,6 +6,7 @@ Everything that can be wrong with a study and its data is found here, all at onc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +26,14 @@ from corpuscle.evaluation.task import Task, surely_lacks
 from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.source import where as where_expression
+from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
-from corpuscle.source.identifiers import GeneNames, gene_names
+from corpuscle.source.identifiers import GeneNames
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
+from corpuscle.study.gene_checks import counts_kept, gene_warnings, lost_sources
+from corpuscle.study.known_targets import KnownTargets, warnings_of
 from corpuscle.study.replicates import COLUMNS, draw_facts, replicate_warnings
 from corpuscle.study.spec import LabelledModel, Study
 from corpuscle.study.tables import TargetSpec
@@ -63,7 +67,8 @@ class Plan:
     by, space
         What genes are matched by, and the study's genes.
     genes
-        What each source lost on the way there, with ``counts_kept``, the share of its counts in the space.
+        What each source lost on the way there, with ``counts_kept``, the share of its counts in the space, and
+        ``left_out``, how many features of its file are no genes, by kind.
     quality
         How many cells of each source were kept, and dropped for which reason.
     pools
@@ -192,9 +197,14 @@ class _Preparation:
 
     def plan(self) -> Plan:
         opened = self._open()
-        names = {name: gene_names(source.genes) for name, source in opened.items()}
-        space, by = self._space(names)
+        names = {name: source.gene_names for name, source in opened.items()}
+        before = len(self.problems)
+        space, by = self._space(names, opened)
+        matched = len(self.problems) == before
         surveys = self._surveys(opened, space)
+        if matched:
+            for place, message in lost_sources(self.study.spec.genes, names, space, surveys, by):
+                self.problems.append(self.study.problem(place, message))
         sources, quality = self._filter(opened, surveys)
         hashes = _hashes(opened, surveys)
         pools, held = self._split(sources, space)
@@ -206,8 +216,13 @@ class _Preparation:
                 drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
                 check_disjoint(drawn, targets.values(), hashes)
         self._stop_on_problems()
+        known = KnownTargets(targets)
+        first = {name: corpus for (name, seed), corpus in corpora.items() if seed == 0}
+        for name, message in warnings_of(targets, first, known).items():
+            self._warn(self._target_place(name), message)
         genes = loss_table(names, space, by)
-        genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
+        genes["counts_kept"] = [counts_kept(surveys[source]) for source in genes["source"]]
+        genes["left_out"] = [in_words(sources[source].reader.about_genes().left_out) for source in genes["source"]]
         bare = {name: replace(pool, components=None) for name, pool in pools.items()}
         draws = pd.concat(self.draws, ignore_index=True)
         for name, key, message in replicate_warnings(self.study, draws, corpora):
@@ -226,17 +241,21 @@ class _Preparation:
             self.notice(f"opening {name}", 0)
             with self._noting(f"sources.{name}"):
                 path = self.study.path(name)
-                opened[name] = open_source(name, path, counts=spec.counts, where=spec.where, roles=spec.roles)
+                opened[name] = open_source(name, path, counts=spec.counts, where=spec.where, roles=spec.roles,
+                                           genes=spec.genes)  # fmt: skip
         if not opened:
             self._stop_on_problems()
         return opened
 
-    def _space(self, names: Mapping[str, GeneNames]) -> tuple[GeneSpace, By]:
+    def _space(self, names: Mapping[str, GeneNames], opened: Mapping[str, Source]) -> tuple[GeneSpace, By]:
         spec = self.study.spec.genes
         genes = spec.space if spec.space in ("intersection", "union") else self.study.folder / spec.space
         with self._noting("genes"):
             by: By = spec.by or ("ensembl" if all(found.has_ensembl for found in names.values()) else "symbol")
-            return gene_space(names, genes, by), by
+            space = gene_space(names, genes, by)
+            for place, message in gene_warnings(opened, space, by, genes if isinstance(genes, Path) else None):
+                self._warn(place, message)
+            return space, by
         # The rest can be checked though the genes do not match: here, by their positions.
         self.store = None
         ids = [str(at) for at in range(max(len(found.symbols) for found in names.values()))]
@@ -420,8 +439,3 @@ def _hashes(opened: Mapping[str, Source], surveys: Mapping[str, pd.DataFrame]) -
     if not tables:
         return pd.Series(dtype=np.uint64)
     return pd.concat(tables).set_index(["source", "row"])["hash"]
-
-
-def _counts_kept(table: pd.DataFrame) -> float:
-    total = int(table["n_counts"].sum())
-    return float(table["n_counts_in_space"].sum() / total) if total else float("nan")

@@ -56,6 +56,7 @@ class SourceSpec(Table):
     dataset: str | None = None
     where: str | None = None
     counts: str = "X"
+    genes: str | None = None
     quality: dict[str, Any] = {}
     cell_type: str | None = None
     donor: str | None = None
@@ -73,10 +74,11 @@ class SourceSpec(Table):
 
 
 class GenesSpec(Table):
-    """``[genes]``: the gene space."""
+    """``[genes]``: the gene space; without `min_counts_kept`, a list of genes may keep any share of the counts."""
 
     space: str = "intersection"
     by: Literal["ensembl", "symbol"] | None = None
+    min_counts_kept: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class PartSpec(OpenTable):

@@ -2,6 +2,7 @@
 
 import ast
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,8 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source import layout
-from corpuscle.source.reader import Cells, Reader, reader_for
+from corpuscle.source.identifiers import gene_names
+from corpuscle.source.reader import AboutGenes, Cells, Reader, reader_for
 
 # The column that says which file a cell is from.
 FILE = "file"
@@ -34,16 +36,19 @@ class Collection(Reader):
         The files, in the order of their rows.
     counts
         Where in each file the raw counts are.
+    genes
+        The column of each file's gene table that names the genes; None: it is found.
     """
 
     paths: tuple[Path, ...]
     counts: str = "X"
+    genes: str | None = None
 
     @cached_property
     def _readers(self) -> list[Reader]:
         if len({path.resolve() for path in self.paths}) < len(self.paths):
             raise SourceError("a file stands twice in the list; its cells would be counted twice")
-        return [reader_for(path, self.counts) for path in self.paths]
+        return [reader_for(path, self.counts, self.genes) for path in self.paths]
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -53,9 +58,18 @@ class Collection(Reader):
     @cached_property
     def _orders(self) -> list[NDArray[np.int64] | None]:
         """For each file, the positions of the first file's genes in it; None where they are the same."""
-        first = self._readers[0].read_genes().index
-        others = [reader.read_genes().index for reader in self._readers]
+        first, *_ = others = self._matched_by
         return [self._order(first, path, genes) for path, genes in zip(self.paths, others, strict=True)]
+
+    @property
+    def _matched_by(self) -> list[pd.Index]:
+        """What each file's genes are matched by: the index of its gene table, or ids where that may merely count."""
+        tables = [reader.read_genes() for reader in self._readers]
+        if any(reader.about_genes().matched_by_place for reader in self._readers):
+            ids = [pd.Index(gene_names(table).ensembl) for table in tables]
+            if all(each.is_unique for each in ids):
+                return ids
+        return [table.index for table in tables]
 
     @property
     def _names(self) -> list[str]:
@@ -108,6 +122,15 @@ class Collection(Reader):
             order = self._orders[at]
             pieces.append(found if order is None else found[:, order])
         return layout.stack(pieces) if pieces else self._readers[0].read_counts(rows)
+
+    def about_genes(self) -> AboutGenes:
+        """Return what there is to say of the genes: of a kind that is left out, how many the file with most has."""
+        found = [reader.about_genes() for reader in self._readers]
+        most: Counter[str] = Counter()
+        for about in found:
+            most |= Counter(about.left_out)
+        first = next((about for about in found if about.remark), AboutGenes())
+        return first._replace(left_out=most)
 
     def alternatives(self) -> Sequence[str]:
         """List the places that all files have."""

@@ -17,13 +17,13 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
-from corpuscle.source import files, layout, tenx
+from corpuscle.source import files, layout
 from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
 
 
 @component
 class TenxH5(Reader):
-    """A 10x Genomics ``.h5``. Features that are no genes (antibodies, guides) are left out.
+    """A 10x Genomics ``.h5``.
 
     Parameters
     ----------
@@ -64,18 +64,14 @@ class TenxH5(Reader):
             return all_rows(table)
 
     def read_genes(self) -> pd.DataFrame:
-        """Return the genes: index = ids; ``symbol``, and in newer files ``genome``."""
+        """Return the features: index = ids; ``symbol``, and in newer files ``feature_type`` and ``genome``."""
         with self._open() as group:
-            features = _features(group)
-            return features[tenx.is_gene(features)]
+            return _features(group)
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read the counts of some cells; see `Reader.read_counts`."""
         with self._open() as group:
-            features = _features(group)
-            found = layout.read_csr(group, rows, len(features))
-            is_gene = tenx.is_gene(features)
-            return found if is_gene.all() else found[:, np.flatnonzero(is_gene)]
+            return layout.read_csr(group, rows, len(_features(group)))
 
     def alternatives(self) -> Sequence[str]:
         """List the groups that hold a matrix."""

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source import files, layout, tenx
+from corpuscle.source import files, layout
 from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
 from corpuscle.source.scratch import Counts, Triples
 
@@ -27,7 +27,7 @@ LINES = 1 << 21
 
 @component
 class TenxMtx(Reader):
-    """A 10x Genomics folder with ``matrix.mtx``. Features that are no genes (antibodies, guides) are left out.
+    """A 10x Genomics folder with ``matrix.mtx``.
 
     Parameters
     ----------
@@ -76,10 +76,9 @@ class TenxMtx(Reader):
             return all_rows(table)
 
     def read_genes(self) -> pd.DataFrame:
-        """Return the genes: index = ids; ``symbol``."""
+        """Return the features: index = ids; ``symbol`` and, in newer folders, ``feature_type``."""
         with reading(self.path, "10x .mtx"):
-            features = self._features()
-            return features[tenx.is_gene(features)]
+            return self._features()
 
     def _features(self) -> pd.DataFrame:
         matrix, path, _ = self._files
@@ -92,14 +91,12 @@ class TenxMtx(Reader):
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read the counts of some cells; see `Reader.read_counts`."""
         with reading(self.path, "10x .mtx"):
-            matrix, features = self._files[0], self._features()
+            matrix = self._files[0]
             key = fingerprint("mtx", str(matrix.resolve()), self.stamp())
             head = _header(matrix)
             shape = (head.n_cells, head.n_genes)
             whole = Counts(shape, head.n_stored, np.dtype(head.dtype), lambda: _blocks(matrix, head))
-            found = layout.read_copy(key, rows, whole)
-            is_gene = tenx.is_gene(features)
-            return found if is_gene.all() else found[:, np.flatnonzero(is_gene)]
+            return layout.read_copy(key, rows, whole)
 
     def alternatives(self) -> Sequence[str]:
         """List the one place there is."""
