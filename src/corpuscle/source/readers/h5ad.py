@@ -12,6 +12,7 @@ import h5py
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
+from corpuscle.source import hdf5
 from corpuscle.source.layout import AnnDataReader
 from corpuscle.source.reader import reading
 
@@ -41,5 +42,5 @@ class H5ad(AnnDataReader):
         with reading(self.path, ".h5ad"):
             if self.path.is_dir():
                 raise SourceError("this is a folder; give the path of the .h5ad file")
-            with h5py.File(self.path, "r") as file:
+            with hdf5.opened(self.path) as file:
                 yield file
