@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.paths import is_there
 from corpuscle.source.identifiers import ENSEMBL, GeneNames, gene_names
 
 By = Literal["ensembl", "symbol"]
@@ -172,7 +173,7 @@ def _listed(path: Path, by: By) -> set[str]:
     Several columns need a header, unless the first holds Ensembl ids: then, as in 10x's ``features.tsv``, the second
     holds symbols. A single column may have one: no source has a gene of its name.
     """
-    if not path.exists():
+    if not is_there(path):
         raise SourceError(f'no such gene list: {path}; write "intersection", "union", or the path of a file of genes')
     try:
         text = path.read_text(encoding="utf-8-sig")

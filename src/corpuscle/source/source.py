@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
+from corpuscle.core.text import shortened
 from corpuscle.source import where as where_expression
 from corpuscle.source.reader import Reader, reader_for
 from corpuscle.source.watched import Watched
@@ -113,7 +114,7 @@ def _matching(labels: pd.DataFrame, where: str, n_cells: int) -> NDArray[np.bool
     mask = where_expression.matches(where, table)
     if not mask.any():
         values = [_some_values(table, column) for column in sorted(where_expression.columns(where))]
-        raise SourceError(f'where "{where}" matches none of {n_cells:,} cells; {"; ".join(values)}')
+        raise SourceError(f'where "{shortened(where)}" matches none of {n_cells:,} cells; {"; ".join(values)}')
     return mask
 
 
@@ -125,7 +126,7 @@ def _some_values(cells: pd.DataFrame, column: str) -> str:
         values = pd.Series(values.cat.categories)
     if values.dtype.kind in "iuf" and len(values):
         return f"{column} runs from {values.min()} to {values.max()}"
-    common = [repr(value) for value in values.astype(str).value_counts().index[:12]]
+    common = [repr(shortened(value, 80)) for value in values.astype(str).value_counts().index[:12]]
     return f"{column} holds {', '.join(common) or 'nothing'}{' …' if values.nunique() > 12 else ''}"
 
 
