@@ -1,4 +1,4 @@
-"""Display: what the command line shows, with rich. All texts from data are escaped: none is taken for markup or codes."""
+"""Display: what the command line shows, with rich. Texts from data are escaped: none is markup or a code."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -58,8 +58,8 @@ def refuse_unknown_filters(dataset: h5py.Dataset) -> None:
         unknown = [number for number in unknown if not h5py.h5z.filter_avail(number)]
     if unknown:
         raise SourceError(
-            f"{dataset.name} is compressed with {_named(unknown[0])}, a filter that is not installed here; the file may "
-            "be whole: pip install 'corpuscle[hdf5]' (hdf5plugin), or write it anew with gzip"
+            f"{dataset.name} is compressed with {_named(unknown[0])}, a filter that is not installed here; the file "
+            "may be whole: pip install 'corpuscle[hdf5]' (hdf5plugin), or write it anew with gzip"
         )
 
 

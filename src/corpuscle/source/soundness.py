@@ -158,8 +158,8 @@ def _check_dense_chunks(array: Any, name: str) -> None:
     for start in missing_chunks(array):
         first, last = start[0], min(start[0] + _stored_together(array)[0], array.shape[0]) - 1
         raise SourceError(
-            f"a part of {name} (cells {first:,} to {last:,}, genes from {start[-1]:,} on) is not stored. It may be lost; "
-            "zarr also leaves out parts of nothing but zeros, and the two cannot be told apart. If there are no counts, "
+            f"a part of {name} (cells {first:,} to {last:,}, genes from {start[-1]:,} on) is not stored. It may be "
+            "lost; zarr also leaves out parts of nothing but zeros, and the two look the same. If there are no counts, "
             "write the file anew as CSR, or after zarr.config.set({'array.write_empty_chunks': True})"
         )
 
@@ -291,7 +291,7 @@ def _file_size(node: Any) -> int:
 
 def _folder(node: Any) -> Path:
     """Return the folder of a zarr array or group."""
-    return Path(node.store.root) / node.path
+    return Path(str(node.store.root), node.path)
 
 
 def missing_chunks(array: Any) -> Iterator[tuple[int, ...]]:

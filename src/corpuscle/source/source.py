@@ -14,7 +14,7 @@ from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.core.text import shortened
 from corpuscle.source import where as where_expression
-from corpuscle.source.reader import Reader, reader_for
+from corpuscle.source.reader import reader_for
 from corpuscle.source.watched import Watched
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
@@ -38,7 +38,7 @@ class Source:
     genes
         The file's gene table.
     reader
-        Reads its counts.
+        Reads its counts; rounds them, where the source is to.
     content
         Hash of what the file holds: its SHA-256, where it is a single one.
     """
@@ -46,7 +46,7 @@ class Source:
     name: str
     cells: pd.DataFrame
     genes: pd.DataFrame
-    reader: Reader
+    reader: Watched
     content: str
 
     def __len__(self) -> int:
@@ -68,6 +68,7 @@ def open_source(
     path: Path | Sequence[Path],
     *,
     counts: str = "X",
+    rounds: bool = False,
     where: str | None = None,
     roles: Mapping[str, str] | None = None,
 ) -> Source:
@@ -82,6 +83,8 @@ def open_source(
         source; see `corpuscle.source.reader.reader_for`.
     counts
         Where in the file the raw counts are, such as ``"X"``, ``"raw"`` or ``"layers/counts"``.
+    rounds
+        Whether to round counts to whole numbers, as estimated counts need.
     where
         Which cells to offer, a filter on the file's columns, the roles and ``barcode``; see `corpuscle.source.where`.
     roles
@@ -100,7 +103,7 @@ def open_source(
     """
     roles = roles or {}
     reader = reader_for(path, counts)
-    watched = Watched(name, reader, reader.stamp())
+    watched = Watched(name, reader, reader.stamp(), rounds=rounds)
     cells, genes = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(genes) or not (len(cells.rows) or reader.n_cells()):
         raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(genes):,} genes; there is nothing to read")

@@ -33,8 +33,8 @@ _PLAIN = (
     ast.Tuple, ast.In, ast.NotIn, *_COMPARE,
 )  # fmt: skip
 _HELP = "a where holds comparisons, in, and, or, not, on columns, numbers, texts and [lists] only"
-# Texts come first, so that a backtick within one is a part of it. One that does not end is taken up to the end: to begin
-# anew at each of its quotes would take minutes.
+# Texts come first, so that a backtick within one is a part of it. One that does not end is taken up to the end: to
+# begin anew at each of its quotes would take minutes.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|`([^`]+)`""", re.DOTALL)
 # Letters of a filter (a list of 50,000 barcodes has so many), and its comparisons, each of which takes a pass.
 LONGEST, COMPARISONS = 1_000_000, 10_000
@@ -86,8 +86,8 @@ def parse(expression: str, names: Mapping[str, str] | None = None) -> ast.expr:
     n_comparisons = sum(len(node.ops) for node in ast.walk(tree) if isinstance(node, ast.Compare))
     if n_comparisons > COMPARISONS:
         raise SourceError(
-            f'where "{shortened(expression)}": has {n_comparisons:,} comparisons; write column in [a list] for what has '
-            f"more than {COMPARISONS:,}"
+            f'where "{shortened(expression)}": has {n_comparisons:,} comparisons; write column in [a list] '
+            f"for what has more than {COMPARISONS:,}"
         )
     return tree.body
 

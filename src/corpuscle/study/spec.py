@@ -161,7 +161,7 @@ class Study:
 
 
 def _beyond_64_bits(value: Any, place: str = "") -> Iterator[str]:
-    """List the places of whole numbers that TOML does not have; Python cannot even print those of thousands of digits."""
+    """List the places of whole numbers that TOML does not have, some too long to be printed."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         yield place
     elif isinstance(value, dict):
