@@ -17,10 +17,11 @@ from corpuscle.core.errors import SourceError
 # What a header may call a column, without blanks, dots and underscores; R calls columns without names V1, V2, … and x.
 _SYMBOL = {"genename", "genesymbol", "symbol", "name", "geneshortname", "featurename", "genenames", "hgncsymbol"}
 _TYPE = {"featuretype", "type", "featuretypes"}
+_OTHER = {"genome", "chromosome", "chr", "start", "end", "strand"}
 _HEADER = {
     "barcode", "barcodes", "cell", "cells", "cellid", "cellbarcode", "cellbarcodes", "cellname", "gene", "genes",
     "geneid", "geneids", "ensembl", "ensemblid", "ensemblgeneid", "feature", "features", "featureid", "id", "ids",
-    "index", "x", "genome", "chromosome", "chr", "start", "end", "", *_SYMBOL, *_TYPE,
+    "index", "x", "", *_SYMBOL, *_TYPE, *_OTHER,
 }  # fmt: skip
 # Cell Ranger's types of features; a third column of others is none of types.
 _KINDS = {
@@ -48,21 +49,23 @@ def read_features(path: Path, n: int) -> pd.DataFrame:
     """
     rows, header = _rows(path, n)
     columns: dict[str, list[str]] = {}
-    if header:
-        plain = [_plain(name) for name in header]
-        places = {
-            "symbol": next((at for at, name in enumerate(plain) if at and name in _SYMBOL), None),
-            "feature_type": next((at for at, name in enumerate(plain) if name in _TYPE), None),
-        }
-    else:
-        places = {"symbol": 1, "feature_type": 2}
-    for name, at in places.items():
-        if at is not None and rows and all(len(row) > at for row in rows):
+    for name, at in _places([_plain(name) for name in header]).items():
+        if rows and all(len(row) > at for row in rows):
             columns[name] = [row[at] for row in rows]
-    kinds = columns.pop("feature_type", [])
-    if header or {kind.lower() for kind in kinds} & _KINDS:
-        columns |= {"feature_type": kinds} if kinds else {}
+    if not {kind.lower() for kind in columns.get("feature_type", [])} & _KINDS:
+        columns.pop("feature_type", None)
     return pd.DataFrame(columns, index=pd.Index([row[0] for row in rows], dtype=object))
+
+
+def _places(header: list[str]) -> dict[str, int]:
+    """Return which columns hold symbols and types: the second and the third, unless the header knows better."""
+    if len(header) < 2 or all(re.fullmatch(r"v\d+", name) for name in header):
+        return {"symbol": 1, "feature_type": 2}
+    symbols = [at for at, name in enumerate(header) if at and name in _SYMBOL]
+    types = [at for at, name in enumerate(header) if name in _TYPE]
+    if not symbols and header[1] not in _OTHER | _TYPE:
+        symbols = [1]
+    return {name: found[0] for name, found in (("symbol", symbols), ("feature_type", types)) if found}
 
 
 def read_barcodes(path: Path, n: int) -> pd.DataFrame:
@@ -108,7 +111,9 @@ def _split(lines: list[str], path: Path) -> list[list[str]]:
     for separator in (",", " "):
         rows = [_fields(line, separator) for line in lines]
         widths = {len(row) for row in rows[1:] or rows}
-        if len(widths) == 1 and widths.pop() > 1 and len(rows[0]) in (len(rows[-1]), len(rows[-1]) - 1):
+        regular = len(widths) == 1 and widths.pop() > 1 and len(rows[0]) in (len(rows[-1]), len(rows[-1]) - 1)
+        # What is not a name of its own is no column of names: a blank may be a part of one.
+        if regular and len({row[0] for row in rows}) == len(rows):
             return rows
     rows = [[_unquoted(line)] for line in lines]
     if any(not row[0] for row in rows):

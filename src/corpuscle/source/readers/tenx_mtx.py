@@ -147,7 +147,8 @@ def _header(path: Path) -> _Header:
                     raise SourceError(
                         f"{path.name} should say how many genes, cells and counts it has, not {line[:80]!r}"
                     )
-                return _Header(*map(int, sizes), NUMBERS[words[3]], n_lines)
+                n_genes, n_cells, n_stored = map(int, sizes)
+                return _Header(n_genes, n_cells, n_stored, NUMBERS[words[3]], n_lines)
     raise SourceError(f"{path.name} ends before it says how large it is")
 
 
