@@ -79,7 +79,9 @@ def test_only_places_that_hold_whole_numbers_are_advised(annotated, counts, tmp_
         surveyed(open_source("blood", path))
     del data.layers["umis"]
     data.write_h5ad(path)
-    with pytest.raises(SourceError, match=r"give raw counts \(nor are there any at X, raw, layers/empty, layers/scaled"):
+    with pytest.raises(
+        SourceError, match=r"give raw counts \(nor are there any at X, raw, layers/empty, layers/scaled"
+    ):
         surveyed(open_source("blood", path))
 
 
@@ -98,7 +100,9 @@ def test_rounded_counts_are_whole_everywhere_and_other_counts(write, counts, cha
     assert surveyed(rounds)["hash"].tolist() == same["hash"].tolist()
 
 
-@pytest.mark.parametrize("change", [cp10k, KINDS["log1p of cp10k"][0], lambda x: -x], ids=["cp10k", "log1p", "negative"])
+@pytest.mark.parametrize(
+    "change", [cp10k, KINDS["log1p of cp10k"][0], lambda x: -x], ids=["cp10k", "log1p", "negative"]
+)
 def test_what_rounding_does_not_make_counts_is_refused_all_the_same(write, counts, change):
     path = write("data", change(counts).astype(np.float32))
     with pytest.raises(SourceError, match="raw counts are needed"):

@@ -49,7 +49,7 @@ def test_features_are_read_however_they_are_written(tmp_path, text):
         ('"","x"\n"1","A-1"\n"2","B-1"\n', ["A-1", "B-1"]),
         ("A-1,s1\nB-1,s1\n", ["A-1", "B-1"]),
         ("s1 A\ns1 B\n", ["s1 A", "s1 B"]),
-        ('5"\n3\'\n', ['5"', "3'"]),
+        ("5\"\n3'\n", ['5"', "3'"]),
     ],
 )
 def test_barcodes_are_read_however_they_are_written(tmp_path, text, names):
