@@ -154,8 +154,9 @@ LOST = {
 
 
 @pytest.mark.parametrize("version", ["zarr 2", "zarr 3"])
-@pytest.mark.parametrize(("key", "length", "lost", "message"), LOST.values(), ids=LOST.keys())
-def test_a_lost_chunk_of_zarr_is_not_zeros(tmp_path, annotated, counts_of, version, key, length, lost, message):
+@pytest.mark.parametrize("what", LOST)
+def test_a_lost_chunk_of_zarr_is_not_zeros(tmp_path, annotated, counts_of, version, what):
+    key, length, lost, message = LOST[what]
     path = STORES[version](tmp_path, annotated(counts_of(12)))
     chunked(path, key, length)
     assert read(path).shape == (12, 30)
@@ -171,7 +172,7 @@ def test_a_lost_part_of_a_dense_zarr_or_of_shards_is_not_zeros(tmp_path, annotat
         read(dense)
     sharded = STORES["zarr 3, sharded"](tmp_path / "two", annotated(counts_of(12)))
     (sharded / "X/data/c/1").unlink()
-    with pytest.raises(SourceError, match="a part of X/data .from number 64 on"):
+    with pytest.raises(SourceError, match=r"a part of X/data \(from number 64 on"):
         read(sharded)
 
 
@@ -268,7 +269,7 @@ def test_a_file_that_another_program_has_open_is_not_called_damaged(write):
     hold = f"import h5py; file = h5py.File({str(path)!r}, 'a'); print('open', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(SourceError, match="another program has this file open.*HDF5_USE_FILE_LOCKING=FALSE"):
+        with pytest.raises(SourceError, match=r"another program has this file open.*HDF5_USE_FILE_LOCKING=FALSE"):
             read(path)
         holder.communicate(b"\n")
     assert read(path).shape == (12, 30)
@@ -280,7 +281,7 @@ def test_memory_that_is_not_there_is_no_traceback(write, monkeypatch):
 
     path = write("data", 12)
     monkeypatch.setattr("corpuscle.source.layout.read_csr", too_much)
-    with pytest.raises(SourceError, match="takes more memory than there is .Unable to allocate 80 GiB"):
+    with pytest.raises(SourceError, match=r"takes more memory than there is \(Unable to allocate 80 GiB"):
         read(path)
 
 

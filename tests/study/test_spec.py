@@ -329,12 +329,12 @@ def test_a_byte_order_mark_is_no_matter(tmp_path):
 @pytest.mark.parametrize("number", ["0x" + "f" * 4000, "9" * 300, "-9223372036854775809"])
 def test_a_number_beyond_64_bits_is_reported_with_its_line(number):
     text = f'name = "x"\nsources.a = {{ path = "a.h5ad", quality = {{ min_counts = {number} }} }}\n'
-    with pytest.raises(StudyError, match="line 2: sources.a.quality.min_counts: a whole number beyond 64 bits"):
+    with pytest.raises(StudyError, match=r"line 2: sources\.a\.quality.min_counts: a whole number beyond 64 bits"):
         Study.parse(text)
 
 
 def test_a_number_of_thousands_of_digits_is_reported_in_words():
-    with pytest.raises(StudyError, match="not TOML: a whole number of thousands of digits$"):
+    with pytest.raises(StudyError, match=r"not TOML: a whole number of thousands of digits$"):
         Study.parse("seeds = " + "9" * 5000)
 
 

@@ -1,10 +1,10 @@
 """Open HDF5 files: say what keeps a whole file from being read, and load the compression filters that it needs."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import h5py
 
@@ -27,6 +27,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
     SourceError
         When another program has the file open for writing, or the file system has no locks.
     """
+    if path.is_dir():
+        raise SourceError("this is a folder; give the path of the file")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -89,22 +91,25 @@ def missing_chunks(dataset: h5py.Dataset) -> Iterator[tuple[int, ...]]:
             yield (0,) * dataset.ndim
         return
     grid = [range(0, length, step) for length, step in zip(dataset.shape, dataset.chunks, strict=True)]
-    if dataset.id.get_num_chunks() == _product(len(steps) for steps in grid):
+    if dataset.id.get_num_chunks() == math.prod(
+        -(-length // step) for length, step in zip(dataset.shape, dataset.chunks, strict=True)
+    ):
         return
     there: set[tuple[int, ...]] = set()
     dataset.id.chunk_iter(lambda chunk: there.add(chunk.chunk_offset))
     yield from not_in(grid, there)
 
 
-def _product(numbers: Any) -> int:
-    product = 1
-    for number in numbers:
-        product *= number
-    return product
-
-
 def not_in(grid: list[range], there: set[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
     """List the points of a grid that are not in a set, in order."""
-    from itertools import product
+    yield from (point for point in _points(grid) if point not in there)
 
-    yield from (point for point in product(*grid) if point not in there)
+
+def _points(grid: list[range]) -> Iterator[tuple[int, ...]]:
+    """List the points of a grid as they are asked for: it may be declared beyond all memory."""
+    if not grid:
+        yield ()
+        return
+    for first in grid[0]:
+        for rest in _points(grid[1:]):
+            yield (first, *rest)

@@ -23,7 +23,7 @@ from corpuscle.source import files, soundness
 from corpuscle.source.ranges import read_ranges, spans
 from corpuscle.source.reader import Cells, Reader, all_rows, refuse_misfit
 from corpuscle.source.scratch import Counts, Triples, by_cell
-from corpuscle.source.soundness import is_array, native, native_type
+from corpuscle.source.soundness import is_array, native, native_type, text_attribute
 
 # Rows of a dense array that are read with what lies between them, and the most to read in one go: 512 × 20,000 genes in
 # float64 are 80 MB.
@@ -57,8 +57,8 @@ class AnnDataReader(Reader):
             return self._table(root, _raw(root, "var") if self.counts == "raw" else "var", axis=1)
 
     def _table(self, root: Any, key: str, *, axis: int) -> pd.DataFrame:
-        matrix = find_matrix(root, self.counts)
         table = read_table(root, key)
+        matrix = find_matrix(root, self.counts)
         refuse_misfit(key, table, self.counts, shape_of(matrix)[axis])
         if axis == 0:
             soundness.check_stored(matrix, self.counts, n_minor=shape_of(matrix)[form_of(matrix) != "csc"])
@@ -174,7 +174,8 @@ def form_of(matrix: Any) -> str:
     if is_array(matrix):
         return "dense" if matrix.ndim == 2 else ""
     # Before 0.7, anndata wrote h5sparse_format, without the _matrix.
-    form = str(matrix.attrs.get("encoding-type", matrix.attrs.get("h5sparse_format", ""))).removesuffix("_matrix")
+    written = text_attribute(matrix, "encoding-type") or text_attribute(matrix, "h5sparse_format")
+    form = written.removesuffix("_matrix")
     return form if form in ("csr", "csc") else ""
 
 

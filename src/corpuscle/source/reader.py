@@ -116,6 +116,8 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise SourceError(f"{path}: {error}") from error
     except CorpuscleError:
         raise
+    except PermissionError as error:
+        raise SourceError(f"{path}: may not be read ({gist(error)})") from error
     except MemoryError as error:
         raise SourceError(f"{path}: reading it takes more memory than there is ({gist(error)})") from error
     # h5py, zarr, anndata and tiledbsoma raise errors of a dozen kinds for a damaged file.

@@ -198,16 +198,27 @@ def check_table(table: Any, name: str) -> None:
     if is_array(table):
         check_size([table], table, name)
         return
-    index = table.attrs.get("_index", "_index")
-    if not (isinstance(index, str) and index in table and is_array(table[index])):
+    index = text_attribute(table, "_index")
+    if not (index in table and is_array(table[index])):
         raise SourceError(f"damaged: {name} is not a table: it has no index, the names of its rows")
     check_size(_arrays(table), table, name)
     n_rows = int(table[index].shape[0])
     refuse_lost(table[index], f"{name}'s index")
-    for column in table.attrs.get("column-order", ()):
+    for written in table.attrs.get("column-order", ()):
+        column = _text(written)
         if column not in table:
             raise SourceError(f"damaged: {name} has lost its column {_quoted(column)}")
-        _check_column(table, str(column), f"{name}'s column {_quoted(column)}", n_rows)
+        _check_column(table, column, f"{name}'s column {_quoted(column)}", n_rows)
+
+
+def text_attribute(node: Any, name: str) -> str:
+    """Return an attribute as text, empty where it is not there; R writes bytes, and lists of one."""
+    found = node.attrs.get(name, "")
+    return _text(found.item() if isinstance(found, np.ndarray) and found.size == 1 else found)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _quoted(column: Any) -> str:
