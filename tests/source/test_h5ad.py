@@ -210,7 +210,7 @@ def test_a_file_of_nothing_is_told(write, shape):
 
 
 def test_tables_that_do_not_fit_the_counts_are_told(write):
-    path = write("data", 12)
+    path = write("data", 12, form="csc")
     with h5py.File(path, "r+") as file:
         file["X"].attrs["shape"] = (11, 30)
     with pytest.raises(SourceError, match="damaged: obs has 12 rows, X is for 11"):
