@@ -243,7 +243,7 @@ BAD = {
     "not TOML": (_edited('name = "small"', "name = small"), "not TOML"),
     "missing file": (_with_file(lambda file: file.unlink()), "no such file"),
     "truncated h5ad": (_with_file(lambda file: file.write_bytes(file.read_bytes()[:100_000])), "truncated"),
-    "normalised counts": (_counts(np.log1p), "fractions, so they look normalised"),
+    "normalised counts": (_counts(np.log1p), "the logarithm of counts that were scaled (log-normalised)"),
     "negative counts": (_counts(_set_first(-1)), "negative values"),
     "NaN counts": (_counts(_set_first(np.nan)), "NaN or infinite"),
     "infinite counts": (_counts(_set_first(np.inf)), "NaN or infinite"),
@@ -310,3 +310,35 @@ def test_a_reports_folder_must_hold_a_run(call: Callable[..., Outcome], tmp_path
     code, _, err = call("report", tmp_path)
     assert code == 2
     assert "expected the folder of a run; it has no study.toml" in err
+
+
+def test_nothing_from_data_reaches_the_terminal_as_a_code(
+    call: Callable[..., Outcome], study: Path, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    """Names of columns, labels, a study and corpora may hold codes that colour, retitle or turn what follows."""
+    write("odd", 12, obs={"\x1b]0;mine\x07\x1b[31mred": 1, "\u202eback": 1})
+    study.write_text(
+        STUDY.replace('"small"', '"small \\u009b31m\\u202e[bold]"').replace(
+            'dataset = "chen2019"', 'path = "odd.h5ad", where = "nope == 1"'
+        )
+    )
+    code, out, err = call("check", study)
+    assert code == 2
+    assert r"\x1b]0;mine\x07\x1b[31mred, \u202eback" in err
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out + err)
+    study.write_text(study.read_text().replace(', where = "nope == 1"', ""))
+    study.write_text(study.read_text().replace('path = "odd.h5ad"', 'dataset = "chen2019"'))
+    code, out, _ = call("check", study)
+    assert code == 0
+    assert r"small \x9b31m\u202e[bold]" in out
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out)
+
+
+def test_a_message_is_a_screen_at_most(call: Callable[..., Outcome], study: Path) -> None:
+    faulty = '{{ path = "a.h5ad", where = "{} = 1" }}'.format("b" * 9000)
+    sources = "".join(f"other{at} = {faulty}\n" for at in range(300))
+    study.write_text(STUDY.replace("[holdout]", f"{sources}[holdout]"))
+    code, _, err = call("check", study)
+    assert code == 2
+    assert "… and 100 more" in err
+    assert max(map(len, err.splitlines())) < 5000

@@ -25,6 +25,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# Problems of a study that are printed at most.
+PROBLEMS = 200
+
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (TOML).", show_default=False)]
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)
@@ -158,13 +161,14 @@ def compose(
     stopped.
     """
     from corpuscle import display, workflow
+    from corpuscle.core.text import shown
 
     preparing = display.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
         written = workflow.compose(study, output, only=corpus, form=form, notice=preparing.notice)
     for path in written:
         for remark in display.remarks_on(path):
-            typer.echo(remark, err=True)
+            typer.echo(shown(remark), err=True)
         typer.echo(path)
 
 
@@ -231,14 +235,17 @@ def _unexpected(error: Exception) -> str:
 
 def _fail(error: Exception, code: int) -> None:
     from corpuscle.core.errors import StudyError
+    from corpuscle.core.text import shown
 
     if isinstance(error, StudyError):
         n = len(error.problems)
         typer.echo(f"{n} problem{'s' if n > 1 else ''}:", err=True)
-        for problem in error.problems:
-            typer.echo(f"  {problem}", err=True)
+        for problem in error.problems[:PROBLEMS]:
+            typer.echo(f"  {shown(problem)}", err=True)
+        if n > PROBLEMS:
+            typer.echo(f"  … and {n - PROBLEMS:,} more", err=True)
     else:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(f"Error: {shown(error)}", err=True)
     sys.exit(code)
 
 

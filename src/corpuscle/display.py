@@ -1,4 +1,4 @@
-"""Display: what the command line shows, with rich. All texts from data are escaped: none is taken for markup."""
+"""Display: what the command line shows, with rich. Texts from data are escaped: none is markup or a code."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic.fields import FieldInfo
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as without_markup
 from rich.progress import (
     BarColumn,
     Progress,
@@ -24,6 +24,7 @@ from rich.table import Table
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, Problem
+from corpuscle.core.text import shown
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
@@ -39,6 +40,11 @@ from corpuscle.workers import Update
 from corpuscle.workflow import Listener, Results
 
 KINDS: dict[str, type[Component]] = {"samplers": Sampler, "alterations": Alteration, "models": Model, "tasks": Task}
+
+
+def escape(text: str) -> str:
+    """Return a text so that rich prints it as it stands, without control characters and not endlessly."""
+    return without_markup(shown(text))
 
 
 class Preparing:

@@ -178,7 +178,8 @@ def input_facts(plan: Plan) -> list[dict[str, Any]]:
     for name, source in plan.sources.items():
         spec = plan.study.spec.sources[name]
         facts: dict[str, Any] = {"source": name, "dataset": spec.dataset, "path": spec.path, "where": spec.where,
-                                 "counts": spec.counts, "sha256": source.content, "n_cells": len(source),
+                                 "counts": spec.counts.layer, "rounded": spec.counts.round or None,
+                                 "sha256": source.content, "n_cells": len(source),
                                  "n_genes": len(source.genes)}  # fmt: skip
         if spec.dataset:
             known = dataset_facts(spec.dataset)

@@ -167,13 +167,6 @@ def _half(path):
         file.create_group("X")
 
 
-def _legacy(path):
-    with h5py.File(path, "w") as file:
-        file["obs"] = np.array([(b"cell0",)], dtype=[("index", "S5")])
-        file["var"] = np.array([(b"G0",)], dtype=[("index", "S2")])
-        file["X"] = np.ones((1, 1))
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -183,7 +176,6 @@ def _legacy(path):
         pytest.param(_folder, "this is a folder", id="folder"),
         pytest.param(_other_hdf5, "it has no obs table", id="other HDF5"),
         pytest.param(_half, "damaged: obs is not a table", id="half a file"),
-        pytest.param(_legacy, "anndata before 0.7", id="old anndata"),
     ],
 )
 def test_what_is_no_h5ad_is_told(tmp_path, damage, message):
@@ -218,7 +210,7 @@ def test_a_file_of_nothing_is_told(write, shape):
 
 
 def test_tables_that_do_not_fit_the_counts_are_told(write):
-    path = write("data", 12)
+    path = write("data", 12, form="csc")
     with h5py.File(path, "r+") as file:
         file["X"].attrs["shape"] = (11, 30)
     with pytest.raises(SourceError, match="damaged: obs has 12 rows, X is for 11"):
@@ -249,3 +241,12 @@ def test_categories_as_anndata_wrote_them_before_0_8_are_read(write):
         obs["cell_type"].attrs["categories"] = obs["__categories/cell_type"].ref
         obs.attrs["encoding-version"] = "0.1.0"
     assert open_source("blood", path).cells["cell_type"].astype("string").fillna("?").tolist() == ["B", "T", "?", "B"]
+
+
+def test_attributes_in_bytes_as_r_writes_them_are_read(write, counts):
+    path = write("data", counts)
+    with h5py.File(path, "r+") as file:
+        for key, name in (("X", "encoding-type"), ("obs", "_index"), ("var", "_index")):
+            file[key].attrs[name] = np.bytes_(file[key].attrs[name])
+    np.testing.assert_array_equal(H5ad(path=path).read_counts(np.arange(40)).toarray(), counts)
+    assert open_source("blood", path).cells["barcode"].tolist()[:2] == ["cell0", "cell1"]

@@ -38,7 +38,7 @@ def test_a_file_without_mitochondrial_genes_has_no_fraction(write):
 
 
 BAD = {
-    "fractions": (0.5, "float32", "fractions, so they look normalised .*0.5 in row 7, gene G4"),
+    "fractions": (0.5, "float32", "fractions among whole numbers, as estimated counts do .*0.5 in row 7, gene G4"),
     "negative": (-1, "int32", "negative values .*-1 in row 7, gene G4"),
     "negative fraction": (-0.5, "float64", "negative values"),
     "NaN": (np.nan, "float64", "NaN or infinite values"),

@@ -170,3 +170,29 @@ def test_what_cannot_be_compared_is_explained(expression, message):
 
 def test_columns_are_named_whatever_their_quoting():
     assert columns("`cell type` == 'a`b`' and n > 1 and not good") == {"cell type", "n", "good"}
+
+
+@pytest.mark.parametrize(
+    "expression", ["'" + r"\'" * 150_000, '"' + r"\"" * 150_000, "`" * 300_000, "'a" * 150_001, "'" + "\\\n" * 150_000]
+)
+def test_a_text_that_does_not_end_is_refused_at_once(expression):
+    """Where the search for its end began anew at each quote, these took minutes."""
+    with pytest.raises(SourceError, match="not an expression") as caught:
+        parse(expression)
+    assert len(str(caught.value)) < 700
+
+
+def test_an_absurdly_long_filter_is_refused_and_a_long_list_is_not(monkeypatch):
+    monkeypatch.setattr("corpuscle.source.where.COMPARISONS", 3)
+    with pytest.raises(SourceError, match="1,000,008 letters; 1,000,000 are enough"):
+        parse("n == 1" + " " * 1_000_002)
+    with pytest.raises(SourceError, match="4 comparisons; write column in"):
+        parse("n == 1 or n == 2 or 1 < n < 3")
+    listed = ", ".join(f"'AAACCTGAGAAACC{at}-1'" for at in range(30_000))
+    assert not matches(f"text in [{listed}]", TABLE).any()
+
+
+def test_a_message_of_a_long_filter_is_short():
+    with pytest.raises(SourceError) as caught:
+        matches("x" * 50_000 + " == 1", pd.DataFrame({f"column {at}": [1] for at in range(3000)}))
+    assert len(str(caught.value)) < 2500

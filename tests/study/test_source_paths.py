@@ -1,5 +1,6 @@
 """A source's path in a study file: one file, several, a pattern, a folder, or a place elsewhere."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,60 @@ def test_what_is_no_path_is_told_once_with_its_line(path):
 def test_the_hosted_census_is_no_file_beside_the_study(tmp_path):
     study = Study.parse(TEXT.format(path='"census:2025-01-30/homo_sapiens"'), tmp_path)
     assert study.path("atlas") == Path("census:2025-01-30/homo_sapiens")
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a?b", "[!a]", "old (1)", "half[", "st*r"])
+def test_only_a_star_has_a_meaning_in_a_path(write, tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    for at in range(2):
+        write(f"s{at}", 4, seed=at).rename(folder / f"s{at}.h5ad")
+    # Also where the study itself lies in such a folder.
+    for base, path in ((tmp_path, f'"{name}/*.h5ad"'), (folder, '"*.h5ad"'), (tmp_path, f'"{name}"')):
+        assert prepare(Study.parse(TEXT.format(path=path), base)).n_training == {"atlas": 8}
+
+
+def test_a_star_in_the_folder_of_a_study_finds_no_file_elsewhere(write, tmp_path):
+    (tmp_path / "st*r").mkdir()
+    (tmp_path / "star").mkdir()
+    write("data").rename(tmp_path / "star" / "data.h5ad")
+    with pytest.raises(StudyError, match=r"no such file: .*st\*r/data\.h5ad"):
+        prepare(Study.parse(TEXT.format(path='"data.h5ad"'), tmp_path / "st*r"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["~nosuchuser/a.h5ad", "a" * 300 + ".h5ad", "a/" * 3000 + "a.h5ad", "a\\u0000b.h5ad", "a.h5ad/b.h5ad", "~x/*.h5ad"],
+    ids=["home of nobody", "a long name", "a long path", "a null", "below a file", "a pattern in it"],
+)
+def test_a_path_that_no_file_can_have_is_not_there(write, tmp_path, path):
+    write("a")
+    with pytest.raises(StudyError, match=r"line 6: sources\.atlas: (.*: )?no (such file|file matches)") as caught:
+        prepare(Study.parse(TEXT.format(path=f'"{path}"'), tmp_path))
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "a" * 300 + "/*", "loop"], ids=["no suffix", "pattern", "loop of links"])
+def test_what_is_not_there_is_no_traceback(tmp_path, path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(StudyError, match=r"line 6: sources\.atlas: "):
+        prepare(Study.parse(TEXT.format(path=f'"{path}"'), tmp_path))
+
+
+def test_a_folder_that_may_not_be_read_is_reported_with_its_line(tmp_path, monkeypatch):
+    (tmp_path / "shut").mkdir()
+
+    def shut(_self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", shut)
+    with pytest.raises(StudyError, match=r"line 6: sources\.atlas: .*shut: cannot be read: .*Permission denied"):
+        prepare(Study.parse(TEXT.format(path='"shut"'), tmp_path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("name", ["a.h5ad", "a.h5", "a.mtx", "a.zarr", "pipe"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StudyError, match="is a pipe, a socket or a device, no file"):
+        prepare(Study.parse(TEXT.format(path=f'"{name}"'), tmp_path))

@@ -324,3 +324,46 @@ def test_a_byte_order_mark_is_no_matter(tmp_path):
     study = Study.read(str(tmp_path / "study.toml"))
     assert study.folder == tmp_path
     assert study.text == GOOD
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 4000, "9" * 300, "-9223372036854775809"])
+def test_a_number_beyond_64_bits_is_reported_with_its_line(number):
+    text = f'name = "x"\nsources.a = {{ path = "a.h5ad", quality = {{ min_counts = {number} }} }}\n'
+    with pytest.raises(StudyError, match=r"line 2: sources\.a\.quality.min_counts: a whole number beyond 64 bits"):
+        Study.parse(text)
+
+
+def test_a_number_of_thousands_of_digits_is_reported_in_words():
+    with pytest.raises(StudyError, match=r"not TOML: a whole number of thousands of digits$"):
+        Study.parse("seeds = " + "9" * 5000)
+
+
+COUNTS = """
+name = "x"
+corpora = [{{ name = "A", parts = [{{ source = "a", n_cells = 5 }}] }}]
+models = [{{ name = "pca" }}]
+[sources]
+a = {{ path = "a.h5ad", counts = {} }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("counts", "layer", "rounds"),
+    [('"raw"', "raw", False), ("{ round = true }", "X", True), ('{ layer = "raw", round = true }', "raw", True)],
+)
+def test_counts_are_a_place_or_a_place_that_is_rounded(counts, layer, rounds):
+    spec = Study.parse(COUNTS.format(counts)).spec.sources["a"].counts
+    assert (spec.layer, spec.round) == (layer, rounds)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ("3", r"line 6: sources.a.counts: .*should be a text such as .raw., or a table"),
+        ('{ layers = "X" }', "line 6: sources.a.counts.layers: there is no 'layers' here; did you mean 'layer'"),
+        ('{ round = "yes" }', "line 6: sources.a.counts.round: round should be true or false"),
+    ],
+)
+def test_faulty_counts_are_reported_with_what_they_can_be(counts, message):
+    with pytest.raises(StudyError, match=message):
+        Study.parse(COUNTS.format(counts))

@@ -25,11 +25,16 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from corpuscle.core.disk import FULL, refusal
 from corpuscle.core.errors import BrokenComponentError, ComponentError, CorpuscleError
+from corpuscle.core.text import shortened
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Component")
 
 _PACKAGE = Path(__file__).parents[1]
+# Legal names that a message lists and that a wrong one is compared with, and the longest of either: a table may have
+# thousands of columns.
+_LISTED, _COMPARED, _LONGEST = 60, 5_000, 100
+
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -292,7 +297,9 @@ def legal_names(wrong: str, legal: Iterable[str]) -> str:
     "did you mean 'seeds'? Legal here: name, seeds"
     """
     legal = list(legal)
-    lowered = {name.lower(): name for name in legal}
-    near = difflib.get_close_matches(wrong.lower(), list(lowered), n=1, cutoff=0.5)
+    lowered = {name.lower(): name for name in legal[:_COMPARED] if len(name) <= _LONGEST}
+    near = difflib.get_close_matches(wrong.lower(), list(lowered), n=1, cutoff=0.5) if len(wrong) <= _LONGEST else []
     hint = f"did you mean {lowered[near[0]]!r}? " if near else ""
-    return f"{hint}Legal here: {', '.join(legal) or 'nothing'}"
+    more = f", and {len(legal) - _LISTED:,} more" if len(legal) > _LISTED else ""
+    listed = ", ".join(shortened(name, _LONGEST) for name in legal[:_LISTED])
+    return f"{hint}Legal here: {listed or 'nothing'}{more}"

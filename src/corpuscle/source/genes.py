@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.paths import is_there
 from corpuscle.source.features import plain
 from corpuscle.source.identifiers import (
     ENSEMBL,
@@ -220,7 +221,7 @@ def listed_genes(path: Path, by: By) -> set[str]:
     SourceError
         When there is no such file, or it is no list of genes.
     """
-    if not path.exists():
+    if not is_there(path):
         raise SourceError(f'no such gene list: {path}; write "intersection", "union", or the path of a file of genes')
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -19,10 +19,11 @@ from scipy.sparse import csr_matrix, vstack
 
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source import files
+from corpuscle.source import files, soundness
 from corpuscle.source.ranges import read_ranges, spans
 from corpuscle.source.reader import Cells, Reader, all_rows, refuse_misfit
 from corpuscle.source.scratch import Counts, Triples, by_cell
+from corpuscle.source.soundness import is_array, native, native_type, text_attribute
 
 # Rows of a dense array that are read with what lies between them, and the most to read in one go: 512 × 20,000 genes in
 # float64 are 80 MB.
@@ -53,11 +54,14 @@ class AnnDataReader(Reader):
     def read_genes(self) -> pd.DataFrame:
         """Return var, or raw's var where the counts are raw's."""
         with self._open() as root:
-            return self._table(root, "raw/var" if self.counts == "raw" else "var", axis=1)
+            return self._table(root, _raw(root, "var") if self.counts == "raw" else "var", axis=1)
 
     def _table(self, root: Any, key: str, *, axis: int) -> pd.DataFrame:
         table = read_table(root, key)
-        refuse_misfit(key, table, self.counts, shape_of(find_matrix(root, self.counts))[axis])
+        matrix = find_matrix(root, self.counts)
+        refuse_misfit(key, table, self.counts, shape_of(matrix)[axis])
+        if axis == 0:
+            soundness.check_stored(matrix, self.counts, n_minor=shape_of(matrix)[form_of(matrix) != "csc"])
         return table
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
@@ -88,15 +92,16 @@ def read_table(root: Any, key: str) -> pd.DataFrame:
     Raises
     ------
     SourceError
-        When it is not there or not a table.
+        When it is not there, not a table, or damaged.
     """
     from anndata import OldFormatWarning
     from anndata.io import read_elem
 
     if key not in root:
         raise SourceError(f"not AnnData: it has no {key} table")
+    soundness.check_table(root[key], key)
     if is_array(root[key]):
-        raise SourceError("written by anndata before 0.7; open it with anndata.read_h5ad and write it again")
+        return _read_records(root, key)
     with warnings.catch_warnings():
         # What anndata wrote before 0.8 is read all the same.
         warnings.simplefilter("ignore", OldFormatWarning)
@@ -106,10 +111,40 @@ def read_table(root: Any, key: str) -> pd.DataFrame:
     return table
 
 
+def _read_records(root: Any, key: str) -> pd.DataFrame:
+    """Read a table as anndata wrote it before 0.7: records, the first field the index, categories in uns."""
+    records = root[key][()]
+    names = getattr(records.dtype, "names", None)
+    if not names or records.ndim != 1:
+        raise SourceError(f"damaged: {key} is not a table")
+    columns = {name: _plain(records[name]) for name in names}
+    table = pd.DataFrame(columns).set_index(names[0])
+    for name in names[1:]:
+        place = f"uns/{name}_categories"
+        if place in root and is_array(root[place]) and table[name].dtype.kind in "iu":
+            categories = _plain(np.atleast_1d(root[place][()]))
+            # Of a name that obs and var share there is one list of categories.
+            if table[name].max() < len(categories):
+                table[name] = pd.Categorical.from_codes(table[name], categories)
+    return table
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Return texts as texts, not bytes, and numbers in this machine's byte order."""
+    if values.dtype.kind not in "SO":
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return np.array([text.decode() if isinstance(text, bytes) else text for text in values.tolist()], object)
+
+
 def places(root: Any) -> list[str]:
     """List X, raw and the layers, as far as they are there."""
     layers = [f"layers/{name}" for name in sorted(root["layers"])] if "layers" in root else []
-    return [*(["X"] if "X" in root else []), *(["raw"] if "raw/X" in root else []), *layers]
+    return [*(["X"] if "X" in root else []), *(["raw"] if _raw(root, "X") in root else []), *layers]
+
+
+def _raw(root: Any, part: str) -> str:
+    """Return where raw's counts or genes are; before 0.7, anndata wrote them beside X."""
+    return f"raw.{part}" if f"raw.{part}" in root else f"raw/{part}"
 
 
 def find_matrix(root: Any, counts: str) -> Any:
@@ -118,27 +153,44 @@ def find_matrix(root: Any, counts: str) -> Any:
     Raises
     ------
     SourceError
-        When there is no such place, or it holds no matrix.
+        When there is no such place, or it holds no matrix, or a damaged one.
     """
     there = places(root)
     if counts not in there:
         raise SourceError(f"there are no counts at {counts!r}; the file has: {', '.join(there) or 'none'}")
-    matrix = root["raw/X" if counts == "raw" else counts]
-    sparse = matrix.attrs.get("encoding-type", "") in ("csr_matrix", "csc_matrix")
-    if not (sparse or (is_array(matrix) and matrix.ndim == 2)):
+    matrix = root[_raw(root, "X") if counts == "raw" else counts]
+    form = form_of(matrix)
+    if not form:
         raise SourceError(f"{counts} is neither a dense array nor a CSR or CSC matrix")
+    if form == "dense":
+        soundness.check_dense(matrix, counts)
+    else:
+        soundness.check_sparse(matrix, counts, n_major=shape_of(matrix)[form == "csc"])
     return matrix
 
 
-def is_array(node: Any) -> bool:
-    """Tell an array from a group."""
-    return hasattr(node, "dtype")
+def form_of(matrix: Any) -> str:
+    """Return ``"dense"``, ``"csr"`` or ``"csc"``; empty where this is no matrix."""
+    if is_array(matrix):
+        return "dense" if matrix.ndim == 2 else ""
+    # Before 0.7, anndata wrote h5sparse_format, without the _matrix.
+    written = text_attribute(matrix, "encoding-type") or text_attribute(matrix, "h5sparse_format")
+    form = written.removesuffix("_matrix")
+    return form if form in ("csr", "csc") else ""
 
 
 def shape_of(matrix: Any) -> tuple[int, int]:
-    """Return cells × genes of a dense or sparse matrix."""
-    n_cells, n_genes = matrix.shape if is_array(matrix) else matrix.attrs["shape"]
-    return int(n_cells), int(n_genes)
+    """Return cells × genes of a dense or sparse matrix.
+
+    Raises
+    ------
+    SourceError
+        When a sparse matrix does not say how large it is.
+    """
+    shape = matrix.shape if is_array(matrix) else matrix.attrs.get("shape", matrix.attrs.get("h5sparse_shape", ()))
+    if len(shape) != 2 or not all(length == int(length) >= 0 for length in shape):
+        raise SourceError("damaged: the matrix of counts does not say how many cells and genes it is for")
+    return int(shape[0]), int(shape[1])
 
 
 def read_rows(matrix: Any, rows: NDArray[np.int64], key: Callable[[], str]) -> csr_matrix:
@@ -159,7 +211,7 @@ def read_rows(matrix: Any, rows: NDArray[np.int64], key: Callable[[], str]) -> c
     """
     if is_array(matrix):
         return in_order(rows, lambda wanted: _read_dense(matrix, wanted))
-    if matrix.attrs["encoding-type"] == "csr_matrix":
+    if form_of(matrix) == "csr":
         return read_csr(matrix, rows, shape_of(matrix)[1])
     return in_order(rows, lambda wanted: _read_csc(matrix, wanted, key))
 
@@ -191,27 +243,29 @@ def in_order(rows: NDArray[np.int64], read: Callable[[NDArray[np.int64]], csr_ma
 def _read_csr(matrix: Any, rows: NDArray[np.int64], n_genes: int) -> csr_matrix:
     """Read ascending distinct rows of a CSR matrix."""
     if not len(rows):
-        return csr_matrix((0, n_genes), dtype=matrix["data"].dtype)
+        return csr_matrix((0, n_genes), dtype=native_type(matrix["data"].dtype))
     data, indices = matrix["data"], matrix["indices"]
     first = rows[0]
     indptr = matrix["indptr"][first : rows[-1] + 2].astype(np.int64, copy=False)
-    if np.any(np.diff(indptr) < 0) or indptr[-1] > data.shape[0] or len(indptr) != rows[-1] - first + 2:
+    if len(indptr) != rows[-1] - first + 2 or indptr[0] < 0 or indptr[-1] > data.shape[0]:
+        raise SourceError("damaged: its pointers to the cells' counts point nowhere")
+    if not 0 <= np.diff(indptr).min() <= np.diff(indptr).max() <= n_genes:
         raise SourceError("damaged: its pointers to the cells' counts point nowhere")
     starts, stops = indptr[rows - first], indptr[rows - first + 1]
     ends = np.concatenate([[0], np.cumsum(stops - starts)])
-    values = (read_ranges(data, starts, stops), read_ranges(indices, starts, stops), ends)
+    values = (native(read_ranges(data, starts, stops)), native(read_ranges(indices, starts, stops)), ends)
     return csr_matrix(values, shape=(len(rows), n_genes))
 
 
 def _read_dense(matrix: Any, rows: NDArray[np.int64]) -> csr_matrix:
     """Read ascending distinct rows of a dense array."""
     if not len(rows):
-        return csr_matrix((0, matrix.shape[1]), dtype=matrix.dtype)
+        return csr_matrix((0, matrix.shape[1]), dtype=native_type(matrix.dtype))
     pieces = []
     for first, last in spans(rows, rows + 1, int(matrix.chunks[0]) if matrix.chunks else 1, (GAP_ROWS, SPAN_ROWS)):
         run = rows[first:last]
         slab = matrix[run[0] : run[-1] + 1]
-        pieces.append(csr_matrix(slab[run - run[0]]))
+        pieces.append(csr_matrix(native(slab[run - run[0]])))
     return stack(pieces)
 
 
@@ -220,7 +274,7 @@ def _read_csc(matrix: Any, rows: NDArray[np.int64], key: Callable[[], str]) -> c
     n_cells, n_genes = shape_of(matrix)
     n_stored = int(matrix["indptr"][-1])
     if n_stored > CSC_BLOCK:
-        whole = Counts((n_cells, n_genes), n_stored, matrix["data"].dtype, lambda: _csc_blocks(matrix))
+        whole = Counts((n_cells, n_genes), n_stored, native_type(matrix["data"].dtype), lambda: _csc_blocks(matrix))
         return read_copy(key(), rows, whole)
     position = np.full(n_cells, -1, np.int64)
     position[rows] = np.arange(len(rows))
@@ -248,11 +302,16 @@ def read_copy(key: str, rows: NDArray[np.int64], whole: Counts) -> csr_matrix:
 
 def _csc_blocks(matrix: Any) -> Iterator[Triples]:
     """Stream through a CSC matrix, in at least one block."""
-    indptr = matrix["indptr"][:]
+    indptr, n_cells = matrix["indptr"][:].astype(np.int64, copy=False), shape_of(matrix)[0]
+    if np.any(np.diff(indptr, prepend=0) < 0) or indptr[-1] > matrix["data"].shape[0]:
+        raise SourceError("damaged: its pointers to the cells' counts point nowhere")
     for start in range(0, max(1, int(indptr[-1])), CSC_BLOCK):
         stop = min(start + CSC_BLOCK, int(indptr[-1]))
         gene = np.searchsorted(indptr, np.arange(start, stop), side="right") - 1
-        yield Triples(matrix["indices"][start:stop], gene, matrix["data"][start:stop])
+        row = native(matrix["indices"][start:stop])
+        if len(row) and not 0 <= row.min() <= row.max() < n_cells:
+            raise SourceError("damaged: it has counts of cells that do not exist")
+        yield Triples(row, gene, native(matrix["data"][start:stop]))
 
 
 def stack(pieces: list[csr_matrix]) -> csr_matrix:

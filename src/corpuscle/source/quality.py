@@ -5,7 +5,7 @@ filter, the leakage check and the report need.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,13 @@ from pydantic import Field
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
-from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import GOLDEN, scrambled
+from corpuscle.source.count_kinds import refuse_other_than_counts
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.source import Source
 
 SURVEY_CELLS = 8192
-# Counts are held as float32, which has all whole numbers up to here.
-LARGEST_COUNT = 2**24
 KEPT = "kept"
 
 
@@ -99,7 +97,7 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
     Raises
     ------
     SourceError
-        When the values are not raw counts: negative, NaN, infinite, fractional or above 2^24.
+        When the values are not raw counts: negative, NaN, infinite, fractional (see `count_kinds`) or above 2^24.
     """
     mitochondrial = source.gene_names.mitochondrial
     gene_hashes = _gene_hashes(space)
@@ -107,8 +105,9 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
     tables = []
     for start in range(0, len(rows), SURVEY_CELLS):
         block = rows[start : start + SURVEY_CELLS]
-        counts = source.reader.read_counts(block)
-        _refuse_other_than_counts(source, counts, block)
+        stored = source.reader.read_stored(block)
+        refuse_other_than_counts(source, stored, block)
+        counts = source.reader.counted(stored)
         tables.append(_survey_block(counts, space.project(counts, source.name), mitochondrial, gene_hashes))
         if progress:
             progress(min(1.0, (start + SURVEY_CELLS) / len(rows)))
@@ -151,31 +150,3 @@ def _cell_hashes(counts: csr_matrix, gene_hashes: NDArray[np.uint64]) -> NDArray
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
     hashes: NDArray[np.uint64] = sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]
     return hashes
-
-
-def _refuse_other_than_counts(source: Source, counts: csr_matrix, rows: NDArray[np.int64]) -> None:
-    data = counts.data
-    finite = np.isfinite(data)
-    tests = (
-        (finite, "NaN or infinite values"),
-        ((data >= 0) | ~finite, "negative values"),
-        ((data == np.floor(data)) | ~finite, "fractions, so they look normalised or log-transformed"),
-        (data < LARGEST_COUNT, "numbers too large for counts"),
-    )
-    for good, what in tests:
-        if not good.all():
-            at = int(np.argmin(good))
-            row = rows[np.searchsorted(counts.indptr, at, side="right") - 1]
-            gene = source.genes.index[counts.indices[at]]
-            share = np.mean(~good)
-            raise SourceError(_not_counts(source, what, f"{data[at]:g} in row {row}, gene {gene}", share))
-
-
-def _not_counts(source: Source, what: str, example: str, share: float) -> str:
-    spec: dict[str, Any] = source.reader.spec()
-    others = [place for place in source.reader.alternatives() if place != spec["counts"]]
-    hint = f"say where the raw counts are: counts = {' or '.join(map(repr, others))}" if others else "give raw counts"
-    return (
-        f"source {source.name!r}: raw counts are needed, but {spec['counts']} holds {what} "
-        f"({example}; {share:.1%} of the stored values read so far); {hint}"
-    )

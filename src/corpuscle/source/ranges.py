@@ -44,7 +44,12 @@ def read_ranges(array: Any, starts: Integers, stops: Integers) -> NDArray[Any]:
 
     Returns
     -------
-    The ranges' numbers, one range after the other.
+    The ranges' numbers, one range after the other, in the array's own number type.
+
+    Raises
+    ------
+    SourceError
+        When a range ends after the array does, or the file before its numbers.
 
     Examples
     --------
@@ -56,6 +61,8 @@ def read_ranges(array: Any, starts: Integers, stops: Integers) -> NDArray[Any]:
     # Neighbours become one range.
     apart = starts[1:] > stops[:-1]
     starts, stops = np.concatenate([starts[:1], starts[1:][apart]]), np.concatenate([stops[:-1][apart], stops[-1:]])
+    if len(stops) and not 0 <= starts[0] <= stops[-1] <= array.shape[0]:
+        raise SourceError(f"damaged: counts are looked for at {stops[-1]:,}, past the last of {array.shape[0]:,}")
     found = np.empty(int((stops - starts).sum()), array.dtype)
     if not len(found):
         return found

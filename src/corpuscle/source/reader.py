@@ -7,6 +7,7 @@ import ast
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -18,6 +19,8 @@ from scipy.sparse import csr_matrix
 from corpuscle.core import components
 from corpuscle.core.components import Component
 from corpuscle.core.errors import CorpuscleError, SourceError
+from corpuscle.core.paths import is_there
+from corpuscle.core.text import shortened
 
 
 class Cells(NamedTuple):
@@ -133,8 +136,12 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from error
-    except (CorpuscleError, MemoryError):
+    except CorpuscleError:
         raise
+    except PermissionError as error:
+        raise SourceError(f"{path}: may not be read ({gist(error)})") from error
+    except MemoryError as error:
+        raise SourceError(f"{path}: reading it takes more memory than there is ({gist(error)})") from error
     # h5py, zarr, anndata and tiledbsoma raise errors of a dozen kinds for a damaged file.
     except Exception as error:
         raise SourceError(
@@ -144,7 +151,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 def gist(error: Exception) -> str:
     """Return the first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return shortened((str(error).strip() or type(error).__name__).splitlines()[0], 300)
 
 
 def all_rows(table: pd.DataFrame) -> Cells:
@@ -176,6 +183,15 @@ def reader_for(path: Path | Sequence[Path], counts: str, genes: str | None = Non
     SourceError
         When there is no such file, or no reader reads such files.
     """
+    try:
+        return _reader_for(path, counts, genes)
+    # A folder that may not be read, a disk that is gone, and names that no file can have.
+    except (OSError, ValueError) as error:
+        named = shortened(str(path))
+        raise SourceError(f"{named}: cannot be read: {gist(error) if isinstance(path, Path) else error}") from error
+
+
+def _reader_for(path: Path | Sequence[Path], counts: str, genes: str | None) -> Reader:
     if isinstance(path, Path) and (kind := _kind_of(path)) is not None:
         from corpuscle.source.genes_only import GenesOnly
 
@@ -188,7 +204,11 @@ def reader_for(path: Path | Sequence[Path], counts: str, genes: str | None = Non
 
 def located(path: str, folder: Path) -> Path:
     """Return the path that a text names, relative to a folder; what is no file of this machine is left as it is."""
-    named = Path(path).expanduser()
+    try:
+        named = Path(path).expanduser()
+    # A user that this machine does not know: perhaps a file of such a name.
+    except RuntimeError:
+        named = Path(path)
     return named if _is_elsewhere(named) else folder / named
 
 
@@ -211,32 +231,67 @@ def _kind_of(path: Path) -> type[Reader] | None:
         return None
     for kind in _kinds():
         named = _is_of(kind, path) or path.name.lower().endswith(kind.suffixes)
-        if named or any((path / marker).exists() for marker in kind.markers):
+        if named or _has_any(path, kind.markers):
             return kind
     return None
 
 
+def _has_any(folder: Path, names: Sequence[str]) -> bool:
+    """Return whether a folder has a file of one of these names, in small letters or capitals."""
+    return bool(names) and _is_folder(folder) and any(entry.name.lower() in names for entry in folder.iterdir())
+
+
 def _is_pattern(path: Path) -> bool:
-    return "*" in str(path) and not path.exists()
+    return not is_there(path) and any("*" in part for part in _cut(path)[1])
+
+
+def _cut(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Cut a path after the part of it that is there, letter by letter: what may be a pattern comes after that."""
+    there = next((folder for folder in path.parents if is_there(folder)), Path(path.anchor))
+    return there, path.parts[len(there.parts) :]
+
+
+def _is_folder(path: Path) -> bool:
+    return is_there(path) and path.is_dir()
 
 
 def _existing(path: Path) -> Path:
-    if not path.exists() and not _is_elsewhere(path):
-        raise SourceError(f"no such file: {path}")
+    if _is_elsewhere(path):
+        return path
+    if not is_there(path):
+        raise SourceError(f"no such file: {shortened(str(path), 300)}")
+    refuse_special(path)
     return path
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse what is neither a file nor a folder: to read from a pipe would wait for ever.
+
+    Raises
+    ------
+    SourceError
+        When it is a pipe, a socket or a device.
+    """
+    if not (path.is_file() or path.is_dir()):
+        raise SourceError(f"{path}: is a pipe, a socket or a device, no file")
 
 
 def _members(path: Path) -> list[Path]:
     """List the files that a folder or a pattern stands for."""
     legal = ", ".join(suffix for kind in _kinds() for suffix in kind.suffixes)
     if _is_pattern(path):
-        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        none = f"{path}: no file matches this pattern"
-    elif path.is_dir():
+        folder, parts = _cut(path)
+        # To glob, [ and ? have a meaning, too.
+        pattern = Path(*("*".join(escape(piece) for piece in part.split("*")) for part in parts))
+        found = sorted(entry for entry in folder.glob(str(pattern)) if entry.is_file() or entry.is_dir())
+        none = f"{shortened(str(path), 300)}: no file matches this pattern"
+    elif _is_folder(path):
         found = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".") and _kind_of(entry)]
         none = f"{path}: this folder is no zarr, 10x or SOMA, and nothing in it can be read ({legal})"
     else:
-        found, none = [], f"{path.name}: no reader reads such files; these can be read: {legal}"
+        if is_there(path):
+            refuse_special(path)
+        found, none = [], f"{shortened(path.name)}: no reader reads such files; these can be read: {legal}"
     if not found:
         raise SourceError(none)
     return found

@@ -86,11 +86,16 @@ def scratch_path(key: str) -> Path:
     Raises
     ------
     SourceError
-        When somebody else made that folder.
+        When it cannot be made, or somebody else made it.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0
-    folder = Path(tempfile.gettempdir()) / f"corpuscle-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder = Path(tempfile.gettempdir()) / f"corpuscle-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SourceError(
+            f"no folder for temporary files can be made ({error}); set TMPDIR to one of your own"
+        ) from error
     if hasattr(os, "getuid") and folder.stat().st_uid != user:
         raise SourceError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
     return folder / f"{key}.h5"

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
+from corpuscle.core.text import shortened
 from corpuscle.source import where as where_expression
 from corpuscle.source.identifiers import GeneNames, gene_names
-from corpuscle.source.reader import Reader, reader_for
+from corpuscle.source.reader import reader_for
 from corpuscle.source.watched import Watched
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
@@ -39,7 +40,7 @@ class Source:
     genes
         The file's gene table.
     reader
-        Reads its counts.
+        Reads its counts; rounds them, where the source is to.
     content
         Hash of what the file holds: its SHA-256, where it is a single one.
     """
@@ -47,7 +48,7 @@ class Source:
     name: str
     cells: pd.DataFrame
     genes: pd.DataFrame
-    reader: Reader
+    reader: Watched
     content: str
 
     def __len__(self) -> int:
@@ -69,11 +70,12 @@ class Source:
         return [role for role in ROLES if role in self.cells]
 
 
-def open_source(
+def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     name: str,
     path: Path | Sequence[Path],
     *,
     counts: str = "X",
+    rounds: bool = False,
     where: str | None = None,
     roles: Mapping[str, str] | None = None,
     genes: str | None = None,
@@ -89,6 +91,8 @@ def open_source(
         source; see `corpuscle.source.reader.reader_for`.
     counts
         Where in the file the raw counts are, such as ``"X"``, ``"raw"`` or ``"layers/counts"``.
+    rounds
+        Whether to round counts to whole numbers, as estimated counts need.
     where
         Which cells to offer, a filter on the file's columns, the roles and ``barcode``; see `corpuscle.source.where`.
     roles
@@ -110,7 +114,7 @@ def open_source(
     """
     roles = roles or {}
     reader = reader_for(path, counts, genes)
-    watched = Watched(name, reader, reader.stamp())
+    watched = Watched(name, reader, reader.stamp(), rounds=rounds)
     cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(var) or not (len(cells.rows) or reader.n_cells()):
         raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(var):,} genes; there is nothing to read")
@@ -124,7 +128,7 @@ def _matching(labels: pd.DataFrame, where: str, n_cells: int) -> NDArray[np.bool
     mask = where_expression.matches(where, table)
     if not mask.any():
         values = [_some_values(table, column) for column in sorted(where_expression.columns(where))]
-        raise SourceError(f'where "{where}" matches none of {n_cells:,} cells; {"; ".join(values)}')
+        raise SourceError(f'where "{shortened(where)}" matches none of {n_cells:,} cells; {"; ".join(values)}')
     return mask
 
 
@@ -136,7 +140,7 @@ def _some_values(cells: pd.DataFrame, column: str) -> str:
         values = pd.Series(values.cat.categories)
     if values.dtype.kind in "iuf" and len(values):
         return f"{column} runs from {values.min()} to {values.max()}"
-    common = [repr(value) for value in values.astype(str).value_counts().index[:12]]
+    common = [repr(shortened(value, 80)) for value in values.astype(str).value_counts().index[:12]]
     return f"{column} holds {', '.join(common) or 'nothing'}{' …' if values.nunique() > 12 else ''}"
 
 

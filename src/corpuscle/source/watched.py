@@ -1,4 +1,4 @@
-"""Watched: a reader that refuses to go on when its file changed since it was opened.
+"""Watched: what a source reads its counts through. It refuses to go on when the file changed; it can round.
 
 A corpus holds row numbers. In a file that was written anew between planning and reading, they may be other cells.
 """
@@ -31,16 +31,19 @@ class Watched(Reader):
         What reads.
     opened
         The reader's stamp when the file was opened.
+    rounds
+        Whether counts are rounded to the nearest whole number (halves to the even one), as estimated counts are.
     """
 
-    def __init__(self, name: str, reader: Reader, opened: str) -> None:
-        self.source, self.reader, self.opened = name, reader, opened
+    def __init__(self, name: str, reader: Reader, opened: str, *, rounds: bool = False) -> None:
+        self.source, self.reader, self.opened, self.rounds = name, reader, opened, rounds
         self.counts = reader.counts
         self._next_look = 0.0
 
     def spec(self) -> dict[str, Any]:
-        """Return the reader's settings."""
-        return self.reader.spec()
+        """Return the reader's settings; rounded counts are other counts."""
+        spec = self.reader.spec()
+        return {**spec, "counts": f"{self.counts}, rounded"} if self.rounds else spec
 
     def n_cells(self) -> int:
         """Count the cells in the file."""
@@ -55,13 +58,25 @@ class Watched(Reader):
         return self.reader.read_genes()
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
-        """Read the counts of some cells; see `Reader.read_counts`.
+        """Read the counts of some cells; see `Reader.read_counts`. Rounded, where the source rounds.
 
         Raises
         ------
         SourceError
             When the file is not what it was when it was opened.
         """
+        return self.counted(self.read_stored(rows))
+
+    def counted(self, stored: csr_matrix) -> csr_matrix:
+        """Return counts of numbers as they are stored: the same, or rounded."""
+        if not self.rounds or stored.dtype.kind != "f":
+            return stored
+        counts = csr_matrix((np.rint(stored.data), stored.indices, stored.indptr), shape=stored.shape)
+        counts.eliminate_zeros()
+        return counts
+
+    def read_stored(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Read the counts of some cells as they are stored; otherwise as `read_counts`."""
         self.check()
         found = self.reader.read_counts(rows)
         self.check()

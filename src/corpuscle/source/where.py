@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
+from corpuscle.core.text import shortened
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -31,8 +33,11 @@ _PLAIN = (
     ast.Tuple, ast.In, ast.NotIn, *_COMPARE,
 )  # fmt: skip
 _HELP = "a where holds comparisons, in, and, or, not, on columns, numbers, texts and [lists] only"
-# Texts come first, so that a backtick within one is a part of it.
-_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`([^`]+)`""")
+# Texts come first, so that a backtick within one is a part of it. One that does not end is taken up to the end: to
+# begin anew at each of its quotes would take minutes.
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|`([^`]+)`""", re.DOTALL)
+# Letters of a filter (a list of 50,000 barcodes has so many), and its comparisons, each of which takes a pass.
+LONGEST, COMPARISONS = 1_000_000, 10_000
 
 
 def parse(expression: str, names: Mapping[str, str] | None = None) -> ast.expr:
@@ -56,6 +61,8 @@ def parse(expression: str, names: Mapping[str, str] | None = None) -> ast.expr:
     Traceback (most recent call last):
     corpuscle.core.errors.SourceError: where "...": a call is not allowed; a where holds comparisons, ...
     """
+    if len(expression) > LONGEST:
+        raise SourceError(f'where "{shortened(expression)}": has {len(expression):,} letters; {LONGEST:,} are enough')
     quoted: dict[str, str] = {}
 
     def placeholder(match: re.Match[str]) -> str:
@@ -69,25 +76,27 @@ def parse(expression: str, names: Mapping[str, str] | None = None) -> ast.expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # Python's own message may quote the expression with placeholders in it: its gist is enough.
         gist = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise SourceError(f'where "{_shortened(expression)}": not an expression ({gist}); {_HELP}') from None
+        raise SourceError(f'where "{shortened(expression)}": not an expression ({gist}); {_HELP}') from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             node.id = quoted.get(node.id, node.id)
             node.id = (names or {}).get(node.id, node.id)
         if not _allowed(node):
-            raise SourceError(f'where "{_shortened(expression)}": {_named(node)} is not allowed; {_HELP}')
+            raise SourceError(f'where "{shortened(expression)}": {_named(node)} is not allowed; {_HELP}')
+    n_comparisons = sum(len(node.ops) for node in ast.walk(tree) if isinstance(node, ast.Compare))
+    if n_comparisons > COMPARISONS:
+        raise SourceError(
+            f'where "{shortened(expression)}": has {n_comparisons:,} comparisons; write column in [a list] '
+            f"for what has more than {COMPARISONS:,}"
+        )
     return tree.body
 
 
 def _named(node: ast.AST) -> str:
     if isinstance(node, ast.Constant):
-        return repr(node.value)
+        return shortened(repr(node.value), 80)
     name = type(node).__name__.lower()
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-
-
-def _shortened(expression: str) -> str:
-    return expression if len(expression) <= 200 else f"{expression[:200]}…"
 
 
 def _allowed(node: ast.AST) -> bool:
@@ -149,13 +158,13 @@ def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     for name in sorted(columns(expression)):
         if name not in table:
             hint = legal_names(name, map(str, table.columns))
-            raise SourceError(f'where "{expression}": there is no column {name!r}; {hint}')
+            raise SourceError(f'where "{shortened(expression)}": there is no column {shortened(name)!r}; {hint}')
     try:
         return _truth(_evaluate(tree, table))
     except TypeError as error:
-        raise SourceError(f'where "{expression}": {error}') from None
+        raise SourceError(f'where "{shortened(expression)}": {error}') from None
     except RecursionError:
-        raise SourceError(f'where "{_shortened(expression)}": nested too deeply; {_HELP}') from None
+        raise SourceError(f'where "{shortened(expression)}": nested too deeply; {_HELP}') from None
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,7 @@ def _evaluate(node: ast.expr, table: pd.DataFrame) -> Any:
             return ~_truth(_evaluate(operand, table))
         case ast.BoolOp(op=op, values=values):
             combine = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            return combine.reduce([_truth(_evaluate(value, table)) for value in values])
+            return reduce(combine, (_truth(_evaluate(value, table)) for value in values))
         case ast.Compare():
             return _compare(node, table)
     # What parse let through and is none of these is a constant, a negative number or a list of them.

@@ -241,8 +241,10 @@ class _Preparation:
             self.notice(f"opening {name}", 0)
             with self._noting(f"sources.{name}"):
                 path = self.study.path(name)
-                opened[name] = open_source(name, path, counts=spec.counts, where=spec.where, roles=spec.roles,
-                                           genes=spec.genes)  # fmt: skip
+                opened[name] = open_source(
+                    name, path, counts=spec.counts.layer, rounds=spec.counts.round, where=spec.where, roles=spec.roles,
+                    genes=spec.genes,
+                )  # fmt: skip
         if not opened:
             self._stop_on_problems()
         return opened

@@ -12,6 +12,7 @@ from corpuscle.core.errors import Problem
 from corpuscle.study.lines import line_of
 from corpuscle.study.tables import (
     CorpusSpec,
+    CountsSpec,
     GenesSpec,
     LabelledSpec,
     LadderSpec,
@@ -28,6 +29,7 @@ Location = tuple[str | int, ...]
 _TABLES: dict[tuple[type[BaseModel], str | int], type[BaseModel]] = {
     (StudySpec, "sources"): SourceSpec,
     (StudySpec, "genes"): GenesSpec,
+    (SourceSpec, "counts"): CountsSpec,
     (StudySpec, "corpora"): CorpusSpec,
     (CorpusSpec, "parts"): PartSpec,
     (CorpusSpec, "ladder"): LadderSpec,

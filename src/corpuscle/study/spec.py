@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
+from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.measures.ontology import CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
@@ -122,8 +123,9 @@ class Study:
             text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise StudyError([Problem("", f"no such study file: {path}")]) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StudyError([Problem("", f"{path}: cannot be read as text ({error})")]) from None
+        # UnicodeDecodeError, and a path with a null in it, are ValueErrors.
+        except (OSError, ValueError) as error:
+            raise StudyError([Problem("", f"{shortened(str(path))}: cannot be read as text ({error})")]) from None
         return Study.parse(text, path.parent)
 
     @staticmethod
@@ -146,11 +148,28 @@ class Study:
         except (ValueError, RecursionError) as error:
             found = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(error))
             gist, line = (f"{found[1]}, at {found[3]}", int(found[2])) if found else (str(error), 0)
+            # Python's own words for a number of thousands of digits advise a setting of Python.
+            gist = "a whole number of thousands of digits" if "int_max_str_digits" in gist else shortened(gist)
             raise StudyError([Problem("", f"not TOML: {gist}", line)]) from None
+        if too_large := list(_beyond_64_bits(raw)):
+            message = "a whole number beyond 64 bits, the most that TOML has"
+            raise StudyError([Problem(place, message, line_of(text, place)) for place in too_large])
         spec, problems = read_tables(raw, text)
         if spec is None:
             raise StudyError(problems)
         return _Builder(spec, text, folder, problems).study()
+
+
+def _beyond_64_bits(value: Any, place: str = "") -> Iterator[str]:
+    """List the places of whole numbers that TOML does not have, some too long to be printed."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield place
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _beyond_64_bits(part, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for at, part in enumerate(value):
+            yield from _beyond_64_bits(part, f"{place}[{at}]")
 
 
 class _Builder:

@@ -49,13 +49,28 @@ class OpenTable(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _counts(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"layer": value}
+    if isinstance(value, dict | CountsSpec):
+        return value
+    raise ValueError('should be a text such as "raw", or a table such as { layer = "X", round = true }')
+
+
+class CountsSpec(Table):
+    """A source's ``counts``: where they are; a bare text is a layer."""
+
+    layer: str = "X"
+    round: bool = False
+
+
 class SourceSpec(Table):
     """``[sources] NAME = {…}``: a file, or a data set that comes with the package."""
 
     path: Paths | None = None
     dataset: str | None = None
     where: str | None = None
-    counts: str = "X"
+    counts: Annotated[CountsSpec, BeforeValidator(_counts)] = CountsSpec()
     genes: str | None = None
     quality: dict[str, Any] = {}
     cell_type: str | None = None

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 
 from corpuscle.core.components import component
-from corpuscle.core.errors import SourceError
+from corpuscle.source import hdf5
 from corpuscle.source.layout import AnnDataReader
 from corpuscle.source.reader import reading
 
@@ -38,8 +38,5 @@ class H5ad(AnnDataReader):
 
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:
-        with reading(self.path, ".h5ad"):
-            if self.path.is_dir():
-                raise SourceError("this is a folder; give the path of the .h5ad file")
-            with h5py.File(self.path, "r") as file:
-                yield file
+        with reading(self.path, ".h5ad"), hdf5.opened(self.path) as file:
+            yield file

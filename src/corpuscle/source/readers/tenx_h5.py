@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
-from corpuscle.source import files, layout
+from corpuscle.source import files, hdf5, layout, soundness
 from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
 
 
@@ -41,7 +41,7 @@ class TenxH5(Reader):
     @contextmanager
     def _open(self) -> Iterator[h5py.Group]:
         """Open the group that holds the matrix."""
-        with reading(self.path, "10x .h5"), h5py.File(self.path, "r") as file:
+        with reading(self.path, "10x .h5"), hdf5.opened(self.path) as file:
             there = _genomes(file)
             if not there:
                 raise SourceError("an HDF5 file, but not 10x's: no group in it holds a matrix with barcodes")
@@ -49,18 +49,22 @@ class TenxH5(Reader):
                 raise SourceError(
                     f"there are no counts at {self.counts!r}; the file has: {', '.join(there)}; say which with counts"
                 )
-            yield file[there[0] if self.counts == "X" else self.counts]
+            group = file[there[0] if self.counts == "X" else self.counts]
+            soundness.check_sparse(group, "the matrix", n_major=_shape(group)[1])
+            yield group
 
     def n_cells(self) -> int:
         """Count the barcodes."""
         with self._open() as group:
-            return int(group["shape"][1])
+            return _shape(group)[1]
 
     def read_cells(self, where: ast.expr | None = None) -> Cells:
         """Return a table without columns: such a file names cells and says nothing else of them."""
         with self._open() as group:
             table = pd.DataFrame(index=pd.Index(_texts(group["barcodes"]), dtype=object))
-            refuse_misfit("barcodes", table, "the matrix", int(group["shape"][1]))
+            n_genes, n_cells = _shape(group)
+            refuse_misfit("barcodes", table, "the matrix", n_cells)
+            soundness.check_stored(group, "the matrix", n_minor=n_genes)
             return all_rows(table)
 
     def read_genes(self) -> pd.DataFrame:
@@ -75,7 +79,7 @@ class TenxH5(Reader):
 
     def alternatives(self) -> Sequence[str]:
         """List the groups that hold a matrix."""
-        with reading(self.path, "10x .h5"), h5py.File(self.path, "r") as file:
+        with reading(self.path, "10x .h5"), hdf5.opened(self.path) as file:
             found = _genomes(file)
             return ["X"] if len(found) == 1 else found
 
@@ -101,10 +105,22 @@ def _features(group: h5py.Group) -> pd.DataFrame:
     columns = {"symbol": symbols, "feature_type": "feature_type", "genome": "genome"}
     found: dict[str, Any] = {name: _texts(features[key]) for name, key in columns.items() if key in features}
     table = pd.DataFrame(found, index=pd.Index(_texts(features[ids]), dtype=object))
-    refuse_misfit("the feature table", table, "the matrix", int(group["shape"][0]))
+    refuse_misfit("the feature table", table, "the matrix", _shape(group)[0])
     return table
 
 
+def _shape(group: h5py.Group) -> tuple[int, int]:
+    """Return genes × cells."""
+    shape = group["shape"][()]
+    if np.shape(shape) != (2,) or shape.dtype.kind not in "iu" or shape.min() < 0:
+        raise SourceError("damaged: the matrix does not say how many genes and cells it is for")
+    return int(shape[0]), int(shape[1])
+
+
 def _texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
+        raise SourceError(f"damaged: {dataset.name} should be a list of texts")
+    soundness.check_size([dataset], dataset, dataset.name)
+    soundness.refuse_lost(dataset, dataset.name)
     found: NDArray[np.str_] = dataset.asstr()[:].astype(str)
     return found

@@ -4,10 +4,9 @@ In such a text no cell can be found: it is read through once, into a copy laid o
 """
 
 import ast
-import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,14 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source import files, layout
-from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
+from corpuscle.source import files, layout, tenx_text
+from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit, refuse_special
 from corpuscle.source.scratch import Counts, Triples
 
 # Lines of the matrix that are parsed at once.
 LINES = 1 << 21
+# MatrixMarket's kinds of numbers; "unsigned-integer" is scipy's, and some write double.
+NUMBERS = {"integer": "int64", "unsigned-integer": "int64", "real": "float64", "double": "float64"}
 
 
 @component
@@ -44,17 +45,18 @@ class TenxMtx(Reader):
     counts: str = "X"
 
     def _file(self, *stems: str) -> Path:
-        """Find one of the three files, by what its name may be without .gz."""
+        """Find one of the three files, by what its name may be without .gz, in small letters or capitals."""
         folder, prefix = self.path, ""
         if not self.path.is_dir():
-            folder, (prefix, found, _) = self.path.parent, self.path.name.partition("matrix.mtx")
-            if not found:
+            folder, at = self.path.parent, self.path.name.lower().find("matrix.mtx")
+            if at < 0:
                 raise SourceError("10x files are called …matrix.mtx, …features.tsv and …barcodes.tsv; rename these")
-        for stem in stems:
-            for name in (f"{prefix}{stem}", f"{prefix}{stem}.gz"):
-                if (folder / name).exists():
-                    return folder / name
-        raise SourceError(f"there is no {prefix}{stems[0]} (or .gz) in {folder}; a 10x folder has three files")
+            prefix = self.path.name[:at]
+        found = tenx_text.find(folder, [f"{prefix}{stem}{zipped}" for stem in stems for zipped in ("", ".gz")])
+        if found is None:
+            raise SourceError(f"there is no {prefix}{stems[0]} (or .gz) in {folder}; a 10x folder has three files")
+        refuse_special(found)
+        return found
 
     @property
     def _files(self) -> list[Path]:
@@ -71,8 +73,9 @@ class TenxMtx(Reader):
         """Return a table without columns: such a folder names cells and says nothing else of them."""
         with reading(self.path, "10x .mtx"):
             matrix, _, barcodes = self._files
-            table = pd.DataFrame(index=pd.Index(_read_tsv(barcodes)[0], dtype=object, name=None))
-            refuse_misfit("barcodes.tsv", table, "matrix.mtx", _header(matrix).n_cells)
+            n_cells = _header(matrix).n_cells
+            table = tenx_text.read_barcodes(barcodes, n_cells)
+            refuse_misfit("barcodes.tsv", table, "matrix.mtx", n_cells)
             return all_rows(table)
 
     def read_genes(self) -> pd.DataFrame:
@@ -82,10 +85,9 @@ class TenxMtx(Reader):
 
     def _features(self) -> pd.DataFrame:
         matrix, path, _ = self._files
-        read = _read_tsv(path)
-        columns = dict(zip(("symbol", "feature_type"), (read[at] for at in read if at > 0), strict=False))
-        table = pd.DataFrame(columns).set_axis(pd.Index(read[0], dtype=object, name=None))
-        refuse_misfit(path.name, table, "matrix.mtx", _header(matrix).n_genes)
+        n_genes = _header(matrix).n_genes
+        table = tenx_text.read_features(path, n_genes)
+        refuse_misfit(path.name, table, "matrix.mtx", n_genes)
         return table
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
@@ -123,32 +125,28 @@ class _Header(NamedTuple):
     n_lines: int
 
 
-def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-
-
 def _header(path: Path) -> _Header:
-    with _open(path) as file:
-        words = file.readline().split()
-        if words[:3] != ["%%MatrixMarket", "matrix", "coordinate"] or words[3:4] not in (["integer"], ["real"]):
+    with tenx_text.opened(path) as file:
+        words = file.readline().lower().split()
+        if words[:2] != ["%%matrixmarket", "matrix"] or words[3:4] not in ([number] for number in NUMBERS):
             raise SourceError(
                 f"{path.name} is no sparse MatrixMarket file of numbers; it should begin with "
                 "'%%MatrixMarket matrix coordinate integer'"
             )
+        if words[2] != "coordinate":
+            raise SourceError(f"{path.name} is a dense MatrixMarket file ({words[2]}); 10x's is sparse: coordinate")
         if words[4:] not in ([], ["general"]):
             raise SourceError(f"{path.name} is a {words[4]} matrix; counts are general")
         for n_lines, line in enumerate(file, start=2):
             if not line.startswith("%") and line.strip():
-                n_genes, n_cells, n_stored = map(int, line.split())
-                return _Header(n_genes, n_cells, n_stored, "int64" if words[3] == "integer" else "float64", n_lines)
+                sizes = line.split()
+                if len(sizes) != 3 or not all(size.isdecimal() and len(size) < 19 for size in sizes):
+                    raise SourceError(
+                        f"{path.name} should say how many genes, cells and counts it has, not {line[:80]!r}"
+                    )
+                n_genes, n_cells, n_stored = map(int, sizes)
+                return _Header(n_genes, n_cells, n_stored, NUMBERS[words[3]], n_lines)
     raise SourceError(f"{path.name} ends before it says how large it is")
-
-
-def _read_tsv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame({0: pd.Series(dtype=str)})
 
 
 def _blocks(path: Path, head: _Header) -> Iterator[Triples]:
