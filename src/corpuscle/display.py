@@ -207,11 +207,17 @@ def show_measures(console: Console, measured: Measured, corpora: list[str]) -> N
 def remarks_on(composed: Path) -> list[str]:
     """Say what is odd about a composed corpus, from the manifest beside it."""
     manifest = json.loads((composed.parent / "manifest.json").read_text(encoding="utf-8"))
-    return [
-        f"{composed}: {n_cells:,} cells of {source} share their barcode with another; they are named "
-        f"{source}:BARCODE-ROW"
+    barcodes = [
+        f"{n_cells:,} cells of {source} share their barcode with another; they are named {source}:BARCODE-ROW"
         for source, n_cells in manifest["repeated_barcodes"].items()
     ]
+    renamed = [
+        f"column {name!r} is called {legal!r} there, a name that h5ad and zarr can hold"
+        for name, legal in manifest["renamed_columns"].items()
+    ]
+    as_text = [f"column {name!r} is written as text: its values are not of one kind that h5ad and zarr can hold"
+               for name in manifest["columns_as_text"]]  # fmt: skip
+    return [f"{composed}: {remark}" for remark in (*barcodes, *renamed, *as_text)]
 
 
 def show_components(console: Console, what: str | None) -> None:
