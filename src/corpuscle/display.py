@@ -34,6 +34,7 @@ from corpuscle.output import target_facts
 from corpuscle.report.heats import headline_of
 from corpuscle.report.measures import sections
 from corpuscle.source.source import dataset_facts, dataset_names
+from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workers import Update
 from corpuscle.workflow import Listener, Results
@@ -113,6 +114,10 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     _print(console, "Sources", _sources_table(plan))
     _print(console, "Corpora", _corpora_table(plan))
     _print(console, "Targets", _targets_table(plan))
+    first = {name: corpus for (name, seed), corpus in plan.corpora.items() if seed == study.seeds[0]}
+    shared = shared_labels(study, plan.targets, first)
+    if len(shared):
+        _print(console, "Labels that targets and corpora share", shared)
     for model, task in plan.unanswerable:
         told = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
         console.print(f"[yellow]Note[/yellow] {escape(told)}", soft_wrap=True)

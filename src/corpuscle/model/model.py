@@ -109,6 +109,8 @@ class Model(Component, ABC):
 
     home: ClassVar[str] = "corpuscle.model.architectures"
     kind: ClassVar[str] = "model"
+    # The labels of the corpus' cells that it learns to tell: it answers with these, and no others.
+    learns: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:

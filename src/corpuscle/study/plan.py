@@ -30,6 +30,7 @@ from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
+from corpuscle.study import labels
 from corpuscle.study.spec import LabelledModel, Study
 from corpuscle.study.tables import TargetSpec
 
@@ -196,11 +197,22 @@ class _Preparation:
                 drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
                 check_disjoint(drawn, targets.values(), hashes)
         self._stop_on_problems()
+        self._remark_on_labels(opened, targets, corpora)
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
         bare = {name: replace(pool, components=None) for name, pool in pools.items()}
         warnings = tuple(dict.fromkeys(self.warnings))
         return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora, warnings)
+
+    def _remark_on_labels(
+        self, opened: Mapping[str, Source], targets: Mapping[str, Corpus], corpora: Mapping[tuple[str, int], Corpus]
+    ) -> None:
+        for name, source in opened.items():
+            for remark in source.remarks:
+                self._warn(f"sources.{name}", remark)
+        first = {name: corpus for (name, seed), corpus in corpora.items() if seed == self.study.seeds[0]}
+        for place, message in labels.remarks(self.study, targets, first):
+            self._warn(place, message)
 
     def _stop_on_problems(self) -> None:
         if self.problems:
