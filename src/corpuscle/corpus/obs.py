@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.source.labels import as_texts
-from corpuscle.source.stacking import free_name, kind_of
+from corpuscle.source.stacking import free_name, kind_of, plain
 
 # A slash parts groups in HDF5 and zarr, a backslash in zarr, too; neither holds control characters in a name.
 _ILLEGAL = re.compile(r"[/\\\x00-\x1f\x7f]")
@@ -82,13 +82,12 @@ def _holdable(column: "pd.Series[Any]") -> "pd.Series[Any]":
         # Whole numbers or truth values may be there as objects.
         categories = column.cat.categories
         return column if categories.dtype != object else column.cat.rename_categories(categories.infer_objects())
-    if column.dtype == object:
-        column = column.convert_dtypes(convert_floating=False)
+    column = plain(column)
     if column.dtype.kind == "f":
         # AnnData has no nullable fractions: they have NaN.
         return column.astype(np.float32 if column.dtype.itemsize <= np.dtype(np.float32).itemsize else np.float64)
-    is_nullable = pd.api.types.is_extension_array_dtype(column.dtype)
-    return column.astype(column.dtype.numpy_dtype) if is_nullable and not column.isna().any() else column
+    numpy_type = getattr(column.dtype, "numpy_dtype", column.dtype)
+    return column if column.isna().any() else column.astype(numpy_type)
 
 
 def _without_nul(column: "pd.Series[Any]") -> "pd.Series[Any]":

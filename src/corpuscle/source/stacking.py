@@ -13,7 +13,13 @@ from corpuscle.source.labels import as_texts
 
 Kind = Literal["number", "truth value", "date", "text", "mixed"]
 _KINDS: dict[str, Kind] = {"b": "truth value", "i": "number", "u": "number", "f": "number", "M": "date"}
-_OBJECTS: dict[str, Kind] = {"string": "text", "boolean": "truth value", "integer": "number", "floating": "number"}
+_OBJECTS: dict[str, Kind] = {
+    "string": "text",
+    "empty": "text",
+    "boolean": "truth value",
+    "integer": "number",
+    "floating": "number",
+}
 
 
 def kind_of(column: "pd.Series[Any] | pd.Index") -> Kind:
@@ -104,7 +110,7 @@ def _column(pieces: "list[pd.Series[Any] | None]", tables: Sequence[pd.DataFrame
     if dtype is None:
         return _category([None if piece is None else as_texts(piece) for piece in pieces], lengths)
     parts = [
-        pd.Series(np.nan, range(length), dtype=dtype) if piece is None else _plain(piece).astype(dtype)
+        pd.Series(np.nan, range(length), dtype=dtype) if piece is None else plain(piece).astype(dtype)
         for piece, length in zip(pieces, lengths, strict=True)
     ]
     return pd.concat(parts, ignore_index=True)
@@ -118,9 +124,9 @@ def _shared_type(pieces: "list[pd.Series[Any]]", kinds: set[Kind], *, some_missi
         return None if any(isinstance(piece.dtype, pd.CategoricalDtype) for piece in pieces) else np.dtype(object)
     if kinds == {"date"}:
         return pieces[0].dtype if len({piece.dtype for piece in pieces}) == 1 else None
-    plain = [_plain(piece) for piece in pieces]
-    some_missing = some_missing or any(bool(piece.isna().any()) for piece in plain)
-    dtype = np.result_type(*(getattr(piece.dtype, "numpy_dtype", piece.dtype) for piece in plain))
+    pieces = [plain(piece) for piece in pieces]
+    some_missing = some_missing or any(bool(piece.isna().any()) for piece in pieces)
+    dtype = np.result_type(*(getattr(piece.dtype, "numpy_dtype", piece.dtype) for piece in pieces))
     if kinds == {"truth value"}:
         return "boolean" if some_missing else dtype
     if dtype.kind == "f" or not some_missing:
@@ -128,13 +134,15 @@ def _shared_type(pieces: "list[pd.Series[Any]]", kinds: set[Kind], *, some_missi
     return f"{'UInt' if dtype.kind == 'u' else 'Int'}{8 * dtype.itemsize}"
 
 
-def _plain(piece: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return numbers or truth values by themselves, where they are categories or objects."""
-    if isinstance(piece.dtype, pd.CategoricalDtype):
-        values = pd.Series(piece.cat.categories).convert_dtypes(convert_floating=False).array
-        return pd.Series(values.take(piece.cat.codes.to_numpy(), allow_fill=True))
-    is_object = piece.dtype == object and kind_of(piece) != "text"
-    return piece.convert_dtypes(convert_floating=False) if is_object else piece
+def plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return numbers or truth values in a type of NumPy's, or of pandas' nullable ones, where they are in another."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        values = pd.Series(column.cat.categories).convert_dtypes(convert_floating=False).array
+        return pd.Series(values.take(column.cat.codes.to_numpy(), allow_fill=True), column.index)
+    nullable = pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray
+    if column.dtype != object and isinstance(column.array, (pd.arrays.NumpyExtensionArray, *nullable)):
+        return column
+    return column.astype(object).convert_dtypes(convert_floating=False)
 
 
 def _category(pieces: "list[pd.Series[Any] | None]", lengths: list[int]) -> "pd.Series[Any]":
