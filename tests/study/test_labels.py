@@ -103,3 +103,18 @@ def test_a_column_without_values_has_no_labels(make):
     corpus.cells["cell_type"] = pd.Categorical([None] * len(corpus))
     study = Study.parse(STUDY.format(split="corpus", model="hvg"))
     assert shared_labels(study, {"blood": corpus}, {"Blood": corpus}).empty
+
+
+def test_numbers_next_to_a_source_without_them_are_named_as_they_are_in_their_own(write, tmp_path):
+    batches = {"cell_type": ["B", "T"] * 12, "batch": np.repeat([0, 1], 12)}
+    write("blood", 24, obs=batches)
+    write("other", 24, seed=1)
+    text = STUDY.format(split="corpus", model="hvg").replace(
+        '"other", fraction = 1.0 }]',
+        '"other", fraction = 1.0 }, { source = "blood", fraction = 1.0 }], '
+        'steps = [{ alteration = "ablate", batches = ["1"] }]',
+    )
+    plan = prepare(Study.parse(text, tmp_path))
+    assert set(plan.corpora["Other", 0].labels("batch")) == {"", "0"}
+    counted = plan.composition().query("column == 'batch' and corpus == 'Other'")["value"]
+    assert set(counted) == {"(missing)", "0"}

@@ -72,20 +72,22 @@ def shared_labels(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[
     """
     rows = []
     for role in used_roles(study):
-        of_corpora = label_sets(corpora, role)
+        corpora_of: dict[Labels, list[str]] = defaultdict(list)
+        for name, labels in label_sets(corpora, role).items():
+            corpora_of[labels].append(name)
         for target, labels in label_sets(targets, role).items():
             if labels:
-                shared = _in_corpora(labels, of_corpora)
+                shared = _in_corpora(labels, corpora_of)
                 rows.append({"label": role, "target": target, "n": len(labels), "in the corpora": shared})
     return pd.DataFrame(rows, columns=["label", "target", "n", "in the corpora"])
 
 
-def _in_corpora(labels: Labels, of_corpora: Mapping[str, Labels]) -> str:
+def _in_corpora(labels: Labels, corpora_of: Mapping[Labels, Sequence[str]]) -> str:
     """Write which of a target's labels corpora have, those that have most first."""
-    corpora_of: dict[tuple[Labels, bool], list[str]] = defaultdict(list)
-    for name, there in of_corpora.items():
-        corpora_of[labels & there, bool(there)].append(name)
-    groups = sorted(corpora_of.items(), key=lambda group: -len(group[0][0]))
+    by_shared: dict[tuple[Labels, bool], list[str]] = defaultdict(list)
+    for there, names in corpora_of.items():
+        by_shared[labels & there, bool(there)] += names
+    groups = sorted(by_shared.items(), key=lambda group: -len(group[0][0]))
     parts = [_part(labels, *group, names) for group, names in groups[:MOST_GROUPS]]
     if rest := groups[MOST_GROUPS:]:
         n_corpora = sum(len(names) for _, names in rest)
