@@ -35,6 +35,7 @@ from corpuscle.output import target_facts
 from corpuscle.report.heats import headline_of
 from corpuscle.report.measures import sections
 from corpuscle.source.source import dataset_facts, dataset_names
+from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workers import Update
 from corpuscle.workflow import Listener, Results
@@ -119,6 +120,10 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     _print(console, "Sources", _sources_table(plan))
     _print(console, "Corpora", _corpora_table(plan))
     _print(console, "Targets", _targets_table(plan))
+    first = {name: corpus for (name, seed), corpus in plan.corpora.items() if seed == study.seeds[0]}
+    shared = shared_labels(study, plan.targets, first)
+    if len(shared):
+        _print(console, "Labels that targets and corpora share", shared)
     for model, task in plan.unanswerable:
         told = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
         console.print(f"[yellow]Note[/yellow] {escape(told)}", soft_wrap=True)
@@ -214,11 +219,17 @@ def show_measures(console: Console, measured: Measured, corpora: list[str]) -> N
 def remarks_on(composed: Path) -> list[str]:
     """Say what is odd about a composed corpus, from the manifest beside it."""
     manifest = json.loads((composed.parent / "manifest.json").read_text(encoding="utf-8"))
-    return [
-        f"{composed}: {n_cells:,} cells of {source} share their barcode with another; they are named "
-        f"{source}:BARCODE-ROW"
+    barcodes = [
+        f"{n_cells:,} cells of {source} share their barcode with another; they are named {source}:BARCODE-ROW"
         for source, n_cells in manifest["repeated_barcodes"].items()
     ]
+    renamed = [
+        f"column {name!r} is called {legal!r} there, a name that h5ad and zarr can hold"
+        for name, legal in manifest["renamed_columns"].items()
+    ]
+    as_text = [f"column {name!r} is written as text: its values are not of one kind that h5ad and zarr can hold"
+               for name in manifest["columns_as_text"]]  # fmt: skip
+    return [f"{composed}: {remark}" for remark in (*barcodes, *renamed, *as_text)]
 
 
 def show_components(console: Console, what: str | None) -> None:

@@ -34,6 +34,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
 from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.corpus.obs import changes
 from corpuscle.measuring import Measured
 from corpuscle.source.source import ROLES, dataset_facts
 from corpuscle.store import atomic, write_text
@@ -152,6 +153,7 @@ def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
 def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
     """Say how a corpus' cells were chosen, and from what."""
     recipe = next(recipe for recipe in plan.study.recipes if recipe.name == corpus.name)
+    changed = changes(corpus.cells)
     return {
         "corpus": corpus.name,
         "seed": seed,
@@ -160,6 +162,8 @@ def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
         "n_cells": corpus.n_cells,
         "n_distinct_cells": len(corpus),
         "repeated_barcodes": corpus.repeated_barcodes,
+        "renamed_columns": changed.renamed,
+        "columns_as_text": changed.as_text,
         "gene_space": gene_space_facts(plan),
         "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.inputs],
         "fingerprint": fingerprint(plan.identity(corpus)),

@@ -432,6 +432,11 @@ OBS = {
     "small": (np.arange(40) % 7).astype(np.uint8),
     "share": np.linspace(0, 1, 40),
     "is_primary_data": [True, False] * 20,
+    # Labels that are no texts in the file, or texts that stand for none.
+    "batch": np.arange(40) % 3,
+    "study": np.array([0.1, 1.0] * 20, np.float32),
+    "disease": [True, False, False, False] * 10,
+    "assay": ["NA", "10x", "", "Smart-seq"] * 10,
 }
 
 
@@ -471,6 +476,16 @@ WHERES = [
     "is_primary_data not in [True, False] or share in [-1, 0.0, 1.0]",
     "size not in [-1, 3, 5] and not small in [1, 2]",
     "small in [0, 3] or size in [-2, 4]",
+    "batch == 1 and study == 0.1",
+    "batch in ['0', '2'] and not study != '1'",
+    "batch > 1 or disease",
+    "not disease == False",
+    "assay != 'NA'",
+    "assay not in ['', '10x']",
+    "assay in ['NA', '10x']",
+    "assay == '' and batch != ''",
+    "not assay < 'A'",
+    "not assay == 'Smart-seq' and assay == assay",
 ]
 
 

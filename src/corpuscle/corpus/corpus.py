@@ -16,7 +16,9 @@ from scipy.sparse import csr_matrix, vstack
 
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.corpus.obs import holdable
 from corpuscle.source.genes import GeneSpace
+from corpuscle.source.labels import texts
 from corpuscle.source.reader import Reader
 from corpuscle.source.source import ROLES
 
@@ -28,21 +30,6 @@ if TYPE_CHECKING:
 KEYS = ("source", "row", "barcode", "times")
 # Cells read and decoded at once: 1,024 × 20,000 genes in float32 are 80 MB.
 BLOCK_CELLS = 1024
-
-
-def texts(column: "pd.Series[Any]") -> NDArray[np.str_]:
-    """Return a column as strings, shape (N,); what is missing reads ``""``.
-
-    Examples
-    --------
-    >>> texts(pd.Series([3, None, 4], dtype="Int64").astype("category")).tolist()
-    ['3', '', '4']
-    """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        # By way of its values, a category of whole numbers with gaps would read 3.0.
-        column = column.cat.rename_categories(column.cat.categories.astype(str))
-    found: NDArray[np.str_] = column.astype("string").fillna("").to_numpy(str)
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +130,12 @@ class Corpus:
         return replace(self, space=self.space.limited_to(known_G))
 
     def labels(self, column: str) -> NDArray[np.str_]:
-        """Return a label column as strings, shape (N,); a missing label reads ``""``."""
+        """Return a label column as strings, shape (N,); a missing label reads ``""``; see `source.labels.label_of`."""
         if column not in self.cells:
             return np.full(len(self), "", dtype=str)
+        if column in KEYS:
+            # A source may be called "NA".
+            return np.asarray(self.cells[column], dtype=str)
         return texts(self.cells[column])
 
     @property
@@ -203,17 +193,14 @@ class Corpus:
         """Return the cell table as AnnData's obs.
 
         A cell is named ``source:barcode``, with the row appended where the source has that barcode twice, and then
-        its maker's key where a step made it.
+        its maker's key where a step made it. What a file cannot hold has another name or type: see `corpus.obs`.
         """
         names = self.cells["source"] + ":" + self.cells["barcode"]
         names = names.mask(names.duplicated(keep=False), names + "-" + self.cells["row"].astype(str))
         if "made" in self.cells:
             made = names.duplicated(keep=False) & (self.labels("made") != "")
             names = names.mask(made, names + "-" + self.cells["made"].fillna(""))
-        obs = self.cells.set_index(pd.Index(names.to_numpy(object)))
-        # Columns that come from several files can mix types, which h5ad cannot hold.
-        mixed = [name for name in obs if obs[name].dtype == object or isinstance(obs[name].dtype, pd.StringDtype)]
-        return obs.astype(dict.fromkeys(mixed, "string")).astype(dict.fromkeys(mixed, "category"))
+        return holdable(self.cells).set_axis(pd.Index(names.to_numpy(object)))
 
     def var(self) -> pd.DataFrame:
         """Return the genes as AnnData's var: index = ids; ``symbol``."""

@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix, vstack
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.source.stacking import stacked
 
 # Parents that are read at once: 8,192 × 2,000 counts take some 200 MB while they are added up.
 BLOCK_PARENTS = 8192
@@ -195,9 +196,7 @@ def with_made(kept: Corpus, maker: Maker, name: str, labels: pd.DataFrame) -> Co
     barcodes = pd.Series([f"{key}-{row}" for row in row_N.tolist()], dtype=object)
     table = table.assign(row=row_N, barcode=barcodes, times=1, made=key)
     before = kept.cells if "made" in kept.cells else kept.cells.assign(made="")
-    # A column of nothing would have its say in the type of the whole.
-    tables = [part.dropna(axis="columns", how="all") for part in (before, table) if len(part)]
-    cells = pd.concat(tables, ignore_index=True)
+    cells = stacked([before, table]).reset_index(drop=True)
     cells = cells[[*KEYS, *(column for column in cells if column not in KEYS)]]
     return replace(kept, cells=cells, makers={**kept.makers, key: maker})
 

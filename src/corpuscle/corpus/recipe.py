@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.components import guarded
@@ -19,6 +18,7 @@ from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.turns import rank_within
 from corpuscle.corpus.workshop import Workshop
 from corpuscle.source import where as where_expression
+from corpuscle.source.stacking import stacked
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,7 @@ class Recipe:
             account.append({"exclude": self.exclude})
         if not any(map(len, tables)):
             raise CorpusError("its parts drew no cell at all; ask for more cells, or take another sampler")
-        # A column of nothing would have its say in the type of the whole; without it, its cells are as missing.
-        tables = [table.dropna(axis="columns", how="all") for table in tables if len(table)]
-        cells = pd.concat(tables, ignore_index=True).sort_values(["source", "row"], ignore_index=True)
+        cells = stacked(tables).sort_values(["source", "row"], ignore_index=True)
         first = pools[self.parts[0].source]
         return replace(first, name=self.name, cells=cells, account=tuple(account), components=None)
 
@@ -254,8 +252,7 @@ def _pool(part: Part, left: Mapping[str, Corpus]) -> Corpus:
     others = [left[source].cells for source in part.sampler.sources if source != part.source]
     if not others:
         return own
-    tables = [table.dropna(axis="columns", how="all") for table in (own.cells, *others)]
-    return replace(own, cells=pd.concat(tables, ignore_index=True))
+    return replace(own, cells=stacked([own.cells, *others]).reset_index(drop=True))
 
 
 def _choose(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import row_numbers
-from corpuscle.corpus.corpus import KEYS, Corpus, texts
+from corpuscle.corpus.corpus import KEYS, Corpus
 
 
 class Sampler(Component, ABC):
@@ -105,9 +105,8 @@ def label_groups(pool: Corpus, column: str, sampler: Sampler) -> Groups:
     if column not in pool.cells:
         hint = legal_names(column, (str(name) for name in pool.cells if name not in KEYS))
         raise CorpusError(f"{sampler.name}: there is no column {column!r} in {', '.join(pool.sources)}; {hint}")
-    code_N, values = pd.factorize(pool.cells[column], use_na_sentinel=True)
-    # Two values can have one text; an empty text is no label.
-    names, name_of = np.unique(np.append(texts(pd.Series(values)), ""), return_inverse=True)
+    code_N, labels = pd.factorize(pool.labels(column))
+    names, name_of = np.unique(np.append(labels, ""), return_inverse=True)
     return Groups(names.tolist(), name_of[code_N])
 
 

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError, LeakageError
-from corpuscle.corpus.corpus import Corpus, texts
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.source.labels import texts
 
 
 @component

@@ -11,16 +11,20 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
 import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.disk import writing
+from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.source.reader import gist
 from corpuscle.store import PARTIAL, atomic, flush, flush_below, write_text
 
 # Stored numbers in a segment (a shard of zarr), and in a chunk, the least that is read.
@@ -64,9 +68,12 @@ def write_corpus(
 
     Raises
     ------
+    CorpusError
+        When there is a column that such a file cannot hold; nothing was written.
     DiskError, FolderError
         When the disk is full, or the folder cannot be written; the same command goes on where this one stopped.
     """
+    _refuse_unholdable(corpus, path.suffix)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -77,6 +84,39 @@ def write_corpus(
                 return _write(corpus, path, work, {"fingerprint": identity, **uns}, progress or (lambda _share: None))
             except _TooLargeError:
                 work.restart(DTYPES[DTYPES.index(work.dtype) + 1])
+
+
+def _refuse_unholdable(corpus: Corpus, suffix: str) -> None:
+    """Write a cell's labels into memory, to find before any count is written what such a file cannot hold."""
+    obs = corpus.take(np.arange(min(1, len(corpus)))).obs()
+    if _write_error(obs, suffix) is None:
+        return
+    for name in obs:
+        if (error := _write_error(obs[[name]], suffix)) is not None:
+            raise CorpusError(
+                f"corpus {corpus.name!r}: a {suffix} cannot hold the column {name!r} ({error}); leave it out of the "
+                "source's file, or give it another name there"
+            )
+
+
+def _write_error(obs: pd.DataFrame, suffix: str) -> str | None:
+    """Return what prevents a table from being written; None where nothing does."""
+    from anndata.io import write_elem
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if suffix == ".zarr":
+                import zarr
+
+                write_elem(zarr.open_group(zarr.storage.MemoryStore(), mode="w", zarr_format=3), "obs", obs)
+            else:
+                with h5py.File(BytesIO(), "w") as file:
+                    write_elem(file, "obs", obs)
+    # h5py, zarr and anndata raise errors of a dozen kinds.
+    except Exception as error:
+        return gist(error)
+    return None
 
 
 def written_identity(path: Path) -> str | None:

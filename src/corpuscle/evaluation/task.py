@@ -26,6 +26,16 @@ class Task(Component, ABC):
     ability: ClassVar[str] = "embed cells"
 
     @property
+    def asks_about(self) -> tuple[str, ...]:
+        """The labels of a target's cells that it asks about: without them its scores are missing."""
+        return ()
+
+    @property
+    def looks_up(self) -> tuple[str, ...]:
+        """Those of them that it looks up among the training corpus' cells: only what the corpus has can be found."""
+        return ()
+
+    @property
     def headline(self) -> tuple[str, Better]:
         """The metric that it is known for, and which way is better."""
         return "answer", "none"

@@ -122,6 +122,8 @@ class Model(Component, ABC):
 
     home: ClassVar[str] = "corpuscle.model.architectures"
     kind: ClassVar[str] = "model"
+    # The labels of the corpus' cells that it learns to tell: it answers with these, and no others.
+    learns: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the model's `fit` keep to one thread, wherever it is called."""

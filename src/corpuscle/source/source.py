@@ -16,13 +16,15 @@ from corpuscle.core.errors import SourceError
 from corpuscle.core.text import shortened
 from corpuscle.source import where as where_expression
 from corpuscle.source.identifiers import GeneNames, gene_names
+from corpuscle.source.labels import as_labels
 from corpuscle.source.reader import reader_for
+from corpuscle.source.stacking import distinct, free_name
 from corpuscle.source.watched import Watched
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
 ROLES = ("cell_type", "donor", "batch", "study", "tissue", "disease", "assay", "organism")
 # Columns of a corpus' cell table that are ours; a file's column of such a name is kept as ``NAME_in_file``.
-RESERVED = ("source", "row", "barcode", "times", "made")
+RESERVED = ("source", "row", "barcode", "times", "made", *(f"{role}_before_noise" for role in ROLES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +38,16 @@ class Source:
     cells
         One row per cell that the source offers, index 0 … n-1: ``row`` (row number in the file), ``barcode`` (its
         name in the file), then the file's columns, with the roles of `ROLES` under their own names where the file
-        has them. A column that the file names like one of `RESERVED` is here as ``NAME_in_file``.
+        has them: as categories of texts, see `corpuscle.source.labels.label_of`. A column that the file names like one
+        of `RESERVED` is here as ``NAME_in_file``, or ``NAME_in_file_2`` and so on where the file has that, too.
     genes
         The file's gene table.
     reader
         Reads its counts; rounds them, where the source is to.
     content
         Hash of what the file holds: its SHA-256, where it is a single one.
+    remarks
+        What is odd about its labels, each a sentence for people.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Source:
     genes: pd.DataFrame
     reader: Watched
     content: str
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Count the cells that the source offers."""
@@ -118,8 +124,10 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(var) or not (len(cells.rows) or reader.n_cells()):
         raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(var):,} genes; there is nothing to read")
-    labels = _labels(cells.table, roles)
-    source = Source(name, _cell_table(cells.rows, labels), var, watched, reader.content())
+    obs = cells.table.set_axis(distinct(cells.table.columns), axis=1)
+    labels = _labels(obs, roles)
+    table, remarks = _cell_table(cells.rows, labels), _remarks(obs, labels, roles)
+    source = Source(name, table, var, watched, reader.content(), remarks)
     return source if where is None else source.keep(_matching(labels, where, reader.n_cells()))
 
 
@@ -145,20 +153,42 @@ def _some_values(cells: pd.DataFrame, column: str) -> str:
 
 
 def _labels(obs: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
-    """Return the file's columns, with each role under its own name; index = the file's names of the cells."""
-    labels = obs.set_axis(obs.columns.map(str), axis=1)
-    for role, column in roles.items():
-        if column not in obs:
+    """Return the file's columns, with each role under its own name, as labels; index = the names of the cells."""
+    labels = obs.copy(deep=False)
+    for role in dict.fromkeys((*ROLES, *roles)):
+        column = roles.get(role, role)
+        if column in obs:
+            labels[role] = as_labels(obs[column])
+        elif role in roles:
             hint = legal_names(column, map(str, obs.columns))
             raise SourceError(f"{role} = {column!r}, but the file has no such column; {hint}")
-        labels[role] = obs[column]
     return labels
+
+
+def _remarks(obs: pd.DataFrame, labels: pd.DataFrame, roles: Mapping[str, str]) -> tuple[str, ...]:
+    """Note the texts that were taken for no label."""
+    found = []
+    for role in ROLES:
+        if role not in labels:
+            continue
+        before = obs[roles.get(role, role)]
+        taken = before[(labels[role].isna() & before.notna()).to_numpy()].astype(str)
+        texts = [repr(text) for text in sorted(taken.unique()) if text.strip()]
+        if texts:
+            n = int((taken.str.strip() != "").sum())
+            found.append(f"{role} reads {' or '.join(texts)} in {n:,} of {len(obs):,} cells, which stands for no label")
+    return tuple(found)
 
 
 def _cell_table(rows: NDArray[np.int64], labels: pd.DataFrame) -> pd.DataFrame:
     """Lay out the cell table: row and barcode first, then the labels."""
     barcodes = labels.index.astype(str).to_numpy()
-    cells = labels.reset_index(drop=True).rename(columns={name: f"{name}_in_file" for name in RESERVED})
+    taken, names = {str(name) for name in labels}, {}
+    for name in RESERVED:
+        if name in labels:
+            names[name] = free_name(f"{name}_in_file", taken)
+            taken.add(names[name])
+    cells = labels.reset_index(drop=True).rename(columns=names)
     cells.insert(0, "row", rows)
     cells.insert(1, "barcode", barcodes)
     return cells

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from corpuscle.source.labels import is_missing
+
+_TEXTS = ("string", "large_string")
 _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
     ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -78,8 +81,11 @@ def _comparison(left: ast.expr, op: type[ast.cmpop], right: ast.expr, schema: An
     values = ast.literal_eval(right)
     listed = list(values) if isinstance(values, list | tuple) else [values]
     written = [_value(value, field.type, op) for value in listed]
-    # A floating NaN is missing in a where, and a number in TileDB.
+    # A floating NaN is missing in a where, and a number in TileDB; "NA" and the like are missing, and texts in TileDB,
+    # where they are unequal to others as in a where, but come before or after them.
+    is_ordering = op not in (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
     may_miss = field.nullable or str(field.type) in ("float", "double", "halffloat")
+    may_miss = may_miss or (is_ordering and _type_name(field.type) in _TEXTS)
     if (matches_missing and may_miss) or not written or None in written:
         return None
     if op in (ast.In, ast.NotIn) and not isinstance(listed[0], str):
@@ -96,9 +102,9 @@ def _value(value: Any, kind: Any, op: type[ast.cmpop]) -> str | None:
     # TileDB compares the places of categories, not their texts.
     if is_dictionary and op not in (ast.Eq, ast.NotEq, ast.In, ast.NotIn):
         return None
-    name = str(kind.value_type if is_dictionary else kind)
-    if name in ("string", "large_string"):
-        return repr(value) if isinstance(value, str) else None
+    name = _type_name(kind)
+    if name in _TEXTS:
+        return repr(value) if isinstance(value, str) and not is_missing(value) else None
     if isinstance(value, str):
         return None
     if name == "bool":
@@ -107,3 +113,8 @@ def _value(value: Any, kind: Any, op: type[ast.cmpop]) -> str | None:
         return repr(value)
     is_whole = isinstance(value, int) and name.removeprefix("u").startswith("int")
     return repr(int(value)) if is_whole and np.can_cast(np.min_scalar_type(value), name) else None
+
+
+def _type_name(kind: Any) -> str:
+    """Return a type's name; of a dictionary, its values'."""
+    return str(kind.value_type if hasattr(kind, "value_type") else kind)

@@ -2,6 +2,9 @@
 
 The expression is parsed, never evaluated as code: comparisons, ``in``, ``and``, ``or``, ``not``, columns, constants
 and lists are all there is. A column whose name is not an identifier is written in backticks: ```cell type` == 'B'``.
+
+Labels are texts (see `corpuscle.source.labels`). A column of texts that are all numbers, or all truth values, can be
+compared with numbers or truth values, and is then read as such.
 """
 
 import ast
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.core.text import shortened
+from corpuscle.source.labels import as_labels, is_missing, text_of
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -130,7 +134,8 @@ def columns(expression: str) -> set[str]:
 def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     """Say which rows of a table match.
 
-    A missing value matches no comparison but ``!=`` and ``not in``, so ``donor == donor`` are the rows that have one.
+    A missing value matches no comparison but ``!=`` and ``not in``, so ``donor == donor`` are the rows that have one. A
+    text that stands for none, such as ``''`` or ``'NA'``, equals what is missing: ``donor != ''`` are these rows, too.
 
     Parameters
     ----------
@@ -179,12 +184,11 @@ class _Column:
     def of(cls, column: "pd.Series[Any]") -> "_Column":
         """Take a column of any of pandas' types."""
         missing = column.isna().to_numpy(bool)
-        if isinstance(column.dtype, pd.CategoricalDtype):
+        if isinstance(column.dtype, pd.CategoricalDtype) and len(column.cat.categories):
             # Not astype: a category of numbers has no number for what is missing.
             categories = cls.of(pd.Series(column.cat.categories))
-            if not len(categories.values):
-                return cls(np.zeros(len(column)), missing, "text")
-            return cls(categories.values[column.cat.codes.to_numpy()], missing, categories.kind)
+            if categories.kind != "text":
+                return cls(categories.values[column.cat.codes.to_numpy()], missing, categories.kind)
         if column.dtype.kind == "b":
             return cls(column.to_numpy(bool, na_value=False), missing, "truth value")
         if column.dtype.kind in "iuf":
@@ -192,8 +196,36 @@ class _Column:
                 column.to_numpy(float, na_value=np.nan) if missing.any() else column.to_numpy(column.to_numpy().dtype)
             )
             return cls(values, missing, "number")
-        texts = column.astype(object).where(~missing, "").map(str)
-        return cls(texts.to_numpy(object), missing, "text")
+        labels = as_labels(column)
+        codes = labels.cat.codes.to_numpy()
+        return cls(np.append(labels.cat.categories.to_numpy(object), "")[codes], codes < 0, "text")
+
+    def read(self) -> "_Column":
+        """Return texts as the numbers or truth values that they are, where all are such; else the column as it is."""
+        if self.kind != "text":
+            return self
+        there = ~self.missing
+        code_n, texts = pd.factorize(self.values[there])
+        for kind, convert in (("truth value", _truth_value), ("number", _number)):
+            values = [convert(text) for text in texts]
+            if values and None not in values:
+                found = np.zeros(len(there), np.array(values).dtype)
+                found[there] = np.array(values)[code_n]
+                return _Column(found, self.missing, kind)
+        return self
+
+
+def _truth_value(text: str) -> bool | None:
+    return {"True": True, "False": False}.get(text)
+
+
+def _number(text: str) -> float | None:
+    """Return a number whose text this is; None where it is none's: ``"01"`` is a name."""
+    try:
+        number = int(text) if text.removeprefix("-").isdigit() else float(text)
+    except ValueError:
+        return None
+    return number if text_of(number) == text else None
 
 
 def _evaluate(node: ast.expr, table: pd.DataFrame) -> Any:
@@ -214,8 +246,8 @@ def _evaluate(node: ast.expr, table: pd.DataFrame) -> Any:
 
 def _truth(value: Any) -> NDArray[np.bool_]:
     """Refuse to take numbers or texts for truth values; what is missing is not true."""
-    if isinstance(value, _Column) and value.kind == "truth value":
-        return value.values & ~value.missing
+    if isinstance(value, _Column) and (read := value.read()).kind == "truth value":
+        return read.values & ~read.missing
     if not isinstance(value, np.ndarray):
         raise TypeError("this is not a comparison; write, say, column == value, on both sides of and and or")
     return value
@@ -237,23 +269,41 @@ def _contained(op: ast.cmpop, left: Any, right: Any) -> NDArray[np.bool_]:
     """Look a column's values up in a list."""
     if not isinstance(left, _Column) or not isinstance(right, list | tuple):
         raise TypeError("in needs a column on its left and a [list] on its right")
+    left = _read_as(left, *right)
     for element in right:
         _refuse_mixed(left, element)
-    found: NDArray[np.bool_] = pd.Series(left.values).isin(list(right)).to_numpy() & ~left.missing
+    found: NDArray[np.bool_] = pd.Series(left.values).isin([*right]).to_numpy() & ~left.missing
+    if any(_is_missing(element) for element in right):
+        found = found | left.missing
     return ~found if isinstance(op, ast.NotIn) else found
 
 
 def _compared(op: ast.cmpop, left: Any, right: Any) -> NDArray[np.bool_]:
     """Compare two columns, or a column and a constant; texts with texts and numbers with numbers only."""
+    left, right = _read_as(left, right), _read_as(right, left)
     _refuse_mixed(left, right)
     columns = [side for side in (left, right) if isinstance(side, _Column)]
     if not columns:
         raise TypeError("a comparison needs a column on one side")
+    if any(_is_missing(side) for side in (left, right)):
+        (column,), negated = columns, isinstance(op, ast.NotEq)
+        return column.missing != negated if negated or isinstance(op, ast.Eq) else np.zeros(len(column.missing), bool)
     there = ~np.logical_or.reduce([column.missing for column in columns])
     result = np.full(len(there), isinstance(op, ast.NotEq))
     left, right = (side.values[there] if isinstance(side, _Column) else side for side in (left, right))
     result[there] = _COMPARE[type(op)](left, right)
     return result
+
+
+def _read_as(side: Any, *others: Any) -> Any:
+    """Return a column of texts as numbers or truth values, where it is compared with such and all of it is such."""
+    is_plain = all(_kind(other) in ("number", "truth value") for other in others)
+    return side.read() if isinstance(side, _Column) and others and is_plain else side
+
+
+def _is_missing(side: Any) -> bool:
+    """Return whether this is a constant that stands for what is missing."""
+    return isinstance(side, str) and is_missing(side)
 
 
 def _refuse_mixed(left: Any, right: Any) -> None:

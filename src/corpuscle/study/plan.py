@@ -32,6 +32,7 @@ from corpuscle.source.identifiers import GeneNames
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
+from corpuscle.study import labels
 from corpuscle.study.gene_checks import counts_kept, gene_warnings, lost_sources
 from corpuscle.study.known_targets import KnownTargets, warnings_of
 from corpuscle.study.replicates import COLUMNS, draw_facts, replicate_warnings
@@ -220,6 +221,7 @@ class _Preparation:
         first = {name: corpus for (name, seed), corpus in corpora.items() if seed == 0}
         for name, message in warnings_of(targets, first, known).items():
             self._warn(self._target_place(name), message)
+        self._remark_on_labels(opened, targets, corpora)
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [counts_kept(surveys[source]) for source in genes["source"]]
         genes["left_out"] = [in_words(sources[source].reader.about_genes().left_out) for source in genes["source"]]
@@ -229,6 +231,16 @@ class _Preparation:
             self._warn(self._corpus_place(name) if name else key, message)
         warnings = tuple(dict.fromkeys(self.warnings))
         return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora, warnings, draws)
+
+    def _remark_on_labels(
+        self, opened: Mapping[str, Source], targets: Mapping[str, Corpus], corpora: Mapping[tuple[str, int], Corpus]
+    ) -> None:
+        for name, source in opened.items():
+            for remark in source.remarks:
+                self._warn(f"sources.{name}", remark)
+        first = {name: corpus for (name, seed), corpus in corpora.items() if seed == self.study.seeds[0]}
+        for place, message in labels.remarks(self.study, targets, first):
+            self._warn(place, message)
 
     def _stop_on_problems(self) -> None:
         if self.problems:

@@ -34,7 +34,7 @@ class Exclude(Alteration):
         gone_N = matching(corpus, self.where, self)
         for column in sorted(where_expression.columns(self.where)):
             for at, source in enumerate(corpus.sources):
-                if corpus.cells[column][corpus.source_codes == at].isna().all():
+                if (corpus.labels(column)[corpus.source_codes == at] == "").all():
                     raise CorpusError(
                         f"exclude: where uses {column}, which source {source!r} does not have: whether its cells are "
                         "meant cannot be known; label the source"

@@ -114,6 +114,16 @@ class Annotation(Task):
             )
         return self
 
+    @property
+    def asks_about(self) -> tuple[str, ...]:
+        """Cell types; see `Task.asks_about`."""
+        return ("cell_type",)
+
+    @property
+    def looks_up(self) -> tuple[str, ...]:
+        """Cell types, where the reference is the corpus; see `Task.looks_up`."""
+        return ("cell_type",) if self.split == "corpus" else ()
+
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Annotate the query cells; see `Task.run`."""
         whole = embedded(model, target, self.max_cells)

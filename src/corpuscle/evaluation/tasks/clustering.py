@@ -70,6 +70,11 @@ class Clustering(Task):
             raise ValueError("a resolution stands twice")
         return self
 
+    @property
+    def asks_about(self) -> tuple[str, ...]:
+        """Cell types; see `Task.asks_about`."""
+        return ("cell_type",)
+
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Cluster the target's cells; see `Task.run`."""
         whole = embedded(model, target, self.max_cells)

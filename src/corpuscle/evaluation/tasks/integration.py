@@ -89,6 +89,11 @@ class Integration(Task):
             raise ValueError("it needs scib-metrics: pip install 'corpuscle[integration]'")
         return self
 
+    @property
+    def asks_about(self) -> tuple[str, ...]:
+        """Cell types and batches; see `Task.asks_about`."""
+        return ("cell_type", self.by)
+
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Measure the target's cells; see `Task.run`."""
         whole = embedded(model, target, self.max_cells)

@@ -5,7 +5,7 @@ Axes in names: N cells, B cells of a block, G genes of the study, H variable gen
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,8 @@ class LogisticRegression(WithoutSteps):
     >>> LogisticRegression(penalty="l2", class_weights="balanced").n_steps(n_cells=3000)
     0
     """
+
+    learns: ClassVar[tuple[str, ...]] = ("cell_type",)
 
     penalty: Literal["l1", "l2"] = "l1"
     C: Annotated[float, Field(gt=0)] = 1.0

@@ -5,7 +5,7 @@ Axes in names: N cells, B cells of a block, G genes of the study, H variable gen
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,8 @@ class MlpClassifier(Model):
     >>> MlpClassifier(remedy="ldam", budget={"steps": 500}).n_steps(n_cells=3000)
     500
     """
+
+    learns: ClassVar[tuple[str, ...]] = ("cell_type",)
 
     n_genes: Annotated[int, Field(gt=0)] = 2000
     n_hidden: Annotated[int, Field(gt=0)] = 128

@@ -18,6 +18,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source import layout
 from corpuscle.source.identifiers import gene_names
 from corpuscle.source.reader import AboutGenes, Cells, Reader, reader_for
+from corpuscle.source.stacking import distinct, stacked
 
 # The column that says which file a cell is from.
 FILE = "file"
@@ -97,7 +98,7 @@ class Collection(Reader):
     def read_cells(self, where: ast.expr | None = None) -> Cells:
         """Read the cell tables of all files."""
         found = [reader.read_cells(where) for reader in self._readers]
-        tables = [cells.table for cells in found]
+        tables = [cells.table.set_axis(distinct(cells.table.columns), axis=1) for cells in found]
         if not any(FILE in table for table in tables):
             for table, name in zip(tables, self._names, strict=True):
                 table[FILE] = pd.Categorical([name] * len(table))
@@ -153,17 +154,7 @@ def _some(genes: pd.Index) -> str:
 
 
 def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables below each other; a column of categories stays one, with all tables' categories."""
+    """Put tables below each other; columns in which nothing has a value stay."""
     columns = list(dict.fromkeys(column for table in tables for column in table))
-    for column in columns:
-        having = [table for table in tables if column in table]
-        if all(isinstance(table[column].dtype, pd.CategoricalDtype) for table in having):
-            categories = pd.Index(np.concatenate([table[column].cat.categories.to_numpy(object) for table in having]))
-            for table in having:
-                table[column] = table[column].astype(pd.CategoricalDtype(categories.unique()))
-            for table in tables:
-                if column not in table:
-                    table[column] = pd.Categorical.from_codes([-1] * len(table), categories.unique())
-    # A column of nothing would have its say in the type of the whole.
-    filled = [table.dropna(axis="columns", how="all") for table in tables if len(table)]
-    return (pd.concat(filled) if filled else tables[0]).reindex(columns=columns)
+    # Of cells that were all left out unread, it is still known which values there were.
+    return stacked(tables).reindex(columns=columns)

@@ -1,0 +1,208 @@
+"""Labels of targets and corpora: which they share, and what makes them differ without being meant to.
+
+Label sets are found once per target and corpus, and corpora with the same are taken together: studies of thousands of
+corpora stay quick to check, and their lines readable.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.source.labels import text_of
+from corpuscle.source.source import ROLES
+from corpuscle.study.spec import Study
+
+Labels = frozenset[str]
+# How many names, and how many groups of corpora, are listed before the rest is counted.
+MOST_NAMES, MOST_GROUPS = 3, 4
+_NUMBER = re.compile(r"\s*-?\d+\.\d+\s*")
+
+
+class Remark(NamedTuple):
+    """What is legal and likely not meant, at a place of the study file."""
+
+    place: str
+    message: str
+
+
+def used_roles(study: Study) -> list[str]:
+    """Return the labels that a study looks at: cell types, and those that a task, model, sampler or step names."""
+    specs = [task.task.spec() for task in study.tasks] + [model.model.spec() for model in study.models]
+    for recipe in study.recipes:
+        specs += [part.sampler.spec() for part in recipe.parts] + [step.spec() for step in recipe.steps]
+    named = {value for spec in specs for value in _texts(spec)}
+    return [role for role in ROLES if role == "cell_type" or role in named]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+
+
+def label_sets(cells: Mapping[str, Corpus], role: str) -> dict[str, Labels]:
+    """Return the labels that are there, of each target or corpus."""
+    return {name: _label_set(corpus.cells.get(role)) for name, corpus in cells.items()}
+
+
+def _label_set(column: "pd.Series[Any] | None") -> Labels:
+    if column is None:
+        return frozenset()
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return frozenset(column.dropna().unique())
+    used = np.bincount(column.cat.codes.to_numpy() + 1, minlength=len(column.cat.categories) + 1)[1:] > 0
+    return frozenset(column.cat.categories[used])
+
+
+def shared_labels(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, Corpus]) -> pd.DataFrame:
+    """Lay out which labels of each target each corpus has.
+
+    Returns
+    -------
+    A row per label and target: columns ``label`` (its role), ``target``, ``n`` (how many the target has) and ``in
+    the corpora``, a text. Labels that no target has are left out.
+    """
+    rows = []
+    for role in used_roles(study):
+        corpora_of: dict[Labels, list[str]] = defaultdict(list)
+        for name, labels in label_sets(corpora, role).items():
+            corpora_of[labels].append(name)
+        for target, labels in label_sets(targets, role).items():
+            if labels:
+                shared = _in_corpora(labels, corpora_of)
+                rows.append({"label": role, "target": target, "n": len(labels), "in the corpora": shared})
+    return pd.DataFrame(rows, columns=["label", "target", "n", "in the corpora"])
+
+
+def _in_corpora(labels: Labels, corpora_of: Mapping[Labels, Sequence[str]]) -> str:
+    """Write which of a target's labels corpora have, those that have most first."""
+    by_shared: dict[tuple[Labels, bool], list[str]] = defaultdict(list)
+    for there, names in corpora_of.items():
+        by_shared[labels & there, bool(there)] += names
+    groups = sorted(by_shared.items(), key=lambda group: -len(group[0][0]))
+    parts = [_part(labels, *group, names) for group, names in groups[:MOST_GROUPS]]
+    if rest := groups[MOST_GROUPS:]:
+        n_corpora = sum(len(names) for _, names in rest)
+        parts.append(f"at most {len(rest[0][0][0])} in {n_corpora:,} more corpora")
+    return "; ".join(parts)
+
+
+def _part(labels: Labels, shared: Labels, has_labels: bool, names: Sequence[str]) -> str:  # noqa: FBT001
+    corpora = listed(names)
+    if not shared:
+        return f"none in {corpora}" if has_labels else f"no labels in {corpora}"
+    if shared == labels:
+        return f"all in {corpora}"
+    return f"{len(shared)} of {len(labels)} in {corpora} (without {listed(sorted(labels - shared))})"
+
+
+def listed(names: Sequence[str]) -> str:
+    """List some names and count the others.
+
+    Examples
+    --------
+    >>> listed(["A", "B", "C", "D", "E"])
+    'A, B, C and 2 more'
+    """
+    rest = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def remarks(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, Corpus]) -> Iterator[Remark]:
+    """Find targets without the labels that a task asks about, corpora that share none, and labels that look alike.
+
+    Parameters
+    ----------
+    study
+        The study.
+    targets, corpora
+        The cells to evaluate on, and the training corpora, of one seed, by name.
+    """
+    roles = used_roles(study)
+    of_targets = {role: label_sets(targets, role) for role in roles}
+    of_corpora = {role: label_sets(corpora, role) for role in roles}
+    learned = {role for model in study.models for role in model.model.learns}
+    for at, task in enumerate(study.tasks):
+        for role in task.task.asks_about:
+            if role not in of_targets:
+                continue
+            needed = role in task.task.looks_up or role in learned
+            for target in task.targets:
+                if target in targets:
+                    sets = of_targets[role][target], of_corpora[role] if needed else {}
+                    yield from _unanswerable(f"tasks[{at}]", role, target, *sets)
+    for role in roles:
+        # Donors are looked at where leaks are.
+        if role != "donor":
+            yield from _alike(role, {**of_targets[role], **of_corpora[role]})
+
+
+def _unanswerable(
+    place: str, role: str, target: str, labels: Labels, of_corpora: Mapping[str, Labels]
+) -> Iterator[Remark]:
+    if not labels:
+        hint = "say under [sources] which column has it"
+        yield Remark(place, f"no cell of target {target!r} has a {role}, so its scores will be missing; {hint}")
+        return
+    apart = [name for name, there in of_corpora.items() if not labels & there]
+    if apart:
+        some = listed(sorted(of_corpora[apart[0]])) or "none at all"
+        yield Remark(
+            place,
+            f"target {target!r} and {_corpora(apart)} share no {role}: there, {listed(sorted(labels))}; in "
+            f"{apart[0]!r}, {some}. What is told from these cells cannot be right",
+        )
+
+
+def _corpora(names: Sequence[str]) -> str:
+    return f"{'corpus' if len(names) == 1 else 'corpora'} {listed([repr(name) for name in names])}"
+
+
+def _alike(role: str, sets: Mapping[str, Labels]) -> Iterator[Remark]:
+    """Find labels that differ by case, blanks and punctuation alone."""
+    by_look: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(frozenset[str]().union(*sets.values())):
+        by_look[look(label)].append(label)
+    groups = [labels for labels in by_look.values() if len(labels) > 1]
+    if not groups:
+        return
+    shown = [" and ".join(f"{label!r} (in {_first(label, sets)})" for label in labels) for labels in groups]
+    yield Remark(
+        "sources",
+        f"labels of {role} that differ only by case, blanks or punctuation count as different: {_joined(shown)}; write "
+        "them alike in the files, if they mean the same",
+    )
+
+
+def _joined(parts: Sequence[str]) -> str:
+    rest = len(parts) - MOST_GROUPS
+    return "; ".join(parts[:MOST_GROUPS]) + (f"; and {rest:,} more" if rest > 0 else "")
+
+
+def _first(label: str, sets: Mapping[str, Labels]) -> str:
+    return next(name for name, there in sets.items() if label in there)
+
+
+def look(label: str) -> str:
+    """Return what a label looks like without regard to case, blanks and punctuation.
+
+    A plus stays, as in CD4+, and so does what stands between digits: 1-1 is not 11.
+
+    Examples
+    --------
+    >>> [look(label) for label in ("CD4 T", "cd4-T", "CD4+ T", "1-1", "11", "1.0")]
+    ['cd4t', 'cd4t', 'cd4+t', '1.1', '11', '1']
+    """
+    if _NUMBER.fullmatch(label):
+        return str(text_of(float(label)))
+    text = unicodedata.normalize("NFKC", label).casefold()
+    text = re.sub(r"(?<=\d)(?:[^\w+]|_)+(?=\d)", "\0", text)
+    return re.sub(r"[^\w+\0]|_", "", text).replace("\0", ".") or label

@@ -1,0 +1,120 @@
+"""What targets and corpora share in labels is found before anything is trained."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from corpuscle.study.labels import look, remarks, shared_labels
+from corpuscle.study.plan import prepare
+from corpuscle.study.spec import Study
+
+STUDY = """
+name = "small"
+models = [{{ name = "{model}", n_genes = 10 }}]
+corpora = [
+  {{ name = "Blood", parts = [{{ source = "blood", fraction = 1.0 }}] }},
+  {{ name = "Other", parts = [{{ source = "other", fraction = 1.0 }}] }},
+]
+tasks = [{{ name = "annotation", split = "{split}", on = ["blood"] }}]
+[sources]
+blood = {{ path = "blood.h5ad" }}
+other = {{ path = "other.h5ad" }}
+[holdout]
+blood = {{ by = "cell", share = 0.5 }}
+"""
+
+
+@pytest.fixture
+def planned(write, tmp_path):
+    """Prepare a study of two files whose cells have these types."""
+
+    def made(blood, other, *, split="corpus", model="hvg"):
+        write("blood", 24, obs={"cell_type": blood})
+        write("other", 24, seed=1, obs={"cell_type": other})
+        return prepare(Study.parse(STUDY.format(split=split, model=model), tmp_path))
+
+    return made
+
+
+def _row(plan):
+    found = shared_labels(plan.study, plan.targets, {name: corpus for (name, _), corpus in plan.corpora.items()})
+    return found.to_dict("records")
+
+
+def test_shared_labels_are_laid_out(planned):
+    plan = planned(["B", "T", "NK"] * 8, ["B", "alpha"] * 12)
+    shared = "all in Blood; 1 of 3 in Other (without NK, T)"
+    assert _row(plan) == [{"label": "cell_type", "target": "blood", "n": 3, "in the corpora": shared}]
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize(("split", "model", "warned"), [
+    ("corpus", "hvg", True), ("cell", "logistic_regression", True), ("cell", "hvg", False),
+])  # fmt: skip
+def test_a_corpus_that_shares_no_type_is_warned_of_where_its_types_are_looked_up(planned, split, model, warned):
+    plan = planned(["B", "T"] * 12, ["alpha", "beta"] * 12, split=split, model=model)
+    assert _row(plan)[0]["in the corpora"] == "all in Blood; none in Other"
+    assert [warning.place for warning in plan.warnings] == ["tasks[0]"] * warned
+    if warned:
+        assert "target 'blood' and corpus 'Other' share no cell_type: there, B, T; in 'Other', alpha, beta" in str(
+            plan.warnings[0]
+        )
+
+
+def test_labels_that_look_alike_are_warned_of(planned):
+    plan = planned(["CD4 T", "B"] * 12, ["cd4-T", "B"] * 12)
+    (warning,) = plan.warnings
+    assert "'CD4 T' (in blood) and 'cd4-T' (in Other)" in str(warning)
+
+
+def test_a_target_without_labels_and_texts_for_none_are_warned_of(planned):
+    plan = planned(["NA"] * 24, ["B", "T"] * 12)
+    assert [warning.place for warning in plan.warnings] == ["sources.blood", "tasks[0]"]
+    assert "cell_type reads 'NA' in 24 of 24 cells" in str(plan.warnings[0])
+    assert "no cell of target 'blood' has a cell_type" in str(plan.warnings[1])
+
+
+def test_many_corpora_are_summarised(planned):
+    plan = planned(["B", "T", "NK", "Mono"] * 6, ["B", "T"] * 12)
+    corpus, target = plan.corpora["Blood", 0], plan.targets["blood"]
+    n_types = np.arange(2000) % 5
+    kept = {n: corpus.take(corpus.cells["cell_type"].isin(["B", "T", "NK", "Mono"][:n]).to_numpy()) for n in range(6)}
+    table = shared_labels(plan.study, {"blood": target}, {f"c{at}": kept[n] for at, n in enumerate(n_types)})
+    assert table["in the corpora"].tolist() == [
+        "all in c4, c9, c14 and 397 more; 3 of 4 in c3, c8, c13 and 397 more (without Mono); "
+        "2 of 4 in c2, c7, c12 and 397 more (without Mono, NK); 1 of 4 in c1, c6, c11 and 397 more "
+        "(without Mono, NK, T); at most 0 in 400 more corpora"
+    ]
+    apart = {f"c{at}": plan.corpora["Other", 0].take(np.zeros(24, bool)) for at in range(2000)}
+    (remark,) = remarks(plan.study, {"blood": target}, apart)
+    assert "corpora 'c0', 'c1', 'c2' and 1,997 more share no cell_type" in remark.message
+
+
+@pytest.mark.parametrize(("one", "other", "alike"), [
+    ("CD4 T", "cd4-T", True), ("T cell", "T-cell ", True), ("1.0", "1", True), ("B_cell", "b cell", True),
+    ("CD4+ T", "CD4- T", False), ("s1.1", "s11", False), ("-1", "B", False), ("?", "!", False), ("0.5", "05", False),
+])  # fmt: skip
+def test_case_blanks_and_punctuation_are_not_looked_at(one, other, alike):
+    assert (look(one) == look(other)) is alike
+
+
+def test_a_column_without_values_has_no_labels(make):
+    corpus = make()
+    corpus.cells["cell_type"] = pd.Categorical([None] * len(corpus))
+    study = Study.parse(STUDY.format(split="corpus", model="hvg"))
+    assert shared_labels(study, {"blood": corpus}, {"Blood": corpus}).empty
+
+
+def test_numbers_next_to_a_source_without_them_are_named_as_they_are_in_their_own(write, tmp_path):
+    batches = {"cell_type": ["B", "T"] * 12, "batch": np.repeat([0, 1], 12)}
+    write("blood", 24, obs=batches)
+    write("other", 24, seed=1)
+    text = STUDY.format(split="corpus", model="hvg").replace(
+        '"other", fraction = 1.0 }]',
+        '"other", fraction = 1.0 }, { source = "blood", fraction = 1.0 }], '
+        'steps = [{ alteration = "ablate", batches = ["1"] }]',
+    )
+    plan = prepare(Study.parse(text, tmp_path))
+    assert set(plan.corpora["Other", 0].labels("batch")) == {"", "0"}
+    counted = plan.composition().query("column == 'batch' and corpus == 'Other'")["value"]
+    assert set(counted) == {"(missing)", "0"}
