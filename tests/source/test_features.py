@@ -52,6 +52,7 @@ def test_the_files_of_one_source_may_have_other_antibodies(tmp_path, annotated, 
     [
         pytest.param("feature_types", [GEX, "Peaks", "Anything"], [1, 0, 0], id="multiome"),
         pytest.param("Feature_Type", ["gene expression", "ADT", "HTO"], [1, 0, 0], id="capitals"),
+        pytest.param("feature_types-0", [GEX, GEX, "Custom"], [1, 1, 0], id="of several files"),
         pytest.param("feature_types", [GEX, None, "CRISPR Guide Capture"], [1, 1, 0], id="some are missing"),
         pytest.param("feature_types", [None, None, None], [1, 1, 1], id="all are missing"),
         pytest.param("feature_type", ["protein_coding", "lncRNA", "TR_V_gene"], [1, 1, 1], id="biotypes"),

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from corpuscle.core.errors import SourceError
 
-# Columns that hold the kind of each feature, as `plain` writes them: 10x says feature_type, scanpy feature_types.
-COLUMNS = ("featuretypes", "featuretype")
+# Columns that hold the kind of each feature, as `plain` writes them: 10x says feature_type, scanpy feature_types, and
+# anndata may have put the number of a file behind it.
+COLUMN = re.compile(r"featuretypes?\d*")
 GENES = ("geneexpression", "gene", "genes", "rna", "mrna", "gex")
 # What a kind other than genes has in its name, for tables in which no kind is called as in `GENES`: the Census keeps
 # biotypes there (protein_coding, lncRNA), and those are genes.
@@ -57,7 +58,7 @@ def features_of(table: pd.DataFrame) -> Features:
     >>> features_of(pd.DataFrame({"feature_types": ["Gene Expression", "Antibody Capture", None]}))
     Features(is_gene=array([ True, False,  True]), others={'Antibody Capture': 1})
     """
-    column = next((name for wanted in COLUMNS for name in table if plain(str(name)) == wanted), None)
+    column = next((name for name in table if COLUMN.fullmatch(plain(str(name)))), None)
     if column is None or not len(table):
         return Features(np.ones(len(table), bool), {})
     codes, kinds = pd.factorize(table[column])
