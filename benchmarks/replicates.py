@@ -25,7 +25,9 @@ from corpuscle.statistics.intervals import half_width
 N_POOL = 200
 
 
-def drawn_means(rng: np.random.Generator, pool: np.ndarray, n_drawn: int, n_seeds: int) -> tuple[np.ndarray, np.ndarray]:
+def drawn_means(
+    rng: np.random.Generator, pool: np.ndarray, n_drawn: int, n_seeds: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the means of uniform draws and of their first halves, shape (seeds, studies)."""
     order = rng.random((n_seeds, *pool.shape)).argsort(axis=2)[:, :, :n_drawn]
     cells = np.take_along_axis(pool[None], order, axis=2)

@@ -185,7 +185,6 @@ def scope(draws: pd.DataFrame, corpora: Sequence[str], n_seeds: int) -> list[str
         )
     if shown:
         sentences.append(
-            "Intervals are about the sources, and widened where draws of two seeds share cells: "
-            f"{', '.join(shown)}."
+            f"Intervals are about the sources, and widened where draws of two seeds share cells: {', '.join(shown)}."
         )
     return [*sentences, "A comparison goes by the corpus whose draws share more."] if sentences else []
