@@ -135,9 +135,10 @@ def draws_of(**overlaps):
 
 def test_it_says_what_intervals_are_about():
     assert scope(draws_of(A=0.01, B=np.nan), ["A", "B"], 3) == []
-    (same,) = scope(draws_of(A=1.0, B=0.01), ["A", "B"], 3)
+    same, compared = scope(draws_of(A=1.0, B=0.01), ["A", "B"], 3)
     assert same.startswith("Of A (blood), intervals are about these cells only")
-    (wide,) = scope(draws_of(A=0.5, B=0.2), ["A", "B"], 3)
+    assert compared == "A comparison goes by the corpus whose draws share more."
+    wide, _ = scope(draws_of(A=0.5, B=0.2), ["A", "B"], 3)
     assert "about the sources" in wide
     assert "A ×2.0 (50% of blood), B ×1.3 (20% of blood)" in wide
 

@@ -189,7 +189,6 @@ def scope(draws: pd.DataFrame, corpora: Sequence[str], n_seeds: int) -> list[str
         )
     if shown:
         sentences.append(
-            "Intervals are about the sources: they are widened, because draws of two seeds share cells: "
-            f"{', '.join(shown)}; a comparison by the larger of its two."
+            f"Intervals are about the sources, and widened where draws of two seeds share cells: {', '.join(shown)}."
         )
-    return sentences
+    return [*sentences, "A comparison goes by the corpus whose draws share more."] if sentences else []
