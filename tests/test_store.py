@@ -234,7 +234,7 @@ def test_hdf5_that_met_a_full_disk_does_not_crash_when_the_process_ends(tmp_path
         try:
             with new_hdf5(Path({str(tmp_path / "x.h5")!r})) as file:
                 for at in range(20):
-                    file[f"group/{{at}}"] = bytes(1000)
+                    file[f"group/{{at}}"] = [at] * 1000
         except OSError as error:
             print(error.strerror)
     """
