@@ -342,3 +342,45 @@ def test_a_message_is_a_screen_at_most(call: Callable[..., Outcome], study: Path
     assert code == 2
     assert "… and 100 more" in err
     assert max(map(len, err.splitlines())) < 5000
+
+
+def test_a_module_that_ends_the_process_does_not_make_check_succeed(
+    call: Callable[..., Outcome], study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quitting.py").write_text("import sys\nsys.exit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    study.write_text(STUDY.replace("toy:MeanProfile", "quitting:Model"))
+    code, _, err = call("check", study)
+    assert code == 2
+    assert "cannot import 'quitting' (it called sys.exit(0))" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("x"), r"KeyError: 'x'\. This is a fault of Corpuscle; please report it with (\S+\.txt)"),
+        (MemoryError(), "the memory is full"),
+        (OSError(28, "No space left on device"), "a disk refused it"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_nothing_foresaw_is_one_message(  # noqa: PLR0917
+    call: Callable[..., Outcome],
+    study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(_path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(corpuscle.Study, "read", fail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code, _, err = call("check", study)
+    assert code == 1
+    found = re.search(said, err)
+    assert found
+    assert "Traceback" not in err
+    if found.groups():
+        assert "Traceback" in Path(found[1]).read_text()

@@ -4,16 +4,18 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
 from corpuscle import store as store_module
+from corpuscle.core.disk import new_hdf5
 from corpuscle.core.errors import DiskError, FolderError
 from corpuscle.store import CHECKSUMS, PARTIAL, Store, atomic, sweep, write_text
 
@@ -164,7 +166,7 @@ NOISE = np.random.default_rng(0).random(50_000)
 
 
 def _hdf5(path: Path) -> None:
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         file["x"] = NOISE
 
 
@@ -221,3 +223,20 @@ def test_warnings_go_to_a_logger_of_the_package(tmp_path: Path, caplog: pytest.L
     cut(put(Store(tmp_path)) / "scores.txt")
     Store(tmp_path).has("scores", "ab12")
     assert [(record.name, record.levelno) for record in caplog.records] == [("corpuscle.store", logging.WARNING)]
+
+
+def test_hdf5_that_met_a_full_disk_does_not_crash_when_the_process_ends(tmp_path: Path) -> None:
+    code = f"""if True:
+        import resource
+        from pathlib import Path
+        from corpuscle.core.disk import new_hdf5
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+        try:
+            with new_hdf5(Path({str(tmp_path / "x.h5")!r})) as file:
+                for at in range(20):
+                    file[f"group/{{at}}"] = [at] * 1000
+        except OSError as error:
+            print(error.strerror)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "File too large\n", "")

@@ -1,12 +1,17 @@
 """What a full or read-only disk says, whichever library was writing, as one message."""
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from corpuscle.core.errors import CorpuscleError, DiskError, FolderError
+
+if TYPE_CHECKING:
+    import h5py
 
 # What a system says when there is no space (left, allowed to a user, or in one file) or the disk fails; and when
 # nothing may be written at all.
@@ -56,3 +61,40 @@ def refusal(error: Exception) -> int | None:
         return error.errno if error.errno in (*FULL, *CLOSED) else None
     text = str(error)
     return next((number for number in (*FULL, errno.EROFS) if os.strerror(number) in text), None)
+
+
+class _PatientFile(io.FileIO):
+    """A file that remembers that the disk refused it, and goes on."""
+
+    refused: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, or remember why not."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.refused = self.refused or error
+        return size
+
+
+@contextmanager
+def new_hdf5(path: Path) -> "Iterator[h5py.File]":
+    """Make an HDF5 file to write into; whatever the disk refused is raised when the block ends.
+
+    HDF5 keeps a file whose writing failed open, tries again when the process ends, and crashes it then; so it is never
+    shown that a write failed.
+    """
+    import h5py
+
+    with _PatientFile(path, "w+") as disk:
+        try:
+            with h5py.File(disk, "w") as file:
+                yield file
+        except Exception:
+            if disk.refused is None:
+                raise
+        if disk.refused:
+            raise disk.refused

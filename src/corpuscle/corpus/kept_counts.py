@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from corpuscle.core.disk import new_hdf5
 from corpuscle.source.reader import reader_for
 
 CHUNK = 1 << 16
@@ -15,7 +15,7 @@ CHUNK = 1 << 16
 
 def write_counts(path: Path, blocks: Iterator[csr_matrix], n_genes: int) -> None:
     """Write blocks of cells, one below the other, as the X of an ``.h5ad``; float32."""
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         matrix = file.create_group("X")
         data, genes = (
             matrix.create_dataset(name, (0,), dtype, chunks=(CHUNK,), maxshape=(None,), compression="gzip")

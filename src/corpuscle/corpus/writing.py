@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from corpuscle.core.disk import writing
+from corpuscle.core.disk import new_hdf5, writing
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.source.reader import gist
@@ -286,7 +286,7 @@ class _H5ad:
 
     def write(self, at: int, data: NDArray[Any], genes: NDArray[np.int32]) -> None:
         """Write a segment."""
-        with atomic(self._segment(at)) as partial, h5py.File(partial, "w") as file:
+        with atomic(self._segment(at)) as partial, new_hdf5(partial) as file:
             for name, values in (("data", data), ("indices", genes)):
                 _create(file, name, values.dtype, len(values))[:] = values
 
@@ -294,7 +294,7 @@ class _H5ad:
         """Join the segments."""
         with h5py.File(self._segment(n_segments - 1), "r") as last:
             n_stored = (n_segments - 1) * SEGMENT + len(last["data"])
-        with atomic(path) as partial, h5py.File(partial, "w") as file:
+        with atomic(path) as partial, new_hdf5(partial) as file:
             matrix = file.create_group("X")
             joined = {
                 "data": _create(matrix, "data", self.dtype, n_stored),

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from corpuscle.core.disk import new_hdf5
 from corpuscle.core.errors import SourceError
 from corpuscle.store import atomic
 
@@ -156,7 +157,7 @@ def _write_sorted(
     path: Path, counts: Counts, record: np.dtype[Any], bounds: NDArray[np.int64], buckets: Sequence[Path]
 ) -> None:
     n_cells, n_genes = counts.shape
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         growing = {"chunks": (CHUNK,), "maxshape": (None,)}
         data = file.create_dataset("data", (0,), counts.dtype, **growing)
         indices = file.create_dataset("indices", (0,), np.int32, **growing)
