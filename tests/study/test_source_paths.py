@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from corpuscle.core.errors import StudyError
+from corpuscle.output import input_facts
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
 
@@ -101,3 +103,17 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(StudyError, match="is a pipe, a socket or a device, no file"):
         prepare(Study.parse(TEXT.format(path=f'"{name}"'), tmp_path))
+
+
+def test_rounding_is_recorded_where_the_inputs_are(write, counts_of, tmp_path):
+    write("data", counts_of(8) * 1.0 + 0.3 * (counts_of(8, seed=1) == 1) * (counts_of(8) > 0))
+    text = TEXT.format(path='"data.h5ad", counts = { layer = "X", round = true }')
+    plan = prepare(Study.parse(text, tmp_path))
+    (facts,) = input_facts(plan)
+    assert (facts["counts"], facts["rounded"]) == ("X", True)
+    corpus = plan.corpora["A", 0]
+    order = [int(name.removeprefix("G")) for name in plan.space.ids]
+    np.testing.assert_array_equal(corpus.counts(slice(0, 5)).toarray(), counts_of(8)[corpus.cells["row"]][:, order])
+    plain = prepare(Study.parse(TEXT.format(path='"whole.h5ad"'), write("whole", counts_of(8)).parent))
+    assert "rounded" not in input_facts(plain)[0]
+    assert plan.identity(corpus)[1] != plain.identity(plain.corpora["A", 0])[1]

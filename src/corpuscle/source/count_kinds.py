@@ -106,14 +106,17 @@ def _is_whole(data: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _is_scaled(counts: csr_matrix, undo: Callable[[Any], Any]) -> bool:
     """Return whether a function makes cells of equal sums of these numbers, or multiples of each cell's smallest."""
-    if float(counts.data.max(initial=0)) > 700 and undo is not _UNDO["normalised"][0]:
-        return False
-    cells = [undo(values[values > 0].astype(np.float64)) for values in _cells(counts)]
-    cells = [values for values in cells if len(values)]
+    # Powers of what is no logarithm leave the numbers that there are, and those of next to nothing are nothing.
+    with np.errstate(over="ignore"):
+        undone = [undo(values.astype(np.float64)) for values in _cells(counts)]
+        cells = [values[values > 0] for values in undone if values.any()]
+        if not all(np.isfinite(values.sum()) for values in cells):
+            return False
     sums = np.array([values.sum() for values in cells])
     if len(sums) > 1 and sums.max() <= 1.01 * sums.min():
         return True
-    ratios = [values / values.min() for values in cells]
+    with np.errstate(over="ignore"):
+        ratios = [values / values.min() for values in cells]
     ratio = np.concatenate([values[values > 1 + NEAR] for values in ratios] or [np.empty(0)])
     # Of large ratios, rounding error and chance leave nothing to see.
     ratio = ratio[ratio < 1000]
