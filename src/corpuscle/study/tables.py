@@ -57,6 +57,7 @@ class SourceSpec(Table):
     where: str | None = None
     counts: str = "X"
     quality: dict[str, Any] = {}
+    donors: Literal["own"] | None = None
     cell_type: str | None = None
     donor: str | None = None
     batch: str | None = None
