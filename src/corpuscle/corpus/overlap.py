@@ -53,13 +53,13 @@ class Copies:
         Pairs of cells, ``one`` and ``two``, that agree beyond what two cells do: of ``n_detected`` genes of the poorer
         one, the richer has ``n_agree``; ``evidence`` is minus the natural log of the chance of that.
     undecidable
-        How many cells of each source have so few counts that a copy of them could not be recognised.
+        The cells, ascending, that have so few counts that a copy of them could not be recognised.
     """
 
     cells: pd.MultiIndex
     identical: pd.DataFrame
     near: pd.DataFrame
-    undecidable: Mapping[str, int]
+    undecidable: NDArray[np.int64]
 
     def of(self, places: NDArray[np.int64]) -> pd.DataFrame:
         """Return the copies of some cells, all that there are in the study.
@@ -128,7 +128,7 @@ def no_copies(sources: Mapping[str, Source]) -> Copies:
     """Return that nothing was compared."""
     near = pd.DataFrame({name: np.empty(0, np.int64) for name in NEAR_COLUMNS}).astype({"identical": bool})
     identical = pd.DataFrame({name: np.empty(0, np.int64) for name in ("cell", "group", "n_genes")})
-    return Copies(_index(sources), identical, near, {})
+    return Copies(_index(sources), identical, near, np.empty(0, np.int64))
 
 
 def _index(sources: Mapping[str, Source]) -> pd.MultiIndex:
@@ -172,13 +172,12 @@ def find_copies(
         with store.create("copies", key) as folder:
             found.identical.to_parquet(folder / "identical.parquet")
             found.near.to_parquet(folder / "near.parquet")
-            pd.Series(found.undecidable, dtype=np.int64).rename("n").to_frame().to_parquet(
-                folder / "undecidable.parquet"
-            )
+            pd.DataFrame({"cell": found.undecidable}).to_parquet(folder / "undecidable.parquet")
     folder = store.folder("copies", key)
-    undecidable = pd.read_parquet(folder / "undecidable.parquet")["n"].to_dict()
-    tables = [pd.read_parquet(folder / f"{name}.parquet") for name in ("identical", "near")]
-    return Copies(_index(sources), tables[0], tables[1], undecidable)
+    identical, near, undecidable = (
+        pd.read_parquet(folder / f"{name}.parquet") for name in ("identical", "near", "undecidable")
+    )
+    return Copies(_index(sources), identical, near, undecidable["cell"].to_numpy(np.int64))
 
 
 class _Marked(NamedTuple):
@@ -228,17 +227,12 @@ class _Search:
             near.append(self._near(marked, behind, together))
             poor_N[marked.place_N[np.maximum(marked.presence_N, marked.equal_N) < self.bars.near]] = True
         empty = no_copies(self.sources)
-        undecidable = {
-            name: int(poor_N[start:stop].sum())
-            for name, start, stop in zip(self.names, self.starts[:-1], self.starts[1:], strict=True)
-            if poor_N[start:stop].any()
-        }
         tables = [pd.concat(found, ignore_index=True) if found else None for found in (identical, near)]
         return Copies(
             empty.cells,
             empty.identical if tables[0] is None else tables[0],
             empty.near if tables[1] is None else tables[1].drop_duplicates(["one", "two"], ignore_index=True),
-            undecidable,
+            np.flatnonzero(poor_N),
         )
 
     def _allowed(self, pairs: list[tuple[str, str]]) -> NDArray[np.bool_]:

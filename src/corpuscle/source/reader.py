@@ -83,6 +83,10 @@ class Reader(Component, ABC):
         Matrix of shape (n, n genes in the file), in the order of `rows`, in the file's own number type.
         """
 
+    def members(self) -> Sequence[tuple[str, int]]:
+        """Name the files that are read as one, each with its number of cells, in the order of rows; none for a single."""
+        return ()
+
     @abstractmethod
     def alternatives(self) -> Sequence[str]:
         """List the places in the file that could hold counts: the legal values of `counts`."""

@@ -84,6 +84,10 @@ class Watched(Reader):
         now = time.monotonic()
         self._next_look = now + REST * (now - started)
 
+    def members(self) -> Sequence[tuple[str, int]]:
+        """Name the files that are read as one."""
+        return self.reader.members()
+
     def alternatives(self) -> Sequence[str]:
         """List the places that could hold counts."""
         return self.reader.alternatives()

@@ -108,20 +108,19 @@ def repeated_files(opened: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
                     yield (
                         f"sources.{name}",
                         (
-                            f"{n:,} cells of source {name!r} are also in {other!r}, as the files are the same; a corpus of "
-                            "both counts them twice. Name the file once, or give each source its own cells with where"
+                            f"{n:,} cells of source {name!r} are also in {other!r}, as the files are the same; a corpus "
+                            "of both counts them twice. Name the file once, or give each source its own cells with where"
                         ),
                     )
 
 
 def undecidable(copies: Copies, opened: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
     """Say of which sources cells are too poor to be recognised."""
-    for name, n in copies.undecidable.items():
+    names, counts = np.unique(copies.cells[copies.undecidable].get_level_values("source"), return_counts=True)
+    for name, n in zip(names.tolist(), counts.tolist(), strict=True):
         yield (
             f"sources.{name}",
-            (
-                f"{n:,} of {len(opened[name]):,} cells of source {name!r} have too few detected genes in common with other "
-                "files for a copy of them to be told from another cell, so whether they leak is not known; raise min_genes "
-                "under [quality] to leave them out"
-            ),
+            f"{n:,} of {len(opened[name]):,} cells of source {name!r} have too few counts, or too few genes in common "
+            "with the other files, for a copy of them to be recognised: whether they leak is not known. Raise "
+            "min_genes under [quality] to leave them out, or compare more genes",
         )

@@ -29,6 +29,7 @@ from corpuscle.source import where as where_expression
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.quality import KEPT, survey, survey_key
+from corpuscle.source.repeats import refuse_repeats
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
 from corpuscle.study import overlaps
@@ -219,7 +220,9 @@ class _Preparation:
             self.notice(f"opening {name}", 0)
             with self._noting(f"sources.{name}"):
                 path = self.study.path(name)
-                opened[name] = open_source(name, path, counts=spec.counts, where=spec.where, roles=spec.roles)
+                source = open_source(name, path, counts=spec.counts, where=spec.where, roles=spec.roles)
+                refuse_repeats(source)
+                opened[name] = source
         if not opened:
             self._stop_on_problems()
         return opened

@@ -109,6 +109,10 @@ class Collection(Reader):
             pieces.append(found if order is None else found[:, order])
         return layout.stack(pieces) if pieces else self._readers[0].read_counts(rows)
 
+    def members(self) -> Sequence[tuple[str, int]]:
+        """Name the files, each with its number of cells."""
+        return list(zip(self._names, np.diff(self._starts).tolist(), strict=True))
+
     def alternatives(self) -> Sequence[str]:
         """List the places that all files have."""
         found = [reader.alternatives() for reader in self._readers]
