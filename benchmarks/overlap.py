@@ -4,8 +4,8 @@
     python benchmarks/overlap.py --data FOLDER                  # and the .h5ad files of a folder, raw counts in X
     python benchmarks/overlap.py --only scale --cells 1000000   # time and memory on generated cells
 
-Copies: up to `--most` cells of a file are altered, cut to a share of the genes, shuffled and renamed (no barcode helps),
-and searched for in the file. "found" is the share of the decidable cells whose copy is found, "undecidable" the share
+Copies: up to `--most` cells of a file are altered, cut to a share of the genes, shuffled and renamed (no barcode
+helps), and searched for in the file. "found" is the share of the decidable cells whose copy is found, "undecidable" the share
 of the cells that the search says it cannot judge, "false" how many pairs of different cells were called one cell.
 False alarms: a file's cells are parted in two, and one half is searched for in the other: every pair found is false.
 """
@@ -99,9 +99,7 @@ def of_file(path: Path, most: int) -> None:
     order = rng.permutation(counts.shape[0])
     halves = [np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])]
     label_N = data.obs["cell_type"].astype(str).to_numpy() if "cell_type" in data.obs else np.full(len(order), "")
-    n_pairs = sum(
-        int((label_N[halves[0]] == label).sum()) * int((label_N[halves[1]] == label).sum()) for label in set(label_N)
-    )
+    n_pairs = sum(np.prod([int((label_N[half] == label).sum()) for half in halves]) for label in set(label_N))
     found = copies(*(source(name, counts[half], genes) for name, half in zip("ab", halves, strict=True)))
     got = pairs(found, len(halves[0]))
     print(f"false alarms: {len(got)} in {n_pairs:,} pairs of different cells of one type", flush=True)

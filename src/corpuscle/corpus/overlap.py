@@ -29,9 +29,8 @@ BLOCK_CELLS = 8192
 BLOCK_PAIRS = 16384
 # Counts of sources are kept in memory up to here (160 MB), and else read again.
 KEPT_VALUES = 20_000_000
-# All pairs are compared up to here where genes are so few that most cells have most of them.
-FEW_GENES = 1000
-FEW_PAIRS = 1_000_000
+# Up to so many cells, all pairs are compared.
+FEW_CELLS = 600
 # Candidates per cell that are looked at; bands beyond are left out.
 MOST_CANDIDATES = 100
 
@@ -215,7 +214,9 @@ class _Search:
         whole = vstack(list(samples.values()), format="csr")
         frequency_G = np.bincount(whole.indices, minlength=len(self.space)) / max(1, whole.shape[0])
         arrival_GD = marks.races(frequency_G)
-        identical, near, poor_N = [], [], np.zeros(self.starts[-1], bool)
+        identical: list[pd.DataFrame] = []
+        near: list[pd.DataFrame] = []
+        poor_N = np.zeros(self.starts[-1], bool)
         for genes, together in over.items():
             shared_G = np.frombuffer(genes, bool).copy()
             if not shared_G.any():
@@ -362,9 +363,12 @@ def _candidates(
     found = np.unique(np.concatenate([
         keys(marks.matches(mark_N, all_of_crowds=True)) for mark_N in (marked.gene_N, barcode_N)
     ]))  # fmt: skip
+    if n <= FEW_CELLS:
+        found = np.union1d(found, keys(np.stack(np.triu_indices(n, 1), axis=1)))
+        return np.stack([found // n, found % n], axis=1)
     able = np.flatnonzero(np.maximum(marked.presence_N, marked.equal_N) >= bars.near)
     for band in range(marks.BANDS):
-        if len(found) > max(FEW_PAIRS, MOST_CANDIDATES * n):
+        if len(found) > MOST_CANDIDATES * n:
             break
         found = np.union1d(found, keys(able[marks.matches(marked.band_NW[able, band])]))
     return np.stack([found // n, found % n], axis=1)

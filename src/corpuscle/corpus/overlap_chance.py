@@ -160,15 +160,15 @@ def own_evidence(counts_NG: csr_matrix, behind: Background) -> tuple[NDArray[np.
     The log-ratio from presence, and minus the log of the chance of such counts. Of a cell with less than `Bars.near`
     in both, no copy can be found.
     """
-    presence_N, equal_N = _own_evidence(
-        counts_NG.indptr, counts_NG.indices, counts_NG.data,
-        behind.shared_G, behind.level_L, behind.detected_LG, behind.log_count_GB,
-    )  # fmt: skip
+    rows = counts_NG.indptr, counts_NG.indices, counts_NG.data
+    presence_N, equal_N = _own_evidence(rows, tuple(behind))
     return presence_N, equal_N
 
 
 @njit(cache=True, nogil=True)
-def _own_evidence(starts, genes, counts, shared_G, level_L, detected_LG, log_count_GB):  # type: ignore[no-untyped-def]
+def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
+    starts, genes, counts = rows
+    shared_G, level_L, detected_LG, log_count_GB = behind
     presence_N, equal_N = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1)
     zeros = 0.0
     for gene in range(len(shared_G)):
@@ -223,16 +223,13 @@ def compare(
     behind
         What cells of the two sources look like.
     """
-    one, two = behind
-    evidence_P, how_P3 = _compare(
-        (one_NG.indptr, one_NG.indices, one_NG.data), (two_NG.indptr, two_NG.indices, two_NG.data), pairs_P2,
-        one.shared_G, one.level_L, (one.detected_LG, two.detected_LG), (one.log_count_GB, two.log_count_GB),
-    )  # fmt: skip
+    rows = tuple((counts.indptr, counts.indices, counts.data) for counts in (one_NG, two_NG))
+    evidence_P, how_P3 = _compare(rows, pairs_P2, tuple(behind[0]), tuple(behind[1]))
     return Compared(evidence_P, how_P3[:, 0] == 1, how_P3[:, 1], how_P3[:, 2])
 
 
 @njit(cache=True, nogil=True)
-def _log_binomial(k: float, n: float, p: float) -> float:
+def _log_binomial(k, n, p):  # type: ignore[no-untyped-def]  # compiled
     if k > n:
         return -np.inf
     if p >= 1:
@@ -242,7 +239,10 @@ def _log_binomial(k: float, n: float, p: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _compare(one, two, pairs_P2, shared_G, level_L, detected, log_counts):  # type: ignore[no-untyped-def]
+def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915  # compiled
+    one, two = rows
+    shared_G, level_L = behind_one[0], behind_one[1]
+    detected, log_counts = (behind_one[2], behind_two[2]), (behind_one[3], behind_two[3])
     evidence_P, how_P3 = np.zeros(len(pairs_P2)), np.zeros((len(pairs_P2), 3), np.int64)
     # What a gene that neither has says for one cell; summed over all genes once, for either source.
     zeros = np.zeros((2, len(shared_G)))

@@ -84,7 +84,7 @@ class Reader(Component, ABC):
         """
 
     def members(self) -> Sequence[tuple[str, int]]:
-        """Name the files that are read as one, each with its number of cells, in the order of rows; none for a single."""
+        """Name the files that are read as one, with their numbers of cells, in the order of rows; none for one file."""
         return ()
 
     @abstractmethod

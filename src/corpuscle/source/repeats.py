@@ -1,4 +1,4 @@
-"""Repeats: files that are read as one source and hold the same cells, such as raw and filtered counts of one library."""
+"""Repeats: files that are read as one source and hold the same cells, such as raw and filtered counts of a library."""
 
 import numpy as np
 import pandas as pd
@@ -44,8 +44,8 @@ def refuse_repeats(source: Source) -> None:
         if n_equal:
             shown = " and ".join(repr(members[at][0]) for at in (one, two))
             raise SourceError(
-                f"the files {shown} of source {source.name!r} hold the same cells: {len(pairs):,} barcodes are in both, "
-                f"and {n_equal:,} of the {len(chosen):,} that were compared have the same counts, so they would be "
+                f"the files {shown} of source {source.name!r} hold the same cells: {len(pairs):,} barcodes are in "
+                f"both, and {n_equal:,} of the {len(chosen):,} that were compared have the same counts, so they would be "
                 "counted twice; name one of the files as the path, or list those to read"
             )
 

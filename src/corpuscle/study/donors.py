@@ -85,7 +85,7 @@ def _between(
         yield SharedDonors(
             f"holdout.{source}",
             f"{len(drawn)} donors that are held out of {source!r} are trained on from {other!r}"
-            f"{'' if source == other else ', of the same study'}: {_listed(shown)}. Leave them out there (where, exclude), "
+            : {_listed(shown)}. Leave them out there (where, exclude), "
             'hold them out of both, or, if they are different people, write donors = "own" on one of the sources',
             certain=True,
         )
