@@ -5,8 +5,8 @@
     python benchmarks/overlap.py --only scale --cells 1000000   # time and memory on generated cells
 
 Copies: up to `--most` cells of a file are altered, cut to a share of the genes, shuffled and renamed (no barcode
-helps), and searched for in the file. "found" is the share of the decidable cells whose copy is found, "undecidable" the share
-of the cells that the search says it cannot judge, "false" how many pairs of different cells were called one cell.
+helps), and searched for in the file. "found" is the share of the decidable cells whose copy is found, "undecidable" the
+share of the cells that the search says it cannot judge, "false" how many pairs of different cells were called one cell.
 False alarms: a file's cells are parted in two, and one half is searched for in the other: every pair found is false.
 """
 

@@ -45,7 +45,7 @@ def refuse_repeats(source: Source) -> None:
             shown = " and ".join(repr(members[at][0]) for at in (one, two))
             raise SourceError(
                 f"the files {shown} of source {source.name!r} hold the same cells: {len(pairs):,} barcodes are in "
-                f"both, and {n_equal:,} of the {len(chosen):,} that were compared have the same counts, so they would be "
+                f"both, and {n_equal:,} of the {len(chosen):,} compared have the same counts; they would be "
                 "counted twice; name one of the files as the path, or list those to read"
             )
 

@@ -84,8 +84,8 @@ def _between(
         shown = [_spelled(donor, here, there) for donor in drawn]
         yield SharedDonors(
             f"holdout.{source}",
-            f"{len(drawn)} donors that are held out of {source!r} are trained on from {other!r}"
-            : {_listed(shown)}. Leave them out there (where, exclude), "
+            f"{len(drawn)} donors that are held out of {source!r} are trained on from {other!r}: "
+            f"{_listed(shown)}. Leave them out there (where, exclude), "
             'hold them out of both, or, if they are different people, write donors = "own" on one of the sources',
             certain=True,
         )

@@ -108,8 +108,8 @@ def repeated_files(opened: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
                     yield (
                         f"sources.{name}",
                         (
-                            f"{n:,} cells of source {name!r} are also in {other!r}, as the files are the same; a corpus "
-                            "of both counts them twice. Name the file once, or give each source its own cells with where"
+                            f"{n:,} cells of source {name!r} are also in {other!r}, as the files are equal; a corpus "
+                            "of both counts them twice. Name the file once, or part the cells of the sources with where"
                         ),
                     )
 
