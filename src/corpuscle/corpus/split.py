@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError, LeakageError
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.overlap import Copies, why
 from corpuscle.source.labels import texts
 
 
@@ -106,16 +107,20 @@ def _share_of(share: float, n: int) -> int:
 
 
 _HELP = (
-    "Hold the cells out ([holdout]), keep them out of the corpus (exclude, where), drop copies ([quality] "
-    "drop_duplicates = true), or, where cells have so few counts that they are alike by chance, raise min_counts"
+    "Hold the cells out ([holdout]), keep them out of the corpus (exclude, where), or drop the training cells that are "
+    'copies: [quality] near_duplicates = "drop" (drop_duplicates = true drops only those with identical counts)'
 )
+# Leaking cells that a message names.
+_NAMED = 5
 
 
-def check_disjoint(corpora: Iterable[Corpus], targets: Iterable[Corpus], hashes: "pd.Series[int]") -> None:
+def check_disjoint(
+    corpora: Iterable[Corpus], targets: Iterable[Corpus], copies: Copies, keep: frozenset[str] = frozenset()
+) -> list[str]:
     """Refuse to go on when a cell to be evaluated on is in a training corpus.
 
-    A cell is the same when its source and row are, or when the hash of its counts is: the same cell can be in two
-    files, or twice in one.
+    A cell is the same when its source and row are, or when it is a copy: the same cell can be in two files, or twice
+    in one.
 
     Parameters
     ----------
@@ -123,39 +128,79 @@ def check_disjoint(corpora: Iterable[Corpus], targets: Iterable[Corpus], hashes:
         What models will be trained on.
     targets
         What they will be evaluated on.
-    hashes
-        The hash of each cell's counts in the study's genes, indexed by (source, row); see `source.quality.survey`.
+    copies
+        Which cells are one cell; see `corpuscle.corpus.overlap.find_copies`.
+    keep
+        Sources whose training cells may be near-duplicates of an evaluation cell; identical ones may not.
+
+    Returns
+    -------
+    What was found and kept, a text for each corpus and target.
 
     Raises
     ------
     LeakageError
         For the first corpus that has such cells: naming it, the targets and the first of the cells found.
     """
-    hash_of, looked_up = hashes.to_numpy(), [(target, _places(target, hashes)) for target in targets]
+    looked_up, kept = [_evaluated(target, copies, keep) for target in targets], []
     for corpus in corpora:
-        corpus_places, leaks = _places(corpus, hashes), []
-        for target, places in looked_up:
+        corpus_places, leaks = _places(corpus, copies.cells), []
+        for target, places, refused, allowed in looked_up:
             same_row = np.isin(places, corpus_places)
-            same_counts = np.isin(hash_of[places], hash_of[corpus_places])
-            if same_counts.any():
-                leaks.append(_leak(corpus, target, same_row, same_counts & ~same_row))
-        if leaks:
+            copied = corpus_places[np.isin(corpus_places, refused)]
+            if same_row.any() or len(copied):
+                leaks.append(_leak(corpus, target, same_row, _copied(copies, copied, places[~same_row]), copies))
+            if len(near := corpus_places[np.isin(corpus_places, allowed)]):
+                kept.append(_leak(corpus, target, same_row & False, _copied(copies, near, places), copies))
+        if leaks := [leak for leak in leaks if leak]:
             raise LeakageError(f"{'; '.join(leaks)}. {_HELP}")
+    return [text for text in kept if text]
 
 
-def _places(corpus: Corpus, hashes: "pd.Series[int]") -> NDArray[np.int64]:
-    """Return where each of a corpus' cells stands in the table of hashes; for made cells, what they are made from."""
+def _evaluated(
+    target: Corpus, copies: Copies, keep: frozenset[str]
+) -> tuple[Corpus, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return a target, its cells' places, and the copies of these that no corpus may have, and that it may."""
+    places = _places(target, copies.cells)
+    found = copies.of(places)
+    near = ~found["identical"].to_numpy(bool)
+    may = near & np.isin(copies.cells.get_level_values("source")[found["cell"]].to_numpy(object), sorted(keep))
+    return target, places, found["cell"].to_numpy()[~may], found["cell"].to_numpy()[may]
+
+
+def _places(corpus: Corpus, cells: pd.MultiIndex) -> NDArray[np.int64]:
+    """Return where each of a corpus' cells stands among all cells; for made cells, what they are made from."""
     in_files = corpus.cells[corpus.labels("made") == ""] if corpus.used_makers else corpus.cells
-    own: NDArray[np.int64] = hashes.index.get_indexer(pd.MultiIndex.from_frame(in_files[["source", "row"]]))
-    assert (own >= 0).all(), "every cell that a source offers was surveyed"
-    return np.concatenate([own, *(_places(maker.parents, hashes) for maker in corpus.used_makers.values())])
+    own: NDArray[np.int64] = cells.get_indexer(pd.MultiIndex.from_frame(in_files[["source", "row"]]))
+    assert (own >= 0).all(), "every cell that a source offers is there"
+    return np.concatenate([own, *(_places(maker.parents, cells) for maker in corpus.used_makers.values())])
 
 
-def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], same_counts: NDArray[np.bool_]) -> str:
-    found = target.cells[same_row | same_counts]
-    names = [f"{cell.source} row {cell.row} ({cell.barcode})" for cell in found.head(5).itertuples()]
-    how = f"{same_row.sum():,} are the very same cells, {same_counts.sum():,} have identical counts"
+def _copied(copies: Copies, trained: NDArray[np.int64], places: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the evaluation cells that these training cells copy: `Copies.of`, its ``original`` the training cell."""
+    found = copies.of(trained)
+    return found[np.isin(found["cell"], places)]
+
+
+def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], copied: pd.DataFrame, copies: Copies) -> str:
+    """Say which cells of a target are in a corpus, and how that is known; nothing where there is none."""
+    if not same_row.any() and not len(copied):
+        return ""
+    n_identical = int(copied["identical"].sum())
+    how = f"{same_row.sum():,} are the very same cells, {n_identical:,} have identical counts"
+    if n_identical < len(copied):
+        with_barcode = int((copied["same_barcode"] & ~copied["identical"]).sum())
+        how += f", {len(copied) - n_identical:,} are near-duplicates, {with_barcode:,} of them with the same barcode"
+    names = [
+        f"{cell.source} row {cell.row} ({cell.barcode})" for cell in target.cells[same_row].head(_NAMED).itertuples()
+    ]
+    for _, row in copied.head(_NAMED - len(names)).iterrows():
+        (source, at), (other, there) = copies.cells[row["cell"]], copies.cells[row["original"]]
+        here = target.cells[(target.cells["source"] == source) & (target.cells["row"] == at)]
+        barcode = here["barcode"].iloc[0] if len(here) else "a parent"
+        names.append(f"{source} row {at} ({barcode}) is {other} row {there}: {why(row)}")
+    n = int(same_row.sum()) + len(copied)
     return (
-        f"{len(found):,} cells of target {target.name!r} are also in training corpus {corpus.name!r} ({how}): "
-        f"{', '.join(names)}{', …' if len(found) > 5 else ''}"
+        f"{n:,} cells of target {target.name!r} are also in training corpus {corpus.name!r} ({how}): "
+        f"{', '.join(names)}{', …' if n > len(names) else ''}"
     )

@@ -5,7 +5,7 @@ filter, the leakage check and the report need.
 """
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,13 +37,17 @@ class Quality:
     max_mito_fraction
         Largest share of counts from mitochondrial genes; 1 switches it off.
     drop_duplicates
-        Drop cells whose counts in the study's genes equal those of an earlier cell, of any source.
+        Drop cells whose counts equal those of an earlier cell, of any source, in the genes that both files measured.
+    near_duplicates
+        What to do about training cells that copy an evaluation cell: ``"refuse"``, ``"drop"`` them, or ``"keep"``
+        near-duplicates with a warning.
     """
 
     min_counts: Annotated[int, Field(ge=0)] = 0
     min_genes: Annotated[int, Field(ge=0)] = 0
     max_mito_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
     drop_duplicates: bool = False
+    near_duplicates: Literal["refuse", "drop", "keep"] = "refuse"
 
     def reasons(self, survey: pd.DataFrame) -> NDArray[np.str_]:
         """Say of each cell why it is dropped, or `KEPT`: the first reason that holds.

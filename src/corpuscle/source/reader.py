@@ -108,6 +108,10 @@ class Reader(Component, ABC):
         """Return what there is to say of the genes: nothing, for a format; see `corpuscle.source.genes_only`."""
         return AboutGenes()
 
+    def members(self) -> Sequence[tuple[str, int]]:
+        """Name the files that are read as one, with their numbers of cells, in the order of rows; none for one file."""
+        return ()
+
     @abstractmethod
     def alternatives(self) -> Sequence[str]:
         """List the places in the file that could hold counts: the legal values of `counts`."""

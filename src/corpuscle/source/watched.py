@@ -103,6 +103,10 @@ class Watched(Reader):
         """Return what there is to say of the genes."""
         return self.reader.about_genes()
 
+    def members(self) -> Sequence[tuple[str, int]]:
+        """Name the files that are read as one."""
+        return self.reader.members()
+
     def alternatives(self) -> Sequence[str]:
         """List the places that could hold counts."""
         return self.reader.alternatives()

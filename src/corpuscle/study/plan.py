@@ -18,6 +18,7 @@ from corpuscle.core import components
 from corpuscle.core.errors import InputError, Problem, StudyError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.overlap import Copies, find_copies, no_copies
 from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import check_disjoint
@@ -30,9 +31,11 @@ from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.identifiers import GeneNames
 from corpuscle.source.quality import KEPT, survey, survey_key
+from corpuscle.source.repeats import refuse_repeats
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
-from corpuscle.study import labels
+from corpuscle.study import labels, overlaps
+from corpuscle.study.donors import shared_donors
 from corpuscle.study.gene_checks import counts_kept, gene_warnings, lost_sources
 from corpuscle.study.known_targets import KnownTargets, warnings_of
 from corpuscle.study.replicates import COLUMNS, draw_facts, replicate_warnings
@@ -206,16 +209,19 @@ class _Preparation:
         if matched:
             for place, message in lost_sources(self.study.spec.genes, names, space, surveys, by):
                 self.problems.append(self.study.problem(place, message))
-        sources, quality = self._filter(opened, surveys)
-        hashes = _hashes(opened, surveys)
+        copies = self._copies(opened, names, by)
+        sources, quality = self._filter(opened, surveys, copies)
         pools, held = self._split(sources, space)
-        pools = self._with_components(pools, opened)
         targets = self._targets(sources, held)
+        pools, sources, quality = overlaps.without_copies(self.study, pools, targets, copies, (sources, quality))
+        pools = self._with_components(pools, opened)
         corpora = self._draw(pools, self._workshop(opened))
         for recipe in self.study.recipes:
-            with self._noting(self._corpus_place(recipe.name)):
+            with self._noting(place := self._corpus_place(recipe.name)):
                 drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
-                check_disjoint(drawn, targets.values(), hashes)
+                for found in check_disjoint(drawn, targets.values(), copies, overlaps.keeping(self.study)):
+                    self._warn(place, f'{found}; near_duplicates = "keep" lets that be')
+        self._check_donors(pools, targets, corpora)
         self._stop_on_problems()
         known = KnownTargets(targets)
         first = {name: corpus for (name, seed), corpus in corpora.items() if seed == 0}
@@ -253,10 +259,12 @@ class _Preparation:
             self.notice(f"opening {name}", 0)
             with self._noting(f"sources.{name}"):
                 path = self.study.path(name)
-                opened[name] = open_source(
+                source = open_source(
                     name, path, counts=spec.counts.layer, rounds=spec.counts.round, where=spec.where, roles=spec.roles,
                     genes=spec.genes,
                 )  # fmt: skip
+                refuse_repeats(source)
+                opened[name] = source
         if not opened:
             self._stop_on_problems()
         return opened
@@ -294,11 +302,33 @@ class _Preparation:
                 table.to_parquet(folder / "survey.parquet")
         return table
 
+    def _copies(self, opened: Mapping[str, Source], names: Mapping[str, GeneNames], by: By) -> Copies:
+        """Find the cells that are one cell; not where the data cannot be read or matched."""
+        for place, message in overlaps.repeated_files(opened):
+            self._warn(place, message)
+        if self.problems:
+            return no_copies(opened)
+        union = gene_space(names, "union", by)
+        copies = find_copies(opened, union, overlaps.pairs(self.study), self.store, self.notice)
+        for place, message in overlaps.undecidable(copies, opened):
+            self._warn(place, message)
+        return copies
+
+    def _check_donors(
+        self, pools: Mapping[str, Corpus], targets: Mapping[str, Corpus], corpora: Mapping[tuple[str, int], Corpus]
+    ) -> None:
+        """Refuse donors that are held out in one source and trained on from another, as far as that is known."""
+        for found in shared_donors(self.study, pools, targets, corpora):
+            if found.certain:
+                self.problems.append(self.study.problem(found.place, found.message))
+            else:
+                self._warn(found.place, found.message)
+
     def _filter(
-        self, opened: Mapping[str, Source], surveys: Mapping[str, pd.DataFrame]
+        self, opened: Mapping[str, Source], surveys: Mapping[str, pd.DataFrame], copies: Copies
     ) -> tuple[dict[str, Source], pd.DataFrame]:
         """Apply the quality filter, counting reasons."""
-        kept, tables, seen = {}, [], np.empty(0, np.uint64)
+        kept, tables, before = {}, [], np.empty(0, np.int64)
         for name, table in surveys.items():
             thresholds = self.study.quality[name]
             if thresholds.max_mito_fraction < 1 and table["mito_fraction"].isna().all():
@@ -308,9 +338,10 @@ class _Preparation:
                 message = f"source {name!r} has no mitochondrial genes, so this would filter nothing there; {hint}"
                 self.problems.append(self.study.problem(place, message))
             reasons = thresholds.reasons(table)
+            places = overlaps.places(copies, name)
             if thresholds.drop_duplicates:
-                reasons = _drop_duplicates(reasons, table["hash"].to_numpy(np.uint64), seen)
-            seen = np.concatenate([seen, table["hash"].to_numpy(np.uint64)[reasons == KEPT]])
+                reasons = _drop_duplicates(reasons, places, before, copies)
+            before = np.concatenate([before, places[reasons == KEPT]])
             values, counts = np.unique(reasons, return_counts=True)
             tables.append(pd.DataFrame({"source": name, "reason": values, "n_cells": counts}))
             if not (reasons == KEPT).any():
@@ -431,25 +462,10 @@ def _target(name: str, spec: TargetSpec, held: Corpus) -> Corpus:
 
 
 def _drop_duplicates(
-    reasons: NDArray[np.str_], hashes: NDArray[np.uint64], seen: NDArray[np.uint64]
+    reasons: NDArray[np.str_], places: NDArray[np.int64], before: NDArray[np.int64], copies: Copies
 ) -> NDArray[np.str_]:
     """Mark cells whose counts an earlier kept cell has."""
-    kept = np.flatnonzero(reasons == KEPT)
-    _, first = np.unique(hashes[kept], return_index=True)
-    repeated = np.ones(len(kept), bool)
-    repeated[first] = False
-    repeated |= np.isin(hashes[kept], seen)
+    later = copies.later(np.concatenate([before, places[reasons == KEPT]]), exact=True)
     marked = reasons.astype(object)
-    marked[kept[repeated]] = "counts equal to an earlier cell's"
+    marked[(reasons == KEPT) & np.isin(places, later)] = "counts equal to an earlier cell's"
     return marked.astype(str)
-
-
-def _hashes(opened: Mapping[str, Source], surveys: Mapping[str, pd.DataFrame]) -> "pd.Series[int]":
-    """Lay out all cells' hashes by source and row."""
-    tables = [
-        pd.DataFrame({"source": name, "row": opened[name].cells["row"].to_numpy(), "hash": table["hash"].to_numpy()})
-        for name, table in surveys.items()
-    ]
-    if not tables:
-        return pd.Series(dtype=np.uint64)
-    return pd.concat(tables).set_index(["source", "row"])["hash"]

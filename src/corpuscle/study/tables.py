@@ -73,6 +73,7 @@ class SourceSpec(Table):
     counts: Annotated[CountsSpec, BeforeValidator(_counts)] = CountsSpec()
     genes: str | None = None
     quality: dict[str, Any] = {}
+    donors: Literal["own"] | None = None
     cell_type: str | None = None
     donor: str | None = None
     batch: str | None = None

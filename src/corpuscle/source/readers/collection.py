@@ -133,6 +133,10 @@ class Collection(Reader):
         first = next((about for about in found if about.remark), AboutGenes())
         return first._replace(left_out=most)
 
+    def members(self) -> Sequence[tuple[str, int]]:
+        """Name the files, each with its number of cells."""
+        return list(zip(self._names, np.diff(self._starts).tolist(), strict=True))
+
     def alternatives(self) -> Sequence[str]:
         """List the places that all files have."""
         found = [reader.alternatives() for reader in self._readers]

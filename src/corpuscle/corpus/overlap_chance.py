@@ -1,0 +1,327 @@
+"""How likely it is that two different cells agree as much as these two do, and which cells are too poor to be judged.
+
+Two cells are compared over the genes that both files measured. Two ratios of likelihoods weigh "one cell" against
+"another cell of such a kind", and the larger one counts:
+
+- presence: the genes detected in the poorer cell are detected in the richer one, but for a share `ERROR` of them. This
+  holds for copies that were thinned, multiplied, normalised, rounded or log-transformed.
+- counts: the poorer cell's counts are a binomial draw from the richer one's. This is for panels of few genes, where
+  most genes are detected in most cells.
+
+By Wald's inequality, the chance that another cell reaches a log-ratio of t is at most exp(-t), where the frequencies
+of "another cell" are not too low. They are the highest of any group of alike cells (k-means of a sample), so that what
+is common in one cell type is not taken for evidence.
+
+Axes in names: N cells, G genes (of all sources), K groups, L levels of depth, B bins of counts, P pairs of cells.
+"""
+
+from math import lgamma
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+# Share of a copy's genes that may disagree: another annotation or aligner moves a few percent of the counts.
+ERROR = 0.1
+# Agreement by chance that is accepted, of all pairs of a search together; the model of "another cell" is an
+# approximation for near-duplicates, and none is needed for exact equality of independent counts.
+NEAR_BY_CHANCE = 1e-6
+IDENTICAL_BY_CHANCE = 1e-2
+LEAST_NEAR = 20.0
+# What a barcode in common is worth: they recur between libraries, so this is less than log(700,000).
+BARCODE = 10.0
+LEAST_IDENTICAL = 4.0
+# Of a copy's detected genes, so many are detected in the original.
+CONTAINED = 0.85
+
+SAMPLE = 1500
+LEVELS = 16
+BINS = 40
+GROUP_CELLS = 60
+MAX_GROUPS = 10
+_WHOLE = 10
+
+
+class Background(NamedTuple):
+    """What cells of a source look like, over the genes shared with another.
+
+    Attributes
+    ----------
+    shared_G
+        Which genes are compared.
+    level_L
+        Numbers of detected genes, ascending.
+    detected_LG
+        The largest probability, over groups of cells, that a gene is detected in a cell with so many genes.
+    log_count_GB
+        Log of the largest probability, over groups, of a count (see `_bin`).
+    """
+
+    shared_G: NDArray[np.bool_]
+    level_L: NDArray[np.float64]
+    detected_LG: NDArray[np.float32]
+    log_count_GB: NDArray[np.float32]
+
+
+def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background:
+    """Learn from a sample of a source's cells how often its genes are detected, and with which counts.
+
+    Parameters
+    ----------
+    sample_NG
+        Counts of some hundred to thousand cells, in the genes of all sources.
+    shared_G
+        Which genes are compared.
+    """
+    genes = np.flatnonzero(shared_G)
+    compared = sample_NG[:, genes].astype(np.float32)
+    group_N = _groups(compared)
+    level_L = np.unique(np.round(np.geomspace(1, max(2, len(genes)), LEVELS)))
+    detected_Lg = np.zeros((len(level_L), len(genes)), np.float32)
+    count_gB = np.zeros((len(genes), BINS), np.float32)
+    for group in np.unique(group_N):
+        cells = compared[np.flatnonzero(group_N == group)]
+        rate_g = (np.bincount(cells.indices, minlength=len(genes)) + 0.5) / (cells.shape[0] + 1)
+        _raise_detected(detected_Lg, rate_g.astype(np.float32), level_L)
+        np.maximum(count_gB, _count_rates(cells), out=count_gB)
+    # Genes that are not compared are never looked up.
+    detected_LG = np.ones((len(level_L), len(shared_G)), np.float32)
+    log_count_GB = np.zeros((len(shared_G), BINS), np.float32)
+    detected_LG[:, genes], log_count_GB[genes] = detected_Lg, np.log(count_gB)
+    return Background(shared_G, level_L, detected_LG, log_count_GB)
+
+
+def _groups(sample_NG: csr_matrix) -> NDArray[np.int64]:
+    """Group cells by their counts, so that both cell types and depths are told apart."""
+    from sklearn.cluster import KMeans
+
+    n = sample_NG.shape[0]
+    n_groups = min(MAX_GROUPS, n // GROUP_CELLS)
+    if n_groups < 2:
+        return np.zeros(n, np.int64)
+    logs = sample_NG.copy()
+    logs.data = np.log1p(logs.data)
+    directions = np.random.default_rng(0).standard_normal((logs.shape[1], 32)).astype(np.float32)
+    groups: NDArray[np.int64] = KMeans(n_groups, n_init=1, max_iter=30, random_state=0).fit_predict(logs @ directions)
+    return groups
+
+
+def _raise_detected(
+    detected_LG: NDArray[np.float32], rate_G: NDArray[np.float32], level_L: NDArray[np.float64]
+) -> None:
+    """Raise probabilities to those of one group: a cell k times as deep detects a gene with 1 - (1 - rate)^k."""
+    intensity_G = -np.log1p(-np.minimum(rate_G, 0.999))
+    depths = np.geomspace(1e-3, 1e3, 19, dtype=np.float32)
+    found = np.array([np.sum(-np.expm1(-intensity_G * depth)) for depth in depths])
+    depth_L = np.exp(np.interp(np.log(level_L), np.log(found), np.log(depths))).astype(np.float32)
+    for at, depth in enumerate(depth_L):
+        np.maximum(detected_LG[at], -np.expm1(-intensity_G * depth), out=detected_LG[at])
+
+
+def _count_rates(cells: csr_matrix) -> NDArray[np.float32]:
+    """Return how probable each count of each gene is, shape (G, B): the bin's share, divided by its width."""
+    n, n_genes = cells.shape
+    bins = _bins(cells.data.astype(np.float64))
+    times_GB = np.bincount(cells.indices.astype(np.int64) * BINS + bins, minlength=n_genes * BINS)
+    times_GB = times_GB.reshape(n_genes, BINS)
+    times_GB[:, 0] = n - times_GB[:, 1:].sum(axis=1)
+    rates: NDArray[np.float32] = ((times_GB + 0.5) / (n + 1) / _widths()).astype(np.float32)
+    return rates
+
+
+def _widths() -> NDArray[np.float64]:
+    edges = _WHOLE * 2.0 ** (np.arange(BINS - _WHOLE + 1) / 2)
+    return np.concatenate([np.ones(_WHOLE), np.diff(edges)])
+
+
+@njit(cache=True, nogil=True)
+def _bin(count: float) -> int:
+    """Return a count's bin: those below 10 have their own, then two per doubling."""
+    if count < 10:
+        return int(count)
+    return min(10 + int(2 * np.log2(count / 10)), 39)
+
+
+@njit(cache=True, nogil=True)
+def _bins(counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    found = np.empty(len(counts), np.int64)
+    for at in range(len(counts)):
+        found[at] = _bin(counts[at])
+    return found
+
+
+def own_evidence(counts_NG: csr_matrix, behind: Background) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what a perfect copy of each cell would be recognised by, two arrays of shape (N,).
+
+    Returns
+    -------
+    The log-ratio from presence, and minus the log of the chance of such counts. Of a cell with less than `Bars.near`
+    in both, no copy can be found.
+    """
+    rows = counts_NG.indptr, counts_NG.indices, counts_NG.data
+    presence_N, equal_N = _own_evidence(rows, tuple(behind))
+    return presence_N, equal_N
+
+
+@njit(cache=True, nogil=True)
+def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
+    starts, genes, counts = rows
+    shared_G, level_L, detected_LG, log_count_GB = behind
+    presence_N, equal_N = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1)
+    zeros = 0.0
+    for gene in range(len(shared_G)):
+        if shared_G[gene]:
+            zeros -= log_count_GB[gene, 0]
+    for cell in range(len(presence_N)):
+        n = 0
+        for at in range(starts[cell], starts[cell + 1]):
+            n += shared_G[genes[at]]
+        level = min(np.searchsorted(level_L, n), len(level_L) - 1)
+        presence, equal = 0.0, zeros
+        for at in range(starts[cell], starts[cell + 1]):
+            gene = genes[at]
+            if shared_G[gene]:
+                presence += np.log((1 - ERROR) / detected_LG[level, gene])
+                equal += log_count_GB[gene, 0] - log_count_GB[gene, _bin(counts[at])]
+        if n > 0:
+            presence_N[cell], equal_N[cell] = presence, equal
+    return presence_N, equal_N
+
+
+class Compared(NamedTuple):
+    """P pairs of cells, compared.
+
+    Attributes
+    ----------
+    evidence_P
+        The log-ratio of one cell against two; for identical cells, minus the log of the chance of such counts.
+    identical_P
+        Whether all counts are equal.
+    n_detected_P, n_agree_P
+        Genes detected in the poorer cell, and how many of those in the richer one.
+    """
+
+    evidence_P: NDArray[np.float64]
+    identical_P: NDArray[np.bool_]
+    n_detected_P: NDArray[np.int64]
+    n_agree_P: NDArray[np.int64]
+
+
+def compare(
+    one_NG: csr_matrix, two_NG: csr_matrix, pairs_P2: NDArray[np.int64], behind: tuple[Background, Background]
+) -> Compared:
+    """Compare pairs of cells.
+
+    Parameters
+    ----------
+    one_NG, two_NG
+        Counts of cells of two sources, in the genes of all sources; indices sorted.
+    pairs_P2
+        Rows of the first and of the second matrix.
+    behind
+        What cells of the two sources look like.
+    """
+    rows = tuple((counts.indptr, counts.indices, counts.data) for counts in (one_NG, two_NG))
+    evidence_P, how_P3 = _compare(rows, pairs_P2, tuple(behind[0]), tuple(behind[1]))
+    return Compared(evidence_P, how_P3[:, 0] == 1, how_P3[:, 1], how_P3[:, 2])
+
+
+@njit(cache=True, nogil=True)
+def _log_binomial(k, n, p):  # type: ignore[no-untyped-def]  # compiled
+    if k > n:
+        return -np.inf
+    if p >= 1:
+        return 0.0 if k == n else -np.inf
+    chosen = lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+    return chosen + k * np.log(p) + (n - k) * np.log1p(-p)
+
+
+@njit(cache=True, nogil=True)
+def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915  # compiled
+    one, two = rows
+    shared_G, level_L = behind_one[0], behind_one[1]
+    detected, log_counts = (behind_one[2], behind_two[2]), (behind_one[3], behind_two[3])
+    evidence_P, how_P3 = np.zeros(len(pairs_P2)), np.zeros((len(pairs_P2), 3), np.int64)
+    # What a gene that neither has says for one cell; summed over all genes once, for either source.
+    zeros = np.zeros((2, len(shared_G)))
+    for side in range(2):
+        for gene in range(len(shared_G)):
+            if shared_G[gene]:
+                chance = log_counts[side][gene, 0]
+                zeros[side, gene] = np.log((1 - ERROR) * np.exp(-chance) + ERROR)
+    nothing = (zeros[0].sum(), zeros[1].sum())
+    for pair in range(len(pairs_P2)):
+        n, total = np.zeros(2, np.int64), np.zeros(2)
+        for side in range(2):
+            starts, genes, counts = one if side == 0 else two
+            row = pairs_P2[pair, side]
+            for at in range(starts[row], starts[row + 1]):
+                if shared_G[genes[at]]:
+                    n[side] += 1
+                    total[side] += counts[at]
+        # Presence is asked of the cell with fewer genes, counts of the one with fewer counts.
+        fewer = 0 if n[0] < n[1] or (n[0] == n[1] and total[0] <= total[1]) else 1
+        thinner = 0 if total[0] <= total[1] else 1
+        if n[fewer] == 0:
+            continue
+        share = total[thinner] / total[1 - thinner]
+        level = min(np.searchsorted(level_L, n[1 - fewer]), len(level_L) - 1)
+        presence, drawn, agree, equal = 0.0, nothing[thinner], 0, True
+        chance = 0.0
+        a, b = one[0][pairs_P2[pair, 0]], two[0][pairs_P2[pair, 1]]
+        a_end, b_end = one[0][pairs_P2[pair, 0] + 1], two[0][pairs_P2[pair, 1] + 1]
+        while a < a_end or b < b_end:
+            gene_a = one[1][a] if a < a_end else len(shared_G)
+            gene_b = two[1][b] if b < b_end else len(shared_G)
+            gene = min(gene_a, gene_b)
+            x = float(one[2][a]) if gene_a == gene else 0.0
+            y = float(two[2][b]) if gene_b == gene else 0.0
+            a += gene_a == gene
+            b += gene_b == gene
+            if not shared_G[gene]:
+                continue
+            equal &= x == y
+            poor, rich = (x, y) if fewer == 0 else (y, x)
+            if poor > 0:
+                seen = detected[1 - fewer][level, gene]
+                agree += rich > 0
+                presence += np.log((1 - ERROR) / seen) if rich > 0 else np.log(ERROR / max(1 - seen, ERROR))
+            thin, thick = (x, y) if thinner == 0 else (y, x)
+            other = log_counts[thinner][gene, _bin(thin)]
+            drawn += np.log((1 - ERROR) * np.exp(_log_binomial(thin, thick, share) - other) + ERROR)
+            drawn -= zeros[thinner, gene]
+            chance += log_counts[thinner][gene, 0] - other
+        if equal:
+            for gene in range(len(shared_G)):
+                if shared_G[gene]:
+                    chance -= log_counts[thinner][gene, 0]
+            drawn = chance
+        evidence_P[pair] = max(presence, drawn)
+        how_P3[pair, 0], how_P3[pair, 1], how_P3[pair, 2] = int(equal), n[fewer], agree
+    return evidence_P, how_P3
+
+
+class Bars(NamedTuple):
+    """The evidence that is asked for, minus the natural log of a chance per pair."""
+
+    near: float
+    identical: float
+
+    @staticmethod
+    def of(n_cells: int) -> "Bars":
+        """Return what is asked for where so many cells are compared with each other."""
+        pairs = np.log(max(2, n_cells) ** 2 / 2)
+        return Bars(
+            max(LEAST_NEAR, float(pairs - np.log(NEAR_BY_CHANCE))),
+            max(LEAST_IDENTICAL, float(pairs - np.log(IDENTICAL_BY_CHANCE))),
+        )
+
+    def believed(self, compared: Compared, same_barcode_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which pairs are one cell, shape (P,); a barcode in common is evidence, too."""
+        near = np.maximum(self.near - BARCODE * same_barcode_P, LEAST_NEAR - BARCODE / 2)
+        equal = np.maximum(self.identical - BARCODE * same_barcode_P, LEAST_IDENTICAL)
+        contained = compared.n_agree_P >= CONTAINED * compared.n_detected_P
+        enough: NDArray[np.bool_] = compared.evidence_P >= np.where(compared.identical_P, equal, near)
+        return enough & (compared.identical_P | contained)
