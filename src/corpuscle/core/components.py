@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
 from datetime import date, time
+from functools import cache
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, ValidationError
@@ -21,6 +22,8 @@ from corpuscle.core.errors import ComponentError
 T = TypeVar("T")
 C = TypeVar("C", bound="Component")
 
+# A message lists so many legal names: a study may have ten thousand corpora.
+MOST_NAMES = 60
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -89,8 +92,12 @@ def find(kind: type[C], name: str) -> type[C]:
     ComponentError
         When there is none; the message lists the legal names and the nearest one.
     """
-    if ":" in name:
-        return _find_elsewhere(kind, name)
+    return _find_elsewhere(kind, name) if ":" in name else _find_built_in(kind, name)
+
+
+# A study may name one component ten thousand times, and to list a folder takes longer than to build one.
+@cache
+def _find_built_in(kind: type[C], name: str) -> type[C]:
     legal = names(kind)
     if name not in legal:
         raise ComponentError(f"there is no {kind.kind} {name!r}; {legal_names(name, legal)}")
@@ -226,4 +233,5 @@ def legal_names(wrong: str, legal: Iterable[str]) -> str:
     lowered = {name.lower(): name for name in legal}
     near = difflib.get_close_matches(wrong.lower(), list(lowered), n=1, cutoff=0.5)
     hint = f"did you mean {lowered[near[0]]!r}? " if near else ""
-    return f"{hint}Legal here: {', '.join(legal) or 'nothing'}"
+    more = f", … and {len(legal) - MOST_NAMES:,} more" if len(legal) > MOST_NAMES else ""
+    return f"{hint}Legal here: {', '.join(legal[:MOST_NAMES]) or 'nothing'}{more}"

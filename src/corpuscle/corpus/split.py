@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError, LeakageError
 from corpuscle.corpus.corpus import Corpus, texts
+from corpuscle.corpus.places import Places
 
 
 @component
@@ -111,43 +112,57 @@ _HELP = (
 
 
 def check_disjoint(corpora: Iterable[Corpus], targets: Iterable[Corpus], hashes: "pd.Series[int]") -> None:
-    """Refuse to go on when a cell to be evaluated on is in a training corpus.
-
-    A cell is the same when its source and row are, or when the hash of its counts is: the same cell can be in two
-    files, or twice in one.
-
-    Parameters
-    ----------
-    corpora
-        What models will be trained on.
-    targets
-        What they will be evaluated on.
-    hashes
-        The hash of each cell's counts in the study's genes, indexed by (source, row); see `source.quality.survey`.
+    """Refuse to go on when a cell to be evaluated on is in a training corpus; see `Watch`.
 
     Raises
     ------
     LeakageError
         For the first corpus that has such cells: naming it, the targets and the first of the cells found.
     """
-    hash_of, looked_up = hashes.to_numpy(), [(target, _places(target, hashes)) for target in targets]
-    for corpus in corpora:
-        corpus_places, leaks = _places(corpus, hashes), []
-        for target, places in looked_up:
-            same_row = np.isin(places, corpus_places)
-            same_counts = np.isin(hash_of[places], hash_of[corpus_places])
-            if same_counts.any():
-                leaks.append(_leak(corpus, target, same_row, same_counts & ~same_row))
-        if leaks:
+    Watch(targets, hashes).check(corpora)
+
+
+class Watch:
+    """Watches over the cells that models are evaluated on: none of them may be in a training corpus.
+
+    A cell is the same when its source and row are, or when the hash of its counts is: the same cell can be in two
+    files, or twice in one. Which cells must not be trained on is found once; a corpus is then looked up in linear time.
+
+    Parameters
+    ----------
+    targets
+        What models will be evaluated on.
+    hashes
+        The hash of each cell's counts in the study's genes, indexed by (source, row); see `source.quality.survey`.
+    """
+
+    def __init__(self, targets: Iterable[Corpus], hashes: "pd.Series[int]") -> None:
+        self._hash_of = hashes.to_numpy()
+        self._places = Places(pd.MultiIndex.from_arrays([hashes.index.get_level_values(level) for level in (0, 1)]))
+        self._targets = [(target, self._places.of(target)) for target in targets]
+        self._held = np.zeros(len(hashes), bool)
+        for _, places in self._targets:
+            self._held |= np.isin(self._hash_of, self._hash_of[places])
+
+    def check(self, corpora: Iterable[Corpus]) -> None:
+        """Refuse to go on when a corpus has such cells.
+
+        Raises
+        ------
+        LeakageError
+            For the first corpus that has some: naming it, the targets and the first of the cells found.
+        """
+        for corpus in corpora:
+            corpus_places = self._places.of(corpus)
+            if not self._held[corpus_places].any():
+                continue
+            leaks = []
+            for target, places in self._targets:
+                same_row = np.isin(places, corpus_places)
+                same_counts = np.isin(self._hash_of[places], self._hash_of[corpus_places])
+                if same_counts.any():
+                    leaks.append(_leak(corpus, target, same_row, same_counts & ~same_row))
             raise LeakageError(f"{'; '.join(leaks)}. {_HELP}")
-
-
-def _places(corpus: Corpus, hashes: "pd.Series[int]") -> NDArray[np.int64]:
-    """Return where each of a corpus' cells stands in the table of hashes; for made cells, what they are made from."""
-    in_files = corpus.cells[corpus.labels("made") == ""] if corpus.used_makers else corpus.cells
-    own: NDArray[np.int64] = hashes.index.get_indexer(pd.MultiIndex.from_frame(in_files[["source", "row"]]))
-    assert (own >= 0).all(), "every cell that a source offers was surveyed"
-    return np.concatenate([own, *(_places(maker.parents, hashes) for maker in corpus.used_makers.values())])
 
 
 def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], same_counts: NDArray[np.bool_]) -> str:

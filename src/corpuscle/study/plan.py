@@ -6,6 +6,7 @@ Everything that can be wrong with a study and its data is found here, all at onc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Recipe
-from corpuscle.corpus.split import check_disjoint
+from corpuscle.corpus.split import Watch
 from corpuscle.corpus.workshop import Workshop
 from corpuscle.evaluation.task import Task, surely_lacks
 from corpuscle.model.model import Model
@@ -111,9 +112,13 @@ class Plan:
             if surely_lacks(model.model, task.task)
         ]
 
+    @cached_property
+    def _models(self) -> dict[str, LabelledModel]:
+        return {model.label: model for model in self.study.models}
+
     def model(self, label: str) -> LabelledModel:
         """Return the model of a label."""
-        return next(model for model in self.study.models if model.label == label)
+        return self._models[label]
 
     def identity(self, cells: Corpus) -> list[Any]:
         """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints."""
@@ -191,10 +196,13 @@ class _Preparation:
         pools = self._with_components(pools, opened)
         targets = self._targets(sources, held)
         corpora = self._draw(pools, self._workshop(opened))
-        for recipe in self.study.recipes:
-            with self._noting(self._corpus_place(recipe.name)):
-                drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
-                check_disjoint(drawn, targets.values(), hashes)
+        drawn: dict[str, list[Corpus]] = {}
+        for (name, _), corpus in corpora.items():
+            drawn.setdefault(name, []).append(corpus)
+        watch = Watch(targets.values(), hashes)
+        for name, of_recipe in drawn.items():
+            with self._noting(self._corpus_place(name)):
+                watch.check(of_recipe)
         self._stop_on_problems()
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [_counts_kept(surveys[source]) for source in genes["source"]]
@@ -345,8 +353,13 @@ class _Preparation:
                 return None
         return corpus
 
+    @cached_property
+    def _corpus_places(self) -> dict[str, str]:
+        corpora = enumerate(self.study.spec.corpora)
+        return {name: f"corpora[{at}]" for at, corpus in corpora for name in corpus.rungs}
+
     def _corpus_place(self, name: str) -> str:
-        return next(f"corpora[{at}]" for at, corpus in enumerate(self.study.spec.corpora) if name in corpus.rungs)
+        return self._corpus_places[name]
 
     def _target_place(self, name: str) -> str:
         return next(
