@@ -9,7 +9,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
 from functools import cache
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_type_hints
@@ -22,6 +22,9 @@ from corpuscle.core.errors import ComponentError
 T = TypeVar("T")
 C = TypeVar("C", bound="Component")
 
+# No whole number in a study is larger: beyond it lie slips of the finger, and then what 64 bits do not hold. A field
+# that something is allocated by has a bound of its own.
+MOST = 1_000_000_000_000
 # A message lists so many legal names: a study may have ten thousand corpora.
 MOST_NAMES = 60
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -169,6 +172,9 @@ def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", als
     ComponentError
         With each fault and its path in the table.
     """
+    if huge := list(_huge(parameters)):
+        faults = [(path, f"{prefix}{_last_name(path)} should be at most {MOST:,} (it is larger)") for path in huge]
+        raise ComponentError("; ".join(message for _, message in faults), faults)
     try:
         return cls(**parameters)
     except ValidationError as error:
@@ -180,6 +186,19 @@ def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", als
             for detail in error.errors()
         ]
         raise ComponentError("; ".join(message for _, message in faults), faults) from error
+
+
+def _huge(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Find the whole numbers of a table that are beyond all sense, at whatever depth; booleans are none."""
+    if isinstance(value, int) and abs(value) > MOST:
+        yield path
+    elif isinstance(value, Mapping | list | tuple):
+        for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _huge(part, (*path, key))
+
+
+def _last_name(path: tuple[str | int, ...]) -> str:
+    return next((part for part in reversed(path) if isinstance(part, str)), "a number")
 
 
 def _fields(cls: Any, path: Iterable[str | int]) -> list[str]:

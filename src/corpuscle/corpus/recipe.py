@@ -163,6 +163,11 @@ class Recipe:
         left = self._eligible(pools)
         offered = {source: len(pool) for source, pool in left.items()}
         full = [part.size(offered[part.source]) for part in self.parts]
+        for part, n in zip(self.parts, full, strict=True):
+            # Before sizes are laid out: a slip of the finger may ask for more than memory holds.
+            others = sum(offered[source] for source in part.sampler.sources if source != part.source)
+            if n > offered[part.source] + others:
+                raise CorpusError(self._too_few(part, n, offered[part.source], offered[part.source], pools))
         steps = self.rung.scale(full) if self.rung else [full]
         apart = (str(self.rung),) if self.rung and self.rung.larger is None else ()
         turn: Counter[str] = Counter()

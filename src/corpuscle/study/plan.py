@@ -23,8 +23,10 @@ from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import Watch
 from corpuscle.corpus.workshop import Workshop
 from corpuscle.evaluation.task import Task, surely_lacks
+from corpuscle.model.memory import machine_memory
 from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
+from corpuscle.model.size import memory_of
 from corpuscle.source import where as where_expression
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.identifiers import GeneNames, gene_names
@@ -39,6 +41,8 @@ Notice = Callable[[str, float], None]
 
 COMPOSITION_COLUMNS = ("source", "cell_type", "tissue", "disease", "study", "donor", "batch")
 MISSING = "(missing)"
+# What a cell takes in the table of a corpus, about: its keys and a dozen labels.
+BYTES_OF_CELL = 80
 
 
 class Run(NamedTuple):
@@ -172,6 +176,7 @@ class _Preparation:
         self.study, self.store, self.notice = study, store, notice
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self._too_large = False
 
     def _warn(self, place: str, message: str) -> None:
         """Note what is legal and yet likely not meant, at a place of the study file."""
@@ -189,6 +194,7 @@ class _Preparation:
         opened = self._open()
         names = {name: gene_names(source.genes) for name, source in opened.items()}
         space, by = self._space(names)
+        self._check_memory(len(space))
         surveys = self._surveys(opened, space)
         sources, quality = self._filter(opened, surveys)
         hashes = _hashes(opened, surveys)
@@ -209,6 +215,43 @@ class _Preparation:
         bare = {name: replace(pool, components=None) for name, pool in pools.items()}
         warnings = tuple(dict.fromkeys(self.warnings))
         return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora, warnings)
+
+    def _check_memory(self, n_genes: int) -> None:
+        """Refuse models that this machine cannot hold, from their settings: nothing of them is made for it."""
+        for at, model in enumerate(self.study.models):
+            self._check_model(f"models[{at}]", model.model, n_genes)
+        for recipe in self.study.recipes:
+            for at, step in enumerate(recipe.steps):
+                if step.needs is not None:
+                    place = f"{self._corpus_place(recipe.name)}.steps[{at}]"
+                    self._check_model(place, components.build(Model, *step.needs), n_genes)
+
+    def _check_model(self, place: str, model: Model, n_genes: int) -> None:
+        needed, limit = memory_of(model, n_genes), machine_memory()
+        if needed > limit:
+            message = (
+                f"model {model.name!r} would take about {needed / 1e9:,.0f} GB of memory in training on {n_genes:,} "
+                f"genes, and this machine has {limit / 1e9:,.0f} GB; lower its numbers of units and layers, or "
+                "batch_size"
+            )
+            self.problems.append(self.study.problem(place, message))
+            # A step may train it as soon as its corpus is drawn.
+            self._too_large = True
+
+    def _too_many(self, pools: Mapping[str, Corpus]) -> bool:
+        """Refuse corpora whose cell tables this machine cannot hold, all seeds together, before any is drawn."""
+        cells = {source: len(pool) for source, pool in pools.items()}
+        parts = [part for recipe in self.study.recipes for part in recipe.parts if part.source in cells]
+        n_cells = sum(min(part.size(cells[part.source]), cells[part.source]) for part in parts)
+        needed, limit = BYTES_OF_CELL * n_cells * len(self.study.seeds), machine_memory()
+        if needed > limit:
+            message = (
+                f"the corpora have {n_cells * len(self.study.seeds):,} cells, all seeds together; their tables would "
+                f"take about {needed / 1e9:,.0f} GB of memory, and this machine has {limit / 1e9:,.0f} GB; lower "
+                "seeds, or part the study"
+            )
+            self.problems.append(self.study.problem("seeds", message))
+        return needed > limit
 
     def _stop_on_problems(self) -> None:
         if self.problems:
@@ -329,7 +372,9 @@ class _Preparation:
 
     def _draw(self, pools: Mapping[str, Corpus], workshop: Workshop) -> dict[tuple[str, int], Corpus]:
         """Draw every corpus at every seed, and alter it."""
-        corpora = {}
+        corpora: dict[tuple[str, int], Corpus] = {}
+        if self._too_large or self._too_many(pools):
+            return corpora
         for recipe in self.study.recipes:
             if not {*recipe.sources, *recipe.looks_at} <= set(pools):
                 continue

@@ -52,9 +52,9 @@ class LogisticRegression(WithoutSteps):
     """
 
     penalty: Literal["l1", "l2"] = "l1"
-    C: Annotated[float, Field(gt=0)] = 1.0
+    C: Annotated[float, Field(gt=0, le=1e12)] = 1.0
     class_weights: Literal["none", "balanced"] = "none"
-    max_rounds: Annotated[int, Field(gt=0)] = 100
+    max_rounds: Annotated[int, Field(gt=0, le=1_000_000)] = 100
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedLogisticRegression":
