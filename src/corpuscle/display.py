@@ -33,6 +33,7 @@ from corpuscle.model.model import Model
 from corpuscle.output import target_facts
 from corpuscle.report.heats import headline_of
 from corpuscle.report.measures import sections
+from corpuscle.report.shown import of_corpora
 from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workers import Update
@@ -199,11 +200,14 @@ def _means(scores: pd.DataFrame, columns: str) -> pd.DataFrame:
 
 def show_measures(console: Console, measured: Measured, corpora: list[str]) -> None:
     """Show the measures of corpora, means over seeds, and which cell types are not known in the Cell Ontology."""
-    for section in sections(measured.measures, corpora):
+    shown = corpora[:MOST_ROWS]
+    for section in sections(of_corpora(measured.measures, shown), shown):
         rows = [[row.label, *(cell.value for cell in row.cells)] for row in section.rows]
-        _print(console, section.title, pd.DataFrame(rows, columns=["", *corpora]))
+        _print(console, section.title, pd.DataFrame(rows, columns=["", *shown]))
         for reason in section.notes:
             console.print(f"n/a: {escape(reason)}", style="dim", soft_wrap=True)
+    if len(corpora) > len(shown):
+        console.print(f"… and {len(corpora) - len(shown):,} more corpora", style="dim")
     unknown = measured.cell_types[measured.cell_types["term"] == ""]
     if len(unknown) < len(measured.cell_types):
         labels = ", ".join(f"{row.label} ({row.n_cells:,})" for row in unknown.itertuples())

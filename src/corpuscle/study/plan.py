@@ -124,6 +124,14 @@ class Plan:
         """Return the model of a label."""
         return self._models[label]
 
+    @cached_property
+    def _recipes(self) -> dict[str, Recipe]:
+        return {recipe.name: recipe for recipe in self.study.recipes}
+
+    def recipe(self, name: str) -> Recipe:
+        """Return the recipe of the corpus of a name."""
+        return self._recipes[name]
+
     def identity(self, cells: Corpus) -> list[Any]:
         """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints."""
         return [cells.fingerprint, [_content(self.sources[source]) for source in cells.inputs]]
