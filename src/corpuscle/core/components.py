@@ -95,7 +95,9 @@ def find(kind: type[C], name: str) -> type[C]:
     ComponentError
         When there is none; the message lists the legal names and the nearest one.
     """
-    return _find_elsewhere(kind, name) if ":" in name else _find_built_in(kind, name)
+    if ":" in name:
+        return _find_elsewhere(kind, name)
+    return _find_built_in(kind, name)  # type: ignore[arg-type]  # a class is hashable
 
 
 # A study may name one component ten thousand times, and to list a folder takes longer than to build one.

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 # Bounds of a network's settings. A network within them may still be larger than a machine: see `TakesMemory`.
 MOST_LAYERS, MOST_UNITS, MOST_CELLS = 100, 1_000_000, 1_000_000
-# A weight in training has a gradient and Adam's two moments beside it; a unit of a cell its value, its slope and a copy.
+# In training, a weight has a gradient and Adam's two moments, and a unit of a cell its value, its slope and a copy.
 BYTES_OF_WEIGHT, BYTES_OF_UNIT = 16, 12
 
 

@@ -14,6 +14,7 @@ MOST_RUNGS = 200
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
+Percent = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(gt=0, le=MOST)]
 
 
@@ -100,7 +101,7 @@ class StepSpec(OpenTable):
 class LadderSpec(Table):
     """A corpus' ``ladder``: the sizes to draw it in, each a corpus of its own."""
 
-    percent: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1, max_length=MOST_RUNGS)] | None = None
+    percent: Annotated[list[Percent], Field(min_length=1, max_length=MOST_RUNGS)] | None = None
     cells: Annotated[list[Count], Field(min_length=1, max_length=MOST_RUNGS)] | None = None
     nested: bool = True
 

@@ -33,6 +33,9 @@ from corpuscle.model.training import Optimiser, named_noise, train
 ADAM_EPS = 1e-8
 
 
+Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+
+
 @component
 class MaskedAutoencoder(Model):
     """An autoencoder that is shown some of a cell's genes and scored on the others.
@@ -66,7 +69,7 @@ class MaskedAutoencoder(Model):
     20000
     """
 
-    widths: Annotated[list[Annotated[int, Field(gt=0, le=MOST_UNITS)]], Field(min_length=2, max_length=MOST_LAYERS)] = Field(
+    widths: Annotated[list[Units], Field(min_length=2, max_length=MOST_LAYERS)] = Field(
         default_factory=lambda: [512, 512, 256, 256, 64]
     )
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.5

@@ -30,7 +30,6 @@ from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
 from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
 from corpuscle.model.training import named_noise
 
-
 # More cell types than an atlas has: for an estimate of memory.
 MOST_TYPES = 1000
 
