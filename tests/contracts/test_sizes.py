@@ -1,6 +1,7 @@
-"""What everything that a study can name keeps to: no number makes it allocate, hang or crash; it is refused, or fits."""
+"""What everything that a study can name keeps to: no number makes it allocate, hang or crash."""
 
 import dataclasses
+import math
 import types
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
@@ -21,8 +22,8 @@ REQUIRED = {
     "spike_in": {"spike": "a", "share": 0.5}, "importance": {"target": "a"}, "cell_type_reweighted": {"target": "a"},
     "impute_rare": {"threshold": 10}, "pseudobulk": {"k": 10}, "downsample": {"keep": 0.5, "where": "donor == 'd'"},
     "thin": {"keep": 0.5}, "label_noise": {"rate": 0.5}, "synthesize_from_bulk": {"n_cells": 10},
-    "exclude": {"where": "donor == 'd'"}, "ablate": {"where": "donor == 'd'"}, "untrained": {"model": {"name": "ldvae"}},
-    "label_balanced": {"by": "donor"},
+    "exclude": {"where": "donor == 'd'"}, "ablate": {"where": "donor == 'd'"},
+    "untrained": {"model": {"name": "ldvae"}}, "label_balanced": {"by": "donor"},
 }  # fmt: skip
 WHOLE = [10**9, 10**18, 10**30, -1, 0]
 EXTREME = [*WHOLE, float("nan"), float("inf"), -1.0, 1e308]
@@ -75,8 +76,7 @@ def test_an_extreme_number_is_refused_or_fits_this_machine(kind, name, path):
             told = [str(part) for place, _ in error.faults for part in place]
             assert path[0] in told, str(error)
             continue
-        assert value not in (10**18, 10**30, float("inf")), f"{value} was taken"
-        assert value == value, "nan was taken"
+        assert math.isfinite(value) and value not in (10**18, 10**30), f"{value} was taken"
         if isinstance(made, Model):
             # To ask what it takes is quick and allocates nothing; a study refuses what the machine does not have.
             assert memory_of(made, 20_000) >= 0

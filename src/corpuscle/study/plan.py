@@ -147,14 +147,15 @@ class Plan:
 
     def composition(self) -> pd.DataFrame:
         """Count each corpus' cells by label: columns corpus, seed, column, value, n_cells."""
-        tables = []
+        rows: list[tuple[str, int, str, str, int]] = []
         for (name, seed), corpus in self.corpora.items():
+            times_N = corpus.cells["times"].to_numpy(np.int64)
             for column in COMPOSITION_COLUMNS:
                 label_N = corpus.labels(column)
-                counted = corpus.cells["times"].groupby(np.where(label_N == "", MISSING, label_N)).sum()
-                table = counted.rename("n_cells").rename_axis("value").reset_index()
-                tables.append(table.assign(corpus=name, seed=seed, column=column))
-        return pd.concat(tables, ignore_index=True)[["corpus", "seed", "column", "value", "n_cells"]]
+                values, code_N = np.unique(np.where(label_N == "", MISSING, label_N), return_inverse=True)
+                counts = np.bincount(code_N, weights=times_N).astype(np.int64)
+                rows += [(name, seed, column, *row) for row in zip(values.tolist(), counts.tolist(), strict=True)]
+        return pd.DataFrame(rows, columns=["corpus", "seed", "column", "value", "n_cells"])
 
 
 def prepare(study: Study, store: Store | None = None, notice: Notice | None = None) -> Plan:
