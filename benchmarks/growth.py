@@ -5,8 +5,8 @@
     python benchmarks/growth.py describe --corpora 500
     python benchmarks/growth.py run --corpora 100     # trains a model of 8 hidden units for five steps on each
 
-Corpora are of the packaged pbmc3k, up to 1,000 of them each of another number of cells, so that none is another's. Peak memory is
-the whole process', Python and its libraries included; without their tasks and models, `run` is `describe`.
+Corpora are of the packaged pbmc3k, up to 1,000 of them each of another number of cells, so that none is another's
+again. Peak memory is the whole process', Python and its libraries included.
 10,000 corpora must be checked within 30 s of processor time, and 500 described within 1.5 GB with a page of at most
 20 MB, which is asserted.
 """
