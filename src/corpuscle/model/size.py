@@ -37,7 +37,7 @@ def training_bytes(stacks: Sequence[Sequence[int]], batch_size: int) -> int:
     Examples
     --------
     >>> training_bytes([[2000, 128, 10]], batch_size=128)
-    7416992
+    7402656
     """
     n_weights = sum((before + 1) * after for stack in stacks for before, after in pairwise(stack))
     n_units = batch_size * sum(map(sum, stacks))
