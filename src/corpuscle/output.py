@@ -152,7 +152,7 @@ def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
 
 def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
     """Say how a corpus' cells were chosen, and from what."""
-    recipe = next(recipe for recipe in plan.study.recipes if recipe.name == corpus.name)
+    recipe = plan.recipe(corpus.name)
     changed = changes(corpus.cells)
     return {
         "corpus": corpus.name,

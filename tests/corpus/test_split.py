@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from corpuscle.core.errors import CorpusError, LeakageError
 from corpuscle.corpus.overlap import find_copies
-from corpuscle.corpus.split import Holdout, check_disjoint
+from corpuscle.corpus.split import Holdout, Watch
 from corpuscle.source.genes import gene_space
 from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import open_source
@@ -100,7 +100,7 @@ def copies(*sources):
 def test_disjoint_cells_pass(write, corpus_of):
     source = open_source("blood", write("blood", 20))
     whole = corpus_of(source)
-    check_disjoint([whole.take(np.arange(10))], [whole.take(np.arange(10, 20))], copies(source))
+    Watch([whole.take(np.arange(10, 20))], copies(source)).check([whole.take(np.arange(10))])
 
 
 def test_a_cell_in_both_is_named(write, corpus_of):
@@ -109,7 +109,7 @@ def test_a_cell_in_both_is_named(write, corpus_of):
     corpus, target = whole.take(np.arange(12), "Blood"), whole.take(np.arange(11, 20), "held")
     message = "1 cells of target 'held' are also in training corpus 'Blood' .1 are the very same cells.*row 11 .cell11"
     with pytest.raises(LeakageError, match=message):
-        check_disjoint([corpus], [target], copies(source))
+        Watch([target], copies(source)).check([corpus])
 
 
 def test_every_target_that_leaks_is_named(write, corpus_of):
@@ -117,7 +117,7 @@ def test_every_target_that_leaks_is_named(write, corpus_of):
     whole = corpus_of(source)
     targets = [whole.take(np.array([at]), f"target{at}") for at in (0, 5, 15)]
     with pytest.raises(LeakageError, match=r"'target0'.*'target5'") as caught:
-        check_disjoint([whole.take(np.arange(10), "Blood")], targets, copies(source))
+        Watch(targets, copies(source)).check([whole.take(np.arange(10), "Blood")])
     assert "target15" not in str(caught.value)
 
 
@@ -129,7 +129,7 @@ def test_a_copy_within_one_file_is_named(write, counts_of, corpus_of):
     with pytest.raises(
         LeakageError, match=r"0 are the very same cells, 1 have identical counts.*row 15 .*drop_duplicates"
     ):
-        check_disjoint([whole.take(np.arange(10))], [whole.take(np.arange(10, 20))], copies(source))
+        Watch([whole.take(np.arange(10, 20))], copies(source)).check([whole.take(np.arange(10))])
 
 
 @pytest.mark.parametrize("named_by", ["symbol", "ensembl"])
@@ -145,4 +145,4 @@ def test_a_copy_in_another_file_is_named_whatever_the_order_and_names_of_genes(w
     two = open_source("two", write("two", copy, form="csc", genes=table))
     whole = corpus_of(one, two)
     with pytest.raises(LeakageError, match=r"1 have identical counts\): two row 6"):
-        check_disjoint([whole.take(np.arange(10))], [whole.take(np.arange(10, 17))], copies(one, two))
+        Watch([whole.take(np.arange(10, 17))], copies(one, two)).check([whole.take(np.arange(10))])

@@ -1,5 +1,6 @@
 """The report of made-up runs: complete, self-contained, escaped, deterministic, and honest about what is missing."""
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -284,3 +285,27 @@ def test_two_models_and_a_metric_that_is_better_low(make_run: MakeRun) -> None:
     assert "Largest loss: Pancreas" in page.text
     loss_cells = page.text.split("loss, loss, pca")[1]
     assert "Largest gain: Pancreas, 0.29" in loss_cells, "a loss that halves is a gain"
+
+
+def test_many_corpora_are_shown_in_part_and_written_in_whole(make_run: MakeRun) -> None:
+    corpora = tuple(f"Corpus {at:02d}" for at in range(33))
+    page = Page(render(folder := make_run(corpora=corpora, seeds=2, n_genes=12, n_types=3)))
+    assert "Tables and figures show 30 of 33 corpora" in page.text
+    assert set(pd.read_csv(folder / "scores_summary.csv")["corpus"]) == set(corpora)
+    assert len(list((folder / "figures").glob("measures-*.svg"))) == 30
+    # Each has its row in the table of corpora.
+    assert all(page.text.count(name) >= 1 for name in corpora)
+
+
+def test_warnings_stand_before_the_answer_and_are_escaped(make_run: MakeRun) -> None:
+    folder = make_run()
+    provenance = json.loads((folder / "provenance.json").read_text())
+    provenance["warnings"] = [f"line 3: corpora[0]: draws use up {HOSTILE[0]}", *(f"w{at}" for at in range(31))]
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    path = render(folder)
+    page = Page(path)
+    assert page.ids().index("warnings") < page.ids().index("answer")
+    assert f"draws use up {HOSTILE[0]}" in page.text
+    assert HOSTILE[0] not in path.read_text()
+    assert "32 warnings" in page.text
+    assert "… and 2 more" in page.text

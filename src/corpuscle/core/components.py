@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_type_hints
 
@@ -35,6 +36,9 @@ _PACKAGE = Path(__file__).parents[1]
 # thousands of columns.
 _LISTED, _COMPARED, _LONGEST = 60, 5_000, 100
 
+# No whole number in a study is larger: beyond it lie slips of the finger, and then what 64 bits do not hold. A field
+# that something is allocated by has a bound of its own.
+MOST = 1_000_000_000_000
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -105,6 +109,12 @@ def find(kind: type[C], name: str) -> type[C]:
     """
     if ":" in name:
         return _find_elsewhere(kind, name)
+    return _find_built_in(kind, name)  # type: ignore[arg-type]  # a class is hashable
+
+
+# A study may name one component ten thousand times, and to list a folder takes longer than to build one.
+@cache
+def _find_built_in(kind: type[C], name: str) -> type[C]:
     legal = names(kind)
     if name not in legal:
         raise ComponentError(f"there is no {kind.kind} {name!r}; {legal_names(name, legal)}")
@@ -235,6 +245,9 @@ def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", als
     ComponentError
         With each fault and its path in the table.
     """
+    if huge := list(_huge(parameters)):
+        faults = [(path, f"{prefix}{_last_name(path)} should be at most {MOST:,} (it is larger)") for path in huge]
+        raise ComponentError("; ".join(message for _, message in faults), faults)
     try:
         with guarded(cls):
             return cls(**parameters)
@@ -247,6 +260,19 @@ def construct(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", als
             for detail in error.errors()
         ]
         raise ComponentError("; ".join(message for _, message in faults), faults) from error
+
+
+def _huge(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Find the whole numbers of a table that are beyond all sense, at whatever depth; booleans are none."""
+    if isinstance(value, int) and abs(value) > MOST:
+        yield path
+    elif isinstance(value, Mapping | list | tuple):
+        for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _huge(part, (*path, key))
+
+
+def _last_name(path: tuple[str | int, ...]) -> str:
+    return next((part for part in reversed(path) if isinstance(part, str)), "a number")
 
 
 def _fields(cls: Any, path: Iterable[str | int]) -> list[str]:

@@ -15,6 +15,22 @@ from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.corpus.workshop import Workshop
 from corpuscle.source import where as where_expression
 
+# A step fills a label up to at most so many cells, and makes at most ten times as many in all: each is a row of the
+# corpus' table, of some 100 bytes.
+MOST_MADE = 10_000_000
+
+
+def refuse_to_make(n_cells: int, step: "Alteration") -> None:
+    """Refuse to make more cells than a table can hold, before it is laid out.
+
+    Raises
+    ------
+    CorpusError
+        When there would be more than ten times `MOST_MADE`.
+    """
+    if n_cells > 10 * MOST_MADE:
+        raise CorpusError(f"{step.name}: would make {n_cells:,} cells, and can make {10 * MOST_MADE:,}; ask for fewer")
+
 
 class Altered(NamedTuple):
     """What an alteration returns: the corpus, and plain data that say what was done to which cells, and how many."""

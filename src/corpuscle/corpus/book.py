@@ -80,11 +80,12 @@ def attempt(make: Callable[[], T]) -> T | MeasureError:
     try:
         return make()
     except MeasureError as error:
-        return error
+        # The error is kept, so it must not hold on to the frames that it came from, and all the cells in them.
+        return MeasureError(str(error))
 
 
 def demand(found: T | MeasureError) -> T:
-    """Return what was made, or raise why it could not be."""
+    """Return what was made, or raise why it could not be; the error that is kept stays free of tracebacks."""
     if isinstance(found, MeasureError):
-        raise found
+        raise MeasureError(str(found))
     return found

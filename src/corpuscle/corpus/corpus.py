@@ -69,7 +69,7 @@ class Corpus:
         """Count the distinct cells."""
         return len(self.cells)
 
-    @property
+    @cached_property
     def n_cells(self) -> int:
         """How many cells training sees in an epoch: distinct cells times how often each is used."""
         return int(self.cells["times"].sum())
@@ -115,8 +115,15 @@ class Corpus:
 
     def take(self, positions: NDArray[Any], name: str | None = None) -> "Corpus":
         """Return the corpus of the cells at these positions (integers or a boolean mask) of the table."""
-        cells = self.cells.iloc[np.flatnonzero(positions) if positions.dtype == bool else positions]
-        return replace(self, name=self.name if name is None else name, cells=cells.reset_index(drop=True))
+        cells = self.cells.take(np.flatnonzero(positions) if positions.dtype == bool else positions)
+        # In place: a study has thousands of these tables, and resetting an index copies the table again.
+        cells.index = pd.RangeIndex(len(cells))
+        return replace(self, name=self.name if name is None else name, cells=cells)
+
+    @cached_property
+    def gaps(self) -> list[str]:
+        """The columns of `cells` in which something is missing."""
+        return [str(name) for name, missing in self.cells.isna().any().items() if missing]
 
     def as_known_to(self, training: "Corpus") -> "Corpus":
         """Return these cells with the genes that another corpus measured, too; others count as not measured.

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.components import guarded
@@ -164,11 +165,16 @@ class Recipe:
         left = self._eligible(pools)
         offered = {source: len(pool) for source, pool in left.items()}
         full = [part.size(offered[part.source]) for part in self.parts]
+        for part, n in zip(self.parts, full, strict=True):
+            # Before sizes are laid out: a slip of the finger may ask for more than memory holds.
+            others = sum(offered[source] for source in part.sampler.sources if source != part.source)
+            if n > offered[part.source] + others:
+                raise CorpusError(self._too_few(part, n, offered[part.source], offered[part.source], pools))
         steps = self.rung.scale(full) if self.rung else [full]
         apart = (str(self.rung),) if self.rung and self.rung.larger is None else ()
         turn: Counter[str] = Counter()
         tables, account = [], []
-        for part, *sizes in zip(self.parts, *steps, strict=True):
+        for at, (part, *sizes) in enumerate(zip(self.parts, *steps, strict=True)):
             if sizes[0] > len(left[part.source]) and not part.sampler.sources:
                 raise CorpusError(self._too_few(part, sizes[0], len(left[part.source]), offered[part.source], pools))
             n_own = len(left[part.source])
@@ -176,19 +182,23 @@ class Recipe:
             rng = generator(seed, "part", part.source, turn[part.source], *apart)
             largest, chosen = _choose(part, pool, sizes, rng)
             drawn = pool.take(chosen)
-            tables.append(drawn.cells)
+            tables.append((drawn.cells, pool.gaps))
             account.append({"part": str(part), "sampler": part.sampler.spec(), "source": part.source,
                             "n_cells": len(drawn), "from": n_own, **part.sampler.notes(drawn)})  # fmt: skip
             # What any size of the ladder may have is gone for the parts that follow, so that they nest, too.
-            _remove(left, pool.take(largest))
+            if not {part.source, *part.sampler.sources}.isdisjoint(_draws_from(self.parts[at + 1 :])):
+                _remove(left, pool.take(largest))
             turn[part.source] += 1
         if self.rung:
             account.append({"ladder": str(self.rung), "nested": self.rung.larger is not None})
         if self.exclude:
             account.append({"exclude": self.exclude})
-        if not any(map(len, tables)):
+        if not any(len(table) for table, _ in tables):
             raise CorpusError("its parts drew no cell at all; ask for more cells, or take another sampler")
-        cells = stacked(tables).sort_values(["source", "row"], ignore_index=True)
+        filled = [(table, gaps) for table, gaps in tables if len(table)]
+        one = len(filled) == 1
+        cells = _without_empty(*filled[0]) if one else stacked([table for table, _ in filled]).reset_index(drop=True)
+        cells = _in_order(cells)
         first = pools[self.parts[0].source]
         return replace(first, name=self.name, cells=cells, account=tuple(account), components=None)
 
@@ -244,6 +254,26 @@ class Recipe:
         if left != offered:
             parts.append(f"{left:,} after the corpus' earlier parts")
         return f"it asks for {n_cells:,} cells of {part.source}, which has {', '.join(parts)}; ask for at most {left:,}"
+
+
+def _draws_from(parts: Sequence[Part]) -> set[str]:
+    return {source for part in parts for source in (part.source, *part.sampler.sources)}
+
+
+def _without_empty(table: pd.DataFrame, gaps: Sequence[str]) -> pd.DataFrame:
+    """Leave out the columns in which nothing stands; only those with gaps are looked through."""
+    empty = [name for name in gaps if table[name].isna().all()]
+    return table.drop(columns=empty) if empty else table
+
+
+def _in_order(cells: pd.DataFrame) -> pd.DataFrame:
+    """Sort cells by source and row; most tables are in order already."""
+    codes, sources = pd.factorize(cells["source"].to_numpy(object))
+    row_N = cells["row"].to_numpy(np.int64)
+    if len(sources) == 1 and (np.diff(row_N) > 0).all():
+        return cells
+    order = np.lexsort((row_N, np.argsort(np.argsort(sources))[codes]))
+    return cells.take(order).reset_index(drop=True)
 
 
 def _pool(part: Part, left: Mapping[str, Corpus]) -> Corpus:

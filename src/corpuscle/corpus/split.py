@@ -12,6 +12,7 @@ from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError, LeakageError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies, why
+from corpuscle.corpus.places import Places
 from corpuscle.source.labels import texts
 
 
@@ -114,93 +115,97 @@ _HELP = (
 _NAMED = 5
 
 
-def check_disjoint(
-    corpora: Iterable[Corpus], targets: Iterable[Corpus], copies: Copies, keep: frozenset[str] = frozenset()
-) -> list[str]:
-    """Refuse to go on when a cell to be evaluated on is in a training corpus.
+class Watch:
+    """Watches over the cells that models are evaluated on: none of them may be in a training corpus.
 
     A cell is the same when its source and row are, or when it is a copy: the same cell can be in two files, or twice
-    in one.
+    in one. Which cells must not be trained on is found once; a corpus is then looked up in linear time.
 
     Parameters
     ----------
-    corpora
-        What models will be trained on.
     targets
-        What they will be evaluated on.
+        What models will be evaluated on.
     copies
         Which cells are one cell; see `corpuscle.corpus.overlap.find_copies`.
     keep
         Sources whose training cells may be near-duplicates of an evaluation cell; identical ones may not.
-
-    Returns
-    -------
-    What was found and kept, a text for each corpus and target.
-
-    Raises
-    ------
-    LeakageError
-        For the first corpus that has such cells: naming it, the targets and the first of the cells found.
     """
-    looked_up, kept = [_evaluated(target, copies, keep) for target in targets], []
-    for corpus in corpora:
-        corpus_places, leaks = _places(corpus, copies.cells), []
-        for target, places, refused, allowed in looked_up:
-            same_row = np.isin(places, corpus_places)
-            copied = corpus_places[np.isin(corpus_places, refused)]
-            if same_row.any() or len(copied):
-                leaks.append(_leak(corpus, target, same_row, _copied(copies, copied, places[~same_row]), copies))
-            if len(near := corpus_places[np.isin(corpus_places, allowed)]):
-                kept.append(_leak(corpus, target, same_row & False, _copied(copies, near, places), copies))
-        if leaks := [leak for leak in leaks if leak]:
-            raise LeakageError(f"{'; '.join(leaks)}. {_HELP}")
-    return [text for text in kept if text]
 
+    def __init__(self, targets: Iterable[Corpus], copies: Copies, keep: frozenset[str] = frozenset()) -> None:
+        self._copies, self._places = copies, Places(copies.cells)
+        kept_N = np.isin(copies.cells.get_level_values("source").to_numpy(object), sorted(keep))
+        self._evaluated = [self._watched(target, kept_N) for target in targets]
+        self._is_watched = np.zeros(len(copies.cells), bool)
+        for _, *watched in self._evaluated:
+            for places in watched:
+                self._is_watched[places] = True
 
-def _evaluated(
-    target: Corpus, copies: Copies, keep: frozenset[str]
-) -> tuple[Corpus, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return a target, its cells' places, and the copies of these that no corpus may have, and that it may."""
-    places = _places(target, copies.cells)
-    found = copies.of(places)
-    near = ~found["identical"].to_numpy(bool)
-    may = near & np.isin(copies.cells.get_level_values("source")[found["cell"]].to_numpy(object), sorted(keep))
-    return target, places, found["cell"].to_numpy()[~may], found["cell"].to_numpy()[may]
+    def _watched(
+        self, target: Corpus, kept_N: NDArray[np.bool_]
+    ) -> tuple[Corpus, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return a target, its cells' places, and the copies of these that no corpus may have, and that it may."""
+        places = self._places.of(target)
+        found = self._copies.of(places)
+        cells = found["cell"].to_numpy(np.int64)
+        may = ~found["identical"].to_numpy(bool) & kept_N[cells]
+        return target, places, cells[~may], cells[may]
 
+    def check(self, corpora: Iterable[Corpus]) -> list[str]:
+        """Refuse to go on when a corpus has such cells.
 
-def _places(corpus: Corpus, cells: pd.MultiIndex) -> NDArray[np.int64]:
-    """Return where each of a corpus' cells stands among all cells; for made cells, what they are made from."""
-    in_files = corpus.cells[corpus.labels("made") == ""] if corpus.used_makers else corpus.cells
-    own: NDArray[np.int64] = cells.get_indexer(pd.MultiIndex.from_frame(in_files[["source", "row"]]))
-    assert (own >= 0).all(), "every cell that a source offers is there"
-    return np.concatenate([own, *(_places(maker.parents, cells) for maker in corpus.used_makers.values())])
+        Returns
+        -------
+        What was found and kept, a text for each corpus and target.
 
+        Raises
+        ------
+        LeakageError
+            For the first corpus that has such cells: naming it, the targets and the first of the cells found.
+        """
+        kept: list[str] = []
+        for corpus in corpora:
+            corpus_places = self._places.of(corpus)
+            watched = corpus_places[self._is_watched[corpus_places]]
+            if not len(watched):
+                continue
+            leaks = []
+            for target, places, refused, allowed in self._evaluated:
+                same_row = np.isin(places, watched)
+                copied = watched[np.isin(watched, refused)]
+                leaks.append(self._leak(corpus, target, same_row, self._copied(copied, places[~same_row])))
+                near = watched[np.isin(watched, allowed)]
+                kept.append(self._leak(corpus, target, same_row & False, self._copied(near, places)))
+            if leaks := [leak for leak in leaks if leak]:
+                raise LeakageError(f"{'; '.join(leaks)}. {_HELP}")
+        return [text for text in kept if text]
 
-def _copied(copies: Copies, trained: NDArray[np.int64], places: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the evaluation cells that these training cells copy: `Copies.of`, its ``original`` the training cell."""
-    found = copies.of(trained)
-    return found[np.isin(found["cell"], places)]
+    def _copied(self, trained: NDArray[np.int64], places: NDArray[np.int64]) -> pd.DataFrame:
+        """Return the evaluation cells that these training cells copy: `Copies.of`, its ``original`` trained on."""
+        found = self._copies.of(trained)
+        return found[np.isin(found["cell"], places)]
 
-
-def _leak(corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], copied: pd.DataFrame, copies: Copies) -> str:
-    """Say which cells of a target are in a corpus, and how that is known; nothing where there is none."""
-    if not same_row.any() and not len(copied):
-        return ""
-    n_identical = int(copied["identical"].sum())
-    how = f"{same_row.sum():,} are the very same cells, {n_identical:,} have identical counts"
-    if n_identical < len(copied):
-        with_barcode = int((copied["same_barcode"] & ~copied["identical"]).sum())
-        how += f", {len(copied) - n_identical:,} are near-duplicates, {with_barcode:,} of them with the same barcode"
-    names = [
-        f"{cell.source} row {cell.row} ({cell.barcode})" for cell in target.cells[same_row].head(_NAMED).itertuples()
-    ]
-    for _, row in copied.head(_NAMED - len(names)).iterrows():
-        (source, at), (other, there) = copies.cells[row["cell"]], copies.cells[row["original"]]
-        here = target.cells[(target.cells["source"] == source) & (target.cells["row"] == at)]
-        barcode = here["barcode"].iloc[0] if len(here) else "a parent"
-        names.append(f"{source} row {at} ({barcode}) is {other} row {there}: {why(row)}")
-    n = int(same_row.sum()) + len(copied)
-    return (
-        f"{n:,} cells of target {target.name!r} are also in training corpus {corpus.name!r} ({how}): "
-        f"{', '.join(names)}{', …' if n > len(names) else ''}"
-    )
+    def _leak(self, corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], copied: pd.DataFrame) -> str:
+        """Say which cells of a target are in a corpus, and how that is known; nothing where there is none."""
+        if not same_row.any() and not len(copied):
+            return ""
+        n_identical = int(copied["identical"].sum())
+        how = f"{same_row.sum():,} are the very same cells, {n_identical:,} have identical counts"
+        if n_identical < len(copied):
+            with_barcode = int((copied["same_barcode"] & ~copied["identical"]).sum())
+            how += (
+                f", {len(copied) - n_identical:,} are near-duplicates, {with_barcode:,} of them with the same barcode"
+            )
+        names = [
+            f"{cell.source} row {cell.row} ({cell.barcode})"
+            for cell in target.cells[same_row].head(_NAMED).itertuples()
+        ]
+        for _, row in copied.head(_NAMED - len(names)).iterrows():
+            (source, at), (other, there) = self._copies.cells[row["cell"]], self._copies.cells[row["original"]]
+            here = target.cells[(target.cells["source"] == source) & (target.cells["row"] == at)]
+            barcode = here["barcode"].iloc[0] if len(here) else "a parent"
+            names.append(f"{source} row {at} ({barcode}) is {other} row {there}: {why(row)}")
+        n = int(same_row.sum()) + len(copied)
+        return (
+            f"{n:,} cells of target {target.name!r} are also in training corpus {corpus.name!r} ({how}): "
+            f"{', '.join(names)}{', …' if n > len(names) else ''}"
+        )

@@ -23,6 +23,7 @@ from corpuscle.model.adam import Adam
 from corpuscle.model.label_losses import Remedy, cross_entropy, label_loss
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.schedule import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.size import MOST_CELLS, MOST_UNITS
 from corpuscle.model.training import PROGRESS_SECONDS, named_noise
 
 ADAM_EPS = 1e-8
@@ -69,11 +70,11 @@ class TrainingSettings:
         on.
     """
 
-    n_hidden: Annotated[int, Field(gt=0)] = 128
+    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    batch_size: Annotated[int, Field(gt=1)] = 128
+    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = PUBLISHED
     validation_share: ValidationShare = 0.1
 

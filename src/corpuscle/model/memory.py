@@ -1,4 +1,4 @@
-"""How much memory the counts of one training corpus may take."""
+"""How much memory there is, and how much of it the counts of one training corpus may take."""
 
 import os
 from collections.abc import Iterator
@@ -41,6 +41,22 @@ def memory_limit() -> int:
             f"it is {told!r}"
         )
     return limit
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory that this machine has, or that this process is allowed of them.
+
+    Examples
+    --------
+    >>> machine_memory() > 0
+    True
+    """
+    return min([*_present(), *_allowed()], default=UNKNOWN_BYTES)
+
+
+def _present() -> Iterator[int]:
+    if hasattr(os, "sysconf"):
+        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _free() -> Iterator[int]:

@@ -12,6 +12,8 @@ from corpuscle.core.components import component
 PUBLISHED_EPOCHS = 250
 # A last batch with fewer cells than this is not trained on: batch-norm over one cell is undefined, over two useless.
 SMALLEST_BATCH = 3
+# More than this is a slip of the finger: it would take years.
+MOST_STEPS = 1_000_000_000
 # A curve has about this many points, so that it stays cheap.
 CURVE_POINTS = (20, 125)
 
@@ -41,8 +43,8 @@ class Budget:
     pydantic_core._pydantic_core.ValidationError: ...give exactly one of epochs and steps...
     """
 
-    epochs: Annotated[int, Field(gt=0)] | None = None
-    steps: Annotated[int, Field(ge=0)] | None = None
+    epochs: Annotated[int, Field(gt=0, le=MOST_STEPS)] | None = None
+    steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] | None = None
     patience: Annotated[int, Field(gt=0)] | None = None
     min_delta: Annotated[float, Field(ge=0)] | None = None
 

@@ -1,6 +1,6 @@
 """Render a run's folder: the page, its figures, and the numbers behind them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from corpuscle.report.gene_figures import residual_scatter
 from corpuscle.report.heats import Heat, Layout, Sheet, sheets
 from corpuscle.report.map_figures import embedding_map
 from corpuscle.report.run_folder import RunFolder
+from corpuscle.report.shown import of_corpora, shown_corpora
 from corpuscle.statistics.comparisons import summarise
 from corpuscle.store import write_text
 
@@ -173,6 +174,8 @@ class Report:
         Training curves by model; gene residuals, each with its figure.
     maps
         Embeddings laid out in the plane: one figure per model, target and label.
+    shown
+        The corpora that tables and figures have: all, unless they are very many; see `corpuscle.report.shown`.
     """
 
     run: RunFolder
@@ -187,6 +190,7 @@ class Report:
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[genes.Residuals, Figure]]
     maps: list[Figure]
+    shown: list[str]
 
     @classmethod
     def of(cls, run: RunFolder) -> "Report":
@@ -194,8 +198,11 @@ class Report:
         names = _Names()
         in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
         summary = summarise(run.scores[~in_genes], run.baseline, overlaps=run.overlaps)
-        found = sheets(summary, Layout(run.baseline, run.corpora, run.targets))
-        residuals = genes.gene_residuals(run.scores, run.baseline, run.corpora, run.targets, run.overlaps)
+        corpora = shown_corpora(run.corpora, run.baseline, summary)
+        found = sheets(summary, Layout(run.baseline, corpora, run.targets))
+        residuals = genes.gene_residuals(
+            of_corpora(run.scores, corpora), run.baseline, corpora, run.targets, run.overlaps
+        )
         shown, uniform = _columns(run.composition)
         fits = Fits.of(run.curves, run.fits)
         return cls(
@@ -203,14 +210,15 @@ class Report:
             summary,
             [_answer(sheet, run, fits) for sheet in found],
             [TaskScores.of(sheet, names) for sheet in found],
-            [corpus_figures.composition(run.composition, c, run.corpora, names("composition", c)) for c in shown],
+            [corpus_figures.composition(run.composition, c, corpora, names("composition", c)) for c in shown],
             uniform,
-            _glances(run, names),
-            measures.sections(run.measures, run.corpora, run.overlaps) if len(run.measures) else [],
+            _glances(run, corpora, names),
+            measures.sections(of_corpora(run.measures, corpora), corpora, run.overlaps) if len(run.measures) else [],
             fits,
-            _curves(run, names),
+            _curves(run, corpora, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
-            _maps(run, names),
+            _maps(run, corpora, names),
+            corpora,
         )
 
     @property
@@ -298,33 +306,34 @@ def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]
     return shown, uniform
 
 
-def _glances(run: RunFolder, names: Callable[..., str]) -> list[Figure]:
+def _glances(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> list[Figure]:
     """One figure per corpus, where the corpora were measured."""
     if run.measures.empty:
         return []
-    found = measure_figures.Tables.of(run.composition, run.measures, run.profiles)
-    return [measure_figures.glance(found, corpus, names("measures", corpus)) for corpus in run.corpora]
+    tables = (of_corpora(table, corpora) for table in (run.composition, run.measures, run.profiles))
+    found = measure_figures.Tables.of(*tables)
+    return [measure_figures.glance(found, corpus, names("measures", corpus)) for corpus in corpora]
 
 
-def _curves(run: RunFolder, names: Callable[..., str]) -> list[tuple[str, Figure]]:
+def _curves(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> list[tuple[str, Figure]]:
     """One figure of training curves per model and quantity."""
     found = []
     table = run.curves.dropna(subset=["value"])
     quantities = table["quantity"].str.replace(r"_(train|validation)$", "", regex=True)
     for (model, quantity), here in table.groupby([table["model"], quantities], sort=False):
         stem = names("curves", str(model), str(quantity))
-        found.append((str(model), corpus_figures.curves(here, str(quantity), run.corpora, stem)))
+        found.append((str(model), corpus_figures.curves(here, str(quantity), corpora, stem)))
     return found
 
 
-def _maps(run: RunFolder, names: Callable[..., str]) -> list[Figure]:
+def _maps(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> list[Figure]:
     """One figure per target, model and label, with a panel per corpus."""
     found = []
     for (target, model), here in run.maps.groupby(["target", "model"], sort=False):
         for label in ("cell_type", "batch"):
             if here[label].nunique() > 1:
                 stem = names("map", str(model), str(target), label)
-                found.append(embedding_map(here, label, run.corpora, stem))
+                found.append(embedding_map(here, label, corpora, stem))
     return found
 
 

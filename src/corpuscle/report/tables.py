@@ -53,16 +53,17 @@ def corpus_rows(
 ) -> list[CorpusRow]:
     """Describe each corpus: cells, number of distinct cell types, tissues, donors, studies, and its recipe."""
     recorded = set(composition["column"])
+    sizes = composition.groupby(["corpus", "column", "seed"])["n_cells"].sum()
+    known = composition[(composition["n_cells"] > 0) & (composition["value"] != MISSING)]
+    distinct = known.groupby(["corpus", "column", "seed"])["value"].nunique()
+    size_of = {str(name): _range(here) for name, here in sizes.groupby("corpus")}
+    richness_of = {key: _range(here) for key, here in distinct.groupby(["corpus", "column"])}
     rows = []
     for name in corpora:
-        here = composition[composition["corpus"] == name]
-        sizes = here.groupby(["column", "seed"])["n_cells"].sum()
         recipe = recipes.get(name, {})
         stated = recipe.get("n_cells")
-        size = _range(sizes) if len(sizes) else (f"{stated:,}" if isinstance(stated, int) else "not recorded")
-        known = here[(here["n_cells"] > 0) & (here["value"] != MISSING)]
-        distinct = known.groupby(["column", "seed"])["value"].nunique()
-        richness = {RICHNESS[c]: _range(distinct[c]) if c in distinct else "–" for c in RICHNESS if c in recorded}
+        size = size_of.get(name) or (f"{stated:,}" if isinstance(stated, int) else "not recorded")
+        richness = {RICHNESS[c]: richness_of.get((name, c), "–") for c in RICHNESS if c in recorded}
         rows.append(CorpusRow(name, size, richness, str(recipe.get("recipe", "not recorded"))))
     return rows
 

@@ -6,6 +6,7 @@ Everything that can be wrong with a study and its data is found here, all at onc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +22,13 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies, find_copies, no_copies
 from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Recipe
-from corpuscle.corpus.split import check_disjoint
+from corpuscle.corpus.split import Watch
 from corpuscle.corpus.workshop import Workshop
 from corpuscle.evaluation.task import Task, surely_lacks
+from corpuscle.model.memory import machine_memory
 from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
+from corpuscle.model.size import memory_of
 from corpuscle.source import where as where_expression
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
@@ -47,6 +50,8 @@ Notice = Callable[[str, float], None]
 
 COMPOSITION_COLUMNS = ("source", "cell_type", "tissue", "disease", "study", "donor", "batch")
 MISSING = "(missing)"
+# What a cell takes in the table of a corpus, about: its keys and a dozen labels.
+BYTES_OF_CELL = 80
 
 
 class Run(NamedTuple):
@@ -124,9 +129,21 @@ class Plan:
             if surely_lacks(model.model, task.task)
         ]
 
+    @cached_property
+    def _models(self) -> dict[str, LabelledModel]:
+        return {model.label: model for model in self.study.models}
+
     def model(self, label: str) -> LabelledModel:
         """Return the model of a label."""
-        return next(model for model in self.study.models if model.label == label)
+        return self._models[label]
+
+    @cached_property
+    def _recipes(self) -> dict[str, Recipe]:
+        return {recipe.name: recipe for recipe in self.study.recipes}
+
+    def recipe(self, name: str) -> Recipe:
+        """Return the recipe of the corpus of a name."""
+        return self._recipes[name]
 
     def identity(self, cells: Corpus) -> list[Any]:
         """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints."""
@@ -148,14 +165,15 @@ class Plan:
 
     def composition(self) -> pd.DataFrame:
         """Count each corpus' cells by label: columns corpus, seed, column, value, n_cells."""
-        tables = []
+        rows: list[tuple[str, int, str, str, int]] = []
         for (name, seed), corpus in self.corpora.items():
+            times_N = corpus.cells["times"].to_numpy(np.int64)
             for column in COMPOSITION_COLUMNS:
                 label_N = corpus.labels(column)
-                counted = corpus.cells["times"].groupby(np.where(label_N == "", MISSING, label_N)).sum()
-                table = counted.rename("n_cells").rename_axis("value").reset_index()
-                tables.append(table.assign(corpus=name, seed=seed, column=column))
-        return pd.concat(tables, ignore_index=True)[["corpus", "seed", "column", "value", "n_cells"]]
+                values, code_N = np.unique(np.where(label_N == "", MISSING, label_N), return_inverse=True)
+                counts = np.bincount(code_N, weights=times_N).astype(np.int64)
+                rows += [(name, seed, column, *row) for row in zip(values.tolist(), counts.tolist(), strict=True)]
+        return pd.DataFrame(rows, columns=["corpus", "seed", "column", "value", "n_cells"])
 
 
 def prepare(study: Study, store: Store | None = None, notice: Notice | None = None) -> Plan:
@@ -186,6 +204,7 @@ class _Preparation:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.draws: list[pd.DataFrame] = []
+        self._too_large = False
 
     def _warn(self, place: str, message: str) -> None:
         """Note what is legal and yet likely not meant, at a place of the study file."""
@@ -205,6 +224,7 @@ class _Preparation:
         before = len(self.problems)
         space, by = self._space(names, opened)
         matched = len(self.problems) == before
+        self._check_memory(len(space))
         surveys = self._surveys(opened, space)
         if matched:
             for place, message in lost_sources(self.study.spec.genes, names, space, surveys, by):
@@ -216,10 +236,13 @@ class _Preparation:
         pools, sources, quality = overlaps.without_copies(self.study, pools, targets, copies, (sources, quality))
         pools = self._with_components(pools, opened)
         corpora = self._draw(pools, self._workshop(opened))
-        for recipe in self.study.recipes:
-            with self._noting(place := self._corpus_place(recipe.name)):
-                drawn = [corpus for (name, _), corpus in corpora.items() if name == recipe.name]
-                for found in check_disjoint(drawn, targets.values(), copies, overlaps.keeping(self.study)):
+        drawn: dict[str, list[Corpus]] = {}
+        for (name, _), corpus in corpora.items():
+            drawn.setdefault(name, []).append(corpus)
+        watch = Watch(targets.values(), copies, overlaps.keeping(self.study))
+        for name, of_recipe in drawn.items():
+            with self._noting(place := self._corpus_place(name)):
+                for found in watch.check(of_recipe):
                     self._warn(place, f'{found}; near_duplicates = "keep" lets that be')
         self._check_donors(pools, targets, corpora)
         self._stop_on_problems()
@@ -247,6 +270,43 @@ class _Preparation:
         first = {name: corpus for (name, seed), corpus in corpora.items() if seed == self.study.seeds[0]}
         for place, message in labels.remarks(self.study, targets, first):
             self._warn(place, message)
+
+    def _check_memory(self, n_genes: int) -> None:
+        """Refuse models that this machine cannot hold, from their settings: nothing of them is made for it."""
+        for at, model in enumerate(self.study.models):
+            self._check_model(f"models[{at}]", model.model, n_genes)
+        for recipe in self.study.recipes:
+            for at, step in enumerate(recipe.steps):
+                if step.needs is not None:
+                    place = f"{self._corpus_place(recipe.name)}.steps[{at}]"
+                    self._check_model(place, components.build(Model, *step.needs), n_genes)
+
+    def _check_model(self, place: str, model: Model, n_genes: int) -> None:
+        needed, limit = memory_of(model, n_genes), machine_memory()
+        if needed > limit:
+            message = (
+                f"model {model.name!r} would take about {needed / 1e9:,.0f} GB of memory in training on {n_genes:,} "
+                f"genes, and this machine has {limit / 1e9:,.0f} GB; lower its numbers of units and layers, or "
+                "batch_size"
+            )
+            self.problems.append(self.study.problem(place, message))
+            # A step may train it as soon as its corpus is drawn.
+            self._too_large = True
+
+    def _too_many(self, pools: Mapping[str, Corpus]) -> bool:
+        """Refuse corpora whose cell tables this machine cannot hold, all seeds together, before any is drawn."""
+        cells = {source: len(pool) for source, pool in pools.items()}
+        parts = [part for recipe in self.study.recipes for part in recipe.parts if part.source in cells]
+        n_cells = sum(min(part.size(cells[part.source]), cells[part.source]) for part in parts)
+        needed, limit = BYTES_OF_CELL * n_cells * len(self.study.seeds), machine_memory()
+        if needed > limit:
+            message = (
+                f"the corpora have {n_cells * len(self.study.seeds):,} cells, all seeds together; their tables would "
+                f"take about {needed / 1e9:,.0f} GB of memory, and this machine has {limit / 1e9:,.0f} GB; lower "
+                "seeds, or part the study"
+            )
+            self.problems.append(self.study.problem("seeds", message))
+        return needed > limit
 
     def _stop_on_problems(self) -> None:
         if self.problems:
@@ -398,7 +458,9 @@ class _Preparation:
 
     def _draw(self, pools: Mapping[str, Corpus], workshop: Workshop) -> dict[tuple[str, int], Corpus]:
         """Draw every corpus at every seed, and alter it."""
-        corpora = {}
+        corpora: dict[tuple[str, int], Corpus] = {}
+        if self._too_large or self._too_many(pools):
+            return corpora
         for recipe in self.study.recipes:
             if not {*recipe.sources, *recipe.looks_at} <= set(pools):
                 continue
@@ -426,8 +488,13 @@ class _Preparation:
                 return None
         return corpus
 
+    @cached_property
+    def _corpus_places(self) -> dict[str, str]:
+        corpora = enumerate(self.study.spec.corpora)
+        return {name: f"corpora[{at}]" for at, corpus in corpora for name in corpus.rungs}
+
     def _corpus_place(self, name: str) -> str:
-        return next(f"corpora[{at}]" for at, corpus in enumerate(self.study.spec.corpora) if name in corpus.rungs)
+        return self._corpus_places[name]
 
     def _target_place(self, name: str) -> str:
         return next(

@@ -38,6 +38,9 @@ from corpuscle.study.tables import (
     TaskSpec,
 )
 
+# Each run is a folder and a row at least; years of training, besides.
+MOST_RUNS = 1_000_000
+
 T = TypeVar("T")
 K = TypeVar("K", bound=Component)
 
@@ -197,6 +200,10 @@ class _Builder:
         targets = self._targets()
         self._check_terms()
         self._check_names()
+        n_runs = len(recipes) * len(self.spec.models) * self.spec.seeds
+        if n_runs > MOST_RUNS:
+            counts = f"{len(recipes):,} corpora × {len(self.spec.models):,} models × {self.spec.seeds:,} seeds"
+            self._fault("seeds", f"{counts} are {n_runs:,} runs, and a study can have {MOST_RUNS:,}; part the study")
         problems = [*self.known, *(found for found in self.problems if not follows_from(found, self.known))]
         if problems:
             # The study's own quality is checked with each source's: say it once.

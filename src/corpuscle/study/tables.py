@@ -5,13 +5,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from corpuscle.core.components import STRICT
+from corpuscle.core.components import MOST, STRICT
 from corpuscle.corpus.recipe import Rung
 from corpuscle.source.source import ROLES
 
+# A size of a nested ladder is drawn through all larger ones, so that time grows with the square of their number.
+MOST_RUNGS = 200
+
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Count = Annotated[int, Field(gt=0, le=MOST)]
 
 
 def _paths(value: Any) -> Any:
@@ -115,8 +119,8 @@ class StepSpec(OpenTable):
 class LadderSpec(Table):
     """A corpus' ``ladder``: the sizes to draw it in, each a corpus of its own."""
 
-    percent: Annotated[list[Annotated[float, Field(gt=0, le=100)]], Field(min_length=1)] | None = None
-    cells: Annotated[list[Count], Field(min_length=1)] | None = None
+    percent: Annotated[list[Percent], Field(min_length=1, max_length=MOST_RUNGS)] | None = None
+    cells: Annotated[list[Count], Field(min_length=1, max_length=MOST_RUNGS)] | None = None
     nested: bool = True
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import drawn_key, row_generators
-from corpuscle.corpus.alteration import Alteration, Altered, counted, label_or_refuse, uses
+from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, uses
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.kept_counts import read_counts, write_counts
 from corpuscle.corpus.maker import Maker, from_rows, picked, with_made
@@ -53,7 +53,7 @@ class ImputeRare(Alteration):
     'impute_rare (threshold = 100, by = cell_type, published = False, model = scvi)'
     """
 
-    threshold: Annotated[int, Field(gt=1)]
+    threshold: Annotated[int, Field(gt=1, le=MOST_MADE)]
     by: str = "cell_type"
     published: bool = False
     model: str = "scvi"

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, counted, label_or_refuse, uses, with_uses
+from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, uses, with_uses
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.workshop import Workshop
 
@@ -33,7 +33,7 @@ class Oversample(Alteration):
     """
 
     by: str = "cell_type"
-    to: Annotated[int, Field(gt=0)] | None = None
+    to: Annotated[int, Field(gt=0, le=MOST_MADE)] | None = None
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
         """Repeat cells; see `Alteration.apply`."""

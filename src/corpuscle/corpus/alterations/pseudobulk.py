@@ -51,7 +51,7 @@ class Pseudobulk(Alteration):
     """
 
     k: Annotated[int, Field(ge=2)]
-    size_sd: Annotated[float, Field(ge=0)] = 0.0
+    size_sd: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     how: Literal["sum", "mean_k", "mean_size"] = "sum"
     by: str = "cell_type"
     within_donor: bool = False

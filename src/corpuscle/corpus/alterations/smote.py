@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
-from corpuscle.corpus.alteration import Alteration, Altered, counted, label_or_refuse, uses
+from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, refuse_to_make, uses
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.maker import Maker, with_made
 from corpuscle.corpus.neighbours import nearest
@@ -48,8 +48,8 @@ class Smote(Alteration):
     """
 
     by: str = "cell_type"
-    to: Annotated[int, Field(gt=0)] | None = None
-    n_neighbours: Annotated[int, Field(gt=0)] = 5
+    to: Annotated[int, Field(gt=0, le=MOST_MADE)] | None = None
+    n_neighbours: Annotated[int, Field(gt=0, le=1000)] = 5
     rounding: Literal["stochastic", "none"] = "stochastic"
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
@@ -59,6 +59,7 @@ class Smote(Alteration):
         missing = self._missing(before)
         parents = corpus.take(np.isin(label_N, list(missing)))
         neighbour_PK = self._neighbours(parents, parents.labels(self.by), workshop)
+        refuse_to_make(sum(missing.values()), self)
         pairs = [_pairs(parents.labels(self.by) == label, n, neighbour_PK, rng) for label, n in missing.items()]
         joined = Pairs(*(np.concatenate(part) for part in zip(*pairs, strict=True)))
         maker = _Interpolated(parents, joined, drawn_key(rng) if self.rounding == "stochastic" else None)

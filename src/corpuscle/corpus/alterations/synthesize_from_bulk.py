@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
-from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, uses
+from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, label_or_refuse, refuse_to_make, uses
 from corpuscle.corpus.cell_laws import CorrelatedCounts, Law, TruncatedNormal
 from corpuscle.corpus.copula import Factors, Margins, find_factors
 from corpuscle.corpus.corpus import Corpus
@@ -63,7 +63,7 @@ class SynthesizeFromBulk(Alteration):
     'gaussian'
     """
 
-    n_cells: Annotated[int, Field(gt=0)]
+    n_cells: Annotated[int, Field(gt=0, le=MOST_MADE)]
     method: Literal["gaussian", "counts"] = "gaussian"
     labels: Annotated[list[str], Field(min_length=1)] | None = None
     by: str = "cell_type"
@@ -71,7 +71,7 @@ class SynthesizeFromBulk(Alteration):
     spread: Literal["label", "all"] = "label"
     only: bool = False
     source: str | None = None
-    n_factors: Annotated[int, Field(gt=0)] = 20
+    n_factors: Annotated[int, Field(gt=0, le=1000)] = 20
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
         """Find what to draw from; see `Alteration.apply`."""
@@ -80,6 +80,7 @@ class SynthesizeFromBulk(Alteration):
         known = np.unique(cells.labels(self.by)).tolist()
         table = read_profiles(workshop.folder / self.bulk, corpus.space) if self.bulk is not None else None
         labels = self._labels(known, known if table is None else [str(name) for name in table.index])
+        refuse_to_make(self.n_cells * len(labels), self)
         # Only cells that have a say are parents.
         if self.spread == "label":
             cells = cells.take(np.isin(cells.labels(self.by), labels))

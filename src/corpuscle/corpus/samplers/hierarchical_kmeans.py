@@ -40,11 +40,11 @@ class HierarchicalKmeans(Sampler):
         How often a level is clustered again.
     """
 
-    n_clusters: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
+    n_clusters: Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=1, max_length=20)] = Field(
         default_factory=lambda: [1000, 100, 10]
     )
     n_components: Annotated[int, Field(ge=1, le=N_COMPONENTS)] = N_COMPONENTS
-    n_rounds: Annotated[int, Field(ge=0)] = 2
+    n_rounds: Annotated[int, Field(ge=0, le=1000)] = 2
 
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""

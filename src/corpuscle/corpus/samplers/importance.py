@@ -44,7 +44,7 @@ class Importance(Sampler):
     target: str
     where: str | None = None
     n_components: Annotated[int, Field(ge=1, le=N_COMPONENTS)] = 20
-    n_bins: Annotated[int, Field(ge=2)] = 20
+    n_bins: Annotated[int, Field(ge=2, le=100_000)] = 20
 
     @property
     def looks_at(self) -> tuple[str, ...]:

@@ -56,8 +56,8 @@ class Clustering(Task):
 
     maps: ClassVar[bool] = True
 
-    resolutions: list[Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: [1.0])
-    n_clusters: Annotated[int, Field(ge=0)] = 0
+    resolutions: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=lambda: [1.0])
+    n_clusters: Annotated[int, Field(ge=0, le=10_000)] = 0
     reference_corpus: str = ""
     reference_model: str = ""
     max_cells: Annotated[int, Field(ge=10)] = 20_000

@@ -51,8 +51,8 @@ class Harmony(WithoutSteps):
     """
 
     by: Annotated[str, Field(min_length=1)] = "batch"
-    theta: Annotated[float, Field(ge=0)] = 2.0
-    n_components: Annotated[int, Field(gt=0)] = 50
+    theta: Annotated[float, Field(ge=0, le=1e6)] = 2.0
+    n_components: Annotated[int, Field(gt=0, le=10_000)] = 50
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
     @model_validator(mode="after")

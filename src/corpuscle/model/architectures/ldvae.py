@@ -18,6 +18,7 @@ from corpuscle.model.dense import DenseBatch
 from corpuscle.model.likelihoods import Decoded
 from corpuscle.model.modules import VARIANCE_FLOOR, Encoded, Encoder, LinearDecoder, draw
 from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
 from corpuscle.model.variational import FittedVariational, VariationalModel, VariationalNetwork
 
 
@@ -97,12 +98,12 @@ class LDVAE(VariationalModel):
 
     fitted: ClassVar[type[FittedVariational]] = FittedLDVAE
 
-    n_latent: Annotated[int, Field(gt=0)] = 10
-    n_layers: Annotated[int, Field(gt=0)] = 2
-    n_hidden: Annotated[int, Field(gt=0)] = 128
+    n_latent: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 10
+    n_layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 2
+    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
-    batch_size: Annotated[int, Field(gt=1)] = 128
+    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = Budget(epochs=250)
     validation_share: ValidationShare = 0.1
     kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
@@ -113,6 +114,12 @@ class LDVAE(VariationalModel):
         """Make an untrained network."""
         sizes = self.n_hidden, self.n_layers, self.n_latent
         return LdvaeNetwork(n_genes, sizes, dropout=float(self.dropout), init=init)
+
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
+        hidden = [self.n_hidden] * self.n_layers
+        encoders = [n_genes, *hidden, 2 * self.n_latent], [n_genes, self.n_hidden, 2]
+        return training_bytes([*encoders, [self.n_latent, n_genes]], self.batch_size)
 
     def adapt(self, network: LdvaeNetwork, table: TrainingCounts) -> None:
         """Take the library size's prior from all cells of the corpus, as scvi-tools does."""

@@ -54,9 +54,9 @@ class LogisticRegression(WithoutSteps):
     learns: ClassVar[tuple[str, ...]] = ("cell_type",)
 
     penalty: Literal["l1", "l2"] = "l1"
-    C: Annotated[float, Field(gt=0)] = 1.0
+    C: Annotated[float, Field(gt=0, le=1e12)] = 1.0
     class_weights: Literal["none", "balanced"] = "none"
-    max_rounds: Annotated[int, Field(gt=0)] = 100
+    max_rounds: Annotated[int, Field(gt=0, le=1_000_000)] = 100
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
     @property

@@ -25,11 +25,15 @@ from corpuscle.model.fine_tuning import Encoder
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.saving import Saved, parameters, reading, save, set_state, state_of
 from corpuscle.model.schedule import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
 from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
 from corpuscle.model.training import Optimiser, named_noise, train
 
 # As torch's AdamW has it; the published code leaves it there.
 ADAM_EPS = 1e-8
+
+
+Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
 
 
 @component
@@ -65,14 +69,14 @@ class MaskedAutoencoder(Model):
     20000
     """
 
-    widths: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2)] = Field(
+    widths: Annotated[list[Units], Field(min_length=2, max_length=MOST_LAYERS)] = Field(
         default_factory=lambda: [512, 512, 256, 256, 64]
     )
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    batch_size: Annotated[int, Field(gt=1)] = 128
+    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = Budget(epochs=100)
     validation_share: ValidationShare = 0.1
 
@@ -106,6 +110,10 @@ class MaskedAutoencoder(Model):
         return seconds_per_step(
             network.first, lambda: train(network, table, schedule, self._optimiser(), seed=0, progress=silent)
         )
+
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
+        return training_bytes([[n_genes, *self.widths, *reversed(self.widths[:-1]), n_genes]], self.batch_size)
 
     def _network(self, n_genes: int, init: torch.Generator) -> MaskedNetwork:
         return MaskedNetwork(n_genes, self.widths, dropout=self.dropout, mask_share=self.mask_share, init=init)

@@ -26,8 +26,12 @@ from corpuscle.model.modules import SparseLinear
 from corpuscle.model.perceptron import Perceptron
 from corpuscle.model.saving import Saved, parameters, reading, save, set_state, state_of
 from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
 from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
 from corpuscle.model.training import named_noise
+
+# More cell types than an atlas has: for an estimate of memory.
+MOST_TYPES = 1000
 
 
 @component
@@ -59,11 +63,11 @@ class MlpClassifier(Model):
     learns: ClassVar[tuple[str, ...]] = ("cell_type",)
 
     n_genes: Annotated[int, Field(gt=0)] = 2000
-    n_hidden: Annotated[int, Field(gt=0)] = 128
+    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    batch_size: Annotated[int, Field(gt=1)] = 128
+    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = PUBLISHED
     validation_share: ValidationShare = 0.1
     remedy: Remedy = "none"
@@ -123,6 +127,10 @@ class MlpClassifier(Model):
         return seconds_per_step(
             network.first, lambda: train_labels(network, table.batch, codes, settings, seed=0, progress=silent)
         )
+
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
+        return training_bytes([[min(n_genes, self.n_genes), self.n_hidden, MOST_TYPES]], self.batch_size)
 
     def _network(self, n_genes: int, n_labels: int, init: torch.Generator) -> Perceptron:
         first, cosine = SparseLinear(n_genes, self.n_hidden, init), self.remedy == "ldam"

@@ -42,7 +42,7 @@ class PCA(WithoutSteps):
     {'name': 'pca', 'n_components': 20, 'n_genes': 2000}
     """
 
-    n_components: Annotated[int, Field(gt=0)] = 50
+    n_components: Annotated[int, Field(gt=0, le=10_000)] = 50
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
     @property

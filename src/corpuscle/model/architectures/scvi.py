@@ -17,6 +17,7 @@ from corpuscle.model.layers import Linear
 from corpuscle.model.likelihoods import Decoded
 from corpuscle.model.modules import DeepDecoder, Encoded, Encoder
 from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
 from corpuscle.model.variational import FittedVariational, VariationalModel, VariationalNetwork
 
 
@@ -90,14 +91,14 @@ class SCVI(VariationalModel):
 
     fitted: ClassVar[type[FittedVariational]] = FittedVariational
 
-    n_latent: Annotated[int, Field(gt=0)] = 10
-    n_layers: Annotated[int, Field(gt=0)] = 1
-    n_hidden: Annotated[int, Field(gt=0)] = 128
+    n_latent: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 10
+    n_layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 1
+    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     likelihood: Literal["zinb", "nb"] = "zinb"
     batch: str | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    batch_size: Annotated[int, Field(gt=1)] = 128
+    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = Budget(epochs=400)
     validation_share: ValidationShare = 0.1
     kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
@@ -119,3 +120,9 @@ class SCVI(VariationalModel):
             inflated=self.likelihood == "zinb",
             init=init,
         )
+
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
+        hidden = [self.n_hidden] * self.n_layers
+        decoder = [self.n_latent, *hidden, n_genes * (2 if self.likelihood == "zinb" else 1)]
+        return training_bytes([[n_genes, *hidden, 2 * self.n_latent], decoder], self.batch_size)

@@ -9,6 +9,7 @@ from corpuscle.core.components import build, component
 from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model, Progress, WithoutSteps, silent
+from corpuscle.model.size import memory_of
 
 NO_STEPS = {"steps": 0}
 
@@ -61,6 +62,10 @@ class Untrained(WithoutSteps):
     def load_fitted(self, folder: Path) -> FittedModel:
         """Load what was saved; see the model's own ``load_fitted``."""
         return self._model().load_fitted(folder)
+
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes the model takes; see `corpuscle.model.size.TakesMemory`."""
+        return memory_of(self._model(), n_genes)
 
     def _model(self) -> Model:
         parameters = {key: value for key, value in self.model.items() if key != "name"}

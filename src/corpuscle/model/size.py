@@ -1,0 +1,44 @@
+"""How much memory a network would take in training, from its layers' widths alone: nothing is allocated to find out."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
+
+# Bounds of a network's settings. A network within them may still be larger than a machine: see `TakesMemory`.
+MOST_LAYERS, MOST_UNITS, MOST_CELLS = 100, 1_000_000, 1_000_000
+# In training, a weight has a gradient and Adam's two moments, and a unit of a cell its value, its slope and a copy.
+BYTES_OF_WEIGHT, BYTES_OF_UNIT = 16, 12
+
+
+@runtime_checkable
+class TakesMemory(Protocol):
+    """A model whose settings may ask for more memory than a machine has."""
+
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes a training takes on so many genes, besides the corpus."""
+        ...
+
+
+def memory_of(model: object, n_genes: int) -> int:
+    """Return about how many bytes a model's training takes; 0 where that does not depend on its settings."""
+    return model.memory(n_genes) if isinstance(model, TakesMemory) else 0
+
+
+def training_bytes(stacks: Sequence[Sequence[int]], batch_size: int) -> int:
+    """Return about how many bytes a training takes.
+
+    Parameters
+    ----------
+    stacks
+        Stacks of fully connected layers, each given by the units from its input to its output.
+    batch_size
+        Cells per step.
+
+    Examples
+    --------
+    >>> training_bytes([[2000, 128, 10]], batch_size=128)
+    7402656
+    """
+    n_weights = sum((before + 1) * after for stack in stacks for before, after in pairwise(stack))
+    n_units = batch_size * sum(map(sum, stacks))
+    return BYTES_OF_WEIGHT * n_weights + BYTES_OF_UNIT * n_units
