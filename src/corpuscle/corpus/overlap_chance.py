@@ -40,6 +40,7 @@ SAMPLE = 1500
 LEVELS = 16
 BINS = 40
 GROUP_CELLS = 60
+RICH_GENES = 20
 MAX_GROUPS = 10
 _WHOLE = 10
 
@@ -76,7 +77,7 @@ def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background
         Which genes are compared.
     """
     genes = np.flatnonzero(shared_G)
-    compared = sample_NG[:, genes].astype(np.float32)
+    compared = _distinct(sample_NG[:, genes].astype(np.float32))
     group_N = _groups(compared)
     level_L = np.unique(np.round(np.geomspace(1, max(2, len(genes)), LEVELS)))
     detected_Lg = np.zeros((len(level_L), len(genes)), np.float32)
@@ -93,6 +94,18 @@ def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background
     return Background(shared_G, level_L, detected_LG, log_count_GB)
 
 
+def _distinct(sample_NG: csr_matrix) -> csr_matrix:
+    """Leave out repeated cells: their own copies would make them look common. Poor cells are equal by chance."""
+    rows, seen, kept = np.split(sample_NG.indices, sample_NG.indptr[1:-1]), set(), []
+    values = np.split(sample_NG.data, sample_NG.indptr[1:-1])
+    for at, (genes, counts) in enumerate(zip(rows, values, strict=True)):
+        key = (genes.tobytes(), counts.tobytes())
+        if len(genes) < RICH_GENES or key not in seen:
+            kept.append(at)
+        seen.add(key)
+    return sample_NG[np.array(kept)]
+
+
 def _groups(sample_NG: csr_matrix) -> NDArray[np.int64]:
     """Group cells by their counts, so that both cell types and depths are told apart."""
     from sklearn.cluster import KMeans
@@ -104,7 +117,10 @@ def _groups(sample_NG: csr_matrix) -> NDArray[np.int64]:
     logs = sample_NG.copy()
     logs.data = np.log1p(logs.data)
     directions = np.random.default_rng(0).standard_normal((logs.shape[1], 32)).astype(np.float32)
-    groups: NDArray[np.int64] = KMeans(n_groups, n_init=1, max_iter=30, random_state=0).fit_predict(logs @ directions)
+    points = logs @ directions
+    # k-means warns where fewer points are distinct than it is to find groups.
+    n_groups = min(n_groups, len(np.unique(points, axis=0)))
+    groups: NDArray[np.int64] = KMeans(n_groups, n_init=1, max_iter=30, random_state=0).fit_predict(points)
     return groups
 
 
