@@ -6,6 +6,7 @@ from threading import Barrier
 
 import pytest
 
+from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import safe_name
 from corpuscle.store import Store, atomic, sweep, write_text
 
@@ -20,7 +21,7 @@ def test_a_result_is_there_when_its_block_ends(tmp_path: Path):
         (folder / "weights").write_text("1")
         assert not store.has("models", "key")
     assert store.has("models", "key")
-    assert names_in(tmp_path) == ["models", "models/key", "models/key/weights"]
+    assert names_in(tmp_path) == ["models", "models/key", "models/key/checksums.json", "models/key/weights"]
 
 
 @pytest.mark.parametrize("trouble", [RuntimeError, KeyboardInterrupt, SystemExit], ids=lambda kind: kind.__name__)
@@ -49,7 +50,9 @@ def test_of_two_that_write_one_result_both_find_it_whole(tmp_path: Path):
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
-    assert names_in(tmp_path) == ["models", "models/key", "models/key/a", "models/key/b"]
+    files = [f"models/key/{name}" for name in ("a", "b", "checksums.json")]
+    assert names_in(tmp_path) == ["models", "models/key", *files]
+    assert store.has("models", "key")
 
 
 def test_the_first_of_two_results_stays(tmp_path: Path):
@@ -60,13 +63,23 @@ def test_the_first_of_two_results_stays(tmp_path: Path):
     assert (store.folder("models", "key") / "a").read_text() == "first"
 
 
-def test_a_folder_that_cannot_be_moved_into_place_is_an_error(tmp_path: Path):
+def test_a_file_in_the_place_of_a_result_is_replaced(tmp_path: Path):
     store = Store(tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "key").write_text("a file in the way")
-    with pytest.raises(OSError, match="key"), store.create("models", "key"):
+    with store.create("models", "key"):
         pass
-    assert names_in(tmp_path) == ["models", "models/key"]
+    assert store.has("models", "key")
+
+
+def test_a_folder_that_cannot_be_moved_into_place_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_path: Path, _to: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(FolderError, match="key: cannot be written"), Store(tmp_path).create("models", "key"):
+        pass
+    assert names_in(tmp_path) == ["models"]
 
 
 def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path: Path):
@@ -79,7 +92,7 @@ def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path: 
     (tmp_path / ".partial-01234567-scores.parquet").write_text("half")
     assert not store.has("models", "key")
     sweep(tmp_path)
-    assert names_in(tmp_path) == ["models", "models/done", "models/done/a"]
+    assert names_in(tmp_path) == ["models", "models/done", "models/done/a", "models/done/checksums.json"]
 
 
 def test_a_store_without_a_folder_is_empty(tmp_path: Path):
