@@ -473,7 +473,8 @@ class _Preparation:
                         corpora[recipe.name, seed] = corpus
                         # Made cells are in no pool: of those, what they were made from was drawn.
                         draws.append(drawn if corpus.used_makers else corpus)
-                self.draws.append(draw_facts(recipe, pools, draws))
+                if draws:
+                    self.draws.append(draw_facts(recipe, pools, draws))
         return corpora
 
     def _altered(self, recipe: Recipe, corpus: Corpus, seed: int, workshop: Workshop) -> Corpus | None:

@@ -26,7 +26,7 @@ def draw_facts(recipe: Recipe, pools: Mapping[str, Corpus], draws: Sequence[Corp
     pools
         For each source, the cells that training may use.
     draws
-        What was drawn, a corpus a seed.
+        What was drawn, a corpus a seed; at least one.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def draw_facts(recipe: Recipe, pools: Mapping[str, Corpus], draws: Sequence[Corp
     has more.
     """
     offered: dict[str, int] = {}
-    for entry in draws[0].account if draws else ():
+    for entry in draws[0].account:
         if "part" in entry:
             offered.setdefault(entry["source"], entry["from"])
     rows = []
