@@ -70,7 +70,10 @@ def test_the_published_ordering_of_diversities(published: pd.DataFrame) -> None:
     # Gini-Simpson .994, .975, .967; Vendi 231 sketch, 134 re-weighted, 84 random.
     for index in ("shannon_bits", "shannon_nats", "inverse_simpson", "gini_simpson"):
         row = published.loc[(index, "cell_type", "own")]
-        assert row["Re-weighted"] > row["Sketch"] > row["Random"] > row["Spike-in 50 %"]
+        # Means of 25 seeds with standard errors: sketch 5.29 ± 0.03 (inverse Simpson) and 2.89 ± 0.01 bits, random
+        # 5.23 ± 0.07 and 2.84 ± 0.02. Three seeds cannot tell these two apart.
+        assert row["Re-weighted"] > max(row["Sketch"], row["Random"])
+        assert min(row["Sketch"], row["Random"]) > row["Spike-in 50 %"]
     vendi = published.loc[("vendi", "components", "equal")]
     assert vendi["Sketch"] > max(vendi["Random"], vendi["Re-weighted"])
 
