@@ -1,5 +1,6 @@
 """Small files and corpora that many tests need. Fixtures return functions, so that a test says what it wants."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csc_matrix, csr_matrix
+from threadpoolctl import threadpool_limits
 
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.source.genes import gene_space
@@ -43,6 +45,17 @@ def _corpus_of(*sources: Source, genes: str = "intersection") -> Corpus:
     cells = pd.concat(tables, ignore_index=True)
     cells = cells[[*KEYS, *(column for column in cells if column not in KEYS)]]
     return Corpus("all", cells, {source.name: source.reader for source in sources}, space)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Keep BLAS, OpenMP and torch to one thread: where two tests run on two busy cores, threads wait for each other.
+
+    Before each test, as numba's threads, when first used, set OpenMP's number anew.
+    """
+    threadpool_limits(limits=1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

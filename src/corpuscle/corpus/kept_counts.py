@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.disk import new_hdf5
-from corpuscle.source.reader import reader_for
+from corpuscle.source.readers.h5ad import H5ad
 
 CHUNK = 1 << 16
 
@@ -36,6 +36,6 @@ def write_counts(path: Path, blocks: Iterator[csr_matrix], n_genes: int) -> None
 
 def read_counts(path: Path, rows: NDArray[np.int64]) -> csr_matrix:
     """Read the counts of some cells, shape (n, G), in the order of `rows`; indices sorted."""
-    counts_NG: csr_matrix = reader_for(path, "X").read_counts(rows)
+    counts_NG: csr_matrix = H5ad(path=path, counts="X").read_counts(rows)
     counts_NG.sort_indices()
     return counts_NG
