@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from corpuscle.source.reader import reader_for
+from corpuscle.core import components
+from corpuscle.source.reader import Reader
 
 CHUNK = 1 << 16
 
@@ -36,6 +37,7 @@ def write_counts(path: Path, blocks: Iterator[csr_matrix], n_genes: int) -> None
 
 def read_counts(path: Path, rows: NDArray[np.int64]) -> csr_matrix:
     """Read the counts of some cells, shape (n, G), in the order of `rows`; indices sorted."""
-    counts_NG: csr_matrix = reader_for(path, "X").read_counts(rows)
+    # The format's own reader: such a file has counts alone, and no table that names genes.
+    counts_NG: csr_matrix = components.build(Reader, "h5ad", {"path": path, "counts": "X"}).read_counts(rows)
     counts_NG.sort_indices()
     return counts_NG
