@@ -33,6 +33,8 @@ KEPT_VALUES = 20_000_000
 FEW_CELLS = 600
 # Candidates per cell that are looked at; bands beyond are left out.
 MOST_CANDIDATES = 100
+# Bands whose candidates are put together in one sort.
+BANDS_AT_ONCE = 8
 
 NEAR_COLUMNS = ("one", "two", "identical", "same_barcode", "n_detected", "n_agree", "n_genes", "evidence")
 
@@ -367,8 +369,11 @@ def _candidates(
         found = np.union1d(found, keys(np.stack(np.triu_indices(n, 1), axis=1)))
         return np.stack([found // n, found % n], axis=1)
     able = np.flatnonzero(np.maximum(marked.presence_N, marked.equal_N) >= bars.near)
+    pending = [found]
     for band in range(marks.BANDS):
-        if len(found) > MOST_CANDIDATES * n:
-            break
-        found = np.union1d(found, keys(able[marks.matches(marked.band_NW[able, band])]))
-    return np.stack([found // n, found % n], axis=1)
+        pending.append(keys(able[marks.matches(marked.band_NW[able, band])]))
+        if band % BANDS_AT_ONCE == 0 or band == marks.BANDS - 1:
+            pending = [np.unique(np.concatenate(pending))]
+            if len(pending[0]) > MOST_CANDIDATES * n:
+                break
+    return np.stack([pending[0] // n, pending[0] % n], axis=1)

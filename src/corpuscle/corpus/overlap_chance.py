@@ -212,7 +212,8 @@ class Compared(NamedTuple):
     Attributes
     ----------
     evidence_P
-        The log-ratio of one cell against two; for identical cells, minus the log of the chance of such counts.
+        The log-ratio of one cell against two; for identical cells, minus the log of the chance of such counts; 0 where
+        too few genes agree.
     identical_P
         Whether all counts are equal.
     n_detected_P, n_agree_P
@@ -255,6 +256,20 @@ def _log_binomial(k, n, p):  # type: ignore[no-untyped-def]  # compiled
 
 
 @njit(cache=True, nogil=True)
+def _in_common(one, two, pair, shared_G):  # type: ignore[no-untyped-def]  # compiled
+    """Count the genes that both cells have."""
+    a, b = one[0][pair[0]], two[0][pair[1]]
+    a_end, b_end = one[0][pair[0] + 1], two[0][pair[1] + 1]
+    n = 0
+    while a < a_end and b < b_end:
+        gene_a, gene_b = one[1][a], two[1][b]
+        n += gene_a == gene_b and shared_G[gene_a]
+        a += gene_a <= gene_b
+        b += gene_b <= gene_a
+    return n
+
+
+@njit(cache=True, nogil=True)
 def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915  # compiled
     one, two = rows
     shared_G, level_L = behind_one[0], behind_one[1]
@@ -280,11 +295,13 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
         # Presence is asked of the cell with fewer genes, counts of the one with fewer counts.
         fewer = 0 if n[0] < n[1] or (n[0] == n[1] and total[0] <= total[1]) else 1
         thinner = 0 if total[0] <= total[1] else 1
-        if n[fewer] == 0:
+        how_P3[pair, 1], how_P3[pair, 2] = n[fewer], _in_common(one, two, pairs_P2[pair], shared_G)
+        # Most candidates end here, before any logarithm.
+        if n[fewer] == 0 or how_P3[pair, 2] < CONTAINED * n[fewer]:
             continue
         share = total[thinner] / total[1 - thinner]
         level = min(np.searchsorted(level_L, n[1 - fewer]), len(level_L) - 1)
-        presence, drawn, agree, equal = 0.0, nothing[thinner], 0, True
+        presence, drawn, equal = 0.0, nothing[thinner], True
         chance = 0.0
         a, b = one[0][pairs_P2[pair, 0]], two[0][pairs_P2[pair, 1]]
         a_end, b_end = one[0][pairs_P2[pair, 0] + 1], two[0][pairs_P2[pair, 1] + 1]
@@ -302,7 +319,6 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
             poor, rich = (x, y) if fewer == 0 else (y, x)
             if poor > 0:
                 seen = detected[1 - fewer][level, gene]
-                agree += rich > 0
                 presence += np.log((1 - ERROR) / seen) if rich > 0 else np.log(ERROR / max(1 - seen, ERROR))
             thin, thick = (x, y) if thinner == 0 else (y, x)
             other = log_counts[thinner][gene, _bin(thin)]
@@ -315,7 +331,7 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
                     chance -= log_counts[thinner][gene, 0]
             drawn = chance
         evidence_P[pair] = max(presence, drawn)
-        how_P3[pair, 0], how_P3[pair, 1], how_P3[pair, 2] = int(equal), n[fewer], agree
+        how_P3[pair, 0] = int(equal)
     return evidence_P, how_P3
 
 
