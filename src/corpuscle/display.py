@@ -119,7 +119,10 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
         f"({len(study.seeds)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
         f"({escape(study.spec.genes.space)}, by {plan.by})"
     )
-    console.print(f"About {_duration(seconds)} of training on {workers} cores\n")
+    uncounted = [model.label for model in study.models if not any(
+        plan.n_steps(run) for run in plan.runs if run.model == model.label)]  # fmt: skip
+    others = f"; not counted: {', '.join([*uncounted, 'tasks', 'measures'])}"
+    console.print(f"About {_duration(seconds)} of training steps on {workers} cores{escape(others)}\n")
     _print(console, "Sources", _sources_table(plan))
     _print(console, "Corpora", _corpora_table(plan), n_rows=len(study.recipes))
     _print(console, "Targets", _targets_table(plan))

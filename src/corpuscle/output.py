@@ -212,6 +212,8 @@ def write_provenance(
         ],
         "warnings": [str(warning) for warning in plan.warnings],
         "failures": list(failures),
+        # A report without one of them would say other things, so it is not made.
+        "tables": sorted(path.name for path in folder.glob("*.parquet")),
         "seconds": {"total": round(seconds, 1)},
     }
     write_text(folder / name, json.dumps(provenance, indent=1))

@@ -64,8 +64,15 @@ def write_run(folder: Path, fake: Fake) -> Path:
     made_up.to_csv(folder / "measures.csv", index=False)
     profiles(fake).to_parquet(folder / "profiles.parquet")
     cell_types().to_parquet(folder / "cell_types.parquet")
+    draws(fake).to_parquet(folder / "draws.parquet")
     (folder / "provenance.json").write_text(json.dumps(provenance(fake)), encoding="utf-8")
     return folder
+
+
+def draws(fake: Fake) -> pd.DataFrame:
+    """Draws that share no cell, so that no interval is widened."""
+    rows = [(corpus, "blood", 100, 100_000, 0.001, 0.0) for corpus in fake.corpora]
+    return pd.DataFrame(rows, columns=["corpus", "source", "n_cells", "pool", "share", "overlap"])
 
 
 def study_toml(fake: Fake) -> str:

@@ -78,6 +78,16 @@ def test_every_table_that_is_damaged_is_named(make_run: MakeRun, name: str, how:
         RunFolder.read(folder)
 
 
+def test_a_table_that_the_run_wrote_and_that_is_gone_is_named(make_run: MakeRun) -> None:
+    """Without its draws, say, intervals would be narrower."""
+    folder = make_run(corpora=("A", "B"), seeds=1, n_genes=12)
+    _document(tables=["draws.parquet", "scores.parquet"])(folder)
+    RunFolder.read(folder)
+    (folder / "draws.parquet").unlink()
+    with pytest.raises(FolderError, match=r"draws.parquet: the run wrote it, and it is gone; run the study again"):
+        RunFolder.read(folder)
+
+
 def test_a_flipped_bit_in_a_table_is_found(make_run: MakeRun) -> None:
     folder = make_run(corpora=("A", "B"), seeds=1, n_genes=12)
     path = folder / "scores.parquet"

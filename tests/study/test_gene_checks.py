@@ -78,21 +78,27 @@ def test_the_likely_cause_is_named(sizes, cause):
     assert "keep 2.0% of the counts" in message
 
 
+def of_genes(plan):
+    return [
+        warning for warning in plan.warnings if "genes" in warning.message and "too few counts" not in warning.message
+    ]
+
+
 def test_the_names_that_were_found_and_what_was_left_out_are_shown(plan, write):
     genes = pd.DataFrame({"features": [f"CD{at}" for at in range(30)]}, index=[str(at) for at in range(30)])
     genes["feature_types"] = np.where(np.arange(30) < 28, "Gene Expression", "Antibody Capture")
     write("a", 12, genes=genes)
     write("b", 12, genes=[f"CD{at}" for at in range(29, -1, -1)])
     found = plan()
-    (warning,) = found.warnings
+    (warning,) = of_genes(found)
     assert (warning.place, warning.line) == ("sources.a", 7)
     assert "the column 'features'" in warning.message
     assert found.genes["left_out"].tolist() == ["2 Antibody Capture", ""]
     assert found.genes["n_genes"].tolist() == [28, 30]
-    assert plan(keys=', genes = "features"').warnings == ()
+    assert of_genes(plan(keys=', genes = "features"')) == []
 
 
 def test_names_by_place_are_remarked_on_where_they_are_matched(plan, write):
     write("a", 12, genes=[f"V{at}" for at in range(30)])
     write("b", 12, genes=[f"V{at}" for at in range(30)])
-    assert [warning.place for warning in plan().warnings] == ["sources.a", "sources.b"]
+    assert [warning.place for warning in of_genes(plan())] == ["sources.a", "sources.b"]

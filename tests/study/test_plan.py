@@ -179,7 +179,7 @@ def test_a_copy_in_another_file_is_found(study, write, counts_of):
         ('path = "blood.h5ad", donor = "individual"', "sources.blood", "the file has no such column"),
         ('path = "blood.h5ad", counts = "raw"', "sources.blood", "no counts at 'raw'; the file has: X"),
         ('path = "blood.h5ad", quality = { min_counts = 100000 }', "sources.blood", "quality drops every cell: 20"),
-        ('path = "logged.h5ad"', "sources.blood", "fractions, so they look normalised"),
+        ('path = "logged.h5ad"', "sources.blood", "(log-normalised)"),
         ('path = "mixed.h5ad"', "genes", "share no gene"),
     ],
 )  # fmt: skip

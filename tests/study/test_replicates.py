@@ -20,7 +20,9 @@ def planned(tmp_path, write):
         write(name, 100, seed=seed)
 
     def plan(parts: str, *, seeds: int = 3, models: str = MEAN, rest: str = ""):
-        sources = "".join(f'{name} = {{ path = "{name}.h5ad" }}\n' for name in ("blood", "pancreas", "target"))
+        sources = "".join(
+            f'{name} = {{ path = "{name}.h5ad", donors = "own" }}\n' for name in ("blood", "pancreas", "target")
+        )
         on = '{ name = "reconstruction", on = ["target"] }'
         text = (
             f'name = "s"\nseeds = {seeds}\nmodels = [{models}]\ntasks = [{on}]\n'

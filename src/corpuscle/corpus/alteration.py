@@ -87,7 +87,10 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, workshop
         When the step says so, left no cell, changed nothing, or has cells that were not in the corpus.
     """
     with guarded(step):
-        after, account = step.apply(corpus, rng, workshop)
+        found = step.apply(corpus, rng, workshop)
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Corpus)):
+        raise CorpusError(f"{step.name}: apply returned a {type(found).__name__}, not an Altered; fix the alteration")
+    after, account = found
     if not len(after):
         raise CorpusError(f"{step.name}: no cell would be left of {corpus.n_cells:,}")
     if after.fingerprint == corpus.fingerprint:

@@ -85,7 +85,8 @@ class RunFolder:
         Raises
         ------
         FolderError
-            When the folder lacks its scores, study file or provenance, or a file cannot be read.
+            When the folder lacks its scores, study file or provenance, or a table that the run wrote, or a file cannot
+            be read.
         """
         origin = "description.json" if described else "provenance.json"
         needed = ("study.toml", "measures.parquet" if described else "scores.parquet", origin)
@@ -97,6 +98,9 @@ class RunFolder:
             )
         study = _parsed(folder / "study.toml", tomllib.loads, STUDY)
         provenance = _parsed(folder / origin, json.loads, PROVENANCE)
+        for name in provenance.get("tables", []):
+            if not (folder / str(name)).is_file():
+                raise FolderError(f"{folder / str(name)}: the run wrote it, and it is gone; {ADVICE}")
         tables = {name: _table(folder / f"{name}.parquet", columns) for name, columns in OPTIONAL.items()}
         tables["composition"]["value"] = tables["composition"]["value"].fillna("not recorded").astype(str)
         none = pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)

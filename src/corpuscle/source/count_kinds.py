@@ -5,7 +5,6 @@ before they are advised.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -178,7 +177,7 @@ def places_of_counts(reader: Reader, rows: NDArray[np.int64]) -> list[str]:
         if place == reader.counts:
             continue
         try:
-            counts = replace(reader, counts=place).read_counts(rows[:SAMPLE])  # type: ignore[type-var]  # by @component
+            counts = reader.elsewhere(place).read_counts(rows[:SAMPLE])
         except SourceError:
             continue
         data = counts.data

@@ -73,6 +73,10 @@ class GenesOnly(Reader):
         """Return what was left out, and how the genes are named."""
         return self._known[1]
 
+    def elsewhere(self, counts: str) -> "GenesOnly":
+        """Return a reader of the same file's genes that takes their counts from another place."""
+        return GenesOnly(self.path, self.reader.elsewhere(counts), self.column)
+
     def alternatives(self) -> Sequence[str]:
         """List the places that could hold counts."""
         return self.reader.alternatives()

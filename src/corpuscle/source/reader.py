@@ -4,6 +4,7 @@ A reader is small and picklable (a path and a few settings): worker processes re
 """
 
 import ast
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,6 +112,10 @@ class Reader(Component, ABC):
     def members(self) -> Sequence[tuple[str, int]]:
         """Name the files that are read as one, with their numbers of cells, in the order of rows; none for one file."""
         return ()
+
+    def elsewhere(self, counts: str) -> "Reader":
+        """Return a reader of the same file that takes its counts from another of its `alternatives`."""
+        return dataclasses.replace(self, counts=counts)  # type: ignore[type-var]  # a dataclass by @component
 
     @abstractmethod
     def alternatives(self) -> Sequence[str]:
