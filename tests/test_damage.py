@@ -86,7 +86,7 @@ def _flip(path: Path) -> None:
 
 
 SPOIL: dict[str, Callable[[Path], object]] = {"cut": _cut, "flipped": _flip, "deleted": Path.unlink}
-KINDS = {"surveys", "components", "coordinates", "measures", "models", "scores"}
+KINDS = {"copies", "surveys", "components", "coordinates", "measures", "models", "scores"}
 
 
 def _spoil(out: Path, how: str) -> list[Path]:

@@ -95,9 +95,9 @@ def test_check_shows_the_first_of_many_corpora(study: Callable[..., Study]) -> N
 
 
 def test_a_message_names_the_first_of_many_legal_names() -> None:
-    told = legal_names("C99999", [f"C{at}" for at in range(10_000)])
-    assert told.startswith("did you mean 'C9999'? Legal here: C0, C1, ")
-    assert told.endswith("C59, … and 9,940 more")
+    told = legal_names("c1234", [f"C{at}" for at in range(10_000)])
+    assert told.startswith("did you mean 'C1234'? Legal here: C0, C1, ")
+    assert told.endswith("C59, and 9,940 more")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_message_names_the_first_of_many_legal_names() -> None:
     [
         ('{ name = "ldvae", n_hidden = 1000000000 }', "n_hidden should be less than or equal to"),
         ('{ name = "scvi", n_layers = 1000000000 }', "n_layers should be less than or equal to"),
-        ('{ name = "pca", n_genes = 99999999999999999999 }', "n_genes should be at most 1,000,000,000,000"),
+        ('{ name = "pca", n_genes = 999999999999999999 }', "n_genes should be at most 1,000,000,000,000"),
         ('{ name = "ldvae", n_hidden = 1000000, n_layers = 50 }', "'ldvae' would take about 7"),
         ('{ name = "scvi", n_hidden = 1000000, n_layers = 50 }', "'scvi' would take about 1"),
         ('{ name = "masked_autoencoder", widths = [1000000, 1000000] }', "'masked_autoencoder' would take about 3"),
