@@ -72,7 +72,7 @@ class TrainingSettings:
 
     n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = PUBLISHED

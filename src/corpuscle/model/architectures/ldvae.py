@@ -102,7 +102,7 @@ class LDVAE(VariationalModel):
     n_layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 2
     n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 5e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 5e-3
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = Budget(epochs=250)
     validation_share: ValidationShare = 0.1

@@ -74,7 +74,7 @@ class MaskedAutoencoder(Model):
     )
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = Budget(epochs=100)

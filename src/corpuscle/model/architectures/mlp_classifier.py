@@ -65,7 +65,7 @@ class MlpClassifier(Model):
     n_genes: Annotated[int, Field(gt=0)] = 2000
     n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = PUBLISHED

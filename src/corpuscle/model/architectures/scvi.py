@@ -97,7 +97,7 @@ class SCVI(VariationalModel):
     likelihood: Literal["zinb", "nb"] = "zinb"
     batch: str | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: TrainingBudget = Budget(epochs=400)
     validation_share: ValidationShare = 0.1
