@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.source.features import plain
+from corpuscle.source.labels import MISSING
 
 ENSEMBL = re.compile(r"^(ENS[A-Z]{0,6}G\d{6,})(\.\d+)?$")
 # What files call the columns of ids and of symbols, as `plain` writes names: most usual first.
@@ -39,9 +40,6 @@ SYMBOL_COLUMNS = (
 )
 # Names that columns of anything may have; looked at only where the index names no gene.
 VAGUE_COLUMNS = ("features", "feature", "index", "genes", "gene", "id", "name", "names", "rownames", "varnames")
-
-# What missing names become when a table is turned into text; R writes NA.
-UNKNOWN = ("nan", "NaN", "None", "<NA>", "NA", "N/A", "n/a", "#N/A", "NULL", "null")
 
 # What 10x Genomics puts before the names of a reference's genes, where there may be several: GRCh38_LYZ, mm10___Lyz2.
 GENOME = re.compile(
@@ -149,7 +147,7 @@ def texts(column: "pd.Series[Any]") -> NDArray[np.str_]:
     """Return names as texts without blanks around them; what is missing reads ``""``."""
     values = column.to_numpy(object)
     names: NDArray[np.str_] = np.char.strip(np.where(pd.isna(values), "", values).astype(str))
-    return np.where(np.isin(names, UNKNOWN), "", names)
+    return np.where(np.isin(names, sorted(MISSING)), "", names)
 
 
 def counts_genes(names: NDArray[np.str_]) -> bool:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# Texts that stand for no label, as R, pandas and spreadsheets write what is missing; blanks around them do not count.
-MISSING = frozenset({"", "nan", "NaN", "NaT", "NA", "N/A", "n/a", "<NA>", "None", "null", "NULL"})
+# Texts that stand for no label and for no gene's name, as R, pandas and spreadsheets write what is missing; blanks
+# around them do not count.
+MISSING = frozenset({"", "nan", "NaN", "Nan", "NAN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "null", "NULL"})
 # Kinds of objects, as pandas calls them, of which equal ones have one text. Of others, True and 1 are equal.
 _ONE_KIND = ("string", "bytes", "integer", "floating", "boolean", "empty")
 
