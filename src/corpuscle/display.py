@@ -119,8 +119,8 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
         f"({len(study.seeds)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
         f"({escape(study.spec.genes.space)}, by {plan.by})"
     )
-    uncounted = [model.label for model in study.models if not any(
-        plan.n_steps(run) for run in plan.runs if run.model == model.label)]  # fmt: skip
+    counted = {run.model for run in plan.runs if plan.n_steps(run)}
+    uncounted = [model.label for model in study.models if model.label not in counted]
     others = f"; not counted: {', '.join([*uncounted, 'tasks', 'measures'])}"
     console.print(f"About {_duration(seconds)} of training steps on {workers} cores{escape(others)}\n")
     _print(console, "Sources", _sources_table(plan))

@@ -107,7 +107,7 @@ def _distinct(sample_NG: csr_matrix) -> csr_matrix:
 
 
 def _groups(sample_NG: csr_matrix) -> NDArray[np.int64]:
-    """Group cells by their counts, so that both cell types and depths are told apart."""
+    """Group cells by their counts, so that both cell types and depths are kept apart."""
     from sklearn.cluster import KMeans
 
     n = sample_NG.shape[0]

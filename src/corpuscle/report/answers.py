@@ -45,7 +45,7 @@ def answer(table: pd.DataFrame, every_way: pd.DataFrame, heading: str, baseline:
     Corpora are compared by log2 fold changes, or by differences where ratios have no meaning, all of them alike (see
     `scale_of`). A difference counts as resolved when its interval leaves out 0. Nothing is corrected for the number of
     comparisons; the lead sentence says how many are expected by chance instead. Of several models each one's best
-    corpus is told first; where the metric was found in `every_way`, its best way too.
+    corpus stands first; where the metric was found in `every_way`, its best way too.
     """
     scale = scale_of(table)
     others = table[table["corpus"] != baseline]

@@ -158,7 +158,7 @@ def _unanswerable(
         yield Remark(
             place,
             f"target {target!r} and {_corpora(apart)} share no {role}: there, {listed(sorted(labels))}; in "
-            f"{apart[0]!r}, {some}. What is told from these cells cannot be right",
+            f"{apart[0]!r}, {some}. What is concluded from these cells cannot be right",
         )
 
 
