@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.disk import new_hdf5
-from corpuscle.source.readers.h5ad import H5ad
+from corpuscle.source import hdf5
+from corpuscle.source.layout import find_matrix, read_csr
+from corpuscle.source.reader import reading
 
 CHUNK = 1 << 16
 
@@ -36,6 +38,7 @@ def write_counts(path: Path, blocks: Iterator[csr_matrix], n_genes: int) -> None
 
 def read_counts(path: Path, rows: NDArray[np.int64]) -> csr_matrix:
     """Read the counts of some cells, shape (n, G), in the order of `rows`; indices sorted."""
-    counts_NG: csr_matrix = H5ad(path=path, counts="X").read_counts(rows)
+    with reading(path, "stored counts"), hdf5.opened(path) as file:
+        counts_NG = read_csr(find_matrix(file, "X"), rows, int(file["X"].attrs["shape"][1]))
     counts_NG.sort_indices()
     return counts_NG
