@@ -20,7 +20,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import COLUMNS, DTYPES
 from corpuscle.evaluation.task import Compares, Task
 from corpuscle.job import Job, Map, Question, Reference
-from corpuscle.model.model import TrainsTogether
+from corpuscle.model.model import Model, TrainsTogether
 from corpuscle.statistics.divergence import FIT_DTYPES, FITS
 from corpuscle.store import Store
 from corpuscle.study.known_targets import KnownTargets
@@ -231,7 +231,7 @@ def collect_scores(found: list[Job]) -> pd.DataFrame:
 
 
 def collect_curves(found: list[Job]) -> pd.DataFrame:
-    """Gather the training curves: columns corpus, model, seed, step, epoch, quantity, value."""
+    """Gather the training curves: columns corpus, model, seed, step, epoch, quantity, value, title, meaning."""
     tables = []
     for job in found:
         folder = Store(job.store).find("models", job.key)
@@ -239,9 +239,20 @@ def collect_curves(found: list[Job]) -> pd.DataFrame:
             table = pd.read_parquet(folder / "history.parquet")
             # A model that takes no steps has no curve; pandas warns of joining tables without rows.
             if len(table):
-                tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
-    columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value"]
+                place = {"corpus": job.run.corpus, "model": job.run.model, "seed": job.run.seed}
+                tables.append(table.assign(**place, **_about(job.model, table["quantity"])))
+    columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _about(model: Model, quantities: "pd.Series[str]") -> dict[str, "pd.Series[str]"]:
+    """Return what a model says of each quantity of its curves: the ending says on which cells it was found."""
+    known = {curve.name: curve for curve in model.curves}
+    names = quantities.str.replace(r"_(train|validation)$", "", regex=True)
+    return {
+        about: names.map(lambda name: getattr(known.get(name), about, ""))  # noqa: B023
+        for about in ("title", "meaning")
+    }
 
 
 def collect_fits(found: list[Job]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Score: one row of the results table, the contract between making (tasks) and reading (statistics, reports)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -107,6 +107,34 @@ class Metric:
         )
 
 
+def declared(*metrics: Metric) -> dict[str, Metric]:
+    """Return metrics by their names, in order."""
+    return {metric.name: metric for metric in metrics}
+
+
+def with_headline(scores: Sequence[Score], metric: str = "") -> list[Score]:
+    """Mark the scores that a task is known for: those of one metric, in the first way in which it was found.
+
+    Parameters
+    ----------
+    scores
+        All scores of a task on a target.
+    metric
+        The metric; where there is none of it, the first one's.
+
+    Examples
+    --------
+    >>> f1 = Metric("f1", "F1", "", "higher", "share")
+    >>> found = [f1.score("all", value, 10, way=way) for way, value in (("5 nearest", 0.5), ("15 nearest", 0.6))]
+    >>> [score.headline for score in with_headline(found, "f1")]
+    [True, False]
+    """
+    if not scores:
+        return []
+    known = next((score for score in scores if score.metric == metric), scores[0])
+    return [score._replace(headline=(score.metric, score.way) == (known.metric, known.way)) for score in scores]
+
+
 # What places a score in a study, before the fields of the score itself.
 CONTEXT = ("corpus", "model", "seed", "task", "target")
 COLUMNS = (*CONTEXT, *Score._fields)
@@ -117,6 +145,18 @@ DTYPES = {
     "version": "int64", "reason": "string", "way": "string", "title": "string", "meaning": "string",
     "scale": "string", "headline": "bool",
 }  # fmt: skip
+
+
+def completed(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return score rows with what they may leave out: `version` and what follows it in a `Score`, at its defaults.
+
+    Examples
+    --------
+    >>> completed(pd.DataFrame({"metric": ["r2"], "value": [0.5]}))[["metric", "way", "version"]].to_dict("records")
+    [{'metric': 'r2', 'way': '', 'version': 1}]
+    """
+    lacking = {name: default for name, default in Score._field_defaults.items() if name not in scores}
+    return scores.assign(**lacking) if lacking else scores
 
 
 def score_table(scores: Iterable[Score], **context: str | int) -> pd.DataFrame:
