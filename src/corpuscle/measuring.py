@@ -13,30 +13,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from corpuscle.core.errors import MeasureError, ModelError
+from corpuscle.core.errors import MeasureError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.core.randomness import generator
-from corpuscle.corpus.book import Book, attempt
+from corpuscle.corpus.book import attempt
+from corpuscle.corpus.cell_ontology import CellOntology, CellTypes, mapped, type_labels
 from corpuscle.corpus.common_space import CommonSpace, common_space
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.description import (
-    MOST_CELLS,
-    MOST_PAIRED,
-    Seen,
-    Target,
-    describe_against,
-    describe_cells,
-    refuse,
-)
-from corpuscle.corpus.label_description import CellTypes, describe_labels, describe_types, type_labels
-from corpuscle.corpus.measures.ontology import CellOntology, mapped
-from corpuscle.corpus.profile import profile
+from corpuscle.corpus.measure import Measure, built_ins, measured
+from corpuscle.corpus.view import MOST_PAIRED, Compared, View
 from corpuscle.store import Store
 from corpuscle.study.plan import MISSING, Notice, Plan
 
-# Raised when a measure's definition or its rows change: what a store has of older versions is not used.
-VERSION = 1
-MEASURES = ("corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "better", "reason")
+MEASURES = (
+    "corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "better", "reason",
+    "title", "meaning", "scale", "version", "headline",
+)  # fmt: skip
 PROFILES = ("corpus", "seed", "profile", "of", "x", "value")
 CELL_TYPES = ("label", "n_cells", "term", "name", "by")
 
@@ -49,7 +40,8 @@ class Measured(NamedTuple):
     measures
         One row per corpus, seed, measure, what it is of, target and size; the columns `MEASURES`. `size` is ``"own"``,
         or ``"equal"``: of as many cells as the smallest corpus has, drawn at random. `low` and `high` are the 95 %
-        interval over donors. `better` is ``"higher"``, ``"lower"`` or ``"none"``.
+        interval over donors. `better`, `title`, `meaning`, `scale` and `version` are those of the measure's `Metric`;
+        `headline` says whether reports show the row.
     profiles
         Curves: ``hill`` and ``vendi`` over orders, ``rarefaction`` (labels) over numbers of cells, ``depth`` and
         ``complexity`` over quantiles; the columns `PROFILES`.
@@ -119,37 +111,39 @@ class _Measurer:
         return pd.DataFrame(rows, columns=list(CELL_TYPES)).sort_values("n_cells", ascending=False, ignore_index=True)
 
     @cached_property
-    def common(self) -> CommonSpace | MeasureError:
-        """The common space, or why there is none."""
-        content = {name: source.identity for name, source in self.plan.sources.items()}
-        told = self._told("finding principal components of all sources")
-        return attempt(lambda: common_space(self.plan.pools, content, self.store, told))
+    def measures(self) -> list[Measure]:
+        """What is measured."""
+        return built_ins()
 
     @cached_property
-    def targets(self) -> list[Target]:
-        """The targets in the common space."""
-        assert isinstance(self.common, CommonSpace), "targets are looked at where there is a common space"
-        found = []
-        for name, cells in self.plan.targets.items():
-            rng = generator(0, "measure", "target", name)
-            looked = profile(cells, self.common, MOST_PAIRED, rng, self._told(f"looking at target {name}"))
-            found.append(Target(name, Seen(looked, rng, self.n_equal)))
-        return found
+    def compared(self) -> Compared:
+        """What all corpora are measured in and against."""
+        return Compared(self.n_equal, self.types, self.plan.targets, self._space, self._progress)
+
+    def _space(self) -> CommonSpace:
+        content = {name: source.identity for name, source in self.plan.sources.items()}
+        return common_space(
+            self.plan.pools, content, self.store, self._progress("finding principal components of all sources")
+        )
+
+    def _progress(self, what: str) -> Callable[[float], None]:
+        return lambda share: self.notice(what, share)
 
     @cached_property
     def _context(self) -> str:
-        """Hash of what a corpus is measured in and against."""
+        """Hash of what corpora are measured by, in and against."""
         installed = "" if isinstance(self.types.ontology, MeasureError) else version("cellxgene-ontology-guide")
         terms = {label: match.term if match else "" for label, match in self.types.matches.items()}
         pools = [self.plan.identity(pool) for pool in self.plan.pools.values()]
         targets = {name: self.plan.identity(cells) for name, cells in self.plan.targets.items()}
-        return fingerprint("measures", VERSION, installed, terms, pools, targets, self.n_equal)
+        measures = [measure.identity() for measure in self.measures]
+        return fingerprint("measures", measures, installed, terms, pools, targets, self.n_equal)
 
     def of(self, name: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measure one corpus, or take what the store has of it."""
         corpus = self.plan.corpora[name, seed]
         if self.store is None:
-            tables = self._measured(corpus, seed)
+            found = self._measured(corpus, seed)
         else:
             key = fingerprint(self._context, self.plan.identity(corpus), type_labels(corpus), seed)
             if not self.store.has("measures", key):
@@ -157,31 +151,10 @@ class _Measurer:
                     for stem, table in zip(("measures", "profiles"), self._measured(corpus, seed), strict=True):
                         table.to_parquet(folder / f"{stem}.parquet")
             folder = self.store.folder("measures", key)
-            tables = (pd.read_parquet(folder / "measures.parquet"), pd.read_parquet(folder / "profiles.parquet"))
-        measures, profiles = (table.assign(corpus=name, seed=seed) for table in tables)
+            found = (pd.read_parquet(folder / "measures.parquet"), pd.read_parquet(folder / "profiles.parquet"))
+        measures, profiles = (table.assign(corpus=name, seed=seed) for table in found)
         return measures, profiles
 
     def _measured(self, corpus: Corpus, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        told = self._told(f"measuring {corpus.name}, seed {seed}")
-        told(0)
-        book = Book()
-        # Named after what is drawn, not after the corpus: corpora of the same cells get the same numbers.
-        describe_labels(book, corpus, self.n_equal, generator(seed, "measure", "labels"))
-        describe_types(book, corpus, self.types, self.n_equal, generator(seed, "measure", "types"))
-        if isinstance(self.common, MeasureError):
-            refuse(book, self.common, list(self.plan.targets))
-            return book.tables()
-        rng = generator(seed, "measure", "cells")
-        try:
-            looked = profile(corpus, self.common, MOST_CELLS, rng, told)
-        except ModelError as error:  # a step makes cells by a model that cannot be trained
-            refuse(book, MeasureError(str(error)), list(self.plan.targets))
-            return book.tables()
-        seen = Seen(looked, rng, self.n_equal)
-        describe_cells(book, seen)
-        for target in self.targets:
-            describe_against(book, seen, target, generator(seed, "measure", "against", target.name))
-        return book.tables()
-
-    def _told(self, what: str) -> Callable[[float], None]:
-        return lambda share: self.notice(what, share)
+        self.notice(f"measuring {corpus.name}, seed {seed}", 0)
+        return measured(self.measures, View(corpus, seed, self.compared))

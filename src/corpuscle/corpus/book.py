@@ -1,72 +1,119 @@
 """Book: measures as rows of a long table; what is not defined is NaN with its reason."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
 
 T = TypeVar("T")
 
 NO_INTERVAL = "interval: not estimated"
-# Which way is better for a corpus that is to cover a target; all else describes, and neither way is better.
-DIRECTIONS = {
-    "coverage": "higher",
-    "knn_distance": "lower",
-    "recall": "higher",
-    "density": "higher",
-    "squared_mmd": "lower",
-    "classifier_auc": "lower",
-    "gene_coverage": "higher",
-    "moment_proxy": "higher",
-}
+
+
+@dataclass
+class Row:
+    """One number of a corpus. A measure sets `value` and, where it knows an interval over donors, `low` and `high`."""
+
+    measure: str
+    of: str
+    target: str
+    size: str
+    n_cells: int
+    better: str
+    title: str
+    meaning: str
+    scale: str
+    version: int
+    headline: bool
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""
 
 
 class Book:
-    """Collects rows, and the points of curves.
+    """Collects the rows of one measure, and the points of its curves.
+
+    Parameters
+    ----------
+    of
+        What rows are of, where they do not say it themselves.
 
     Examples
     --------
-    >>> book = Book()
-    >>> with book.row("coverage", "components", 3) as row:
+    >>> book = Book("components")
+    >>> with book.row(Metric("spread", "Spread", "Mean distance to the mean."), 3) as row:
     ...     raise MeasureError("there are too few cells")
-    >>> measures, curves = book.tables()
-    >>> measures[["measure", "value", "reason"]].to_dict("records")
-    [{'measure': 'coverage', 'value': nan, 'reason': 'there are too few cells'}]
+    >>> measures, curves = tables([book])
+    >>> measures[["measure", "title", "value", "reason"]].to_dict("records")
+    [{'measure': 'spread', 'title': 'Spread', 'value': nan, 'reason': 'there are too few cells'}]
     """
 
-    def __init__(self) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._points: list[dict[str, Any]] = []
+    def __init__(self, of: str) -> None:
+        self.of = of
+        self.rows: list[Row] = []
+        self.points: list[dict[str, Any]] = []
 
     @contextmanager
     def row(
-        self, measure: str, of: str, n_cells: int, *, target: str = "", size: str = "own"
-    ) -> Iterator[dict[str, Any]]:
-        """Give a row to write ``value``, ``low`` and ``high`` into; a `MeasureError` leaves NaN and is the reason."""
-        row: dict[str, Any] = {"measure": measure, "of": of, "target": target, "size": size, "n_cells": n_cells,
-                               "value": np.nan, "low": np.nan, "high": np.nan, "reason": "",
-                               "better": DIRECTIONS.get(measure, "none")}  # fmt: skip
-        self._rows.append(row)
+        self,
+        metric: Metric,
+        n_cells: int,
+        *,
+        of: str = "",
+        target: str = "",
+        size: str = "own",
+        headline: bool = True,
+    ) -> Iterator[Row]:
+        """Give a row to write ``value``, ``low`` and ``high`` into; a `MeasureError` leaves NaN and is the reason.
+
+        Parameters
+        ----------
+        metric
+            What the number is.
+        n_cells
+            How many cells of the corpus it rests on.
+        of
+            What it is of: a label, ``"components"``, ``"genes"``, or a name of the measure's own.
+        target
+            The target that the corpus is compared with; empty: none.
+        size
+            ``"own"``, or ``"equal"``: of as many cells as the smallest corpus has.
+        headline
+            Whether reports show it; the others are in the tables alone.
+        """
+        row = Row(metric.name, of or self.of, target, size, n_cells, metric.better, metric.title, metric.meaning,
+                  metric.scale, metric.version, headline)  # fmt: skip
+        self.rows.append(row)
         try:
             yield row
         except MeasureError as error:
-            row["reason"] = str(error)
-        if np.isnan(row["low"]) and not row["reason"]:
-            row["reason"] = NO_INTERVAL
+            row.reason = str(error)
+        if math.isnan(row.low) and not row.reason:
+            row.reason = NO_INTERVAL
 
-    def curve(self, profile: str, of: str, x: Sequence[float], value: Sequence[float]) -> None:
+    def curve(self, profile: str, x: Sequence[float], value: Sequence[float], *, of: str = "") -> None:
         """Add the points of a curve."""
         points = zip(x, value, strict=True)
-        self._points += [{"profile": profile, "of": of, "x": float(at), "value": float(found)} for at, found in points]
+        self.points += [
+            {"profile": profile, "of": of or self.of, "x": float(at), "value": float(y)} for at, y in points
+        ]
 
-    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the measures and the curves."""
-        floats = dict.fromkeys(("value", "low", "high"), float)
-        return pd.DataFrame(self._rows).astype(floats), pd.DataFrame(self._points)
+
+def tables(books: Iterable[Book]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the measures and the curves of several books."""
+    rows, points = zip(*((book.rows, book.points) for book in books), strict=True)
+    measures = pd.DataFrame([vars(row) for part in rows for row in part])
+    return (
+        measures.astype(dict.fromkeys(("value", "low", "high"), float)),
+        pd.DataFrame([point for part in points for point in part]),
+    )
 
 
 def attempt(make: Callable[[], T]) -> T | MeasureError:
@@ -89,3 +136,32 @@ def demand(found: T | MeasureError) -> T:
     if isinstance(found, MeasureError):
         raise MeasureError(str(found))
     return found
+
+
+class Once(Generic[T]):
+    """A property that is found when it is first asked for, and once; a `MeasureError` is kept and raised each time.
+
+    Examples
+    --------
+    >>> class Cells:
+    ...     @Once
+    ...     def spread(self) -> float:
+    ...         print("searching")
+    ...         return 2.0
+    >>> cells = Cells()
+    >>> cells.spread, cells.spread
+    searching
+    (2.0, 2.0)
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make, self.__doc__ = make, make.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value]  # asked of the class, by tools that document it
+        kept = vars(instance)
+        key = f"once {self._make.__name__}"
+        if key not in kept:
+            kept[key] = attempt(lambda: self._make(instance))
+        return demand(kept[key])  # type: ignore[no-any-return]

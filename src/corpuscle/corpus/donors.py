@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corpuscle.core.errors import MeasureError
+from corpuscle.corpus.corpus import Corpus
 
 N_DRAWS = 400
 LEVEL = 0.95
@@ -62,6 +63,11 @@ def draw_donors(source_N: NDArray[np.str_], donor_N: NDArray[np.str_], rng: np.r
             raise MeasureError(f"interval: needs {MIN_DONORS} donors in each source, and {source} has {known}")
         draws_RD[:, here] = rng.multinomial(len(here), np.full(len(here), 1 / len(here)), N_DRAWS)
     return Donors(code_N, draws_RD)
+
+
+def donors_of(cells: Corpus, rng: np.random.Generator) -> Donors:
+    """Draw the donors of a corpus' cells; see `draw_donors`."""
+    return draw_donors(cells.cells["source"].to_numpy(str), cells.labels("donor"), rng)
 
 
 def interval(value: float, values_R: ArrayLike, level: float = LEVEL) -> tuple[float, float]:

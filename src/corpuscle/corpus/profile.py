@@ -4,20 +4,31 @@ Axes in names: N cells, U uses of cells, C common genes, H variable genes, K com
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
+from corpuscle.corpus.book import Once
 from corpuscle.corpus.common_space import CommonSpace
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.measures.moment_proxy import Moments
+from corpuscle.corpus.donors import Donors, donors_of
 from corpuscle.corpus.variable_genes import cp10k
 
 # Cells whose variable genes are dense at once: as many × 2,000 in float32 are 16 MB.
 BLOCK_CELLS = 2048
+# A gene is expressed where its mean is above this many counts per 10,000: the published threshold (Nadig et al. 2025).
+EXPRESSED = 1.0
+
+
+class Moments(NamedTuple):
+    """Mean (H,) and mean outer product (H, H) of cells' log expression."""
+
+    mean_H: NDArray[np.float64]
+    second_HH: NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +41,8 @@ class Profile:
         The distinct cells, N of them.
     use_U
         The position in `cells` of each use of a cell: a cell that training sees twice is there twice.
+    order_U
+        The uses in random order; see `drawn`.
     depth_N, complexity_N
         Each cell's counts, and genes with a count, in the common genes.
     mean_C
@@ -42,11 +55,27 @@ class Profile:
 
     cells: Corpus
     use_U: NDArray[np.int64]
+    order_U: NDArray[np.int64]
     depth_N: NDArray[np.float64]
     complexity_N: NDArray[np.float64]
     mean_C: NDArray[np.float64]
     coordinates_NK: NDArray[np.float32]
     log_NH: csr_matrix
+    _rng: np.random.Generator = field(repr=False)
+
+    @property
+    def points_UK(self) -> NDArray[np.float32]:
+        """The coordinates of all uses of cells, in the order of `use_U` and of their `donors`."""
+        return self.coordinates_NK[self.use_U]
+
+    def drawn(self, most: int) -> NDArray[np.float32]:
+        """Return the coordinates of at most so many uses of cells; of more are all that fewer are of, and others."""
+        return self.coordinates_NK[self.use_U[self.order_U[:most]]]
+
+    @Once
+    def donors(self) -> Donors:
+        """The donors of all uses, drawn anew."""
+        return donors_of(self.cells.take(self.use_U), self._rng)
 
     @cached_property
     def moments(self) -> Moments:
@@ -81,7 +110,7 @@ def profile(
     most
         Of a corpus of more uses of cells than this, so many are drawn: time and memory are bounded.
     rng
-        Decides which.
+        Decides which, the order in which fewer are drawn, and draws of donors.
     progress
         Told which share is done.
     """
@@ -109,9 +138,11 @@ def profile(
     return Profile(
         cells=cells.take(drawn),
         use_U=use_U,
+        order_U=rng.permutation(len(use_U)),
         depth_N=np.concatenate(depth),
         complexity_N=np.concatenate(complexity),
         mean_C=total_C / len(use_U),
         coordinates_NK=np.concatenate(coordinates),
         log_NH=vstack(logs, format="csr"),
+        _rng=rng,
     )

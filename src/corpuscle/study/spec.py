@@ -14,7 +14,7 @@ from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
 from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
-from corpuscle.corpus.measures.ontology import CellOntology, mapped
+from corpuscle.corpus.cell_ontology import CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.split import Holdout

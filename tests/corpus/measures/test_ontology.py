@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from corpuscle.corpus.measures.diversity import hill
 
 from corpuscle.core.errors import MeasureError
 from corpuscle.corpus.measures import ontology
-from corpuscle.corpus.measures.diversity import hill
 from corpuscle.corpus.measures.ontology import CellOntology, Match, faith, leinster_cobbold, mapped, similarity
 
 

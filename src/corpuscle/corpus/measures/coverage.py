@@ -13,13 +13,38 @@ with the number of cells: compare corpora at equal numbers. Axes in names: T tar
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core.components import component
+from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book, attempt, demand
+from corpuscle.corpus.donors import mean_interval
+from corpuscle.corpus.measure import Measure
 from corpuscle.corpus.neighbours import neighbours, square_radii
+from corpuscle.corpus.view import MOST_PAIRED, Target, View
 
 K_NEAREST = 5
+COVERAGE = Metric(
+    "coverage",
+    "Coverage",
+    "Share of the target's cells with a corpus cell within their 5th neighbour's distance.",
+    "higher",
+    "share",
+)
+KNN_DISTANCE = Metric(
+    "knn_distance",
+    "Distance to the 5 nearest",
+    "Of the target's cells to cells of the corpus, in principal components.",
+    "lower",
+    "positive",
+)
+RECALL = Metric("recall", "Recall", "Share of the target's cells within the reach of the corpus.", "higher", "share")
+DENSITY = Metric("density", "Density", "How crowded the corpus is where the target is.", "higher", "positive")
+PRECISION = Metric("precision", "Precision", "Share of the corpus that lies where the target does.", "none", "share")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +95,41 @@ class Coverage:
     def recall(self) -> float:
         """Share of the target's cells within the corpus' reach, 0 to 1; higher is better."""
         return float(self.recalled_T.mean())
+
+
+@component
+class TargetCoverage(Measure):
+    """How a corpus covers each target, at equal numbers of cells and at its own size, up to 5,000 cells."""
+
+    needs_targets = True
+    metrics = (COVERAGE, KNN_DISTANCE, RECALL, DENSITY, PRECISION)
+
+    def measure(self, view: View, book: Book) -> None:
+        """Find nearest neighbours of corpus and target in each other."""
+        equal_VK, own_VK = view.profile.drawn(view.n_equal), view.profile.drawn(MOST_PAIRED)
+        for target in view.targets:
+            equal = attempt(partial(cover, equal_VK, target.profile.points_UK))
+            # The smallest corpus is at equal size already.
+            is_equal = len(own_VK) == len(equal_VK)
+            own = equal if is_equal else attempt(partial(cover, own_VK, target.profile.points_UK))
+            _add_rows(book, equal, target, "equal")
+            _add_rows(book, own, target, "own")
+
+
+def _add_rows(book: Book, found: Coverage | MeasureError, target: Target, size: str) -> None:
+    """Add a row for each metric; those that are means over the target's cells have intervals."""
+    n_cells = 0 if isinstance(found, MeasureError) else len(found.density_S)
+    equal = size == "equal"
+    for metric, of in ((COVERAGE, "covered_T"), (KNN_DISTANCE, "distance_T"), (RECALL, "recalled_T")):
+        # What all cells of a corpus cover is shown, too: it is what a larger corpus is for.
+        shown = equal or metric is COVERAGE
+        with book.row(metric, n_cells, target=target.name, size=size, headline=shown) as row:
+            value_T = getattr(demand(found), of)
+            row.value = float(value_T.mean())
+            row.low, row.high = mean_interval(value_T, target.profile.donors)
+    for metric in (DENSITY, PRECISION):
+        with book.row(metric, n_cells, target=target.name, size=size, headline=equal) as row:
+            row.value = getattr(demand(found), metric.name)
 
 
 def cover(corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], k: int = K_NEAREST) -> Coverage:

@@ -1,4 +1,4 @@
-"""Gene coverage: how many genes a corpus expresses, and which share of a target's expression they make up.
+"""Gene coverage: which share of a target's expression lies in genes that a corpus expresses.
 
 Axes in names: G genes.
 """
@@ -6,28 +6,37 @@ Axes in names: G genes.
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book
+from corpuscle.corpus.measure import Measure
+from corpuscle.corpus.profile import EXPRESSED
+from corpuscle.corpus.view import View
 
-# A gene is expressed where its mean is above this many counts per 10,000: the published threshold (Nadig et al. 2025).
-EXPRESSED = 1.0
+GENE_COVERAGE = Metric(
+    "gene_coverage",
+    "Gene coverage",
+    "Share of the target's expression in genes that the corpus expresses.",
+    "higher",
+    "share",
+)
 
 
-def expressed_genes(mean_G: NDArray[np.floating]) -> int:
-    """Count the genes whose mean counts per 10,000 are above 1; higher covers more.
+@component
+class GeneCoverage(Measure):
+    """Share of a target's expression in genes that the corpus expresses."""
 
-    Raises
-    ------
-    MeasureError
-        When a mean is NaN.
+    of = "genes"
+    needs_targets = True
+    metrics = (GENE_COVERAGE,)
 
-    Examples
-    --------
-    >>> expressed_genes(np.array([0.0, 1.0, 1.5]))
-    1
-    """
-    if np.isnan(mean_G).any():
-        raise MeasureError("mean expression holds NaN")
-    return int(np.sum(mean_G > EXPRESSED))
+    def measure(self, view: View, book: Book) -> None:
+        """Compare mean expression."""
+        found = view.profile
+        for target in view.targets:
+            with book.row(GENE_COVERAGE, len(found.use_U), target=target.name) as row:
+                row.value = gene_coverage(found.mean_C, target.profile.mean_C)
 
 
 def gene_coverage(corpus_G: NDArray[np.floating], target_G: NDArray[np.floating]) -> float:

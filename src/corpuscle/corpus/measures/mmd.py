@@ -7,12 +7,39 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist
 
+from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book
+from corpuscle.corpus.measure import Measure
+from corpuscle.corpus.view import View
 
 # Cells whose kernel is computed at once: as many × 10,000 in float64 are 41 MB.
 BLOCK_CELLS = 512
 # The median distance is known well enough from the pairs of this many cells.
 MEDIAN_CELLS = 1000
+# Time grows with the square of the number of cells.
+MOST_CELLS = 2000
+SQUARED_MMD = Metric(
+    "squared_mmd", "Squared MMD", "Distance of the distributions of corpus and target cells.", "lower", "real"
+)
+
+
+@component
+class MMD(Measure):
+    """Squared maximum mean discrepancy of a corpus and each target, at equal numbers of cells."""
+
+    needs_targets = True
+    metrics = (SQUARED_MMD,)
+
+    def measure(self, view: View, book: Book) -> None:
+        """Compare with a kernel as wide as the target's cells are apart: one width for all corpora."""
+        some_VK = view.profile.drawn(min(view.n_equal, MOST_CELLS))
+        for target in view.targets:
+            with book.row(SQUARED_MMD, min(view.n_equal, MOST_CELLS), target=target.name, size="equal") as row:
+                target_TK = target.profile.drawn(MOST_CELLS)
+                width = median_distance(target_TK, np.random.default_rng(0))
+                row.value = squared_mmd(some_VK, target_TK, width)
 
 
 def median_distance(points_NK: NDArray[np.floating], rng: np.random.Generator) -> float:

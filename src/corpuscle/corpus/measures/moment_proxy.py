@@ -12,18 +12,52 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book, attempt, demand
+from corpuscle.corpus.donors import mean_interval
+from corpuscle.corpus.measure import Measure
 from corpuscle.corpus.mixing import mixture_shares
+from corpuscle.corpus.profile import BLOCK_CELLS, Moments, Profile
+from corpuscle.corpus.view import View
 
 # As many as the linearly decoded VAE of the published studies has.
 N_LATENT = 10
+MOMENT_PROXY = Metric(
+    "moment_proxy",
+    "Moment proxy, R²",
+    "Reconstruction of the target forecast by the corpus' ten main directions.",
+    "higher",
+    "share",
+)
 
 
-class Moments(NamedTuple):
-    """Mean (H,) and mean outer product (H, H) of cells' log expression."""
+@component
+class MomentProxy(Measure):
+    """A forecast of how well a model trained on the corpus would reconstruct each target."""
 
-    mean_H: NDArray[np.float64]
-    second_HH: NDArray[np.floating]
+    of = "genes"
+    needs_targets = True
+    metrics = (MOMENT_PROXY,)
+
+    def measure(self, view: View, book: Book) -> None:
+        """Reconstruct each target's cells from the corpus' mean and main directions."""
+        found = view.profile
+        known = attempt(lambda: basis(found.moments))
+        for target in view.targets:
+            with book.row(MOMENT_PROXY, len(found.use_U), target=target.name) as row:
+                r2_T = _forecast(demand(known), target.profile)
+                row.value = float(np.nanmean(r2_T))
+                row.low, row.high = mean_interval(r2_T, target.profile.donors)
+
+
+def _forecast(known: "Basis", target: Profile) -> NDArray[np.float64]:
+    starts = range(0, len(target.cells), BLOCK_CELLS)
+    r2_N = np.concatenate([forecast(known, target.log_NH[at : at + BLOCK_CELLS].toarray()) for at in starts])
+    if np.isnan(r2_N).all():
+        raise MeasureError("no cell of the target varies in the variable genes")
+    return r2_N[target.use_U]
 
 
 def mixture(moments_S: list[Moments], weights_S: ArrayLike) -> Moments:

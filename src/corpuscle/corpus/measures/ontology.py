@@ -1,165 +1,75 @@
 """Diversity on the Cell Ontology: two kinds of T cell count for less than a T cell and a neuron.
 
-The ontology is that of cellxgene-ontology-guide (extra ``ontology``), which brings it along: nothing is downloaded.
-Axes in names: L labels or terms, R draws.
+Axes in names: U uses of cells, L labels or terms.
 """
 
-import functools
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book, demand
+from corpuscle.corpus.cell_ontology import Ontology, type_labels
+from corpuscle.corpus.measure import Measure
+from corpuscle.corpus.view import View
 
 # How many steps in the ontology make a type 1/e as like: Z = exp(-steps / SCALE).
 SCALE = 2.0
-INSTALL = "diversity on the Cell Ontology needs cellxgene-ontology-guide: pip install 'corpuscle[ontology]'"
-
-_TERM = re.compile(r"CL[:_]\d{7}")
-
-
-class Ontology(Protocol):
-    """What is asked of an ontology: `CellOntology` is one, and so is a small made-up one in a test."""
-
-    def find(self, label: str) -> "Match | None":
-        """Return the term that a label means, if that is known."""
-
-    def ancestors(self, term: str) -> Mapping[str, int]:
-        """Return a term's ancestors with the fewest steps to each, itself with 0 among them."""
-
-    def parents(self, term: str) -> Sequence[str]:
-        """Return the terms right above one."""
-
-
-class Match(NamedTuple):
-    """A term that a label means: its id, its name, and what told so (``id``, ``name``, ``synonym``, ``given``)."""
-
-    term: str
-    name: str
-    by: str
+MAPPED_SHARE = Metric(
+    "mapped_share", "Cells whose type is known", "Share of cells with a term of the Cell Ontology.", "none", "share"
+)
+LEINSTER_COBBOLD = Metric(
+    "leinster_cobbold",
+    "Effective cell types, by likeness",
+    "Leinster–Cobbold diversity on the Cell Ontology: types that are alike there count for less.",
+    "none",
+    "positive",
+)
+FAITH = Metric(
+    "faith",
+    "Cell Ontology edges covered",
+    "Faith's diversity, of the types that are known there: edges from them up to the root.",
+    "none",
+    "positive",
+)
 
 
-class CellOntology:
-    """The Cell Ontology.
+@component
+class OntologyDiversity(Measure):
+    """Diversity on the Cell Ontology, of the cells whose type is known there, and the share of these."""
 
-    Raises
-    ------
-    MeasureError
-        When cellxgene-ontology-guide is not installed.
+    of = "cell_ontology"
+    metrics = (MAPPED_SHARE, LEINSTER_COBBOLD, FAITH)
 
-    Examples
-    --------
-    >>> CellOntology().find("B cells")
-    Match(term='CL:0000236', name='B cell', by='name')
-    """
-
-    def __init__(self) -> None:
-        try:
-            from cellxgene_ontology_guide.ontology_parser import OntologyParser
-        except ImportError:
-            raise MeasureError(INSTALL) from None
-        self._parser: Any = OntologyParser()
-
-    @functools.cached_property
-    def _names(self) -> dict[str, str]:
-        ids = self._parser.get_term_label_to_id_map("CL")
-        return {_plain(name): term for name, term in ids.items() if self._is_current(term)}
-
-    @functools.cached_property
-    def _synonyms(self) -> dict[str, str]:
-        """Synonyms of exactly one term: what could mean two things means neither."""
-        found: dict[str, set[str]] = {}
-        for term in self._names.values():
-            for synonym in self._parser.get_term_synonyms(term):
-                found.setdefault(_plain(synonym), set()).add(term)
-        return {synonym: next(iter(terms)) for synonym, terms in found.items() if len(terms) == 1}
-
-    def _is_current(self, term: str) -> bool:
-        return term.startswith("CL:") and not self._parser.is_term_deprecated(term)
-
-    def find(self, label: str) -> Match | None:
-        """Return the term that a label means, if that is known.
-
-        A label is an id (``CL:0000236``), the name of a term or a synonym of one term only, whatever the case,
-        underscores and plural; or the beginning of a name that ends in "cell" (``B``). A synonym's beginning is not
-        enough: an alpha cell of the pancreas is not the alpha cell of the retina.
-        """
-        if _TERM.fullmatch(label):
-            term = label.replace("_", ":")
-            known = bool(self._parser.is_valid_term_id(term)) and self._is_current(term)
-            return self._match(term, "id") if known else None
-        plain = _plain(label)
-        for names, by in ((self._names, "name"), (self._synonyms, "synonym")):
-            if plain in names:
-                return self._match(names[plain], by)
-        return self._match(self._names[f"{plain} cell"], "name") if f"{plain} cell" in self._names else None
-
-    def _match(self, term: str, by: str) -> Match:
-        return Match(term, str(self._parser.get_term_label(term)), by)
-
-    def ancestors(self, term: str) -> Mapping[str, int]:
-        """Return a term's ancestors with the fewest steps to each, itself with 0 among them."""
-        self._require(term)
-        found: Mapping[str, int] = self._parser.get_term_ancestors_with_distances(term, include_self=True)
-        return found
-
-    def parents(self, term: str) -> Sequence[str]:
-        """Return the terms right above one."""
-        self._require(term)
-        found: Sequence[str] = self._parser.get_term_parents(term)
-        return found
-
-    def _require(self, term: str) -> None:
-        if not self._parser.is_valid_term_id(term):
-            raise MeasureError(f"the Cell Ontology has no term {term!r}; give an id such as CL:0000236")
+    def measure(self, view: View, book: Book) -> None:
+        """Measure all cells, and as many as the smallest corpus has, drawn at random."""
+        labels, code_N = np.unique(type_labels(view.corpus), return_inverse=True)
+        matches = [view.types.matches[label] for label in labels.tolist()]
+        term_N = np.array([match.term if match else "" for match in matches])[code_N]
+        use_U = np.repeat(np.arange(len(view.corpus)), view.corpus.cells["times"].to_numpy(np.int64))
+        equal_U = view.rng("types").choice(use_U, view.n_equal, replace=False)
+        for size, at_U in (("own", use_U), ("equal", equal_U)):
+            shown = size == "equal"
+            term_U = term_N[at_U][term_N[at_U] != ""]
+            terms, counts_L = np.unique(term_U, return_counts=True)
+            with book.row(LEINSTER_COBBOLD, len(term_U), size=size, headline=shown) as row:
+                row.value = leinster_cobbold(counts_L, similarity(terms.tolist(), _looked_up(view, terms)))
+            with book.row(FAITH, len(term_U), size=size, headline=shown) as row:
+                row.value = faith(terms.tolist(), _looked_up(view, terms))
+            with book.row(MAPPED_SHARE, len(at_U), size=size, headline=shown) as row:
+                demand(view.types.ontology)
+                row.value = len(term_U) / len(at_U)
 
 
-def _plain(label: str) -> str:
-    """Write a label as it is compared.
-
-    Examples
-    --------
-    >>> _plain(" CD14-positive_Monocytes")
-    'cd14-positive monocyte'
-    """
-    words = re.sub(r"[\s_]+", " ", label).strip().lower()
-    return words.removesuffix("s") if words.endswith(("cells", "cytes", "phils", "blasts", "phages")) else words
-
-
-def mapped(
-    labels: Iterable[str], ontology: Ontology, given: Mapping[str, str] | None = None
-) -> dict[str, Match | None]:
-    """Map labels to terms; None for those whose meaning is not known.
-
-    Parameters
-    ----------
-    labels
-        What to map.
-    ontology
-        Where to look.
-    given
-        Terms of labels that the study file names itself; they come first.
-
-    Raises
-    ------
-    MeasureError
-        When a given term is not in the ontology.
-    """
-    found: dict[str, Match | None] = {}
-    for label in labels:
-        term = (given or {}).get(label)
-        if term is None:
-            found[label] = ontology.find(label) if label else None
-            continue
-        match = ontology.find(term)
-        if match is None or match.by != "id":
-            raise MeasureError(f"the Cell Ontology has no current term {term!r}, given for {label!r}")
-        found[label] = match._replace(by="given")
-    return found
+def _looked_up(view: View, terms: NDArray[np.str_]) -> Ontology:
+    ontology = demand(view.types.ontology)
+    if not len(terms):
+        raise MeasureError("no cell type is known in the Cell Ontology; name their terms under [cell_types]")
+    return ontology
 
 
 def similarity(terms_L: Sequence[str], ontology: Ontology, scale: float = SCALE) -> NDArray[np.float64]:

@@ -6,9 +6,37 @@ Axes in names: S corpus cells, T target cells, K dimensions.
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book
+from corpuscle.corpus.measure import Measure
+from corpuscle.corpus.view import View
 
 N_FOLDS = 5
+CLASSIFIER_AUC = Metric(
+    "classifier_auc",
+    "Classifier's AUC",
+    "0.5: no plane can tell corpus and target cells apart; 1: one always can.",
+    "lower",
+    "share",
+)
+
+
+@component
+class TwoSample(Measure):
+    """How well a classifier can tell a corpus from each target, at equal numbers of cells."""
+
+    needs_targets = True
+    metrics = (CLASSIFIER_AUC,)
+
+    def measure(self, view: View, book: Book) -> None:
+        """Train and test a linear discriminant in folds."""
+        equal_VK = view.profile.drawn(view.n_equal)
+        for target in view.targets:
+            with book.row(CLASSIFIER_AUC, view.n_equal, target=target.name, size="equal") as row:
+                rng = view.rng("against", target.name)
+                row.value = two_sample_auc(equal_VK, target.profile.points_UK, rng)
 
 
 def two_sample_auc(

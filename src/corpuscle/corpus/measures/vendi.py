@@ -14,11 +14,52 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book, attempt, demand
+from corpuscle.corpus.donors import Donors, interval
+from corpuscle.corpus.measure import Measure
 from corpuscle.corpus.mixing import mixture_shares
+from corpuscle.corpus.view import View
 
 # Cells turned into directions at once: as many × 50 dimensions in float64 are 6.5 MB.
 BLOCK_CELLS = 16384
+ORDERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, math.inf)
+VENDI = Metric(
+    "vendi",
+    "Vendi score",
+    "Effective number of directions that cells have from the sources' mean.",
+    "none",
+    "positive",
+)
+
+
+@component
+class Vendi(Measure):
+    """The Vendi score of a corpus' cells, and its curve over orders."""
+
+    metrics = (VENDI,)
+
+    def measure(self, view: View, book: Book) -> None:
+        """Measure all cells, with an interval over donors, and as many as the smallest corpus has."""
+        points_UK = view.profile.points_UK
+        whole = attempt(lambda: gram(points_UK))
+        with book.row(VENDI, len(points_UK), headline=False) as row:
+            row.value = vendi(demand(whole))
+            row.low, row.high = interval(row.value, _over_draws(points_UK, view.profile.donors))
+        if not isinstance(whole, MeasureError):
+            book.curve("vendi", ORDERS, [vendi(whole, order) for order in ORDERS])
+        equal_VK = view.profile.drawn(view.n_equal)
+        with book.row(VENDI, len(equal_VK), size="equal") as row:
+            row.value = vendi(gram(equal_VK))
+
+
+def _over_draws(points_UK: NDArray[np.float32], donors: Donors) -> NDArray[np.float64]:
+    """Draw donors by mixing their Gram matrices: no cell is touched again."""
+    grams_D = [gram(points_UK[donors.code_N == at]) for at in range(donors.draws_RD.shape[1])]
+    sum_DKK = np.stack([found.gram_KK * found.n_cells for found in grams_D])
+    return scores_of(np.tensordot(donors.draws_RD, sum_DKK, axes=1))
 
 
 class Gram(NamedTuple):
