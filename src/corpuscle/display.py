@@ -225,7 +225,8 @@ def show_measures(console: Console, measured: Measured, corpora: list[str]) -> N
     shown = corpora[:MOST_ROWS]
     for section in sections(of_corpora(measured.measures, shown), shown):
         rows = [[row.label, *(cell.value for cell in row.cells)] for row in section.rows]
-        _print(console, section.title, pd.DataFrame(rows, columns=["", *shown]))
+        if rows:
+            _print(console, section.title, pd.DataFrame(rows, columns=["", *shown]))
         for reason in section.notes:
             console.print(f"n/a: {escape(reason)}", style="dim", soft_wrap=True)
     if len(corpora) > len(shown):

@@ -19,11 +19,14 @@ OPTIONAL = {
     "sources": ("source", "reason", "n_cells"),
     "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),
     "genes": ("source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"),
-    "measures": ("corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "reason"),
+    "measures": (
+        "corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "reason",
+        "better", "title", "meaning", "headline",
+    ),
     "profiles": ("corpus", "seed", "profile", "of", "x", "value"),
     "cell_types": ("label", "n_cells", "term", "name", "by"),
     "draws": ("corpus", "source", "n_cells", "pool", "share", "overlap"),
-}
+}  # fmt: skip
 # Columns that hold numbers; `value` is a text in the table of labels, and no others are.
 NUMBERS = {
     "seed", "step", "epoch", "value", "n_cells", "x", "y", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept",
@@ -32,8 +35,8 @@ NUMBERS = {
 # Numbers that may not be known.
 UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap"}
 TRUTHS = ("headline",)
-# Texts that tables of earlier versions lack.
-LATER = ("title", "meaning")
+# What tables of earlier versions lack, and what stands for it.
+LATER = {"title": "", "meaning": "", "headline": True}
 # What the documents hold where they hold it: a table, or a list of tables with at least these keys.
 STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
 PROVENANCE = {
@@ -186,7 +189,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         raise FolderError(f"{path}: cannot be read ({gist}); {ADVICE}") from error
     if path.stem == "scores":
         table = completed(table)
-    table = table.assign(**{name: "" for name in LATER if name in columns and name not in table})
+    table = table.assign(**{name: LATER[name] for name in columns if name in LATER and name not in table})
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise FolderError(f"{path}: expected columns {list(columns)}; it lacks {lacking}; {ADVICE}")
