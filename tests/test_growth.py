@@ -14,7 +14,8 @@ from rich.console import Console
 from corpuscle import display
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import MeasureError, StudyError
-from corpuscle.corpus.book import Book, attempt, demand
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.book import Book, attempt, demand, tables
 from corpuscle.corpus.places import Places
 from corpuscle.report.shown import MOST_CORPORA, shown_corpora
 from corpuscle.study import plan as planning
@@ -68,14 +69,14 @@ def test_an_error_that_is_kept_keeps_no_cells_alive() -> None:
     def measure(book: Book) -> None:
         cells = Cells()
         alive.append(weakref.ref(cells))
-        with book.row("vendi", "components", 3):
+        with book.row(Metric("spread", "Spread", "How far cells are apart."), 3):
             demand(kept)
 
-    kept, book = attempt(fail), Book()
+    kept, book = attempt(fail), Book("components")
     for _ in range(2):
         measure(book)
     assert [cells() for cells in alive] == [None] * 3
-    assert book.tables()[0]["reason"].tolist() == ["there is one donor"] * 2
+    assert tables([book])[0]["reason"].tolist() == ["there is one donor"] * 2
 
 
 def test_each_cell_has_one_number_whatever_the_order() -> None:

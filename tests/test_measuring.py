@@ -11,6 +11,13 @@ import pytest
 
 import corpuscle
 from corpuscle import measuring
+from corpuscle.core.errors import MeasureError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus import measures as measures_folder
+from corpuscle.corpus.book import Book
+from corpuscle.corpus.cell_ontology import CellTypes
+from corpuscle.corpus.measure import Measure, built_ins, measured
+from corpuscle.corpus.view import Compared, View
 from corpuscle.measuring import MEASURES, PROFILES, measure
 from corpuscle.store import Store
 
@@ -136,7 +143,7 @@ def test_the_store_is_used_and_the_numbers_are_those_without(
 ) -> None:
     planned = plan()
     without, first = measure(planned), measure(planned, Store(tmp_path / "store"))
-    monkeypatch.setattr(measuring, "profile", lambda *_: 1 / 0)
+    monkeypatch.setattr("corpuscle.corpus.view.profile", lambda *_: 1 / 0)
     monkeypatch.setattr(measuring, "common_space", lambda *_: 1 / 0)
     again = measure(planned, Store(tmp_path / "store"))
     for tables in zip(without, first, again, strict=True):
@@ -209,3 +216,61 @@ def test_unknown_terms_are_told_with_their_line(plan: Callable[..., Any]) -> Non
     assert "line 3: cell_types.odd: the Cell Ontology has no current term 'CL:9999999', given for 'odd'" in str(
         error.value
     )
+
+
+def test_every_metric_is_found_and_says_what_it_is(plan: Callable[..., Any]) -> None:
+    pytest.importorskip("cellxgene_ontology_guide")
+    found = measure(plan(cell_type=[("B cell", "T cell", "neuron")[at % 3] for at in range(130)])).measures
+    metrics = {metric.name: metric for each in built_ins() for metric in each.metrics}
+    assert sum(len(each.metrics) for each in built_ins()) == len(metrics)
+    assert set(found["measure"]) == set(metrics)
+    for metric in metrics.values():
+        rows = found[found["measure"] == metric.name]
+        assert metric.title[:1].isupper()
+        assert metric.meaning.endswith(".")
+        for column in ("meaning", "better", "scale", "version"):
+            assert set(rows[column]) == {getattr(metric, column)}
+        values = rows["value"].dropna()
+        assert len(values)
+        assert metric.scale == "real" or (values >= 0).all()
+        assert metric.scale != "share" or (values <= 1).all()
+        assert rows["headline"].any() or metric.name in ("shannon_nats", "chao1", "donor_completeness")
+
+
+def test_a_file_in_the_folder_is_a_measure_and_appears_with_its_title(
+    plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The file is the example of the documentation.
+    text = (Path(__file__).parents[1] / "docs" / "measures.md").read_text(encoding="utf-8")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "rarest.py").write_text(text.partition("```python\n")[2].partition("```")[0])
+    monkeypatch.setattr(measures_folder, "__path__", [*measures_folder.__path__, str(tmp_path / "own")])
+    study = plan().study
+    corpuscle.describe(study, tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out" / "measures.parquet")
+    corpus = plan().corpora["All", 0]
+    n_rarest = min(np.unique(corpus.labels("cell_type"), return_counts=True)[1])
+    assert one(table, corpus="All", measure="rarest").value == n_rarest
+    assert one(table, corpus="All", measure="unseen_types", target="blood").value == 0
+    page = (tmp_path / "out" / "description.html").read_text()
+    assert "Cells of the rarest type</th>" in page
+    assert "Types not in the corpus</th>" in page
+    assert "Lower is better." in page
+
+
+def test_what_a_measure_cannot_find_at_all_is_the_reason_of_its_metrics(plan: Callable[..., Any]) -> None:
+    class Failing(Measure):
+        metrics = (Metric("first", "First", "1."), Metric("second", "Second", "2."))
+        needs_targets = True
+
+        def measure(self, view: View, book: Book) -> None:
+            with book.row(self.metrics[0], 3, target="blood") as row:
+                row.value = 1.0
+            raise MeasureError("there is nothing to compare")
+
+    compared = Compared(3, CellTypes(MeasureError("none"), {}), plan().targets, lambda: 1 / 0, lambda _: print)  # type: ignore[arg-type,return-value]
+    rows, _ = measured([Failing()], View(plan().corpora["All", 0], 0, compared))
+    assert rows[["measure", "target", "reason"]].to_numpy().tolist() == [
+        ["first", "blood", "interval: not estimated"],
+        ["second", "blood", "there is nothing to compare"],
+    ]

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ComponentError
 from corpuscle.core.versions import code_version
 from corpuscle.corpus.alterations.downsample import Downsample
+from corpuscle.corpus.measures.vendi import Vendi
 from corpuscle.corpus.samplers.label_balanced import LabelBalanced
 from corpuscle.evaluation.tasks.clustering import Clustering
+from corpuscle.measuring import measure
 from corpuscle.model.architectures.hvg import HVG
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.model import Model
@@ -121,6 +124,23 @@ def test_a_raised_version_remakes_what_depends_on_it_and_nothing_else(
             after = keys(study, store)
         assert {what for what, key in after.items() if key != before[what]} == remade, kind
         assert len(set(surveys.iterdir()) - known) == (1 if kind is Zarr else 0), kind
+
+
+def test_a_raised_measure_or_metric_remakes_the_measures_and_nothing_else(
+    study: corpuscle.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    before, kept = keys(study, store), []
+    raised = (None, ("version", 2), ("metrics", (replace(Vendi.metrics[0], version=2),)), None)
+    for change in raised:
+        with monkeypatch.context() as patch:
+            if change:
+                patch.setattr(Vendi, *change)
+            measure(corpuscle.prepare(study, store), store)
+            assert keys(study, store) == before
+        kept.append(len(list((store.root / "measures").iterdir())))
+    n_corpora = len(CORPORA)
+    assert kept == [n_corpora, 2 * n_corpora, 3 * n_corpora, 3 * n_corpora]
 
 
 TASK = """

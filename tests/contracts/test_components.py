@@ -8,6 +8,7 @@ import pytest
 
 from corpuscle.core import components
 from corpuscle.corpus.alteration import Alteration
+from corpuscle.corpus.measure import Measure
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import Model
@@ -15,7 +16,7 @@ from corpuscle.source.reader import Reader
 
 BUILT_INS = [
     components.find(kind, name)
-    for kind in (Reader, Sampler, Alteration, Model, Task)
+    for kind in (Reader, Sampler, Alteration, Measure, Model, Task)
     for name in components.names(kind)
 ]
 each = pytest.mark.parametrize("cls", BUILT_INS, ids=lambda cls: cls.__module__.removeprefix("corpuscle."))

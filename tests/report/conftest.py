@@ -206,7 +206,12 @@ def genes(fake: Fake) -> pd.DataFrame:
 
 
 def measures(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
-    """Make up the measures that a page shows, and one that is not defined for the first corpus."""
+    """Make up measures, one that is not defined for the first corpus, and one that is left to the tables."""
+    titles = {
+        "richness": "Number of cell types",
+        "shannon_bits": "Shannon entropy, bits",
+        "classifier_auc": "Classifier's AUC",
+    }
     rows = []
     for i, corpus in enumerate(fake.corpora):
         of_corpus = {
@@ -214,6 +219,7 @@ def measures(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
             ("shannon_bits", "cell_type", "own"): 3 + 0.1 * i,
             ("vendi", "components", "equal"): 20.0 + i,
             ("expressed_genes", "genes", "own"): 1500.0 + 10 * i,
+            ("chao1", "cell_type", "own"): 15.0,
         }
         for seed in range(fake.seeds):
             start = (corpus, seed)
@@ -225,8 +231,23 @@ def measures(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
                 auc, why = (0.7, "") if i else (np.nan, "there are <too> few cells")
                 rows.append((*start, "coverage", *rest, min(1.0, 0.2 + 0.1 * i), np.nan, np.nan, 1600, "higher", ""))
                 rows.append((*start, "classifier_auc", *rest, auc, np.nan, np.nan, 1600, "lower", why))
-    columns = ["corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "better"]
-    return pd.DataFrame(rows, columns=[*columns, "reason"])
+    columns = [
+        "corpus",
+        "seed",
+        "measure",
+        "of",
+        "target",
+        "size",
+        "value",
+        "low",
+        "high",
+        "n_cells",
+        "better",
+        "reason",
+    ]
+    found = pd.DataFrame(rows, columns=columns)
+    named = found["measure"].map(lambda name: titles.get(name, name.capitalize()))
+    return found.assign(title=named, meaning="What <it> says.", headline=found["measure"] != "chao1")
 
 
 def profiles(fake: Fake) -> pd.DataFrame:

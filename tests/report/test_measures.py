@@ -22,6 +22,9 @@ def test_tables_have_a_row_a_measure_and_a_column_a_corpus(make_run: Callable[..
     assert entropy.label == "Shannon entropy, bits"
     assert [cell.value for cell in entropy.cells[:3]] == ["3", "3.10", "3.20"]
     assert "95 % interval over donors, seed 0: 2.000 to 4.000" in entropy.cells[0].tip
+    assert [row.label for row in found["Cell types"].rows] == ["Number of cell types", "Shannon entropy, bits"]
+    assert entropy.meaning == "What <it> says."
+    assert found[f"Against {run.targets[0]}"].rows[0].meaning == "What <it> says. Higher is better."
     vendi = found["Cells and genes"].rows[0]
     assert vendi.cells[0].spread.startswith("±0.")
 
@@ -29,9 +32,9 @@ def test_tables_have_a_row_a_measure_and_a_column_a_corpus(make_run: Callable[..
 def test_what_is_missing_is_told_for_whom_and_why(make_run: Callable[..., Path]) -> None:
     run = RunFolder.read(make_run())
     section = sections(run.measures, run.corpora)[-1]
-    auc = next(row for row in section.rows if row.label == "classifier's AUC")
+    auc = next(row for row in section.rows if row.label == "Classifier's AUC")
     assert [cell.value for cell in auc.cells[:2]] == ["n/a", "0.700"]
-    assert section.notes == ["classifier's AUC of Blood: there are <too> few cells"]
+    assert section.notes == ["Classifier's AUC of Blood: there are <too> few cells"]
 
 
 def test_the_page_has_a_section_for_every_corpus_and_escapes(make_run: Callable[..., Path]) -> None:
@@ -90,3 +93,30 @@ def test_a_corpus_without_types_or_targets_is_drawn(make_run: Callable[..., Path
     drawn = glance(found, "Blood", "stem").drawing.render()
     assert "no cell types" in drawn
     assert "no targets" in drawn
+
+
+def test_rows_that_nothing_here_knows_are_shown_with_their_titles(make_run: Callable[..., Path]) -> None:
+    run = RunFolder.read(make_run())
+    known = run.measures.iloc[[0, 0, 0, 0]].assign(
+        measure=["novelty", "novelty", "mood", "mood"],
+        of=["pathways", "pathways", "components", "components"],
+        size=["own", "equal", "own", "own"],
+        title=["Novelty", "Novelty", "", ""],
+        seed=[0, 0, 0, 1],
+        value=[1.0, 2.0, float("nan"), float("nan")],
+        reason=["", "", "no cells", "no cells"],
+    )
+    found = {section.title: section for section in sections(pd.concat([known, run.measures]), run.corpora)}
+    assert list(found)[:3] == ["Cell types", "Cells and genes", "Pathways"]
+    assert [row.label for row in found["Pathways"].rows] == ["Novelty, all its cells", "Novelty"]
+    # Where no corpus has a value, there is no row, and the reason is there all the same.
+    assert "Mood" not in [row.label for row in found["Cells and genes"].rows]
+    assert found["Cells and genes"].notes == ["Mood of Blood: no cells"]
+
+
+def test_measures_of_earlier_versions_are_shown_by_name(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    measures = pd.read_parquet(folder / "measures.parquet")
+    measures.drop(columns=["title", "meaning", "headline"]).to_parquet(folder / "measures.parquet")
+    run = RunFolder.read(folder)
+    assert "Shannon bits" in [row.label for row in sections(run.measures, run.corpora)[0].rows]

@@ -5,9 +5,10 @@ import pytest
 from sklearn.decomposition import PCA
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.measures.depth import quantiles
-from corpuscle.corpus.measures.gene_coverage import expressed_genes, gene_coverage
-from corpuscle.corpus.measures.moment_proxy import Moments, basis, forecast, mixture
+from corpuscle.corpus.measures.depth import expressed_genes, quantiles
+from corpuscle.corpus.measures.gene_coverage import gene_coverage
+from corpuscle.corpus.measures.moment_proxy import basis, forecast, mixture
+from corpuscle.corpus.profile import Moments
 
 
 def moments(log_NH: np.ndarray) -> Moments:

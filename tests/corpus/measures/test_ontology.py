@@ -5,11 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from corpuscle.corpus.measures.diversity import hill
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.measures import ontology
-from corpuscle.corpus.measures.ontology import CellOntology, Match, faith, leinster_cobbold, mapped, similarity
+from corpuscle.corpus import cell_ontology
+from corpuscle.corpus.cell_ontology import CellOntology, Match, mapped
+from corpuscle.corpus.diversity import hill
+from corpuscle.corpus.measures.ontology import faith, leinster_cobbold, similarity
 
 
 class Small:
@@ -124,4 +125,4 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "cellxgene_ontology_guide.ontology_parser", None)
     with pytest.raises(MeasureError, match=r"pip install 'corpuscle\[ontology\]'"):
         CellOntology()
-    assert "ontology" in ontology.INSTALL
+    assert "ontology" in cell_ontology.INSTALL

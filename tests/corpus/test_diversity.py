@@ -4,11 +4,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from corpuscle.corpus.measures.composition import composition
 from scipy import special, stats
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.measures import diversity
+from corpuscle.corpus import diversity
+from corpuscle.corpus.composition import composition
 
 COUNTS = np.random.default_rng(0).integers(0, 400, 60)
 
