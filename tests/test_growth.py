@@ -15,7 +15,7 @@ from corpuscle import display
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.scores import Metric
-from corpuscle.corpus.book import Book, attempt, demand, tables
+from corpuscle.corpus.book import Book, Once, attempt, demand, tables
 from corpuscle.corpus.places import Places
 from corpuscle.report.shown import MOST_CORPORA, shown_corpora
 from corpuscle.study import plan as planning
@@ -77,6 +77,23 @@ def test_an_error_that_is_kept_keeps_no_cells_alive() -> None:
         measure(book)
     assert [cells() for cells in alive] == [None] * 3
     assert tables([book])[0]["reason"].tolist() == ["there is one donor"] * 2
+
+
+def test_what_is_found_once_is_searched_once_and_a_failure_keeps_no_cells_alive() -> None:
+    alive = []
+
+    class View:
+        @Once
+        def donors(self) -> int:
+            cells = Cells()
+            alive.append(weakref.ref(cells))
+            raise MeasureError("there is one donor")
+
+    view = View()
+    for _ in range(2):
+        with pytest.raises(MeasureError, match="one donor"):
+            _ = view.donors
+    assert [cells() for cells in alive] == [None]
 
 
 def test_each_cell_has_one_number_whatever_the_order() -> None:

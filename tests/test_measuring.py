@@ -17,7 +17,7 @@ from corpuscle.corpus import measures as measures_folder
 from corpuscle.corpus.book import Book
 from corpuscle.corpus.cell_ontology import CellTypes
 from corpuscle.corpus.measure import Measure, built_ins, measured
-from corpuscle.corpus.view import Compared, View
+from corpuscle.corpus.view import StudyView, View
 from corpuscle.measuring import MEASURES, PROFILES, measure
 from corpuscle.store import Store
 
@@ -235,6 +235,10 @@ def test_every_metric_is_found_and_says_what_it_is(plan: Callable[..., Any]) -> 
         assert metric.scale == "real" or (values >= 0).all()
         assert metric.scale != "share" or (values <= 1).all()
         assert rows["headline"].any() or metric.name in ("shannon_nats", "chao1", "donor_completeness")
+    # Of other labels, one number is shown, and none of a label that has one value.
+    shown = found[found["headline"]].groupby("of")["measure"].unique()
+    assert shown["donor"].tolist() == ["inverse_simpson"]
+    assert "source" not in shown
 
 
 def test_a_file_in_the_folder_is_a_measure_and_appears_with_its_title(
@@ -268,8 +272,8 @@ def test_what_a_measure_cannot_find_at_all_is_the_reason_of_its_metrics(plan: Ca
                 row.value = 1.0
             raise MeasureError("there is nothing to compare")
 
-    compared = Compared(3, CellTypes(MeasureError("none"), {}), plan().targets, lambda: 1 / 0, lambda _: print)  # type: ignore[arg-type,return-value]
-    rows, _ = measured([Failing()], View(plan().corpora["All", 0], 0, compared))
+    study = StudyView(3, CellTypes(MeasureError("none"), {}), plan().targets, lambda: 1 / 0, lambda _: print)  # type: ignore[arg-type,return-value]
+    rows, _ = measured([Failing()], View(plan().corpora["All", 0], 0, study))
     assert rows[["measure", "target", "reason"]].to_numpy().tolist() == [
         ["first", "blood", "interval: not estimated"],
         ["second", "blood", "there is nothing to compare"],

@@ -5,7 +5,7 @@ table. A measure that is not defined is NaN with its reason, and so is an interv
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from corpuscle.corpus.cell_ontology import CellOntology, CellTypes, mapped, type
 from corpuscle.corpus.common_space import CommonSpace, common_space
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.measure import Measure, built_ins, measured
-from corpuscle.corpus.view import MOST_PAIRED, Compared, View
+from corpuscle.corpus.view import MOST_PAIRED, StudyView, View
 from corpuscle.store import Store
 from corpuscle.study.plan import MISSING, Notice, Plan
 
@@ -80,6 +80,7 @@ class _Measurer:
     plan: Plan
     store: Store | None
     notice: Notice
+    measures: list[Measure] = field(default_factory=built_ins)
 
     @cached_property
     def n_equal(self) -> int:
@@ -111,14 +112,9 @@ class _Measurer:
         return pd.DataFrame(rows, columns=list(CELL_TYPES)).sort_values("n_cells", ascending=False, ignore_index=True)
 
     @cached_property
-    def measures(self) -> list[Measure]:
-        """What is measured."""
-        return built_ins()
-
-    @cached_property
-    def compared(self) -> Compared:
+    def view(self) -> StudyView:
         """What all corpora are measured in and against."""
-        return Compared(self.n_equal, self.types, self.plan.targets, self._space, self._progress)
+        return StudyView(self.n_equal, self.types, self.plan.targets, self._space, self._progress)
 
     def _space(self) -> CommonSpace:
         content = {name: source.identity for name, source in self.plan.sources.items()}
@@ -157,4 +153,4 @@ class _Measurer:
 
     def _measured(self, corpus: Corpus, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         self.notice(f"measuring {corpus.name}, seed {seed}", 0)
-        return measured(self.measures, View(corpus, seed, self.compared))
+        return measured(self.measures, View(corpus, seed, self.view))

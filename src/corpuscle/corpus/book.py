@@ -1,9 +1,9 @@
 """Book: measures as rows of a long table; what is not defined is NaN with its reason."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
@@ -20,21 +20,22 @@ NO_INTERVAL = "interval: not estimated"
 class Row:
     """One number of a corpus. A measure sets `value` and, where it knows an interval over donors, `low` and `high`."""
 
-    measure: str
+    metric: Metric
     of: str
     target: str
     size: str
     n_cells: int
-    better: str
-    title: str
-    meaning: str
-    scale: str
-    version: int
     headline: bool
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
     reason: str = ""
+
+    def flat(self) -> dict[str, Any]:
+        """Return its fields and those of its metric, whose name is that of the measure."""
+        said, place = asdict(self.metric), vars(self).copy()
+        del place["metric"]
+        return {"measure": said.pop("name"), **said, **place}
 
 
 class Book:
@@ -88,8 +89,7 @@ class Book:
         headline
             Whether reports show it; the others are in the tables alone.
         """
-        row = Row(metric.name, of or self.of, target, size, n_cells, metric.better, metric.title, metric.meaning,
-                  metric.scale, metric.version, headline)  # fmt: skip
+        row = Row(metric, of or self.of, target, size, n_cells, headline)
         self.rows.append(row)
         try:
             yield row
@@ -106,14 +106,11 @@ class Book:
         ]
 
 
-def tables(books: Iterable[Book]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(books: Sequence[Book]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the measures and the curves of several books."""
-    rows, points = zip(*((book.rows, book.points) for book in books), strict=True)
-    measures = pd.DataFrame([vars(row) for part in rows for row in part])
-    return (
-        measures.astype(dict.fromkeys(("value", "low", "high"), float)),
-        pd.DataFrame([point for part in points for point in part]),
-    )
+    measures = pd.DataFrame([row.flat() for book in books for row in book.rows])
+    curves = pd.DataFrame([point for book in books for point in book.points])
+    return measures.astype(dict.fromkeys(("value", "low", "high"), float)), curves
 
 
 def attempt(make: Callable[[], T]) -> T | MeasureError:

@@ -59,21 +59,21 @@ def measured(measures: Iterable[Measure], view: View) -> tuple[pd.DataFrame, pd.
     """Measure a corpus, and return the rows and the points of curves."""
     books = []
     for measure in measures:
-        if measure.needs_targets and not view.compared.cells:
+        if measure.needs_targets and not view.study.cells:
             continue
         book = Book(measure.of)
         try:
             with guarded(measure):
                 measure.measure(view, book)
         except MeasureError as error:
-            _explain(book, measure, list(view.compared.cells) if measure.needs_targets else [""], str(error))
+            _explain(book, measure, list(view.study.cells) if measure.needs_targets else [""], str(error))
         books.append(book)
     return tables(books)
 
 
 def _explain(book: Book, measure: Measure, targets: list[str], reason: str) -> None:
     """Add a row without a value for each metric, and target, that has none."""
-    there = {(row.measure, row.target) for row in book.rows}
+    there = {(row.metric.name, row.target) for row in book.rows}
     for target in targets:
         for metric in measure.metrics:
             if (metric.name, target) not in there:

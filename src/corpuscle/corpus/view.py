@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from corpuscle.core.errors import MeasureError, ModelError
 from corpuscle.core.randomness import generator
-from corpuscle.corpus.book import Once
+from corpuscle.corpus.book import Once, attempt
 from corpuscle.corpus.cell_ontology import CellTypes
 from corpuscle.corpus.common_space import CommonSpace
 from corpuscle.corpus.composition import Composition, composition
@@ -34,13 +33,13 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class StudyView:
     """What all corpora of a study are measured in and against; what takes time is found when it is first asked for.
 
     Attributes
     ----------
     n_equal
-        How many cells the smallest corpus has, within bounds.
+        How many cells to draw of a corpus to compare it with others: as many as the smallest has, within bounds.
     types
         What the cell types mean.
     cells
@@ -84,28 +83,13 @@ class View:
         The cells: their labels, and their counts in the study's genes.
     seed
         The seed that drew them.
-    compared
+    study
         What all corpora of the study are measured in and against.
     """
 
     corpus: Corpus
     seed: int
-    compared: Compared
-
-    @property
-    def n_equal(self) -> int:
-        """How many cells to draw of the corpus to compare it with others: at most as many as it has."""
-        return self.compared.n_equal
-
-    @property
-    def types(self) -> CellTypes:
-        """What the cell types mean."""
-        return self.compared.types
-
-    @property
-    def targets(self) -> list[Target]:
-        """The targets in the common space."""
-        return self.compared.targets
+    study: StudyView
 
     def rng(self, *names: str) -> np.random.Generator:
         """Return a new generator for a named purpose.
@@ -121,20 +105,15 @@ class View:
 
     def composition(self, label: str) -> Composition:
         """Count the corpus' cells, each as often as it is used, by label and, where they are known, by `donors`."""
-        return composition(self.corpus.labels(label), self.corpus.cells["times"].to_numpy(np.int64), self._donor_N)
-
-    @property
-    def _donor_N(self) -> NDArray[np.int64] | None:
-        try:
-            return self.donors.code_N
-        except MeasureError:
-            return None
+        donors = attempt(lambda: self.donors.code_N)
+        times_N = self.corpus.cells["times"].to_numpy(np.int64)
+        return composition(self.corpus.labels(label), times_N, None if isinstance(donors, MeasureError) else donors)
 
     @Once
     def profile(self) -> Profile:
         """The corpus' cells in the common space: all of them, or `MOST_CELLS`."""
-        progress = self.compared.progress(f"measuring {self.corpus.name}, seed {self.seed}")
+        progress = self.study.progress(f"measuring {self.corpus.name}, seed {self.seed}")
         try:
-            return profile(self.corpus, self.compared.space, MOST_CELLS, self.rng("cells"), progress)
+            return profile(self.corpus, self.study.space, MOST_CELLS, self.rng("cells"), progress)
         except ModelError as error:  # a step makes cells by a model that cannot be trained
             raise MeasureError(str(error)) from error

@@ -106,8 +106,8 @@ class TargetCoverage(Measure):
 
     def measure(self, view: View, book: Book) -> None:
         """Find nearest neighbours of corpus and target in each other."""
-        equal_VK, own_VK = view.profile.drawn(view.n_equal), view.profile.drawn(MOST_PAIRED)
-        for target in view.targets:
+        equal_VK, own_VK = view.profile.drawn(view.study.n_equal), view.profile.drawn(MOST_PAIRED)
+        for target in view.study.targets:
             equal = attempt(partial(cover, equal_VK, target.profile.points_UK))
             # The smallest corpus is at equal size already.
             is_equal = len(own_VK) == len(equal_VK)

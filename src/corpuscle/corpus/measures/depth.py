@@ -24,7 +24,7 @@ DEPTH = Metric("depth", "Counts per cell, median", "In the genes that all source
 COMPLEXITY = Metric(
     "complexity",
     "Genes per cell, median",
-    "Those with a count, of the genes that all sources measured.",
+    "Those with a count, in the genes that all sources measured.",
     "none",
     "positive",
 )

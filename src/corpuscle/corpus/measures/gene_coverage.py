@@ -34,7 +34,7 @@ class GeneCoverage(Measure):
     def measure(self, view: View, book: Book) -> None:
         """Compare mean expression."""
         found = view.profile
-        for target in view.targets:
+        for target in view.study.targets:
             with book.row(GENE_COVERAGE, len(found.use_U), target=target.name) as row:
                 row.value = gene_coverage(found.mean_C, target.profile.mean_C)
 

@@ -32,32 +32,37 @@ ORDERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, math.inf)
 CURVE_POINTS = 24
 
 RICHNESS = Metric(
-    "richness",
-    "Number of labels",
-    "How many there are; cells without one are a group of their own.",
-    "none",
-    "positive",
+    "richness", "Number of labels", "How many there are; cells without one are a group.", "none", "positive"
 )
 BITS = Metric("shannon_bits", "Shannon entropy of labels, bits", "−Σ p log₂ p.", "none", "positive")
 NATS = Metric("shannon_nats", "Shannon entropy of labels, nats", "−Σ p ln p.", "none", "positive")
 INVERSE_SIMPSON = Metric(
-    "inverse_simpson", "Effective labels", "Inverse Simpson, 1 / Σ p²: as many equally frequent ones are as diverse.",
-    "none", "positive",
-)  # fmt: skip
+    "inverse_simpson",
+    "Effective labels",
+    "Inverse Simpson, 1 / Σ p²: so many of equal frequency are as diverse.",
+    "none",
+    "positive",
+)
 GINI_SIMPSON = Metric(
     "gini_simpson", "Gini–Simpson index of labels", "1 − Σ p²: how likely two cells differ.", "none", "share"
 )
 COMPLETENESS = Metric(
-    "completeness", "Completeness of labels", "Share of the sampled population whose label the corpus has, estimated.",
-    "none", "share",
-)  # fmt: skip
+    "completeness",
+    "Completeness of labels",
+    "Estimated share of the sampled population whose label is there.",
+    "none",
+    "share",
+)
 CHAO1 = Metric(
     "chao1", "Number of labels there are, at least", "In the sampled population, estimated.", "none", "positive"
 )
 DONOR_COMPLETENESS = Metric(
-    "donor_completeness", "Completeness of labels over donors", "Share of (donor, label) pairs that was sampled.",
-    "none", "share",
-)  # fmt: skip
+    "donor_completeness",
+    "Completeness of labels over donors",
+    "Share of (donor, label) pairs that was sampled.",
+    "none",
+    "share",
+)
 
 
 class Index(NamedTuple):
@@ -117,8 +122,8 @@ def _add_indices(book: Book, view: View, label: str, found: Composition | Measur
             if label == "donor":
                 raise MeasureError("interval: donors are what is counted")
             row.low, row.high = interval(row.value, of(view.donors.draws_RD @ demand(found).cells_DL))
-        with book.row(_titled(metric, label), view.n_equal, of=label, size="equal", headline=False) as row:
-            row.value = float(from_hill(diversity.rarefied_hill(demand(found).cells_L, view.n_equal, order)))
+        with book.row(_titled(metric, label), view.study.n_equal, of=label, size="equal", headline=False) as row:
+            row.value = float(from_hill(diversity.rarefied_hill(demand(found).cells_L, view.study.n_equal, order)))
 
 
 def _add_curves(book: Book, label: str, found: Composition) -> None:

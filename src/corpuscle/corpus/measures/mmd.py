@@ -34,9 +34,9 @@ class MMD(Measure):
 
     def measure(self, view: View, book: Book) -> None:
         """Compare with a kernel as wide as the target's cells are apart: one width for all corpora."""
-        some_VK = view.profile.drawn(min(view.n_equal, MOST_CELLS))
-        for target in view.targets:
-            with book.row(SQUARED_MMD, min(view.n_equal, MOST_CELLS), target=target.name, size="equal") as row:
+        some_VK = view.profile.drawn(min(view.study.n_equal, MOST_CELLS))
+        for target in view.study.targets:
+            with book.row(SQUARED_MMD, min(view.study.n_equal, MOST_CELLS), target=target.name, size="equal") as row:
                 target_TK = target.profile.drawn(MOST_CELLS)
                 width = median_distance(target_TK, np.random.default_rng(0))
                 row.value = squared_mmd(some_VK, target_TK, width)

@@ -45,7 +45,7 @@ class MomentProxy(Measure):
         """Reconstruct each target's cells from the corpus' mean and main directions."""
         found = view.profile
         known = attempt(lambda: basis(found.moments))
-        for target in view.targets:
+        for target in view.study.targets:
             with book.row(MOMENT_PROXY, len(found.use_U), target=target.name) as row:
                 r2_T = _forecast(demand(known), target.profile)
                 row.value = float(np.nanmean(r2_T))

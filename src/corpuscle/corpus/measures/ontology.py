@@ -48,10 +48,10 @@ class OntologyDiversity(Measure):
     def measure(self, view: View, book: Book) -> None:
         """Measure all cells, and as many as the smallest corpus has, drawn at random."""
         labels, code_N = np.unique(type_labels(view.corpus), return_inverse=True)
-        matches = [view.types.matches[label] for label in labels.tolist()]
+        matches = [view.study.types.matches[label] for label in labels.tolist()]
         term_N = np.array([match.term if match else "" for match in matches])[code_N]
         use_U = np.repeat(np.arange(len(view.corpus)), view.corpus.cells["times"].to_numpy(np.int64))
-        equal_U = view.rng("types").choice(use_U, view.n_equal, replace=False)
+        equal_U = view.rng("types").choice(use_U, view.study.n_equal, replace=False)
         for size, at_U in (("own", use_U), ("equal", equal_U)):
             shown = size == "equal"
             term_U = term_N[at_U][term_N[at_U] != ""]
@@ -61,12 +61,12 @@ class OntologyDiversity(Measure):
             with book.row(FAITH, len(term_U), size=size, headline=shown) as row:
                 row.value = faith(terms.tolist(), _looked_up(view, terms))
             with book.row(MAPPED_SHARE, len(at_U), size=size, headline=shown) as row:
-                demand(view.types.ontology)
+                demand(view.study.types.ontology)
                 row.value = len(term_U) / len(at_U)
 
 
 def _looked_up(view: View, terms: NDArray[np.str_]) -> Ontology:
-    ontology = demand(view.types.ontology)
+    ontology = demand(view.study.types.ontology)
     if not len(terms):
         raise MeasureError("no cell type is known in the Cell Ontology; name their terms under [cell_types]")
     return ontology

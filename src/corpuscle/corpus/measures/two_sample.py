@@ -32,9 +32,9 @@ class TwoSample(Measure):
 
     def measure(self, view: View, book: Book) -> None:
         """Train and test a linear discriminant in folds."""
-        equal_VK = view.profile.drawn(view.n_equal)
-        for target in view.targets:
-            with book.row(CLASSIFIER_AUC, view.n_equal, target=target.name, size="equal") as row:
+        equal_VK = view.profile.drawn(view.study.n_equal)
+        for target in view.study.targets:
+            with book.row(CLASSIFIER_AUC, view.study.n_equal, target=target.name, size="equal") as row:
                 rng = view.rng("against", target.name)
                 row.value = two_sample_auc(equal_VK, target.profile.points_UK, rng)
 

@@ -27,11 +27,7 @@ from corpuscle.corpus.view import View
 BLOCK_CELLS = 16384
 ORDERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, math.inf)
 VENDI = Metric(
-    "vendi",
-    "Vendi score",
-    "Effective number of directions that cells have from the sources' mean.",
-    "none",
-    "positive",
+    "vendi", "Vendi score", "Effective number of directions that cells have from the sources' mean.", "none", "positive"
 )
 
 
@@ -50,7 +46,7 @@ class Vendi(Measure):
             row.low, row.high = interval(row.value, _over_draws(points_UK, view.profile.donors))
         if not isinstance(whole, MeasureError):
             book.curve("vendi", ORDERS, [vendi(whole, order) for order in ORDERS])
-        equal_VK = view.profile.drawn(view.n_equal)
+        equal_VK = view.profile.drawn(view.study.n_equal)
         with book.row(VENDI, len(equal_VK), size="equal") as row:
             row.value = vendi(gram(equal_VK))
 
