@@ -244,7 +244,7 @@ class _Preparation:
             with self._noting(place := self._corpus_place(name)):
                 for found in watch.check(of_recipe):
                     self._warn(place, f'{found}; near_duplicates = "keep" lets that be')
-        self._check_donors(pools, targets, corpora)
+        self._check_donors(sources, pools, targets, corpora)
         self._stop_on_problems()
         known = KnownTargets(targets)
         first = {name: corpus for (name, seed), corpus in corpora.items() if seed == 0}
@@ -375,10 +375,14 @@ class _Preparation:
         return copies
 
     def _check_donors(
-        self, pools: Mapping[str, Corpus], targets: Mapping[str, Corpus], corpora: Mapping[tuple[str, int], Corpus]
+        self,
+        sources: Mapping[str, Source],
+        pools: Mapping[str, Corpus],
+        targets: Mapping[str, Corpus],
+        corpora: Mapping[tuple[str, int], Corpus],
     ) -> None:
         """Refuse donors that are held out in one source and trained on from another, as far as that is known."""
-        for found in shared_donors(self.study, pools, targets, corpora):
+        for found in shared_donors(self.study, sources, pools, targets, corpora):
             if found.certain:
                 self.problems.append(self.study.problem(found.place, found.message))
             else:
