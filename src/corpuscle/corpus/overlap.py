@@ -184,6 +184,7 @@ class _Search:
         self.starts = np.concatenate([[0], np.cumsum([len(source) for source in sources.values()])]).astype(np.int64)
         self.kept: dict[str, csr_matrix] = {}
         self.bars = chance.Bars.of(len(self.space))
+        self.frequency_G = np.zeros(len(self.space))
         barcodes = [core for source in sources.values() for core in _cores(source)]
         codes = pd.factorize(pd.Series(barcodes, dtype=object).where(lambda core: core != "", None))[0]
         self.barcode_N = (codes + 1).astype(np.uint64)
@@ -196,8 +197,8 @@ class _Search:
         used = sorted({name for pair in pairs for name in pair}, key=self.names.index)
         samples = {name: self._sample(name) for name in used}
         whole = vstack(list(samples.values()), format="csr")
-        frequency_G = np.bincount(whole.indices, minlength=len(self.space)) / max(1, whole.shape[0])
-        arrival_GD = marks.races(frequency_G)
+        self.frequency_G = np.bincount(whole.indices, minlength=len(self.space)) / max(1, whole.shape[0])
+        arrival_GD = marks.races(self.frequency_G)
         equal: list[pd.DataFrame] = []
         near: list[pd.DataFrame] = []
         poor_N = np.zeros(self.starts[-1], bool)
@@ -299,7 +300,11 @@ class _Search:
     ) -> pd.DataFrame:
         """Judge all candidates, and keep those that are copies."""
         known, tables = next(iter(behind.values())), []
-        screened = [pair for pair in pairs if self._affordable(pair, int(known.shared_G.sum()))]
+        n_cells = {name: len(source) for name, source in self.sources.items()}
+        screened = [
+            (one, two) for one, two in pairs if screen.affordable(n_cells[one], n_cells[two], int(known.shared_G.sum()))
+        ]
+        few = self._few_genes({name for pair in screened for name in pair}, known.shared_G)
         banded = self._allowed([pair for pair in pairs if pair not in screened])
         marked_P2 = candidates(marked, self._allowed(pairs), banded, self.bars)
         source_P2 = marked.source_N[marked_P2]
@@ -307,7 +312,7 @@ class _Search:
             a, b = sorted((self.names.index(one), self.names.index(two)))
             found = [marked_P2[(source_P2[:, 0] == a) & (source_P2[:, 1] == b)]]
             if (one, two) in screened:
-                found.append(unknown(marked, self._screened(marked, (a, b), known.shared_G), self.bars))
+                found.append(unknown(marked, self._screened(marked, (a, b), few), self.bars))
             here = marked.place_N[np.unique(np.concatenate(found), axis=0)]
             judged = []
             for start in range(0, len(here), BLOCK_PAIRS):
@@ -319,19 +324,16 @@ class _Search:
         found_near = pd.concat([empty, *tables], ignore_index=True).astype(empty.dtypes)
         return found_near.assign(n_genes=int(known.shared_G.sum()))
 
-    def _affordable(self, pair: tuple[str, str], n_genes: int) -> bool:
-        n_one, n_two = (len(self.sources[name]) for name in pair)
-        return screen.affordable(n_one, n_two, n_genes)
+    def _few_genes(self, names: set[str], shared_G: NDArray[np.bool_]) -> dict[str, csr_matrix]:
+        """Read the counts of all cells of sources, in the genes that a screen looks at."""
+        genes = screen.telling(self.frequency_G * shared_G)
+        return {name: vstack([block[:, genes] for _, block in self._blocks(name)], format="csr") for name in names}
 
-    def _screened(self, marked: Marked, at: tuple[int, int], shared_G: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def _screened(self, marked: Marked, at: tuple[int, int], counts_of: Mapping[str, csr_matrix]) -> NDArray[np.int64]:
         """Return pairs of two sources that are likely one cell: positions in `marked`, ascending."""
-        genes, starts = np.flatnonzero(shared_G), [marked.of(source).start for source in at]
-        counts = [self._counts(self.names[source], np.arange(len(self.sources[self.names[source]])))[:, genes]
-                  for source in at]  # fmt: skip
-        found = [np.empty((0, 2), np.int64)]
-        for pairs_P2 in screen.likeliest(counts[0], counts[1], within=at[0] == at[1]):
-            self.notice(f"comparing cells of {self.names[at[0]]} and {self.names[at[1]]}", 0)
-            found.append(np.sort(pairs_P2 + starts, axis=1))
+        starts = [marked.of(source).start for source in at]
+        one, two = (counts_of[self.names[source]] for source in at)
+        found = [np.sort(pairs + starts, axis=1) for pairs in screen.likeliest(one, two, within=at[0] == at[1])]
         return np.unique(np.concatenate(found), axis=0)
 
     def _believed(self, judged: pd.DataFrame, marked: Marked, at: tuple[int, int]) -> pd.DataFrame:

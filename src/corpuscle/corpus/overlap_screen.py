@@ -21,12 +21,21 @@ NEAREST = 4
 PRODUCTS = 4e11
 # Share of the average profile in a cell's: else a gene that it lacks by chance would rule out a copy.
 SMOOTHING = 0.1
+# Cells of one source, for the memory: 100 MB.
+MOST_CELLS = 50_000
 _BLOCK = 512
 
 
 def affordable(n_one: int, n_two: int, n_genes: int) -> bool:
     """Return whether two sources of so many cells are screened."""
-    return 2.0 * n_one * n_two * min(GENES, n_genes) <= PRODUCTS
+    return max(n_one, n_two) <= MOST_CELLS and 2.0 * n_one * n_two * min(GENES, n_genes) <= PRODUCTS
+
+
+def telling(detected_G: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Choose the genes that are detected in about half of the cells, from the share of cells that have each."""
+    order = np.argsort(np.abs(detected_G - 0.5), kind="stable")
+    found: NDArray[np.int64] = np.sort(order[detected_G[order] > 0][:GENES])
+    return found
 
 
 def likeliest(one_NG: csr_matrix, two_MG: csr_matrix, *, within: bool) -> Iterator[NDArray[np.int64]]:
@@ -37,7 +46,7 @@ def likeliest(one_NG: csr_matrix, two_MG: csr_matrix, *, within: bool) -> Iterat
     Parameters
     ----------
     one_NG, two_MG
-        Counts over the genes that are compared.
+        Counts over the genes that are looked at.
     within
         Whether both are of the same cells: then no cell is paired with itself.
 
@@ -45,8 +54,7 @@ def likeliest(one_NG: csr_matrix, two_MG: csr_matrix, *, within: bool) -> Iterat
     ------
     Positions in the two, shape (P, 2).
     """
-    genes = _telling(one_NG, two_MG)
-    cells = [counts[:, genes].toarray().astype(np.float32) for counts in (one_NG, two_MG)]
+    cells = [counts.toarray().astype(np.float32) for counts in (one_NG, two_MG)]
     average_G = cells[0].sum(axis=0) + cells[1].sum(axis=0) + 1
     average_G /= average_G.sum()
     for side in range(1 if within else 2):
@@ -61,15 +69,6 @@ def likeliest(one_NG: csr_matrix, two_MG: csr_matrix, *, within: bool) -> Iterat
             best = np.argpartition(score_nM, -n_nearest, axis=1)[:, -n_nearest:]
             pairs = np.stack([np.repeat(at, n_nearest), best.ravel()], axis=1)
             yield pairs if side == 0 else pairs[:, ::-1]
-
-
-def _telling(one_NG: csr_matrix, two_MG: csr_matrix) -> NDArray[np.int64]:
-    """Choose the genes that are detected in about half of the cells."""
-    n_cells = one_NG.shape[0] + two_MG.shape[0]
-    detected_G = sum(np.bincount(counts.indices, minlength=counts.shape[1]) for counts in (one_NG, two_MG)) / n_cells
-    order = np.argsort(np.abs(detected_G - 0.5), kind="stable")
-    found: NDArray[np.int64] = np.sort(order[detected_G[order] > 0][:GENES])
-    return found
 
 
 def _log_ratios(counts_MG: NDArray[np.float32], average_G: NDArray[np.float32]) -> NDArray[np.float32]:
