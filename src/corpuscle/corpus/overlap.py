@@ -359,7 +359,7 @@ class _Search:
         found = chance.compare(counts[0], counts[1], np.stack(rows, axis=1).astype(np.int64), known)
         barcode_P2 = self.barcode_N[place_P2]
         same_P = (barcode_P2[:, 0] == barcode_P2[:, 1]) & (barcode_P2[:, 0] > 0)
-        likely_P = chance.likely(found)
+        likely_P = chance.likely(found, same_P)
         return pd.DataFrame(
             {
                 "one": place_P2[:, 0], "two": place_P2[:, 1], "identical": found.identical_P, "same_barcode": same_P,

@@ -38,13 +38,17 @@ BARCODE = 10.0
 LEAST_IDENTICAL = 4.0
 # Share of the copies of two sources that may be false, once some are certain.
 FALSE_AMONG_COPIES = 1e-2
+# Cells of fewer genes are no near-duplicates without a barcode in common: erythrocytes have a dozen, and the same ones.
+FEWEST_GENES = 20
 # Of a copy's detected genes, so many are detected in the original.
 CONTAINED = 0.85
 
 SAMPLE = 1500
 LEVELS = 16
 BINS = 40
-GROUP_CELLS = 60
+GROUP_CELLS = 40
+# Few cells are parted, too: of one group of unlike cells, two alike ones would seem to be one cell.
+FEW_GROUPS, FEW_GROUP_CELLS = 5, 7
 RICH_GENES = 20
 MAX_GROUPS = 10
 _WHOLE = 10
@@ -126,7 +130,7 @@ def _groups(sample_NG: csr_matrix) -> NDArray[np.int64]:
     from sklearn.cluster import KMeans
 
     n = sample_NG.shape[0]
-    n_groups = min(MAX_GROUPS, n // GROUP_CELLS)
+    n_groups = min(MAX_GROUPS, max(n // GROUP_CELLS, min(FEW_GROUPS, n // FEW_GROUP_CELLS)))
     if n_groups < 2:
         return np.zeros(n, np.int64)
     logs = sample_NG.copy()
@@ -394,9 +398,10 @@ class Bars(NamedTuple):
         return enough
 
 
-def likely(compared: Compared) -> NDArray[np.bool_]:
+def likely(compared: Compared, same_barcode_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which pairs may be one cell, shape (P,): identical ones, and those of which one contains the other."""
     contained = compared.n_agree_P >= CONTAINED * compared.n_detected_P
+    contained &= (compared.n_detected_P >= FEWEST_GENES) | same_barcode_P
     enough: NDArray[np.bool_] = compared.evidence_P >= LEAST_IDENTICAL
     return enough & (compared.identical_P | contained)
 
