@@ -67,7 +67,7 @@ def test_each_copy_is_found_over_half_of_the_genes_and_nothing_else(write, annot
 
 def test_a_barcode_in_common_decides_where_counts_alone_do_not(write):
     counts = cells(N, seed=1)
-    few = np.random.default_rng(0).permutation(G)[:140]
+    few = np.random.default_rng(0).permutation(G)[:400]
     one = open_source("one", write("one", counts))
     two = open_source("two", write("two", altered(counts, "thinned")[:, few], genes=[f"G{at}" for at in few]))
     with_barcode = copies(one, two)
