@@ -38,6 +38,7 @@ BARCODE = 10.0
 LEAST_IDENTICAL = 4.0
 # Share of the copies of two sources that may be false, once some are certain.
 FALSE_AMONG_COPIES = 1e-2
+MANY, FALSE_AMONG_MANY = 10, 1e-3
 # Cells of fewer genes are no near-duplicates without a barcode in common: erythrocytes have a dozen, and the same ones.
 FEWEST_GENES = 20
 # Of a copy's detected genes, so many are detected in the original.
@@ -424,7 +425,7 @@ def among_copies(
     evidence_P, ends_P2
         The likely pairs and their cells.
     believed_P
-        Those that are believed by themselves; without any, and no known one, none is.
+        Those that are believed by themselves; without any, no known one and no `MANY`, none is.
     n_pairs, n_known
         How many pairs were compared, and how many cells have an identical one.
 
@@ -435,14 +436,19 @@ def among_copies(
     >>> among_copies(evidence, ends, evidence > 30, 100, 0).tolist()[-2:]
     [True, False]
     """
-    if not believed_P.any() and not n_known:
+    if not len(evidence_P):
         return believed_P
     order = np.argsort(-evidence_P, kind="stable")
     firsts = np.zeros((len(order), 2), np.int64)
     for side in range(2):
         firsts[np.unique(ends_P2[order, side], return_index=True)[1], side] = 1
     n_found = n_known + firsts.cumsum(axis=0).min(axis=1)
-    passed = np.flatnonzero(n_pairs * np.exp(-evidence_P[order]) <= FALSE_AMONG_COPIES * n_found)
+    share_false = n_pairs * np.exp(-evidence_P[order]) / n_found
+    # Of many pairs, each with less evidence, some are certain: so many by chance are less likely than one such pair.
+    many = np.any((n_found >= MANY) & (share_false <= FALSE_AMONG_MANY))
+    if not (believed_P.any() or n_known or many):
+        return believed_P
+    passed = np.flatnonzero(share_false <= FALSE_AMONG_COPIES)
     bar = evidence_P[order[passed[-1]]] if len(passed) else np.inf
     found: NDArray[np.bool_] = evidence_P >= bar
     return found
