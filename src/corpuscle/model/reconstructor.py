@@ -1,4 +1,4 @@
-"""Reconstructor: a model as an alteration uses it, to make cells; see `corpuscle.corpus.workshop`.
+"""Reconstructor: a model as an alteration uses it, to make cells; see `corpuscle.corpus.context`.
 
 It works on one thread: the cells that it makes are part of a corpus, and must be the same on every machine's number of
 cores.
@@ -32,6 +32,10 @@ class Reconstructor:
     def spec(self) -> dict[str, Any]:
         """Return name and settings as plain data."""
         return self.model.spec()
+
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where its settings or its code do."""
+        return self.model.identity()
 
     def fit(self, cells: Corpus, seed: int, progress: Progress) -> "FittedReconstructor":
         """Fit on some cells.

@@ -15,10 +15,10 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, uses
+from corpuscle.corpus.context import Context, Reconstruction, Reconstructor
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.kept_counts import read_counts, write_counts
 from corpuscle.corpus.maker import Maker, from_rows, picked, with_made
-from corpuscle.corpus.workshop import Reconstruction, Reconstructor, Workshop
 
 
 @component
@@ -64,7 +64,7 @@ class ImputeRare(Alteration):
         """The model."""
         return self.model, self.settings or {}
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Choose which cells new ones are made from; see `Alteration.apply`."""
         label_N = label_or_refuse(corpus, self.by, self)
         before = counted(uses(corpus), label_N)
@@ -73,8 +73,15 @@ class ImputeRare(Alteration):
             raise CorpusError("impute_rare: a step before made cells whose counts are no whole numbers; impute first")
         parents = corpus.take(np.isin(label_N, list(rare)))
         rounds = [*(_published if self.published else _fresh)(parents.labels(self.by), rare, self.threshold, rng)]
-        reconstructor = workshop.reconstructor(*self.needs)
-        maker = _Imputed(parents, rounds, reconstructor, keys=(drawn_key(rng), self.published), workshop=workshop)
+        reconstructor = context.reconstructor(*self.needs)
+        maker = _Imputed(
+            parents,
+            rounds,
+            reconstructor,
+            version=self.code_version,
+            keys=(drawn_key(rng), self.published),
+            context=context,
+        )
         base = np.concatenate([one.base for one in rounds])
         made = with_made(corpus, maker, "impute_rare", parents.cells.iloc[base])
         after = counted(uses(made), made.labels(self.by))
@@ -150,13 +157,14 @@ class _Imputed(Maker):
         rounds: list[_Round],
         reconstructor: Reconstructor,
         *,
+        version: int | str,
         keys: tuple[int, bool],
-        workshop: Workshop,
+        context: Context,
     ) -> None:
         super().__init__(parents)
         self.rounds, self.reconstructor, (self.key, self.published) = rounds, reconstructor, keys
-        self.store = workshop.store
-        self.content = [workshop.content.get(source) for source in self.parents.inputs]
+        self.store = context.store
+        self.content = [version, *(context.content.get(source) for source in self.parents.inputs)]
         self._made: csr_matrix | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -193,7 +201,7 @@ class _Imputed(Maker):
 
     def identity(self) -> list[Any]:
         """Hash the model's settings, which cells, and the random keys."""
-        return [self.reconstructor.spec(), [[*one] for one in self.rounds], self.key, self.published]
+        return [self.reconstructor.identity(), [[*one] for one in self.rounds], self.key, self.published]
 
     @property
     def _store_key(self) -> str:
