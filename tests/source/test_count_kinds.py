@@ -96,8 +96,6 @@ def test_rounded_counts_are_whole_everywhere_and_other_counts(write, counts, cha
     np.testing.assert_array_equal(surveyed(rounds)["n_counts"], np.rint(values).sum(axis=1))
     space = gene_space({"blood": gene_names(plain.genes)})
     assert survey_key(rounds, space) != survey_key(plain, space)
-    same = surveyed(open_source("blood", write("whole", np.rint(values))))
-    assert surveyed(rounds)["hash"].tolist() == same["hash"].tolist()
 
 
 @pytest.mark.parametrize(
