@@ -17,6 +17,7 @@ from corpuscle.core.text import shortened
 from corpuscle.source import where as where_expression
 from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.labels import as_labels
+from corpuscle.source.naming import refuse_transposed
 from corpuscle.source.reader import reader_for
 from corpuscle.source.stacking import distinct, free_name
 from corpuscle.source.watched import Watched
@@ -124,6 +125,7 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(var) or not (len(cells.rows) or reader.n_cells()):
         raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(var):,} genes; there is nothing to read")
+    refuse_transposed(cells.table.index, var)
     obs = cells.table.set_axis(distinct(cells.table.columns), axis=1)
     labels = _labels(obs, roles)
     table, remarks = _cell_table(cells.rows, labels), _remarks(obs, labels, roles)
