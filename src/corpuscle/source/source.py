@@ -1,6 +1,6 @@
 """Source: a cell table and lazily read counts. Opening one reads tables, never counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -18,7 +18,7 @@ from corpuscle.source import where as where_expression
 from corpuscle.source.identifiers import GeneNames, gene_names
 from corpuscle.source.labels import as_labels
 from corpuscle.source.naming import refuse_transposed
-from corpuscle.source.reader import reader_for
+from corpuscle.source.reader import Unstored, reader_for
 from corpuscle.source.stacking import distinct, free_name
 from corpuscle.source.watched import Watched
 
@@ -129,6 +129,10 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     obs = cells.table.set_axis(distinct(cells.table.columns), axis=1)
     labels = _labels(obs, roles)
     table, remarks = _cell_table(cells.rows, labels), _remarks(obs, labels, roles)
+    used = {roles.get(role, role) for role in labels if role in ROLES} | (
+        where_expression.columns(where) if where else set()
+    )
+    remarks += tuple(_not_stored(reader.unstored(), obs, used))
     source = Source(name, table, var, watched, reader.content(), remarks)
     return source if where is None else source.keep(_matching(labels, where, reader.n_cells()))
 
@@ -180,6 +184,20 @@ def _remarks(obs: pd.DataFrame, labels: pd.DataFrame, roles: Mapping[str, str]) 
             n = int((taken.str.strip() != "").sum())
             found.append(f"{role} reads {' or '.join(texts)} in {n:,} of {len(obs):,} cells, which stands for no label")
     return tuple(found)
+
+
+def _not_stored(unstored: Unstored, obs: pd.DataFrame, used: Collection[str]) -> Iterator[str]:
+    """Note the counts and the labels in use that read as they do since a part of the file is not there."""
+    if unstored.counts:
+        yield f"{unstored.counts}. If these cells have counts there, get the file anew"
+    for column, rows in unstored.columns.items():
+        if column in used:
+            cells, value = f"cells {rows.start:,} to {rows.stop - 1:,}", str(obs[column].iloc[rows.start])
+            yield (
+                f"a part of its column {column!r} ({cells}) is not stored and reads {value!r}: "
+                "zarr leaves out parts of nothing but zeros or the first category, and a part that was lost looks the "
+                "same. If these cells have another value, get the file anew"
+            )
 
 
 def _cell_table(rows: NDArray[np.int64], labels: pd.DataFrame) -> pd.DataFrame:
