@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from corpuscle import __version__
 from corpuscle.core import components
-from corpuscle.core.errors import InputError, Problem, StudyError
+from corpuscle.core.errors import InputError, ModelError, Problem, StudyError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies, find_copies, no_copies
@@ -156,11 +156,20 @@ class Plan:
             return model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
 
     def estimate_seconds(self, workers: int) -> float:
-        """Measure a few steps of each model on this machine, and say how long all runs' steps would take."""
+        """Measure a few steps of each model on this machine, and say how long all runs' steps would take.
+
+        Raises
+        ------
+        StudyError
+            When a model cannot take these steps: it diverges, say.
+        """
         seconds = {}
-        for model in self.study.models:
-            with components.guarded(model.model):
-                seconds[model.label] = model.model.seconds_per_step(len(self.space))
+        for at, model in enumerate(self.study.models):
+            try:
+                with components.guarded(model.model):
+                    seconds[model.label] = model.model.seconds_per_step(len(self.space))
+            except ModelError as error:
+                raise StudyError([self.study.problem(f"models[{at}]", f"model {model.label!r}: {error}")]) from error
         return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
 
     def composition(self) -> pd.DataFrame:
