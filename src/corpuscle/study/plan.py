@@ -30,6 +30,7 @@ from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.model.size import memory_of
 from corpuscle.source import where as where_expression
+from corpuscle.source.count_kinds import unlike_counts
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.identifiers import GeneNames
@@ -358,6 +359,8 @@ class _Preparation:
         for name, source in opened.items():
             with self._noting(f"sources.{name}"):
                 surveys[name] = self._survey(source, space)
+                if unlike := unlike_counts(surveys[name]):
+                    self._warn(f"sources.{name}", f"source {name!r}: {unlike}")
         return surveys
 
     def _survey(self, source: Source, space: GeneSpace) -> pd.DataFrame:
