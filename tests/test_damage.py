@@ -203,7 +203,7 @@ def test_a_disk_that_does_not_keep_what_is_written_ends_the_run_and_not_never(
 
 
 # With the corpus on which: what a full disk leaves of its worker must come last.
-MISBEHAVING = {"exit": "A", "interrupt": "A", "recursion": "A", "os_exit": "A", "full": "B"}
+MISBEHAVING = {"exit": "A", "interrupt": "A", "recursion": "A", "os_exit": "A", "history": "A", "full": "B"}
 
 
 def test_whatever_a_component_does_in_a_worker_only_its_run_fails(cells: Path, tmp_path: Path) -> None:
@@ -217,6 +217,7 @@ def test_whatever_a_component_does_in_a_worker_only_its_run_fails(cells: Path, t
         "interrupt": "model 'toy:MeanProfile' failed: KeyboardInterrupt",
         "recursion": "model 'toy:MeanProfile' failed: RecursionError: maximum recursion depth exceeded",
         "os_exit": "its worker process ended itself with exit code 3",
+        "history": "history.parquet, as the model saved it, has the columns epoch; a training curve has step, epoch",
         "full": "the disk is full or fails (File too large); free space there and run the same command again",
     }.items():
         assert said in messages[how]
