@@ -193,8 +193,8 @@ def _check_history(path: Path) -> None:
     if not set(HISTORY) <= set(table) or not all(pd.api.types.is_numeric_dtype(table[name]) for name in numbers):
         found = ", ".join(map(str, table)) or "none"
         raise ModelError(
-            f"history.parquet, as the model saved it, has the columns {found}; a training curve has {', '.join(HISTORY)}, "
-            "of which all but quantity are numbers"
+            f"history.parquet, as the model saved it, has the columns {found}; a training curve has "
+            f"{', '.join(HISTORY)}, of which all but quantity are numbers"
         )
 
 
