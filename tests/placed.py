@@ -1,5 +1,7 @@
 """A stand-in for a fitted model that puts cells where a test says, and the scores that a task gives it."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -19,4 +21,9 @@ class Placed:
 
 def run(task, model, target, seed=0, train=None):
     scores = task.run(model, train or target, target, np.random.default_rng(seed))
-    return {(score.metric, score.unit): score for score in scores}
+    return {(named(score), score.unit): score for score in scores}
+
+
+def named(score: Any) -> str:
+    """Name a score by its metric and, where there are several, its way."""
+    return score.metric if score.way in ("", "5 nearest", "own answer") else f"{score.metric}, {score.way}"

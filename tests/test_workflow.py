@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +234,9 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
-    _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1)
+    _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1, process)
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert process.returncode == (-9 if how is signal.SIGKILL else 130)
     assert "Traceback" not in errors
     assert ("Nothing is lost" in errors) == (how is not signal.SIGKILL)
@@ -254,11 +255,10 @@ def _n_models(out: Path) -> int:
     return len([entry for entry in (out / "store" / "models").glob("*") if not entry.name.startswith(".")])
 
 
-def _wait_for(condition: object, seconds: float = 90) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
+def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Wait for what a process does, as long as it lives: on a busy machine that takes as long as it takes."""
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert process.poll() is None, f"it ended before: {process.stderr and process.stderr.read()}"
         time.sleep(0.1)
 
 

@@ -32,7 +32,6 @@ from corpuscle.job import Job
 from corpuscle.measuring import Measured
 from corpuscle.model.model import Model
 from corpuscle.output import target_facts
-from corpuscle.report.heats import headline_of
 from corpuscle.report.measures import sections
 from corpuscle.report.shown import of_corpora
 from corpuscle.source.source import dataset_facts, dataset_names
@@ -192,9 +191,11 @@ def show_results(console: Console, results: Results) -> None:
     """Show the scores in short, what failed, and where the report is."""
     scores = results.scores[results.scores["unit"] == "all"]
     for task, table in scores.groupby("task", sort=False):
-        metric = headline_of(list(table["metric"].unique()))
-        first = table[table["metric"] == metric]
-        title = f"{task}, {metric}, mean over seeds"
+        first = table[table["headline"]]
+        if first.empty:
+            continue
+        named = ", ".join(part for part in (first["metric"].iloc[0], *_only(first["way"])) if part)
+        title = f"{task}, {named}, mean over seeds"
         if first["model"].nunique() == 1:
             _print(console, f"{first['model'].iloc[0]}: {title}", _means(first, "target"))
             continue
@@ -203,6 +204,12 @@ def show_results(console: Console, results: Results) -> None:
     for run, message in results.failures.items():
         console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
     console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)
+
+
+def _only(values: pd.Series) -> list[str]:
+    """Return the one value that a column has; none where it has several."""
+    found = [str(value) for value in values.unique()]
+    return found if len(found) == 1 else []
 
 
 def _means(scores: pd.DataFrame, columns: str) -> pd.DataFrame:

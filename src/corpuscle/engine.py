@@ -15,19 +15,21 @@ from typing import Any
 
 import pandas as pd
 
-from corpuscle import __version__
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import COLUMNS, DTYPES
 from corpuscle.evaluation.task import Compares, Task
 from corpuscle.job import Job, Map, Question, Reference
-from corpuscle.model.model import TrainsTogether
+from corpuscle.model.model import Model, TrainsTogether
 from corpuscle.statistics.divergence import FIT_DTYPES, FITS
 from corpuscle.store import Store
 from corpuscle.study.known_targets import KnownTargets
 from corpuscle.study.plan import Plan, Run
 from corpuscle.workers import WORKER_LOST, Update, pool_of
 
+# Raised when what is kept of a model, of a task's answers or of a map changes in form or by code of no component: what
+# the store has of older versions is not used.
+MODELS, SCORES, MAPS = 1, 1, 1
 POLL_SECONDS = 0.2
 # A run whose worker was killed (out of memory, say) gets one more chance.
 MOST_TRIES = 2
@@ -55,14 +57,14 @@ class Outcome:
 def jobs(plan: Plan, store: Store) -> list[Job]:
     """Lay out a plan's runs as jobs.
 
-    A key is a fingerprint of everything that its result hangs on: settings, cells, genes, the content of the files,
-    the seed, and the version of this package.
+    A key is a fingerprint of everything that its result depends on: settings, cells, genes, the content of the files,
+    the seed, and the versions of the code of all components that it is made with.
     """
     known = KnownTargets(plan.targets)
     models = {run: plan.model(run.model).model for run in plan.runs}
     corpora = {run: plan.corpora[run.corpus, run.seed] for run in plan.runs}
     keys = {
-        run: fingerprint("model", __version__, models[run].spec(), plan.identity(corpora[run]), run.seed)
+        run: fingerprint("model", MODELS, models[run].identity(), plan.identity(corpora[run]), run.seed)
         for run in plan.runs
     }
     found = []
@@ -73,13 +75,13 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
             reference = Reference(other, models[other], keys[other], corpora[other]) if other else None
             for name in task.targets:
                 target = known.of(name, corpus)
-                identity = [task.task.spec(), plan.identity(target.cells), reference.key if reference else ""]
-                question = fingerprint("scores", key, *identity)
+                identity = [task.task.identity(), plan.identity(target.cells), reference.key if reference else ""]
+                question = fingerprint("scores", SCORES, key, *identity)
                 questions.append(Question(question, task.task, task.label, target.cells, reference, target.note))
         # One seed is enough to look at.
         shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if run.seed == 0 else []
         drawn = [target.cells for name in dict.fromkeys(shown) if (target := known.of(name, corpus)).n_known]
-        maps = [Map(fingerprint("map", key, plan.identity(cells)), cells) for cells in drawn]
+        maps = [Map(fingerprint("map", MAPS, key, plan.identity(cells)), cells) for cells in drawn]
         job = Job(run, models[run], corpora[run], key, tuple(questions), store.root, plan.n_steps(run), tuple(maps))
         found.append(job)
     return found
@@ -229,7 +231,7 @@ def collect_scores(found: list[Job]) -> pd.DataFrame:
 
 
 def collect_curves(found: list[Job]) -> pd.DataFrame:
-    """Gather the training curves: columns corpus, model, seed, step, epoch, quantity, value."""
+    """Gather the training curves: columns corpus, model, seed, step, epoch, quantity, value, title, meaning."""
     tables = []
     for job in found:
         folder = Store(job.store).find("models", job.key)
@@ -237,9 +239,20 @@ def collect_curves(found: list[Job]) -> pd.DataFrame:
             table = pd.read_parquet(folder / "history.parquet")
             # A model that takes no steps has no curve; pandas warns of joining tables without rows.
             if len(table):
-                tables.append(table.assign(corpus=job.run.corpus, model=job.run.model, seed=job.run.seed))
-    columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value"]
+                place = {"corpus": job.run.corpus, "model": job.run.model, "seed": job.run.seed}
+                tables.append(table.assign(**place, **_about(job.model, table["quantity"])))
+    columns = ["corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _about(model: Model, quantities: "pd.Series[str]") -> dict[str, "pd.Series[str]"]:
+    """Return what a model says of each quantity of its curves: the ending says on which cells it was found."""
+    known = {curve.name: curve for curve in model.curves}
+    names = quantities.str.replace(r"_(train|validation)$", "", regex=True)
+    return {
+        about: names.map(lambda name: getattr(known.get(name), about, ""))  # noqa: B023
+        for about in ("title", "meaning")
+    }
 
 
 def collect_fits(found: list[Job]) -> pd.DataFrame:

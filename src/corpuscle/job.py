@@ -17,7 +17,7 @@ from corpuscle.core.components import guarded
 from corpuscle.core.errors import BrokenComponentError, CorpuscleError, ModelError
 from corpuscle.core.paths import safe_name
 from corpuscle.core.randomness import generator
-from corpuscle.core.scores import Score, score_table
+from corpuscle.core.scores import Metric, Score, score_table, with_headline
 from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import reasons
@@ -30,6 +30,8 @@ from corpuscle.study.plan import Run
 
 # Training is nearly all of a run; the last hundredth is for the tasks.
 MOST = 0.99
+# What stands for the comparison of two models that cannot be compared.
+COMPARISON = Metric("comparison", "Comparison", "")
 
 
 class Reference(NamedTuple):
@@ -231,6 +233,7 @@ def _ask(question: Question, fitted: FittedModel, job: Job) -> bool:
         if other and isinstance(task, Compares) and isinstance(fitted, task.needs):
             reference = fitted if other.key == job.key else _loaded(store, other.model, other.key)
             scores += _compared(task, fitted, reference, target.as_known_to(other.corpus), rng)
+    scores = with_headline(scores, task.metrics[0].name if task.metrics else "")
     noted = (score._replace(reason=reasons(score.reason, question.note)) for score in scores)
     table = score_table(noted, corpus="", model="", seed=job.run.seed, task="", target="")
     with store.create("scores", question.key) as folder:
@@ -243,9 +246,7 @@ def _compared(
 ) -> list[Score]:
     """Compare a model with its reference, on the genes that both of their corpora measured."""
     if not target.measured_SG.any():
-        return [
-            Score("comparison", "all", float("nan"), 0, "none", reason="there is no gene that both corpora measured")
-        ]
+        return [COMPARISON.score("all", float("nan"), 0, "there is no gene that both corpora measured")]
     return [*task.compare(fitted, reference, target, rng)]
 
 

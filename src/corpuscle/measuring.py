@@ -121,8 +121,7 @@ class _Measurer:
     @cached_property
     def common(self) -> CommonSpace | MeasureError:
         """The common space, or why there is none."""
-        sources = self.plan.sources.items()
-        content = {name: [source.content, source.reader.spec()["counts"]] for name, source in sources}
+        content = {name: source.identity for name, source in self.plan.sources.items()}
         told = self._told("finding principal components of all sources")
         return attempt(lambda: common_space(self.plan.pools, content, self.store, told))
 

@@ -43,7 +43,7 @@ def test_every_score_is_a_whole_row(name, data):
         assert isinstance(score.value, float)
         assert not math.isinf(score.value)
         assert math.isfinite(score.value) or score.reason
-    rows = [(score.metric, score.unit) for score in scores]
+    rows = [(score.metric, score.way, score.unit) for score in scores]
     assert len(set(rows)) == len(rows)
     assert len(score_table(scores, corpus="c", model="m", seed=0, task=name, target="t")) == len(scores)
 

@@ -45,7 +45,7 @@ def test_of_two_that_write_one_result_both_find_it_whole(tmp_path: Path):
     def write(_: int) -> None:
         with store.create("models", "key") as folder:
             (folder / "a").write_text("1")
-            together.wait(timeout=10)
+            together.wait(timeout=300)
             (folder / "b").write_text("2")
 
     with ThreadPoolExecutor(4) as pool:

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from corpuscle.core.components import build
 from corpuscle.core.errors import ComponentError
+from corpuscle.evaluation.annotators import COSTS
 from corpuscle.evaluation.task import Task
 from corpuscle.evaluation.tasks.annotation import SUMMARIES, Annotation
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
@@ -34,8 +35,8 @@ def test_it_is_scikit_learns_classifiers_on_the_same_half(typed):
     probe = LogisticRegression(max_iter=1000).fit(scaler.transform(z[half].astype(float)), types[half])
     answers = {
         "": KNeighborsClassifier(5).fit(z[half], types[half]).predict(z[rest]),
-        "_knn15": KNeighborsClassifier(15).fit(z[half], types[half]).predict(z[rest]),
-        "_linear": probe.predict(scaler.transform(z[rest].astype(float))),
+        ", 15 nearest": KNeighborsClassifier(15).fit(z[half], types[half]).predict(z[rest]),
+        ", linear probe": probe.predict(scaler.transform(z[rest].astype(float))),
     }
     for suffix, predicted in answers.items():
         assert scores[f"macro_f1{suffix}", "all"].value == pytest.approx(
@@ -93,8 +94,8 @@ def test_a_type_with_fewer_cells_than_k_is_said_to_have_them(typed):
     types = np.array(["B"] * 76 + ["T"] * 4)
     target, _ = typed(80, cell_type=types)
     scores = run(Annotation(), Placed(np.random.default_rng(0).normal(size=(80, 3))), target, seed=1)
-    assert "fewer than k = 15" in scores["f1_knn15", "cell_type=T"].reason
-    assert "fewer than k" not in scores["f1_knn15", "cell_type=B"].reason
+    assert "fewer than k = 15" in scores["f1, 15 nearest", "cell_type=T"].reason
+    assert "fewer than k" not in scores["f1, 15 nearest", "cell_type=B"].reason
 
 
 class Teller(Placed):
@@ -120,7 +121,6 @@ def test_a_label_model_gives_its_own_answer(typed):
 
 
 QUICK = {"learning_rate": 1e-2, "budget": {"steps": 60}, "n_hidden": 16}
-COSTS = ("fine_tune_seconds", "fine_tune_peak_gb", "fine_tune_parameters")
 
 
 def test_a_frozen_model_is_fine_tuned_on_the_reference_half(typed):
@@ -134,26 +134,26 @@ def test_a_frozen_model_is_fine_tuned_on_the_reference_half(typed):
     tuned = fine_tune(Placed(z), half, half.labels("cell_type"), FineTuning(**QUICK), seed)
     predicted = np.array(tuned.labels)[tuned.label_probabilities(rest).argmax(axis=1)]
     truth = rest.labels("cell_type")
-    assert scores["macro_f1_frozen", "all"].value == pytest.approx(f1_score(truth, predicted, average="macro"))
-    assert scores["macro_f1_frozen", "all"].value > 0.5
+    assert scores["macro_f1, frozen", "all"].value == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert scores["macro_f1, frozen", "all"].value > 0.5
     for label, f1 in zip(np.unique(truth), f1_score(truth, predicted, average=None), strict=True):
-        assert scores["f1_frozen", f"cell_type={label}"].value == pytest.approx(f1)
+        assert scores["f1, frozen", f"cell_type={label}"].value == pytest.approx(f1)
     here = rest.labels("batch") == "b1"
-    assert scores["accuracy_frozen", "batch=b1"].value == pytest.approx((truth == predicted)[here].mean())
+    assert scores["accuracy, frozen", "batch=b1"].value == pytest.approx((truth == predicted)[here].mean())
     # A perceptron of 3 latents, 16 hidden units and 3 types, with its biases.
-    assert scores["fine_tune_parameters_frozen", "all"].value == 3 * 16 + 16 + 16 * 3 + 3
-    assert scores["fine_tune_seconds_frozen", "all"].value > 0
-    assert scores["fine_tune_peak_gb_frozen", "all"].n_cells == 100
+    assert scores["fine_tune_parameters, frozen", "all"].value == 3 * 16 + 16 + 16 * 3 + 3
+    assert scores["fine_tune_seconds, frozen", "all"].value > 0
+    assert scores["fine_tune_peak_gb, frozen", "all"].n_cells == 100
     # What is asked zero-shot stays as it is.
     plain = run(Annotation(), Placed(z), target, seed=3)
-    assert plain == {key: score for key, score in scores.items() if not key[0].endswith("_frozen")}
+    assert plain == {key: score for key, score in scores.items() if not key[0].endswith(", frozen")}
 
 
 def test_remedies_are_compared_and_keep_their_names(typed):
     target, types = typed(120)
     remedies = ["none", "resampling", "class_weights", "focal", "ldam"]
     scores = run(Annotation(fine_tune=["frozen"], remedies=remedies, training=QUICK), Placed(noisy(types)), target)
-    suffixes = ["_frozen", *(f"_frozen_{remedy}" for remedy in remedies[1:])]
+    suffixes = [", frozen", *(f", frozen, {remedy}" for remedy in remedies[1:])]
     for metric in (*SUMMARIES, *COSTS):
         assert all(math.isfinite(scores[f"{metric}{suffix}", "all"].value) for suffix in suffixes)
     # Other losses give other probabilities.
@@ -164,19 +164,19 @@ def test_the_whole_network_learns_with_the_perceptron(typed):
     target, _ = typed(120)
     fitted = MaskedAutoencoder(widths=[8, 2], budget={"steps": 0}).fit(target, 0)
     scores = run(Annotation(fine_tune=["frozen", "whole"], training=QUICK), fitted, target)
-    n_frozen, n_whole = (scores[f"fine_tune_parameters_{how}", "all"].value for how in ("frozen", "whole"))
+    n_frozen, n_whole = (scores[f"fine_tune_parameters, {how}", "all"].value for how in ("frozen", "whole"))
     # The encoder's own numbers learn, too: genes to 8 units to 2.
     assert n_whole - n_frozen == target.n_genes * 8 + 8 + 8 * 2 + 2
-    assert math.isfinite(scores["macro_f1_whole", "all"].value)
-    assert scores["calibration_error_whole", "all"].value != scores["calibration_error_frozen", "all"].value
+    assert math.isfinite(scores["macro_f1, whole", "all"].value)
+    assert scores["calibration_error, whole", "all"].value != scores["calibration_error, frozen", "all"].value
 
 
 def test_a_model_without_a_network_has_no_answer_as_a_whole_and_says_why(typed):
     target, types = typed(120)
     both = run(Annotation(fine_tune=["frozen", "whole"], training=QUICK), Placed(noisy(types)), target)
-    whole = {key: score for key, score in both.items() if key[0].endswith("_whole")}
-    frozen = {key for key, score in both.items() if key[0].endswith("_frozen") and math.isfinite(score.value)}
-    assert {(metric.replace("_whole", "_frozen"), unit) for metric, unit in whole} >= frozen
+    whole = {key: score for key, score in both.items() if key[0].endswith(", whole")}
+    frozen = {key for key, score in both.items() if key[0].endswith(", frozen") and math.isfinite(score.value)}
+    assert {(metric.replace(", whole", ", frozen"), unit) for metric, unit in whole} >= frozen
     assert all(math.isnan(score.value) for score in whole.values())
     assert all("no network that can be trained on" in score.reason for score in whole.values())
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_taught_is_nan_with_its_reason(typed, trouble, message):
             Placed(np.random.default_rng(0).normal(size=(40, 2))),
             target,
         )
-    tuned = [score for (metric, unit), score in scores.items() if metric.endswith("_frozen") and unit == "all"]
+    tuned = [score for (metric, unit), score in scores.items() if metric.endswith(", frozen") and unit == "all"]
     assert len(tuned) == len(SUMMARIES) + len(COSTS)
     assert all(math.isnan(score.value) and message in score.reason for score in tuned)
 

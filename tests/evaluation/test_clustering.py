@@ -16,8 +16,8 @@ def test_clusters_are_compared_in_each_batch(typed):
     clusters = k_means(z, 3, int(np.random.default_rng(0).integers(2**31)))
     for unit, here in (("all", np.ones(120, bool)), ("batch=b1", target.labels("batch") == "b1")):
         expected = adjusted_rand_score(types[here], clusters[here])
-        assert (scores["ari_kmeans", unit].value, scores["ari_kmeans", unit].n_cells) == (expected, here.sum())
-    assert scores["n_clusters_kmeans", "all"].value == 3
+        assert (scores["ari, k-means", unit].value, scores["ari, k-means", unit].n_cells) == (expected, here.sum())
+    assert scores["n_clusters, k-means", "all"].value == 3
     assert not any("leiden" in metric for metric, _ in scores)
 
 
@@ -28,7 +28,10 @@ def test_concordance_is_1_with_itself_and_chance_with_noise(typed):
     task = Clustering(resolutions=[0.2], reference_model="x")
     for other, low, high in ((3 * z[:, ::-1], 0.999, 1.0), (rng.normal(size=(120, 3)), -0.2, 0.2)):
         found = list(task.compare(Placed(z), Placed(other), target, np.random.default_rng(0)))
-        assert {score.metric for score in found} == {"concordance_leiden_0.2", "concordance_kmeans"}
+        assert {(score.metric, score.way) for score in found} == {
+            ("concordance", "Leiden 0.2"),
+            ("concordance", "k-means"),
+        }
         assert {score.unit for score in found} == {"all", "batch=b1", "batch=b2"}
         assert all(low <= score.value <= high + 1e-9 for score in found)
 

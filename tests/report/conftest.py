@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.core.scores import Score, score_table
+from corpuscle.core.scores import Score, score_table, with_headline
+from corpuscle.evaluation.tasks.reconstruction import R2_LINEAR, R2_LOG
+from corpuscle.evaluation.tasks.residuals import OBSERVED, PREDICTED, RELATIVE
 
 MARKERS = ["LYZ", "S100A9", "S100A8", "CD14", "FCN1", "CST3", "TYROBP", "VCAN", "FTL", "CTSS"]
 TYPES = [
@@ -114,11 +116,12 @@ def scores(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
                 rows = []
                 for unit in ("all", *fake.units.get(target, ())):
                     r2 = value + (rng.normal(0, 0.02) if unit != "all" else 0)
-                    rows.append(Score("r2_log", unit, r2, 640, "higher"))
+                    rows.append(R2_LOG.score(unit, r2, 640))
                     missing = target == "cortex" and unit == "all"
                     linear = np.nan if missing else r2 * 1.3
                     why = "no cell with two expressed genes" if missing else ""
-                    rows.append(Score("r2_linear", unit, linear, 640, "higher", reason=why))
+                    rows.append(R2_LINEAR.score(unit, linear, 640, why))
+                rows = with_headline(rows, "r2_log")
                 tables.append(score_table(rows, **context, task="reconstruction", target=target))
             rows = residuals(fake, "No-Mono" in corpus, corpus == "Pancreas", rng)
             tables.append(score_table(rows, **context, task="residuals", target="monocytes"))
@@ -143,9 +146,9 @@ def residuals(fake: Fake, blind: bool, foreign: bool, rng: np.random.Generator) 
         residual = (seen - made) / seen if seen > 0 else np.nan
         why = "" if seen > 0 else "gene not observed in the target"
         rows += [
-            Score("observed_cp10k", f"gene={name}", seen, 640, "none"),
-            Score("predicted_cp10k", f"gene={name}", made, 640, "none"),
-            Score("relative_residual", f"gene={name}", residual, 640, "zero", reason=why),
+            OBSERVED.score(f"gene={name}", seen, 640),
+            PREDICTED.score(f"gene={name}", made, 640),
+            RELATIVE.score(f"gene={name}", residual, 640, why),
         ]
     return rows
 
@@ -160,7 +163,8 @@ def curves(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
                 common = (corpus, fake.model, seed, step, step / 40)
                 rows.append((*common, "elbo_train", level))
                 rows.append((*common, "elbo_validation", level + 22 + 0.002 * step))
-    return pd.DataFrame(rows, columns=["corpus", "model", "seed", "step", "epoch", "quantity", "value"])
+    table = pd.DataFrame(rows, columns=["corpus", "model", "seed", "step", "epoch", "quantity", "value"])
+    return table.assign(title="Negative ELBO", meaning="Negative ELBO per cell, nats; lower is better.")
 
 
 def fits(fake: Fake) -> pd.DataFrame:

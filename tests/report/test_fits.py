@@ -42,7 +42,7 @@ def test_flagged_runs_are_shown_and_the_answer_says_that_it_rests_on_them(make_r
 
 def test_an_answer_is_told_of_its_own_models_only() -> None:
     steps = np.arange(10, 510, 10)
-    curve = {"corpus": "A", "seed": 0, "step": steps, "epoch": 0.0, "quantity": "elbo_validation"}
+    curve = {"corpus": "A", "seed": 0, "step": steps, "epoch": 0.0, "quantity": "elbo_validation", "title": ""}
     curves = pd.concat(
         [
             pd.DataFrame({**curve, "model": "short", "value": 1000.0 - steps}),

@@ -206,13 +206,14 @@ def test_intervals_are_widened_by_the_larger_overlap_of_the_two_corpora() -> Non
         pytest.param({"A": [0.50, 0.52], "B": [0.60, 0.61]}, "r2_log", "ratio", id="far from zero"),
         pytest.param({"A": [0.64, 0.65], "B": [0.0, 0.0]}, "macro_f1", "difference", id="zero"),
         pytest.param({"A": [0.64, 0.65], "B": [0.1, -0.1]}, "macro_f1", "difference", id="negative"),
-        pytest.param({"A": [0.64, 0.65], "B": [0.5, 0.51]}, "ari_leiden_1", "difference", id="can be negative"),
+        pytest.param({"A": [0.64, 0.65], "B": [0.5, 0.51]}, "ari", "difference", id="can be negative"),
         pytest.param({"A": [0.039, 0.040], "B": [0.059, 0.060]}, "r2_log", "difference", id="low score"),
         pytest.param({"A": [0.5, 0.1, 0.3], "B": [0.59, 0.6, 0.61]}, "r2_log", "difference", id="within its scatter"),
     ],
 )
 def test_ratios_are_taken_only_where_they_have_a_meaning(values: Values, metric: str, chosen: str) -> None:
-    assert set(summarise(scores_of(values, metric=metric), "A")["compared_by"]) == {chosen}
+    scores = scores_of(values, metric=metric).assign(scale="correlation" if metric == "ari" else "share")
+    assert set(summarise(scores, "A")["compared_by"]) == {chosen}
 
 
 def test_one_metric_of_a_task_is_compared_in_one_way_on_all_targets() -> None:

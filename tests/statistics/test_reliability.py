@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.core.scores import COLUMNS
 from corpuscle.statistics.reliability import ALL_TARGETS, reliability
 
 
@@ -16,7 +15,7 @@ def scores(values, target="blood"):
         for seed, value in enumerate(found)
     ]
     fixed = {"model": "m", "task": "t", "metric": "r2", "unit": "all", "n_cells": 9, "better": "higher", "version": 1}
-    return pd.DataFrame(rows).assign(**fixed, reason="")[list(COLUMNS)]
+    return pd.DataFrame(rows).assign(**fixed, reason="")
 
 
 def found(table, target):

@@ -28,6 +28,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from corpuscle.core.disk import FULL, refusal
 from corpuscle.core.errors import BrokenComponentError, ComponentError, CorpuscleError
 from corpuscle.core.text import shortened
+from corpuscle.core.versions import code_version
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Component")
@@ -64,10 +65,16 @@ def component(cls: type[T]) -> type[T]:
 
 
 class Component:
-    """Base of everything that a study file can name. A kind sets `home`, the package that holds its built-ins."""
+    """Base of everything that a study file can name. A kind sets `home`, the package that holds its built-ins.
+
+    `version` is raised when the code of a component gives another result for the same settings and cells;
+    `shared_version`, which a kind sets, when code that all of its components use does.
+    """
 
     home: ClassVar[str] = ""
     kind: ClassVar[str] = "component"
+    version: ClassVar[int] = 1
+    shared_version: ClassVar[int] = 1
 
     @property
     def name(self) -> str:
@@ -76,8 +83,22 @@ class Component:
         return stem if package == self.home else f"{type(self).__module__}:{type(self).__qualname__}"
 
     def spec(self) -> dict[str, Any]:
-        """Name and parameters as plain data: enough to build an equal component, and the input of fingerprints."""
+        """Name and parameters as plain data: enough to build an equal component."""
         return {"name": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]  # by @component
+
+    @property
+    def code_version(self) -> int | str:
+        """What differs where its code gives other results than before; see `corpuscle.core.versions`."""
+        return code_version(type(self))
+
+    @property
+    def uses(self) -> "tuple[Component, ...]":
+        """Other components that it works with, so that it depends on their code, too."""
+        return ()
+
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where its settings, its code or that of what it uses do; for fingerprints."""
+        return [self.spec(), self.shared_version, self.code_version, [used.identity() for used in self.uses]]
 
 
 def names(kind: type[Component]) -> list[str]:

@@ -1,20 +1,23 @@
 """Score: one row of the results table, the contract between making (tasks) and reading (statistics, reports)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import pandas as pd
 
 Better = Literal["higher", "lower", "zero", "none"]
+# What values a metric can have: from 0 to 1; from -1 to 1; 0 and more; any.
+Scale = Literal["share", "correlation", "positive", "real"]
 
 
 class Score(NamedTuple):
-    """What one task found about one unit.
+    """What one task found about one unit: a row that explains itself.
 
     Attributes
     ----------
     metric
-        Name of the metric, such as ``"r2_log"``.
+        Name of the metric, such as ``"macro_f1"``.
     unit
         What was measured: ``"all"`` for all cells, else ``"kind=value"``, such as ``"donor=human4"`` or
         ``"gene=LYZ"``. Never a pre-average: statistics resample these rows.
@@ -28,6 +31,16 @@ class Score(NamedTuple):
         Version of the metric's definition; a corrected metric gets a new one, and both stay.
     reason
         Why the value is NaN, or which cells it leaves out; else empty.
+    way
+        How it was found, where a task finds a metric in several ways, such as ``"5 nearest"`` or ``"whole, focal"``.
+    title
+        The metric's name in reports; empty: made of `metric`.
+    meaning
+        What it measures, in a sentence; empty where its title says it.
+    scale
+        Which values it can have: ``"share"``, ``"correlation"``, ``"positive"`` or ``"real"``.
+    headline
+        Whether it is the metric, and the way, that its task is known for.
     """
 
     metric: str
@@ -37,6 +50,89 @@ class Score(NamedTuple):
     better: Better
     version: int = 1
     reason: str = ""
+    way: str = ""
+    title: str = ""
+    meaning: str = ""
+    scale: Scale = "real"
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a task or a measure says of a number that it finds, once, for all rows that have it.
+
+    Attributes
+    ----------
+    name
+        Its name in tables: letters, digits and ``_``.
+    title
+        Its name in reports.
+    meaning
+        What it measures, in a sentence.
+    better
+        Which way is better.
+    scale
+        Which values it can have; ratios are taken of ``"share"`` and ``"positive"`` alone.
+    version
+        Raised when its definition changes: what the store has of it is then found anew.
+
+    Examples
+    --------
+    >>> accuracy = Metric("accuracy", "Accuracy", "Share of cells that are given their type.", "higher", "share")
+    >>> accuracy.score("all", 0.9, 100, way="5 nearest").title
+    'Accuracy'
+    """
+
+    name: str
+    title: str
+    meaning: str
+    better: Better = "none"
+    scale: Scale = "real"
+    version: int = 1
+
+    def score(self, unit: str, value: float, n_cells: int, reason: str = "", way: str = "") -> Score:
+        """Return a score of this metric."""
+        return Score(
+            self.name,
+            unit,
+            value,
+            n_cells,
+            self.better,
+            self.version,
+            reason,
+            way,
+            self.title,
+            self.meaning,
+            self.scale,
+        )
+
+
+def declared(*metrics: Metric) -> dict[str, Metric]:
+    """Return metrics by their names, in order."""
+    return {metric.name: metric for metric in metrics}
+
+
+def with_headline(scores: Sequence[Score], metric: str = "") -> list[Score]:
+    """Mark the scores that a task is known for: those of one metric, in the first way in which it was found.
+
+    Parameters
+    ----------
+    scores
+        All scores of a task on a target.
+    metric
+        The metric; where there is none of it, the first one's.
+
+    Examples
+    --------
+    >>> f1 = Metric("f1", "F1", "", "higher", "share")
+    >>> found = [f1.score("all", value, 10, way=way) for way, value in (("5 nearest", 0.5), ("15 nearest", 0.6))]
+    >>> [score.headline for score in with_headline(found, "f1")]
+    [True, False]
+    """
+    if not scores:
+        return []
+    known = next((score for score in scores if score.metric == metric), scores[0])
+    return [score._replace(headline=(score.metric, score.way) == (known.metric, known.way)) for score in scores]
 
 
 # What places a score in a study, before the fields of the score itself.
@@ -46,8 +142,21 @@ COLUMNS = (*CONTEXT, *Score._fields)
 DTYPES = {
     "corpus": "string", "model": "string", "seed": "int64", "task": "string", "target": "string",
     "metric": "string", "unit": "string", "value": "float64", "n_cells": "int64", "better": "string",
-    "version": "int64", "reason": "string",
+    "version": "int64", "reason": "string", "way": "string", "title": "string", "meaning": "string",
+    "scale": "string", "headline": "bool",
 }  # fmt: skip
+
+
+def completed(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return score rows with what they may leave out: `version` and what follows it in a `Score`, at its defaults.
+
+    Examples
+    --------
+    >>> completed(pd.DataFrame({"metric": ["r2"], "value": [0.5]}))[["metric", "way", "version"]].to_dict("records")
+    [{'metric': 'r2', 'way': '', 'version': 1}]
+    """
+    lacking = {name: default for name, default in Score._field_defaults.items() if name not in scores}
+    return scores.assign(**lacking) if lacking else scores
 
 
 def score_table(scores: Iterable[Score], **context: str | int) -> pd.DataFrame:

@@ -102,7 +102,13 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, workshop
         raise CorpusError(
             f"{step.name}: {foreign:,} cells were not in the corpus that it was to alter; mend the alteration"
         )
-    record = {"step": step.spec(), "n_cells": after.n_cells, "from": corpus.n_cells, **account}
+    record = {
+        "step": step.spec(),
+        "version": step.code_version,
+        "n_cells": after.n_cells,
+        "from": corpus.n_cells,
+        **account,
+    }
     json.dumps(record, allow_nan=False)
     return replace(after, name=corpus.name, account=(*corpus.account, record), components=None)
 

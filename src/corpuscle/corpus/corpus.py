@@ -113,6 +113,13 @@ class Corpus:
         parents = (maker.parents.inputs for maker in self.used_makers.values())
         return sorted({*self.sources, *(source for inputs in parents for source in inputs)})
 
+    @property
+    def versions(self) -> list[list[Any]]:
+        """The samplers and alterations that chose these cells, each with the version of its code, sorted."""
+        known = [record for record in self.account if "version" in record]
+        used = {(str((record.get("sampler") or record["step"])["name"]), str(record["version"])) for record in known}
+        return [[*one] for one in sorted(used)]
+
     def take(self, positions: NDArray[Any], name: str | None = None) -> "Corpus":
         """Return the corpus of the cells at these positions (integers or a boolean mask) of the table."""
         cells = self.cells.take(np.flatnonzero(positions) if positions.dtype == bool else positions)

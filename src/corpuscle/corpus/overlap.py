@@ -163,7 +163,7 @@ def find_copies(
     wanted = sorted({(min(pair), max(pair)) for pair in pairs})
     if not wanted:
         return no_copies(sources)
-    content = {name: [source.content, source.reader.spec()["counts"], source.cells["row"].to_numpy(),
+    content = {name: [*source.identity, source.cells["row"].to_numpy(),
                       source.cells["barcode"].astype(str).tolist()] for name, source in sources.items()}  # fmt: skip
     key = fingerprint("copies", VERSION, content, space.fingerprint, [list(pair) for pair in wanted])
     if not (store and store.has("copies", key)):

@@ -183,7 +183,8 @@ class Recipe:
             largest, chosen = _choose(part, pool, sizes, rng)
             drawn = pool.take(chosen)
             tables.append((drawn.cells, pool.gaps))
-            account.append({"part": str(part), "sampler": part.sampler.spec(), "source": part.source,
+            account.append({"part": str(part), "sampler": part.sampler.spec(),
+                            "version": part.sampler.code_version, "source": part.source,
                             "n_cells": len(drawn), "from": n_own, **part.sampler.notes(drawn)})  # fmt: skip
             # What any size of the ladder may have is gone for the parts that follow, so that they nest, too.
             if not {part.source, *part.sampler.sources}.isdisjoint(_draws_from(self.parts[at + 1 :])):

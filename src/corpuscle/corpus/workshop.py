@@ -43,6 +43,10 @@ class Reconstructor(Protocol):
         """Return name and settings as plain data."""
         ...
 
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where its settings or its code do."""
+        ...
+
     def fit(self, cells: Corpus, seed: int, progress: Callable[[float], None]) -> Reconstruction:
         """Fit on some cells."""
         ...

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from corpuscle.core.errors import ModelError
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.core.usage import Usage, measured
 from corpuscle.evaluation.embedding import Embedding
 from corpuscle.evaluation.metrics import classification
@@ -23,8 +23,16 @@ from corpuscle.model.fine_tuning import FineTunes, FineTuning, fine_tune
 from corpuscle.model.model import Annotates, FittedModel
 
 PUBLISHED_K, LARGE_K = 5, 15
+OWN = "own answer"
 PROBE_STEPS = 1000
 GIGABYTE = 1e9
+COSTS = declared(
+    Metric(
+        "fine_tune_seconds", "Seconds to fine-tune", "By the clock, on the machine of the run.", "lower", "positive"
+    ),
+    Metric("fine_tune_peak_gb", "Peak memory of fine-tuning, GB", "Of the whole process.", "lower", "positive"),
+    Metric("fine_tune_parameters", "Parameters that learned", "In fine-tuning.", "lower", "positive"),
+)
 NOTHING: NDArray[np.floating] = np.empty((0, 0))
 
 
@@ -69,8 +77,8 @@ class Answer(NamedTuple):
 
     Attributes
     ----------
-    suffix
-        What follows the names of its metrics.
+    way
+        What it is called in its scores.
     labels, size_L
         The types that it can say, sorted, and how many reference cells it saw of each.
     probability_QL
@@ -85,7 +93,7 @@ class Answer(NamedTuple):
         What learning took.
     """
 
-    suffix: str
+    way: str
     labels: NDArray[np.str_]
     size_L: NDArray[np.int64]
     probability_QL: NDArray[np.floating] = NOTHING
@@ -100,26 +108,27 @@ def own(model: Annotates, parts: Parts) -> Answer:
     labels = np.array(model.labels, dtype=str)
     seen_L = np.ones(len(labels), np.int64)
     if not len(parts.query):
-        return Answer("", labels, seen_L, trouble=parts.trouble)
-    return Answer("", labels, seen_L, model.label_probabilities(parts.query.cells))
+        return Answer(OWN, labels, seen_L, trouble=parts.trouble)
+    return Answer(OWN, labels, seen_L, model.label_probabilities(parts.query.cells))
 
 
 def zero_shot(parts: Parts) -> Iterator[Answer]:
     """Ask what learns from an embedding as it is: the nearest reference cells, few and many, and a linear probe."""
     labels, size_L = parts.types()
     trouble = parts.nothing_to_learn(on_embedding=True)
-    for suffix, k in (("", PUBLISHED_K), (f"_knn{LARGE_K}", LARGE_K)):
+    for k in (PUBLISHED_K, LARGE_K):
+        way = f"{k} nearest"
         n_cells = len(parts.reference)
         few = f"{n_cells:,} reference cells: fewer than k = {k}" if n_cells < k else ""
         if trouble or few:
-            yield Answer(suffix, labels, size_L, trouble=trouble or few)
+            yield Answer(way, labels, size_L, trouble=trouble or few)
         else:
-            yield Answer(suffix, labels, size_L, _nearest(parts, labels, k), least=k)
+            yield Answer(way, labels, size_L, _nearest(parts, labels, k), least=k)
     if trouble:
-        yield Answer("_linear", labels, size_L, trouble=trouble)
+        yield Answer("linear probe", labels, size_L, trouble=trouble)
     else:
         probability_QL, note = _probe(parts, labels)
-        yield Answer("_linear", labels, size_L, probability_QL, note=note)
+        yield Answer("linear probe", labels, size_L, probability_QL, note=note)
 
 
 def _nearest(parts: Parts, labels: NDArray[np.str_], k: int) -> NDArray[np.floating]:
@@ -145,7 +154,7 @@ def _probe(parts: Parts, labels: NDArray[np.str_]) -> tuple[NDArray[np.floating]
 
 def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> Answer:
     """Fine-tune the model on the reference cells, ask it, and tell what teaching it took."""
-    suffix = f"_{way.weights}" if way.remedy == "none" else f"_{way.weights}_{way.remedy}"
+    name = way.weights if way.remedy == "none" else f"{way.weights}, {way.remedy}"
     labels, size_L = parts.types()
     reference, frozen = parts.reference.cells, way.weights == "frozen"
     trouble = parts.nothing_to_learn(on_embedding=frozen)
@@ -160,11 +169,11 @@ def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> 
             probability_QL = tuned.label_probabilities(parts.query.cells)
         except ModelError as error:
             trouble = str(error)
-    costs = _costs(suffix, usage, n_parameters, len(reference), trouble)
-    return Answer(suffix, labels, size_L, probability_QL, trouble=trouble, costs=costs)
+    costs = _costs(name, usage, n_parameters, len(reference), trouble)
+    return Answer(name, labels, size_L, probability_QL, trouble=trouble, costs=costs)
 
 
-def _costs(suffix: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str) -> tuple[Score, ...]:
+def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str) -> tuple[Score, ...]:
     """Tell what fine-tuning took."""
     untold = "" if usage.peak_bytes is not None else "this system does not tell the peak memory of a process"
     peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
@@ -174,7 +183,6 @@ def _costs(suffix: str, usage: Usage, n_parameters: int, n_cells: int, trouble: 
         "parameters": (float(n_parameters), ""),
     }
     return tuple(
-        Score(f"fine_tune_{what}{suffix}", "all", float("nan") if trouble else value, n_cells, "lower",
-              reason=trouble or why)
+        COSTS[f"fine_tune_{what}"].score("all", float("nan") if trouble else value, n_cells, trouble or why, way)
         for what, (value, why) in told.items()
     )  # fmt: skip

@@ -4,10 +4,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.task import units
 from corpuscle.model.model import BoundsLikelihood
+
+ELBO = Metric(
+    "elbo",
+    "ELBO",
+    "Evidence lower bound of the log-likelihood of a cell's counts, nats, from one posterior sample; mean over cells. "
+    "A few cells that look like none in training can decide it: see the median too.",
+    "higher",
+)
+ELBO_MEDIAN = Metric("elbo_median", "ELBO, median", "As ELBO, median over cells.", "higher")
+LIKELIHOOD = (ELBO, ELBO_MEDIAN)
 
 
 def likelihood_scores(model: BoundsLikelihood, target: Corpus, seed: int) -> Iterator[Score]:
@@ -38,6 +48,6 @@ def likelihood_scores(model: BoundsLikelihood, target: Corpus, seed: int) -> Ite
     for unit, mask_N in units(target).items():
         n_bad = int((~np.isfinite(bound_N[mask_N])).sum())
         reason = f"the bound of {n_bad} of {mask_N.sum()} cells is no finite number" if n_bad else ""
-        for metric, average in (("elbo", np.mean), ("elbo_median", np.median)):
+        for metric, average in ((ELBO, np.mean), (ELBO_MEDIAN, np.median)):
             value = float("nan") if n_bad else float(average(bound_N[mask_N]))
-            yield Score(metric, unit, value, int(mask_N.sum()), better="higher", reason=reason)
+            yield metric.score(unit, value, int(mask_N.sum()), reason)

@@ -3,15 +3,18 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Protocol, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
-from corpuscle.core.scores import Better, Score
+from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model
+
+# What a task without declared metrics has where a model cannot be asked.
+ANSWER = Metric("answer", "Answer", "")
 
 
 class Task(Component, ABC):
@@ -24,6 +27,8 @@ class Task(Component, ABC):
     # What a fitted model must be to be asked, a class or a protocol of methods; and, in words, what it can then do.
     needs: ClassVar[type] = FittedModel
     ability: ClassVar[str] = "embed cells"
+    # What it finds; the first is what it is known for. The report has its title, meaning and direction from the scores.
+    metrics: ClassVar[tuple[Metric, ...]] = ()
 
     @property
     def asks_about(self) -> tuple[str, ...]:
@@ -35,10 +40,9 @@ class Task(Component, ABC):
         """Those of them that it looks up among the training corpus' cells: only what the corpus has can be found."""
         return ()
 
-    @property
-    def headline(self) -> tuple[str, Better]:
-        """The metric that it is known for, and which way is better."""
-        return "answer", "none"
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where its settings, its code or the definition of one of its metrics do."""
+        return [*super().identity(), [(metric.name, metric.version) for metric in self.metrics]]
 
     @property
     def refusal(self) -> str:
@@ -63,7 +67,7 @@ class Task(Component, ABC):
 
         Yields
         ------
-        One score per metric and unit. What is not defined is NaN with its reason.
+        One score per metric, way and unit, most easily by `Metric.score`. What is not defined is NaN with its reason.
         """
 
 
@@ -73,9 +77,8 @@ def answers(task: Task, model: FittedModel, train: Corpus, target: Corpus, rng: 
     if isinstance(model, task.needs) and known:
         yield from task.run(model, train, target, rng)
     else:
-        metric, better = task.headline
         reason = task.refusal if known else "the target measured none of the genes that the training corpus did"
-        yield Score(metric, "all", float("nan"), 0, better, reason=reason)
+        yield (task.metrics[0] if task.metrics else ANSWER).score("all", float("nan"), 0, reason)
 
 
 def surely_lacks(model: Model, task: Task) -> bool:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
+from corpuscle.core.scores import Metric
 from corpuscle.core.usage import Usage
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.workshop import Reconstruction
@@ -124,6 +125,8 @@ class Model(Component, ABC):
     kind: ClassVar[str] = "model"
     # The labels of the corpus' cells that it learns to tell: it answers with these, and no others.
     learns: ClassVar[tuple[str, ...]] = ()
+    # What its training curves show: a quantity ``elbo_validation`` is that of the name ``elbo``, on held-out cells.
+    curves: ClassVar[tuple[Metric, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the model's `fit` keep to one thread, wherever it is called."""

@@ -33,6 +33,10 @@ class Reconstructor:
         """Return name and settings as plain data."""
         return self.model.spec()
 
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where its settings or its code do."""
+        return self.model.identity()
+
     def fit(self, cells: Corpus, seed: int, progress: Progress) -> "FittedReconstructor":
         """Fit on some cells.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model import fine_tuning, saving
 from corpuscle.model.accelerator import n_together, training_device
@@ -111,8 +112,13 @@ def _terms(reconstruction: Tensor, kl_z: Tensor, kl_library: Tensor | None) -> d
     return terms if kl_library is None else {**terms, "kl_z": kl_z, "kl_library": kl_library}
 
 
+NEGATIVE_ELBO = Metric("elbo", "Negative ELBO", "Negative ELBO per cell, nats; lower is better.", "lower")
+
+
 class VariationalModel(Model):
     """Settings of a variational autoencoder of counts; a model adds its own, and says which network they make."""
+
+    curves: ClassVar[tuple[Metric, ...]] = (NEGATIVE_ELBO,)
 
     n_latent: int
     learning_rate: float

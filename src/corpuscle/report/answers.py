@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from corpuscle.report import words
+from corpuscle.report.heats import in_ways
 from corpuscle.statistics.comparisons import RATIO, Scale, scale_of
 from corpuscle.statistics.intervals import WHOLE, widening
 
@@ -63,9 +64,9 @@ def answer(table: pd.DataFrame, every_way: pd.DataFrame, heading: str, baseline:
         if several and sign and on_target["mean"].notna().any():
             best = _best("with its best corpus", on_target, sign)
             findings.append(Finding(target, "", [best], resolved=True))
-            in_ways = every_way[every_way["target"] == target]
-            if in_ways["metric"].nunique() > 1:
-                best = _best("with its best corpus and way", in_ways, sign)
+            all_ways = every_way[every_way["target"] == target]
+            if in_ways(all_ways):
+                best = _best("with its best corpus and way", all_ways, sign)
                 findings.append(Finding(target, "in every way", [best], resolved=True))
         for model, here in on_target.groupby("model", sort=False):
             sentences, found = _finding(here, baseline, sign, scale)
@@ -77,9 +78,9 @@ def _best(how: str, here: pd.DataFrame, sign: int) -> str:
     """Name each model's best corpus, and way where there are several, the best model first; those without one last."""
     known = here[here["mean"].notna()].sort_values("mean", ascending=sign < 0, kind="stable")
     best = known.drop_duplicates("model")
-    ways = here["metric"].nunique() > 1
+    ways = in_ways(here)
     named = [
-        f"{row['model']} {words.number(row['mean'])} ({row['corpus']}{'; ' + words.way(row['metric']) if ways else ''})"
+        f"{row['model']} {words.number(row['mean'])} ({row['corpus']}{'; ' + words.way(row['way']) if ways else ''})"
         for _, row in best.iterrows()
     ]
     named += [f"{model} n/a" for model in here["model"].unique() if model not in set(best["model"])]

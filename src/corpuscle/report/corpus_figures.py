@@ -160,10 +160,11 @@ def curves(table: pd.DataFrame, quantity: str, corpora: Sequence[str], stem: str
             tip = f"{name}, {kind}, seed {seed}: {words.number(ordered['value'].iloc[-1], 4)} at the end"
             drawing.path(points, stroke=role, stroke_width=1.3, clip_path=clip, tip=tip, stroke_linejoin="round")
     drawing.text(WIDTH / 2, panels.total + 12, "optimiser step", text_anchor="middle", fill=MUTED)
-    unit = words.CURVES.get(quantity, quantity.replace("_", " "))
-    caption = f"{unit[0].upper()}{unit[1:]}. One thin line per seed; all panels share their axes."
+    title, meaning = (str(here[name].iloc[0]) for name in ("title", "meaning"))
+    title = title or quantity.replace("_", " ")
+    caption = f"{meaning or title.capitalize() + '.'} One thin line per seed; all panels share their axes."
     caption += " Values in the first steps lie above the panels and are cut; the CSV has all." if cut else ""
-    return Figure(stem, words.curve_name(quantity), caption, drawing, here)
+    return Figure(stem, title, caption, drawing, here)
 
 
 def _line_key(drawing: Drawing) -> None:

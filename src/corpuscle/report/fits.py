@@ -27,7 +27,7 @@ class Fits:
     Attributes
     ----------
     trends
-        See `convergence`.
+        See `convergence`; with the ``title`` of each quantity.
     checks
         See `diverged`.
     """
@@ -38,7 +38,11 @@ class Fits:
     @classmethod
     def of(cls, curves: pd.DataFrame, fits: pd.DataFrame) -> "Fits":
         """Judge the trainings of a run by their curves and by what was checked when they ended."""
-        return cls(convergence(curves), diverged(fits))
+        names = curves["quantity"].astype(str).str.replace(r"_(train|validation)$", "", regex=True)
+        titles = dict(zip(names, curves["title"], strict=True))
+        trends = convergence(curves)
+        trends["title"] = [titles.get(name) or name.replace("_", " ") for name in trends["quantity"]]
+        return cls(trends, diverged(fits))
 
     @property
     def unconverged(self) -> pd.DataFrame:
@@ -97,8 +101,7 @@ def _of_trends(late: int, total: int) -> str:
 def _why_unconverged(run: pd.Series) -> str:
     scatter = f"; seeds scatter by {words.number(run['scatter'])}" if run["scatter"] == run["scatter"] else ""
     fall, noise = words.number(run["fall"]), words.number(run["noise"])
-    what = words.curve_name(run["quantity"])
-    return f"not converged: {what} fell by {fall} over the last fifth (noise {noise}{scatter})"
+    return f"not converged: {run['title']} fell by {fall} over the last fifth (noise {noise}{scatter})"
 
 
 def _rows(flagged: pd.DataFrame, why: Callable[[pd.Series], str]) -> list[FlaggedRow]:

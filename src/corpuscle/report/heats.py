@@ -15,8 +15,6 @@ from corpuscle.statistics.comparisons import IS_BASELINE, RATIO, Scale, scale_of
 LIMITS = (0.25, 0.5, 1.0)
 # The same where corpora are compared by differences: of a metric up to 1, and in proportion of larger ones.
 DIFFERENCE_LIMITS = (0.05, 0.1, 0.25)
-# Metrics that tasks are known for; any other task is known for its first.
-HEADLINES = ("r2_log", "macro_f1", "avg_bio", "latent_r2", "fit_seconds")
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Heat:
     model
         The model whose scores it has; empty: several.
     metric
-        The metric's name; where it is laid out in each way in which it was found, without the way.
+        The metric's name.
     limit
         Log2 fold change, or difference, at which the colour is full.
     scale
@@ -103,13 +101,20 @@ class Heat:
 
     @property
     def title(self) -> str:
-        """Heading: the metric and the task."""
-        return f"{words.metric_name(self.metric)}, {self.task}"
+        """Heading: the metric, the way and the task."""
+        ways = self.data["way"].unique()
+        title = str(self.data["title"].iloc[0]) or self.metric.replace("_", " ")
+        return ", ".join(part for part in (title, str(ways[0]) if len(ways) == 1 else "", self.task) if part)
+
+    @property
+    def meaning(self) -> str:
+        """What the metric measures, in a sentence; empty where its title says it."""
+        return str(self.data["meaning"].iloc[0])
 
     @property
     def ways(self) -> bool:
-        """Whether it has the metric in several ways in which it was found."""
-        return len(self.data["metric"].unique()) > 1
+        """Whether it has the metric in several ways in which it was found; see `in_ways`."""
+        return in_ways(self.data)
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,12 @@ class Sheet:
     @property
     def every_way(self) -> Heat | None:
         """The headline's metric in every way in which it was found, where there are several."""
-        base = words.parts(self.headline.metric)[0]
-        return next((heat for heat in self.more if heat.metric == base), None)
+        return next((heat for heat in self.more if heat.metric == self.headline.metric), None)
+
+
+def in_ways(data: pd.DataFrame) -> bool:
+    """Return whether some model has a metric in several ways; that models each have a way of their own is none."""
+    return bool((data.groupby("model")["way"].nunique() > 1).any())
 
 
 class Layout(NamedTuple):
@@ -148,17 +157,6 @@ class Layout(NamedTuple):
     baseline: str
     corpora: Sequence[str]
     targets: Sequence[str]
-
-
-def headline_of(metrics: Sequence[str]) -> str:
-    """Say which of a task's metrics it is known for.
-
-    Examples
-    --------
-    >>> headline_of(["loading_correlation", "latent_r2"]), headline_of(["balanced_ari_leiden_1", "n_clusters"])
-    ('latent_r2', 'balanced_ari_leiden_1')
-    """
-    return next((metric for metric in HEADLINES if metric in metrics), metrics[0])
 
 
 def sheets(summary: pd.DataFrame, layout: Layout) -> list[Sheet]:
@@ -172,39 +170,48 @@ def sheets(summary: pd.DataFrame, layout: Layout) -> list[Sheet]:
     found = []
     for task, of_task in rows.groupby("task", sort=False):
         overall = of_task[of_task["unit"] == "all"]
-        metrics = list((of_task if overall.empty else overall)["metric"].unique())
-        headline = headline_of(metrics)
-        known = overall[overall["metric"] == headline]
-        base = of_task["metric"].map(lambda metric: words.parts(metric)[0])
-        more = []
-        for name, data in overall.groupby(base.loc[overall.index], sort=False):
-            ways = list(data["metric"].unique())
-            if ways != [headline]:
-                more.append(_heat(data, (str(task), str(name) if len(ways) > 1 else ways[0]), layout))
-        units = [
-            _heat(data, (str(task), str(metric)), layout)
-            for metric, data in of_task.groupby("metric", sort=False)
-            if words.parts(metric)[1] in ("", words.parts(headline)[1]) and (data["unit"] != "all").any()
+        known = _headline(of_task if overall.empty else overall)
+        of_known = overall["metric"].eq(known["metric"].iloc[0])
+        more = [
+            _heat(data, str(task), layout)
+            for metric, data in overall.groupby("metric", sort=False)
+            if metric != known["metric"].iloc[0] or len(known) < of_known.sum()
         ]
-        alone = [_heat(data, (str(task), headline), layout) for _, data in known.groupby("model", sort=False)]
-        whole = of_task[of_task["metric"] == headline] if known.empty else known
-        found.append(Sheet(_heat(whole, (str(task), headline), layout), alone, more, units))
+        alike = [_alike(of_metric, known) for _, of_metric in of_task.groupby("metric", sort=False)]
+        units = [_heat(data, str(task), layout) for data in alike if data["unit"].ne("all").any()]
+        alone = (
+            [] if overall.empty else [_heat(data, str(task), layout) for _, data in known.groupby("model", sort=False)]
+        )
+        found.append(Sheet(_heat(known, str(task), layout), alone, more, units))
     return found
 
 
-def _heat(data: pd.DataFrame, names: tuple[str, str], layout: Layout) -> Heat:
+def _headline(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of what a task is known for: as its scores say, else of its first metric in its first way."""
+    if rows["headline"].any():
+        return rows[rows["headline"]]
+    first = rows.iloc[0]
+    return rows[rows["metric"].eq(first["metric"]) & rows["way"].eq(first["way"])]
+
+
+def _alike(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a metric that were found as the headline was, or in no particular way; else in the first."""
+    alike = rows["way"].isin(["", *known["way"]])
+    return rows[alike] if alike.any() else rows[rows["way"].eq(rows["way"].iloc[0])]
+
+
+def _heat(data: pd.DataFrame, task: str, layout: Layout) -> Heat:
     """Build one heatmap from the summary rows of a task and a metric, in one or more ways, of one or more models."""
-    task, metric = names
-    models, ways = list(data["model"].unique()), list(data["metric"].unique())
+    models, metric, several = list(data["model"].unique()), str(data["metric"].iloc[0]), in_ways(data)
     scale, better = scale_of(data), str(data["better"].iloc[0])
     colours = Colours(scale, better, colour_limit(data[scale.value], _limits(data, scale)))
     notes: list[str] = []
     rows = []
     for target in layout.targets:
         of_target = data[data["target"] == target]
-        for (model, way), here in of_target.groupby(["model", "metric"], sort=False):
+        for (model, way), here in of_target.groupby(["model", "way"], sort=False):
             place = [str(target), *([str(model)] if len(models) > 1 else [])]
-            place += [words.way(str(way))] if len(ways) > 1 else []
+            place += [words.way(str(way))] if several else []
             units = sorted(here["unit"].unique(), key=lambda unit: (unit != "all", unit))
             for unit in units:
                 one = here[here["unit"] == unit].set_index("corpus")

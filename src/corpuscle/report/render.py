@@ -345,8 +345,8 @@ def _environment() -> Environment:
     )  # fmt: skip
     filters: dict[str, Callable[..., Any]] = {
         "number": words.number, "signed": words.signed, "percent": words.percent, "plural": words.plural,
-        "metric_name": words.metric_name, "gene_grid": genes.gene_grid, "letter": words.letter,
-        "breakable": words.breakable, "meaning": words.meaning,
+        "gene_grid": genes.gene_grid, "letter": words.letter,
+        "breakable": words.breakable,
     }  # fmt: skip
     environment.filters.update(filters)
     environment.globals.update(directions=words.DIRECTIONS)

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from corpuscle.core.errors import FolderError
-from corpuscle.core.scores import COLUMNS, DTYPES
+from corpuscle.core.scores import COLUMNS, DTYPES, completed
 
 OPTIONAL = {
-    "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value"),
+    "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning"),
     "fits": ("corpus", "model", "seed", "r2_log", "share_error"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
@@ -31,6 +31,9 @@ NUMBERS = {
 }  # fmt: skip
 # Numbers that may not be known.
 UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap"}
+TRUTHS = ("headline",)
+# Texts that tables of earlier versions lack.
+LATER = ("title", "meaning")
 # What the documents hold where they hold it: a table, or a list of tables with at least these keys.
 STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
 PROVENANCE = {
@@ -181,6 +184,9 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     except Exception as error:
         gist = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FolderError(f"{path}: cannot be read ({gist}); {ADVICE}") from error
+    if path.stem == "scores":
+        table = completed(table)
+    table = table.assign(**{name: "" for name in LATER if name in columns and name not in table})
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise FolderError(f"{path}: expected columns {list(columns)}; it lacks {lacking}; {ADVICE}")
@@ -194,6 +200,8 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _wrong(values: "pd.Series[Any]", *, is_number: bool, may_lack: bool) -> str | None:
     """Return what was expected of a column that is not as it should be; None: it is."""
+    if values.name in TRUTHS:
+        return None if pd.api.types.is_bool_dtype(values) and not values.isna().any() else "true or false in every row"
     if not is_number:
         kind = pd.api.types.infer_dtype(values.dropna())
         return None if kind in ("string", "empty", "categorical") else f"texts, not {kind} values"

@@ -9,92 +9,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-METRICS = {
-    "r2_log": "R² (log)",
-    "r2_linear": "R² (linear)",
-    "elbo": "ELBO",
-    "elbo_median": "ELBO, median",
-    "masked_error": "Squared error of masked genes",
-    "cross_entropy": "Cross-entropy",
-    "observed_cp10k": "observed",
-    "predicted_cp10k": "predicted",
-    "macro_f1": "Macro-F1",
-    "micro_f1": "Micro-F1",
-    "f1": "F1",
-    "avg_bio": "avg-bio",
-    "avg_batch": "avg-batch",
-    "nmi": "NMI",
-    "ari": "ARI",
-    "ami": "AMI",
-    "balanced_ari": "Balanced ARI",
-    "balanced_ami": "Balanced AMI",
-    "asw_label": "ASW of types",
-    "asw_batch": "ASW of batches",
-    "pcr": "PCR comparison",
-    "ilisi": "iLISI",
-    "clisi": "cLISI",
-    "kbet": "kBET",
-    "knn_f1": "F1 from other batches",
-    "latent_r2": "R² of latents",
-    "cka": "CKA",
-    "procrustes": "Procrustes distance",
-    "knn_overlap": "Overlap of neighbours",
-    "n_parameters": "Parameters",
-    "fit_seconds": "Seconds to fit",
-    "fine_tune_seconds": "Seconds",
-    "fine_tune_peak_gb": "Peak memory, GB",
-    "fine_tune_parameters": "Parameters that learned",
-}
-# How a metric was found, where its name ends so.
-MANNERS = {
-    "_knn15": "15 nearest",
-    "_linear": "linear probe",
-    "_kmeans": "k-means",
-    "_published": "published split",
-    "_one_sample": "one sample",
-}
-FINE_TUNED = {"frozen": "fine-tuned, frozen", "whole": "fine-tuned, whole"}
-REMEDIES = {
-    "resampling": "resampling",
-    "class_weights": "class weights",
-    "focal": "focal loss",
-    "ldam": "LDAM loss",
-}
-MEANINGS = {
-    "r2_log": (
-        "Squared Pearson correlation of observed and reconstructed expression over genes, per cell, "
-        "averaged over cells; log1p of counts per 10,000."
-    ),
-    "r2_linear": "As R² (log), on counts per 10,000 without the logarithm.",
-    "elbo": (
-        "Evidence lower bound of the log-likelihood of a cell's counts, nats, from one posterior sample; mean over "
-        "cells. A few cells that look like none in training can decide it: see the median too."
-    ),
-    "elbo_median": "As ELBO, median over cells.",
-    "macro_f1": (
-        "Mean F1 over cell types: each cell is given the type that most of its 5 nearest reference cells have in the "
-        "frozen embedding; a label model gives its own answer."
-    ),
-    "balanced_ari": "Adjusted Rand index of clusters and cell types, each type counting as much.",
-    "avg_bio": "Mean of NMI, ARI and silhouette width of cell types, as published.",
-    "latent_r2": "Share of each latent, on cells left out, that a regression on the reference's explains; mean.",
-    "fit_seconds": "By the clock, on the machine of the run.",
-}
-# In which way a metric of annotation was found whose name does not end in one.
-PLAIN = dict.fromkeys(
-    ("macro_f1", "micro_f1", "accuracy", "balanced_accuracy", "calibration_error", "unseen_share"),
-    "5 nearest, or own answer",
-)
-# Where a metric was found in another manner than the one that its meaning tells of.
-MEANINGS_OTHERWISE = {"macro_f1": "Mean F1 over cell types."}
-# What a curve is called where its quantity is not the metric of that name: what is minimised is the negative ELBO.
-CURVE_NAMES = {"elbo": "Negative ELBO"}
-# What training curves show; a model's first is what it is trained by.
-CURVES = {
-    "elbo": "negative ELBO per cell, nats; lower is better",
-    "masked_error": "mean squared error of log1p counts per 10,000 over masked genes, per cell; lower is better",
-    "cross_entropy": "cross-entropy of the cell type per cell, nats; lower is better",
-}
 DIRECTIONS = {
     "higher": "higher is better",
     "lower": "lower is better",
@@ -103,60 +17,15 @@ DIRECTIONS = {
 }
 
 
-def metric_name(metric: str) -> str:
-    """Name of a metric for a heading.
+def way(name: str) -> str:
+    """Write in which way a metric was found.
 
     Examples
     --------
-    >>> metric_name("macro_f1_knn15"), metric_name("balanced_ari_leiden_0.5"), metric_name("accuracy")
-    ('Macro-F1, 15 nearest', 'Balanced ARI, Leiden 0.5', 'accuracy')
-    >>> metric_name("macro_f1_whole_class_weights"), metric_name("fine_tune_seconds_frozen")
-    ('Macro-F1, fine-tuned, whole, class weights', 'Seconds, fine-tuned, frozen')
+    >>> way("whole, class_weights"), way("")
+    ('whole, class weights', 'as it is')
     """
-    name, manner = parts(metric)
-    shown = METRICS.get(name, name.replace("_", " "))
-    return f"{shown}, {manner}" if manner else shown
-
-
-def curve_name(quantity: str) -> str:
-    """Name of what a training curve shows.
-
-    Examples
-    --------
-    >>> curve_name("elbo"), curve_name("cross_entropy")
-    ('Negative ELBO', 'Cross-entropy')
-    """
-    return CURVE_NAMES.get(quantity) or metric_name(quantity)
-
-
-def meaning(metric: str, *, every_way: bool = False) -> str:
-    """Say what a metric measures, in one way or in every, in a sentence or two; empty where its name says it."""
-    name, manner = parts(metric)
-    return (MEANINGS_OTHERWISE.get(name, "") if manner or every_way else "") or MEANINGS.get(name, "")
-
-
-def way(metric: str) -> str:
-    """Say in which way a metric was found.
-
-    Examples
-    --------
-    >>> way("macro_f1_frozen_ldam"), way("macro_f1"), way("r2_log")
-    ('fine-tuned, frozen, LDAM loss', '5 nearest, or own answer', 'as it is')
-    """
-    name, manner = parts(metric)
-    return manner or PLAIN.get(name, "as it is")
-
-
-def parts(metric: str) -> tuple[str, str]:
-    """Part a metric's name from how it was found."""
-    if metric in METRICS:
-        return metric, ""
-    if found := re.fullmatch(r"(.+)_leiden_([0-9.e+-]+)", metric):
-        return found[1], f"Leiden {found[2]}"
-    if found := re.fullmatch(rf"(.+)_({'|'.join(FINE_TUNED)})(?:_({'|'.join(REMEDIES)}))?", metric):
-        return found[1], FINE_TUNED[found[2]] + (f", {REMEDIES[found[3]]}" if found[3] else "")
-    ending = next((ending for ending in MANNERS if metric.endswith(ending)), "")
-    return metric.removesuffix(ending), MANNERS.get(ending, "")
+    return name.replace("_", " ") or "as it is"
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -52,6 +52,11 @@ class GenesOnly(Reader):
         _, is_gene, about = self._genes()
         return is_gene, about
 
+    @property
+    def code_version(self) -> int | str:
+        """What differs where the reader's code does."""
+        return self.reader.code_version
+
     def n_cells(self) -> int:
         """Count the cells in the file."""
         return self.reader.n_cells()

@@ -45,6 +45,11 @@ class Watched(Reader):
         spec = self.reader.spec()
         return {**spec, "counts": f"{self.counts}, rounded"} if self.rounds else spec
 
+    @property
+    def code_version(self) -> int | str:
+        """What differs where the reader's code does."""
+        return self.reader.code_version
+
     def n_cells(self) -> int:
         """Count the cells in the file."""
         return self.reader.n_cells()

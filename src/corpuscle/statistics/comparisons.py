@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import InputError
+from corpuscle.core.scores import completed
 from corpuscle.statistics.intervals import ONE_SEED, WHOLE, half_width, is_same
 
 # What must agree before two scores may be compared; `corpus` and `seed` tell apart what remains.
-KEYS = ("model", "task", "target", "metric", "version", "unit")
+KEYS = ("model", "task", "target", "metric", "way", "version", "unit")
+# What a score says of itself, the same in all rows of a metric and way.
+ABOUT = ("better", "title", "meaning", "scale", "headline")
 GROUP = (*KEYS, "corpus")
 
 NOT_POSITIVE = "zero or negative value, so a fold change has no meaning"
@@ -40,8 +43,6 @@ class Scale(NamedTuple):
 
 RATIO = Scale("log2_fold_change", "fc_low", "fc_high", "fc_reason")
 DIFFERENCE = Scale("difference", "difference_low", "difference_high", "difference_reason")
-# Metrics that are negative now and then, by a part of their name: a ratio of two has no meaning.
-CAN_BE_NEGATIVE = r"(?:^|_)(?:ari|ami|asw|correlation|residual|silhouette|kappa|mcc)(?:_|$)"
 # A score that is to be high and is lower than this is near 0; so is a mean of less than three standard deviations.
 NEAR_ZERO, NEAR_ZERO_DEVIATIONS = 0.05, 3.0
 
@@ -49,7 +50,7 @@ NEAR_ZERO, NEAR_ZERO_DEVIATIONS = 0.05, 3.0
 def summarise(
     scores: pd.DataFrame, baseline: str, level: float = 0.95, overlaps: Overlaps | None = None
 ) -> pd.DataFrame:
-    """Summarise score rows to one row per (model, task, target, metric, version, unit, corpus).
+    """Summarise score rows to one row per (model, task, target, metric, way, version, unit, corpus).
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def summarise(
     Returns
     -------
     pandas.DataFrame
-        In order of first appearance: the key columns; ``better``; ``n_cells`` (median over seeds); ``mean``,
+        In order of first appearance: the key columns; ``better``, ``title``, ``meaning``, ``scale`` and ``headline``
+        (see `corpuscle.core.scores.Score`); ``n_cells`` (median over seeds); ``mean``,
         ``low``, ``high`` (the metric's unit); ``n_seeds`` with a finite value; ``overlap``; ``log2_fold_change``,
         ``fc_low``, ``fc_high``, ``n_pairs`` (see `log2_fold_changes`); ``difference``, ``difference_low``,
         ``difference_high`` (see `differences`); ``pair_mean`` and ``pair_base``, the means of corpus and baseline over
@@ -92,6 +94,7 @@ def summarise(
     0      A   0.4        2               0.0
     1      B   0.8        2               1.0
     """
+    scores = completed(scores)
     table = over_seeds(scores, level, overlaps).set_index(list(GROUP))
     changes = log2_fold_changes(scores, baseline, level, overlaps).set_index(list(GROUP))
     apart = differences(scores, baseline, level, overlaps).set_index(list(GROUP)).drop(columns="n_pairs")
@@ -109,18 +112,17 @@ def scale_of(table: pd.DataFrame) -> Scale:
 
     A metric is compared by ratios where these have a meaning in all of a task's rows of it, whatever the target, model
     and corpus, so that one table has one unit; else by differences. They have none where a value is zero or negative,
-    where the metric is one that can be negative (ARI, AMI, silhouette widths, correlations, residuals) or is best at
-    zero, where it is near zero (a baseline's mean under 0.05 of what is to be high, or any mean under three standard
-    deviations over seeds), and where seeds differ so much that the mean ratio and the mean difference point to
-    different sides.
+    where the metric is a correlation, or is best at zero, where it is near zero (a baseline's mean under 0.05 of what
+    is to be high, or any mean under three standard deviations over seeds), and where seeds differ so much that the
+    mean ratio and the mean difference point to different sides.
     """
     return RATIO if bool((table["compared_by"] == "ratio").all()) else DIFFERENCE
 
 
 def _compared_by(table: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> "pd.Series[str]":
     """Choose between ratio and difference for each task's metrics: see `scale_of`."""
-    kinds = ["task", "metric", "version"]
-    no_ratio = table["metric"].str.contains(CAN_BE_NEGATIVE, regex=True) | table["better"].eq("zero")
+    kinds = ["task", "metric", "way", "version"]
+    no_ratio = table["scale"].eq("correlation") | table["better"].eq("zero")
     smallest = scores.groupby(kinds, dropna=False)["value"].min().rename("smallest")
     no_ratio |= ~(table[kinds].join(smallest, on=kinds)["smallest"] > 0)
     is_overall = table["unit"].eq("all")
@@ -139,12 +141,13 @@ def over_seeds(scores: pd.DataFrame, level: float = 0.95, overlaps: Overlaps | N
     Returns
     -------
     pandas.DataFrame
-        The columns `GROUP`, ``better``, ``n_cells``, ``mean``, ``low``, ``high``, ``n_seeds``, ``deviation`` (over
+        The columns `GROUP` and `ABOUT`, ``n_cells``, ``mean``, ``low``, ``high``, ``n_seeds``, ``deviation`` (over
         seeds), ``overlap``, ``reason``.
     """
     frame = _checked(scores)
     grouped = frame.groupby(list(GROUP), sort=False, dropna=False)
-    described = grouped.agg(better=("better", "first"), n_cells=("n_cells", "median"), rows=("seed", "size"))
+    about = {name: (name, "first") for name in ABOUT}
+    described = grouped.agg(**about, n_cells=("n_cells", "median"), rows=("seed", "size"))
     described["n_cells"] = described["n_cells"].round().astype("int64")
     frame["size"], frame["overlap"] = frame["value"].abs(), _overlap(frame["corpus"], overlaps)
     table = described.join(_intervals(frame, "value", level))
@@ -237,7 +240,7 @@ def differences(
 
 def _checked(scores: pd.DataFrame) -> pd.DataFrame:
     """Copy the rows; refuse two values of one seed; count an infinite value as missing, and say so."""
-    frame = scores.reset_index(drop=True).copy()
+    frame = completed(scores).reset_index(drop=True).copy()
     twice = frame.duplicated([*GROUP, "seed"])
     if twice.any():
         row = frame.loc[twice, [*GROUP, "seed"]].iloc[0].to_dict()

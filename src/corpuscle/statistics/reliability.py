@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 
-SCORE = ["model", "task", "target", "metric", "version", "unit"]
+from corpuscle.core.scores import completed
+
+SCORE = ["model", "task", "target", "metric", "way", "version", "unit"]
 # Stands for the mean over targets, in the column of targets.
 ALL_TARGETS = "(mean over targets)"
 
@@ -23,8 +25,8 @@ def reliability(scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    One row per model, task, target, metric, version and unit, with a row for the mean over targets, for corpora that
-    have all of them: ``reliability`` (at most 1; negative where corpora differ less than seeds would have it),
+    One row per model, task, target, metric, way, version and unit, with a row for the mean over targets, for corpora
+    that have all of them: ``reliability`` (at most 1; negative where corpora differ less than seeds would have it),
     ``n_corpora`` and ``n_scores``; NaN where there is one corpus, or one seed of each.
 
     Examples
@@ -39,7 +41,7 @@ def reliability(scores: pd.DataFrame) -> pd.DataFrame:
     0                blood         0.96          2
     1  (mean over targets)         0.96          2
     """
-    known = scores[np.isfinite(scores["value"])]
+    known = completed(scores)[np.isfinite(scores["value"])]
     others = [name for name in SCORE if name != "target"]
     means = known.groupby([*others, "corpus", "seed"], sort=False)["value"].agg(["mean", "size"]).reset_index()
     whole = means["size"] == means.groupby(others, sort=False)["size"].transform("max")

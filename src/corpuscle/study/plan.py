@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from corpuscle import __version__
 from corpuscle.core import components
 from corpuscle.core.errors import InputError, ModelError, Problem, StudyError
 from corpuscle.core.randomness import generator
@@ -147,8 +146,11 @@ class Plan:
         return self._recipes[name]
 
     def identity(self, cells: Corpus) -> list[Any]:
-        """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints."""
-        return [cells.fingerprint, [_content(self.sources[source]) for source in cells.inputs]]
+        """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints.
+
+        So do they where the code of what chose or altered the cells has another version.
+        """
+        return [cells.fingerprint, cells.versions, [self.sources[source].identity for source in cells.inputs]]
 
     def n_steps(self, run: Run) -> int:
         """How many optimisation steps a run takes."""
@@ -445,7 +447,7 @@ class _Preparation:
 
     def _with_components(self, pools: Mapping[str, Corpus], opened: Mapping[str, Source]) -> dict[str, Corpus]:
         """Let samplers ask for the principal components of each source's cells, which are found only then."""
-        content = {name: _content(source) for name, source in opened.items()}
+        content = {name: source.identity for name, source in opened.items()}
 
         def telling(name: str) -> Callable[[float], None]:
             return lambda share: self.notice(f"finding principal components of {name}", share)
@@ -465,7 +467,7 @@ class _Preparation:
         return targets
 
     def _workshop(self, opened: Mapping[str, Source]) -> Workshop:
-        content = {name: [__version__, *_content(source)] for name, source in opened.items()}
+        content = {name: source.identity for name, source in opened.items()}
         return Workshop(self.study.folder, _reconstructor, self.store, content, self.notice)
 
     def _draw(self, pools: Mapping[str, Corpus], workshop: Workshop) -> dict[tuple[str, int], Corpus]:
@@ -516,11 +518,6 @@ class _Preparation:
             for position, target in enumerate(task.on)
             if target.title == name
         )
-
-
-def _content(source: Source) -> list[Any]:
-    """Return plain data that differ where what is read of a source's counts does."""
-    return [source.content, source.reader.spec()["counts"]]
 
 
 def _reconstructor(name: str, settings: Mapping[str, Any]) -> Reconstructor:

@@ -74,7 +74,14 @@ class ImputeRare(Alteration):
         parents = corpus.take(np.isin(label_N, list(rare)))
         rounds = [*(_published if self.published else _fresh)(parents.labels(self.by), rare, self.threshold, rng)]
         reconstructor = workshop.reconstructor(*self.needs)
-        maker = _Imputed(parents, rounds, reconstructor, keys=(drawn_key(rng), self.published), workshop=workshop)
+        maker = _Imputed(
+            parents,
+            rounds,
+            reconstructor,
+            version=self.code_version,
+            keys=(drawn_key(rng), self.published),
+            workshop=workshop,
+        )
         base = np.concatenate([one.base for one in rounds])
         made = with_made(corpus, maker, "impute_rare", parents.cells.iloc[base])
         after = counted(uses(made), made.labels(self.by))
@@ -150,13 +157,14 @@ class _Imputed(Maker):
         rounds: list[_Round],
         reconstructor: Reconstructor,
         *,
+        version: int | str,
         keys: tuple[int, bool],
         workshop: Workshop,
     ) -> None:
         super().__init__(parents)
         self.rounds, self.reconstructor, (self.key, self.published) = rounds, reconstructor, keys
         self.store = workshop.store
-        self.content = [workshop.content.get(source) for source in self.parents.inputs]
+        self.content = [version, *(workshop.content.get(source) for source in self.parents.inputs)]
         self._made: csr_matrix | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -193,7 +201,7 @@ class _Imputed(Maker):
 
     def identity(self) -> list[Any]:
         """Hash the model's settings, which cells, and the random keys."""
-        return [self.reconstructor.spec(), [[*one] for one in self.rounds], self.key, self.published]
+        return [self.reconstructor.identity(), [[*one] for one in self.rounds], self.key, self.published]
 
     @property
     def _store_key(self) -> str:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from corpuscle.core.components import component
-from corpuscle.core.scores import Better, Score
+from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.evaluation.annotators import Answer, Parts, fine_tuned, own, zero_shot
+from corpuscle.evaluation.annotators import COSTS, Answer, Parts, fine_tuned, own, zero_shot
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics import classification
 from corpuscle.evaluation.task import Task, units
@@ -23,15 +23,25 @@ from corpuscle.model.label_losses import Remedy
 from corpuscle.model.label_training import TrainingSettings
 from corpuscle.model.model import Annotates, FittedModel
 
-SUMMARIES: dict[str, Better] = {
-    "macro_f1": "higher",
-    "accuracy": "higher",
-    "micro_f1": "higher",
-    "balanced_accuracy": "higher",
-    "calibration_error": "lower",
-    "unseen_share": "none",
-}
-PER_TYPE = ("f1", "precision", "recall")
+SUMMARIES = declared(
+    Metric("macro_f1", "Macro-F1", "Mean F1 over cell types of the cells that are asked for.", "higher", "share"),
+    Metric("accuracy", "Accuracy", "Share of cells that are given their type.", "higher", "share"),
+    Metric("micro_f1", "Micro-F1", "The same number as accuracy.", "higher", "share"),
+    Metric("balanced_accuracy", "Balanced accuracy", "Mean recall over cell types.", "higher", "share"),
+    Metric(
+        "calibration_error",
+        "Calibration error",
+        "By how much confidence and accuracy differ, in 15 bins.",
+        "lower",
+        "share",
+    ),
+    Metric("unseen_share", "Unseen share", "Share of cells whose type no reference cell has.", "none", "share"),
+)
+PER_TYPE = declared(
+    Metric("f1", "F1", "Harmonic mean of precision and recall of a type.", "higher", "share"),
+    Metric("precision", "Precision", "Share of the cells that are given a type which have it.", "higher", "share"),
+    Metric("recall", "Recall", "Share of a type's cells that are given it.", "higher", "share"),
+)
 
 
 def _settings(value: Any) -> Any:
@@ -53,16 +63,16 @@ class Annotation(Task):
     - ``f1``, ``precision``, ``recall`` per type (unit ``cell_type=…``, with the number of query cells): 0 to 1, higher
       is better.
 
-    Plain names are those of the published zero-shot classifier, the 5 nearest reference cells (DenAdel et al. 2024),
-    or a label model's answer; ``…_knn15`` are those of the 15 nearest, ``…_linear`` those of a linear probe
-    (multinomial logistic regression, C = 1, on standardised latents).
+    The way of a score says who answered: ``5 nearest`` reference cells, the published zero-shot classifier (DenAdel et
+    al. 2024); ``15 nearest``; ``linear probe`` (multinomial logistic regression, C = 1, on standardised latents); or a
+    label model's ``own answer``.
 
-    A model that embeds, and is no label model, can also be fine-tuned on the reference cells. ``…_frozen`` are the
-    metrics of a perceptron that learned on the frozen embedding, ``…_whole`` those of one that learned together with
-    the network that embeds; with a remedy for rare types, its name follows: ``macro_f1_whole_focal``. A model without
-    a network that can be trained on has NaN for ``…_whole``. What it took is told beside, lower is better:
-    ``fine_tune_seconds_…`` by the clock, ``fine_tune_peak_gb_…``, the most memory that the process held meanwhile in
-    gigabytes, and ``fine_tune_parameters_…``, the numbers that learned.
+    A model that embeds, and is no label model, can also be fine-tuned on the reference cells: ``frozen`` is a
+    perceptron that learned on the frozen embedding, ``whole`` one that learned together with the network that embeds;
+    with a remedy for rare types, its name follows: ``whole, focal``. A model without a network that can be trained on
+    has NaN for ``whole``. What it took are scores, too, lower is better: ``fine_tune_seconds`` by the clock,
+    ``fine_tune_peak_gb``, the most memory that the process held meanwhile in gigabytes, and ``fine_tune_parameters``,
+    the numbers that learned.
 
     Parameters
     ----------
@@ -93,6 +103,7 @@ class Annotation(Task):
     """
 
     maps: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (*SUMMARIES.values(), *PER_TYPE.values(), *COSTS.values())
 
     split: Literal["cell", "donor", "corpus"] = "cell"
     max_cells: Annotated[int, Field(ge=10)] = 20_000
@@ -193,8 +204,8 @@ def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:
             values = _summaries(truth_Q[mask_Q], predicted_Q[mask_Q], answer.probability_QL[mask_Q], answer.labels)
             values["unseen_share"] = float(unseen_Q[mask_Q].mean())
         reason = reasons(trouble, note, answer.note, told if not trouble and unseen_Q[mask_Q].any() else "")
-        for metric, better in SUMMARIES.items():
-            yield Score(f"{metric}{answer.suffix}", unit, values[metric], n_cells, better, reason=reason)
+        for name, metric in SUMMARIES.items():
+            yield metric.score(unit, values[name], n_cells, reason, answer.way)
     yield from _type_scores(truth_Q, predicted_Q, answer, reasons(trouble, note, answer.note), trouble)
 
 
@@ -228,9 +239,7 @@ def _type_scores(
         if 0 < size < answer.least:
             why = f"only {size} reference cells have this type, fewer than k = {answer.least}"
         never = "no cell is given this type" if np.isnan(found.precision[at]) else ""
-        for metric in PER_TYPE:
-            value = float("nan") if trouble else float(getattr(found, metric)[at])
-            said = reason if trouble else reasons(reason, why, never if metric == "precision" else "")
-            yield Score(
-                f"{metric}{answer.suffix}", f"cell_type={label}", value, int(found.support[at]), "higher", reason=said
-            )
+        for name, metric in PER_TYPE.items():
+            value = float("nan") if trouble else float(getattr(found, name)[at])
+            said = reason if trouble else reasons(reason, why, never if name == "precision" else "")
+            yield metric.score(f"cell_type={label}", value, int(found.support[at]), said, answer.way)

@@ -12,17 +12,34 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from corpuscle.core.components import component
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Metric, Scale, Score, declared
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics.clustering import agreement, balanced_agreement, k_means, leiden
 from corpuscle.evaluation.task import Task, units
 from corpuscle.model.model import FittedModel
 
-METRICS = tuple(
-    f"{balance}{name}"
-    for balance in ("balanced_", "")
-    for name in ("ari", "ami", "homogeneity", "completeness", "v_measure")
+# Those that are corrected for chance can be negative; for each, its title and meaning.
+AGREEMENTS: dict[str, tuple[str, str, Scale]] = {
+    "ari": ("ARI", "Adjusted Rand index of clusters and cell types", "correlation"),
+    "ami": ("AMI", "Adjusted mutual information of clusters and cell types", "correlation"),
+    "homogeneity": ("homogeneity", "How far each cluster has cells of one type alone", "share"),
+    "completeness": ("completeness", "How far the cells of each type are in one cluster", "share"),
+    "v_measure": ("V-measure", "Harmonic mean of homogeneity and completeness", "share"),
+}
+METRICS = declared(
+    *(
+        Metric(f"balanced_{name}", f"Balanced {title}", f"{what}, each type counting as much.", "higher", scale)
+        for name, (title, what, scale) in AGREEMENTS.items()
+    ),
+    *(
+        Metric(name, title[0].upper() + title[1:], f"{what}, each cell counting as much.", "higher", scale)
+        for name, (title, what, scale) in AGREEMENTS.items()
+    ),
+)
+N_CLUSTERS = Metric("n_clusters", "Clusters", "How many clusters were found.", "none", "positive")
+CONCORDANCE = Metric(
+    "concordance", "Concordance", "Adjusted Rand index with the clusters of the reference.", "higher", "correlation"
 )
 
 
@@ -30,7 +47,7 @@ METRICS = tuple(
 class Clustering(Task):
     """Cluster an embedding and compare the clusters with the cells' types.
 
-    Metrics, for each clustering (``…_leiden_1``: at resolution 1; ``…_kmeans``), higher is better:
+    Metrics, for each clustering (way ``Leiden 1``: at resolution 1; ``k-means``), higher is better:
 
     - ``balanced_ari``, ``balanced_ami``, ``balanced_homogeneity``, ``balanced_completeness``,
       ``balanced_v_measure``: each type counts as much (Maan et al. 2024);
@@ -55,6 +72,7 @@ class Clustering(Task):
     """
 
     maps: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (*METRICS.values(), N_CLUSTERS, CONCORDANCE)
 
     resolutions: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=lambda: [1.0])
     n_clusters: Annotated[int, Field(ge=0, le=10_000)] = 0
@@ -84,12 +102,12 @@ class Clustering(Task):
         trouble = whole.trouble
         if not trouble and n_types < 2:
             trouble = f"the cells have {n_types} types: no groups to find again"
-        for suffix, cluster_N in self._clusters(whole, trouble, rng):
+        for way, cluster_N in self._clusters(whole, trouble, rng):
             for unit, mask_N in units(whole.cells).items():
                 here = mask_N & known_N
-                yield from _scores(suffix, unit, type_N[here], cluster_N, here, reasons(trouble, note))
+                yield from _scores(way, unit, type_N[here], cluster_N, here, reasons(trouble, note))
             found = float("nan") if cluster_N is None else float(len(np.unique(cluster_N)))
-            yield Score(f"n_clusters{suffix}", "all", found, len(whole), "none", reason=reasons(trouble, whole.drawn))
+            yield N_CLUSTERS.score("all", found, len(whole), reasons(trouble, whole.drawn), way)
 
     def compare(
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
@@ -99,29 +117,29 @@ class Clustering(Task):
         trouble = one.trouble or (f"reference: {other.trouble}" if other.trouble else "")
         seed = int(rng.integers(2**31))
         pairs = (self._clusters(each, trouble, np.random.default_rng(seed)) for each in (one, other))
-        for (suffix, cluster_N), (_, reference_N) in zip(*pairs, strict=True):
+        for (way, cluster_N), (_, reference_N) in zip(*pairs, strict=True):
             for unit, mask_N in units(one.cells).items():
                 value = float("nan")
                 if cluster_N is not None and reference_N is not None:
                     value = agreement(reference_N[mask_N].astype(str), cluster_N[mask_N]).ari
                 note = reasons(trouble, one.drawn)
-                yield Score(f"concordance{suffix}", unit, value, int(mask_N.sum()), "higher", reason=note)
+                yield CONCORDANCE.score(unit, value, int(mask_N.sum()), note, way)
 
     def _clusters(
         self, embedding: Embedding, trouble: str, rng: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.int64] | None]]:
-        """Yield the suffix and the clusters of each clustering; None where there is trouble."""
+        """Yield the way and the clusters of each clustering; None where there is trouble."""
         for resolution in self.resolutions:
             seed = int(rng.integers(2**31))
-            yield f"_leiden_{resolution:g}", None if trouble else leiden(embedding.graph, resolution, seed)
+            yield f"Leiden {resolution:g}", None if trouble else leiden(embedding.graph, resolution, seed)
         type_N = embedding.cells.labels("cell_type")
         wanted = self.n_clusters or len(np.unique(type_N[type_N != ""]))
         k = min(wanted, len(embedding))
-        yield "_kmeans", None if trouble else k_means(embedding.z_NK, k, int(rng.integers(2**31)))
+        yield "k-means", None if trouble else k_means(embedding.z_NK, k, int(rng.integers(2**31)))
 
 
 def _scores(  # noqa: PLR0917
-    suffix: str,
+    way: str,
     unit: str,
     type_N: NDArray[np.str_],
     cluster_N: NDArray[np.int64] | None,
@@ -137,4 +155,4 @@ def _scores(  # noqa: PLR0917
         plain, balanced = agreement(type_N, cluster_N[here]), balanced_agreement(type_N, cluster_N[here])
         values = {f"balanced_{name}": value for name, value in balanced._asdict().items()} | plain._asdict()
     for metric in METRICS:
-        yield Score(f"{metric}{suffix}", unit, values[metric], len(type_N), "higher", reason=said)
+        yield METRICS[metric].score(unit, values[metric], len(type_N), said, way)

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from sklearn.model_selection import train_test_split
 
 from corpuscle.core.components import component
-from corpuscle.core.scores import Better, Score
+from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.principal_components import find_axes, project
 from corpuscle.evaluation.embedding import N_GRAPH, Embedding, embedded, left_out, reasons
@@ -27,20 +27,49 @@ K, TEST_SHARE, SPLIT_SEED = 15, 0.7, 42
 # Of the principal components of expression: how many centres of types are compared in, as published.
 N_CENTRE = 20
 
+# Silhouette widths are scaled to 0 … 1, where 0.5 is what says nothing: ratios of them have no meaning.
+METRICS = declared(
+    Metric(
+        "avg_bio", "avg-bio", "Mean of NMI, ARI and silhouette width of cell types, as published.", "higher", "share"
+    ),
+    Metric("avg_batch", "avg-batch", "Mean of ASW of batches and graph connectivity, as published.", "higher", "share"),
+    Metric(
+        "nmi", "NMI", "Normalised mutual information of cell types and the best Leiden clusters.", "higher", "share"
+    ),
+    Metric("ari", "ARI", "Adjusted Rand index of cell types and the same clusters.", "higher", "correlation"),
+    Metric("asw_label", "ASW of types", "Silhouette width of cell types, scaled to 0 to 1.", "higher", "correlation"),
+    Metric(
+        "asw_batch", "ASW of batches", "Silhouette width of batches within types, as 1 - |s|.", "higher", "correlation"
+    ),
+    Metric("isolated_labels", "Isolated labels", "ASW of the types in the fewest batches.", "higher", "share"),
+    Metric("graph_connectivity", "Graph connectivity", "Of each type among 15 neighbours.", "higher", "share"),
+    Metric("pcr", "PCR comparison", "How much less variance batches explain than in expression.", "higher", "share"),
+    Metric("ilisi", "iLISI", "How many batches are among a cell's 90 neighbours, scaled.", "higher", "share"),
+    Metric("clisi", "cLISI", "How few types are among a cell's 90 neighbours, scaled.", "higher", "share"),
+    Metric("kbet", "kBET", "How often neighbours have the batches of their type; mean over types.", "higher", "share"),
+    Metric(
+        "knn_f1", "F1 of neighbours", "F1 of a type where each cell is given that of its 15 nearest.", "higher", "share"
+    ),
+    Metric("log2_support", "log2 of support", "How many cells the type has in the published test.", "none"),
+    Metric(
+        "centre_distance",
+        "Distance of centres",
+        "Least cosine distance of a type's centre from another's.",
+        "none",
+        "positive",
+    ),
+)
 WHOLE = (
     "avg_bio", "avg_batch", "nmi", "ari", "asw_label", "asw_batch", "isolated_labels", "graph_connectivity", "pcr",
     "ilisi", "clisi", "kbet",
 )  # fmt: skip
 PER_BATCH = ("asw_label", "asw_batch", "ilisi", "clisi")
-PER_TYPE: dict[str, Better] = {
-    "knn_f1": "higher",
-    "knn_f1_published": "higher",
-    "kbet": "higher",
-    "asw_label": "higher",
-    "asw_batch": "higher",
-    "log2_support": "none",
-    "centre_distance": "none",
-}
+# The metrics that types have, each with its way.
+OTHERS, PUBLISHED = ("knn_f1", "other batches"), ("knn_f1", "published split")
+PER_TYPE = (
+    OTHERS, PUBLISHED, ("kbet", ""), ("asw_label", ""), ("asw_batch", ""), ("log2_support", ""),
+    ("centre_distance", ""),
+)  # fmt: skip
 
 
 @component
@@ -61,9 +90,9 @@ class Integration(Task):
 
     Some of them per batch (unit ``batch=…``) and per type (``cell_type=…``), where there are also:
 
-    - ``knn_f1``: F1 where each cell is given its type by its 15 nearest cells of *other* batches;
-    - ``knn_f1_published``: on the published split, 70 % of all cells, stratified, seed 42; the other 30 % vote, of
-      the cell's own batch as well (Maan et al. 2024);
+    - ``knn_f1``: F1 where each cell is given its type by its 15 nearest cells, of ``other batches``; or on the
+      ``published split``, 70 % of all cells, stratified, seed 42; the other 30 % vote, of the cell's own batch as well
+      (Maan et al. 2024);
     - ``log2_support``: log2 of the type's cells in that test; ``centre_distance``: the least cosine distance of its
       centre from another type's, of all batches, in 20 principal components of the cells' log expression, weighted by
       their variance. No way is better: they tell how hard a type is.
@@ -79,6 +108,7 @@ class Integration(Task):
     """
 
     maps: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = tuple(METRICS.values())
 
     by: Literal["batch", "donor", "study", "assay", "source"] = "batch"
     max_cells: Annotated[int, Field(ge=10)] = 20_000
@@ -127,7 +157,7 @@ def _whole(
     if not trouble:
         values, why = _measured(cells, type_N, batch_N)
     for metric in WHOLE:
-        yield Score(metric, "all", values[metric], len(cells), "higher", reason=reasons(why.get(metric, ""), note))
+        yield METRICS[metric].score("all", values[metric], len(cells), reasons(why.get(metric, ""), note))
 
 
 def _measured(
@@ -213,7 +243,7 @@ def _by_batch(
             middle = np.median if metric.endswith("lisi") else np.mean
             found = float(middle(known)) if len(known) else float("nan")
             why = "" if trouble or len(known) else "no type of this batch is in another"
-            yield Score(metric, f"{by}={batch}", found, int(here.sum()), "higher", reason=reasons(why, note))
+            yield METRICS[metric].score(f"{by}={batch}", found, int(here.sum()), reasons(why, note))
 
 
 def _by_type(
@@ -221,24 +251,24 @@ def _by_type(
 ) -> Iterator[Score]:
     """Yield what can be said of each type."""
     types = np.unique(type_N)
-    table: dict[str, dict[str, tuple[float, str]]] = {metric: {} for metric in PER_TYPE}
+    table: dict[tuple[str, str], dict[str, tuple[float, str]]] = {of: {} for of in PER_TYPE}
     if not trouble:
         table = {
-            "knn_f1": _f1_from_other_batches(cells, type_N, batch_N),
+            OTHERS: _f1_from_other_batches(cells, type_N, batch_N),
             **_published_f1(cells, type_N),
-            "kbet": {
+            ("kbet", ""): {
                 label: (rate, "" if np.isfinite(rate) else "fewer than 10 cells, or one batch")
                 for label, rate in mixing.kbet(cells.graph, type_N, batch_N).items()
             },
-            "asw_label": _means(_apart(cells, type_N), type_N),
-            "asw_batch": _means(mixing.batch_silhouettes(cells.z_NK, type_N, batch_N), type_N),
-            "centre_distance": _centre_distances(cells.cells, type_N, batch_N),
+            ("asw_label", ""): _means(_apart(cells, type_N), type_N),
+            ("asw_batch", ""): _means(mixing.batch_silhouettes(cells.z_NK, type_N, batch_N), type_N),
+            ("centre_distance", ""): _centre_distances(cells.cells, type_N, batch_N),
         }
     for label in types.tolist():
         n_cells = int((type_N == label).sum())
-        for metric, better in PER_TYPE.items():
-            value, why = table[metric].get(label, (float("nan"), ""))
-            yield Score(metric, f"cell_type={label}", value, n_cells, better, reason=reasons(why, note))
+        for metric, way in PER_TYPE:
+            value, why = table[metric, way].get(label, (float("nan"), ""))
+            yield METRICS[metric].score(f"cell_type={label}", value, n_cells, reasons(why, note), way)
 
 
 def _means(value_N: NDArray[np.float64], type_N: NDArray[np.str_]) -> dict[str, tuple[float, str]]:
@@ -265,7 +295,7 @@ def _f1_from_other_batches(
     }
 
 
-def _published_f1(cells: Embedding, type_N: NDArray[np.str_]) -> dict[str, dict[str, tuple[float, str]]]:
+def _published_f1(cells: Embedding, type_N: NDArray[np.str_]) -> dict[tuple[str, str], dict[str, tuple[float, str]]]:
     """Score each type on the published split: 70 % of the cells, stratified; 15 of the other 30 % vote."""
     types, size_T = np.unique(type_N, return_counts=True)
     usable = np.flatnonzero(np.isin(type_N, types[size_T > 1]))
@@ -274,7 +304,7 @@ def _published_f1(cells: Embedding, type_N: NDArray[np.str_]) -> dict[str, dict[
     if len(usable) - int(np.ceil(TEST_SHARE * len(usable))) < max(K, n_usable):
         few = (float("nan"), f"{len(usable)} cells: too few for the published split")
         every = {str(label): few for label in types}
-        return {"knn_f1_published": every | alone, "log2_support": dict(every | alone)}
+        return {PUBLISHED: every | alone, ("log2_support", ""): dict(every | alone)}
     train, test = train_test_split(usable, stratify=type_N[usable], test_size=TEST_SHARE, random_state=SPLIT_SEED)
     index = nearest_in(cells.z_NK[train], cells.z_NK[test], K)
     share = classification.vote(np.searchsorted(types, type_N[train])[index], len(types))
@@ -286,7 +316,7 @@ def _published_f1(cells: Embedding, type_N: NDArray[np.str_]) -> dict[str, dict[
     support = {
         label: (float(np.log2(n)) if n else float("nan"), "") for label, n in zip(named, found.support, strict=True)
     }
-    return {"knn_f1_published": f1 | alone, "log2_support": support | alone}
+    return {PUBLISHED: f1 | alone, ("log2_support", ""): support | alone}
 
 
 def _centre_distances(

@@ -4,7 +4,7 @@ Axes in names: N cells, G genes, K latents.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from corpuscle.core.components import component
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import moments
 from corpuscle.evaluation.embedding import N_GRAPH, Embedding, embedded, reasons
@@ -22,7 +22,33 @@ from corpuscle.evaluation.task import Task, units
 from corpuscle.model.model import FittedModel
 
 NO_REFERENCE = "no reference: name one with reference_corpus or reference_model"
-OVER_ALL = {"latent_r2": "higher", "cka": "higher", "procrustes": "lower", "knn_overlap": "higher"}
+WITH_REFERENCE = declared(
+    Metric(
+        "latent_r2",
+        "R² of latents",
+        "Share of each latent, on cells left out, that a regression on the reference's explains; mean.",
+        "higher",
+        "share",
+    ),
+    Metric("cka", "CKA", "Linear centred kernel alignment of the two embeddings.", "higher", "share"),
+    Metric(
+        "procrustes", "Procrustes distance", "What is left of the embedding after the best rotation.", "lower", "share"
+    ),
+    Metric(
+        "knn_overlap",
+        "Overlap of neighbours",
+        "Share of a cell's 15 nearest cells that it has in both embeddings.",
+        "higher",
+        "share",
+    ),
+)
+LOADINGS = Metric(
+    "loading_correlation",
+    "Correlation of loadings",
+    "Over genes, of a latent's loadings and the target's mean expression; over all the largest absolute value.",
+    "none",
+    "correlation",
+)
 
 
 @runtime_checkable
@@ -63,6 +89,8 @@ class Latents(Task):
         Where the target has more cells, so many are drawn.
     """
 
+    metrics: ClassVar[tuple[Metric, ...]] = (*WITH_REFERENCE.values(), LOADINGS)
+
     reference_corpus: str = ""
     reference_model: str = ""
     max_cells: Annotated[int, Field(ge=10)] = 20_000
@@ -71,11 +99,11 @@ class Latents(Task):
         """Correlate loadings with expression; see `Task.run`."""
         cells = embedded(model, target, self.max_cells)
         if not (self.reference_corpus or self.reference_model):
-            for metric, better in OVER_ALL.items():
-                yield Score(metric, "all", float("nan"), len(cells), better, reason=NO_REFERENCE)  # type: ignore[arg-type]
+            for metric in WITH_REFERENCE.values():
+                yield metric.score("all", float("nan"), len(cells), NO_REFERENCE)
         if not isinstance(model, HasLoadings):
             why = "this model has no loadings"
-            yield Score("loading_correlation", "all", float("nan"), len(target), "none", reason=why)
+            yield LOADINGS.score("all", float("nan"), len(target), why)
             return
         yield from _loading_scores(model.loadings(), target)
 
@@ -92,13 +120,14 @@ class Latents(Task):
         found_K = np.full(n_latents, np.nan) if trouble else latent_r2(other.z_NK, one.z_NK, rng)
         yield from _latent_scores(found_K, _names(model, n_latents), len(one), note, trouble)
         alike = (float("nan"),) * 2 if trouble else (cka(one.z_NK, other.z_NK), _distance(one, other))
-        yield Score("cka", "all", alike[0], len(one), "higher", reason=note)
-        yield Score("procrustes", "all", alike[1], len(one), "lower", reason=note)
+        yield WITH_REFERENCE["cka"].score("all", alike[0], len(one), note)
+        yield WITH_REFERENCE["procrustes"].score("all", alike[1], len(one), note)
         overlap_N = np.full(len(one), np.nan)
         if not trouble:
             overlap_N = neighbour_overlap(one.neighbours.first(N_GRAPH), other.neighbours.first(N_GRAPH))
         for unit, mask_N in units(one.cells).items():
-            yield Score("knn_overlap", unit, float(overlap_N[mask_N].mean()), int(mask_N.sum()), "higher", reason=note)
+            overlap = float(overlap_N[mask_N].mean())
+            yield WITH_REFERENCE["knn_overlap"].score(unit, overlap, int(mask_N.sum()), note)
 
 
 def _distance(one: Embedding, other: Embedding) -> float:
@@ -119,10 +148,10 @@ def _latent_scores(
     mean = float(known.mean()) if len(known) else float("nan")
     constant = f"{len(found_K) - len(known)} of {len(found_K)} latents are constant, or predicted to be"
     why = constant if len(known) < len(found_K) and not trouble else ""
-    yield Score("latent_r2", "all", mean, n_cells, "higher", reason=reasons(note, why))
+    yield WITH_REFERENCE["latent_r2"].score("all", mean, n_cells, reasons(note, why))
     for name, value in zip(names, found_K.tolist(), strict=True):
         said = "" if np.isfinite(value) or trouble else "the latent is constant, or predicted to be"
-        yield Score("latent_r2", f"latent={name}", value, n_cells, "higher", reason=reasons(note, said))
+        yield WITH_REFERENCE["latent_r2"].score(f"latent={name}", value, n_cells, reasons(note, said))
 
 
 def _loading_scores(loadings: pd.DataFrame, target: Corpus) -> Iterator[Score]:
@@ -134,7 +163,7 @@ def _loading_scores(loadings: pd.DataFrame, target: Corpus) -> Iterator[Score]:
     known = np.abs(found_K[np.isfinite(found_K)])
     why = "" if len(known) else "loadings, or the target's expression, do not vary"
     largest = float(known.max()) if len(known) else float("nan")
-    yield Score("loading_correlation", "all", largest, len(target), "none", reason=why)
+    yield LOADINGS.score("all", largest, len(target), why)
     for name, value in zip(loadings.columns, found_K.tolist(), strict=True):
         said = "" if np.isfinite(value) else "the latent's loadings, or the target's expression, do not vary"
-        yield Score("loading_correlation", f"latent={name}", value, len(target), "none", reason=said)
+        yield LOADINGS.score(f"latent={name}", value, len(target), said)

@@ -12,13 +12,25 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
-from corpuscle.core.scores import Better, Score
+from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k, moments, most_variable
-from corpuscle.evaluation.likelihood import likelihood_scores
+from corpuscle.evaluation.likelihood import LIKELIHOOD, likelihood_scores
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.evaluation.task import Task, units
 from corpuscle.model.model import BoundsLikelihood, FittedModel, Reconstructs
+
+R2_LOG = Metric(
+    "r2_log",
+    "R² (log)",
+    "Squared Pearson correlation of observed and reconstructed expression over genes, per cell, averaged over cells; "
+    "log1p of counts per 10,000.",
+    "higher",
+    "share",
+)
+R2_LINEAR = Metric(
+    "r2_linear", "R² (linear)", "As R² (log), on counts per 10,000 without the logarithm.", "higher", "share"
+)
 
 
 @component
@@ -39,23 +51,19 @@ class Reconstruction(Task):
         How many genes, chosen on the target.
     posterior
         ``"mean"``: decode the mean of the posterior, which is deterministic. ``"sample"``: decode one sample of it
-        per cell, as the published code does; the metrics then end in ``_one_sample``.
+        per cell, as the published code does; the scores then say so in their ``way``.
     """
 
     needs: ClassVar[type] = Reconstructs
     ability: ClassVar[str] = "reconstruct counts"
+    metrics: ClassVar[tuple[Metric, ...]] = (R2_LOG, R2_LINEAR, *LIKELIHOOD)
 
     n_variable_genes: Annotated[int, Field(ge=2)] = 1000
     posterior: Literal["mean", "sample"] = "mean"
 
     @property
-    def headline(self) -> tuple[str, Better]:
-        """`r2_log`, and which way is better."""
-        return f"r2_log{self._suffix}", "higher"
-
-    @property
-    def _suffix(self) -> str:
-        return "" if self.posterior == "mean" else "_one_sample"
+    def _way(self) -> str:
+        return "" if self.posterior == "mean" else "one sample"
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Reconstruct the target's cells; see `Task.run`."""
@@ -68,12 +76,11 @@ class Reconstruction(Task):
 
     def _correlations(self, model: Reconstructs, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         genes_V = most_variable(moments(target), self.n_variable_genes)
-        suffix = self._suffix
         if len(genes_V) < 2:
             reason = f"only {len(genes_V)} genes vary over the {len(target)} cells of the target: no correlation"
             for unit in units(target):
-                yield Score(f"r2_log{suffix}", unit, float("nan"), 0, better="higher", reason=reason)
-                yield Score(f"r2_linear{suffix}", unit, float("nan"), 0, better="higher", reason=reason)
+                yield R2_LOG.score(unit, float("nan"), 0, reason, self._way)
+                yield R2_LINEAR.score(unit, float("nan"), 0, reason, self._way)
             return
         linear_N, log_N = np.full(len(target), np.nan), np.full(len(target), np.nan)
         for rows, fractions_NG in model.expected_fractions(target, rng if self.posterior == "sample" else None):
@@ -82,11 +89,11 @@ class Reconstruction(Task):
             linear_N[rows] = squared_pearson(truth_NV, predicted_NV)
             log_N[rows] = squared_pearson(np.log1p(truth_NV), np.log1p(predicted_NV))
         for unit, mask_N in units(target).items():
-            yield _mean(f"r2_log{suffix}", unit, log_N[mask_N])
-            yield _mean(f"r2_linear{suffix}", unit, linear_N[mask_N])
+            yield _mean(R2_LOG, unit, log_N[mask_N])._replace(way=self._way)
+            yield _mean(R2_LINEAR, unit, linear_N[mask_N])._replace(way=self._way)
 
 
-def _mean(metric: str, unit: str, value_N: NDArray[np.float64]) -> Score:
+def _mean(metric: Metric, unit: str, value_N: NDArray[np.float64]) -> Score:
     """Average over the cells that have a value, and say how many have none."""
     defined = np.isfinite(value_N)
     n_cells, n_defined = len(value_N), int(defined.sum())
@@ -94,4 +101,4 @@ def _mean(metric: str, unit: str, value_N: NDArray[np.float64]) -> Score:
     if n_defined < n_cells:
         reason = f"{n_cells - n_defined} of {n_cells} cells are constant over the variable genes, or expected to be"
     value = float(value_N[defined].mean()) if n_defined else float("nan")
-    return Score(metric, unit, value, n_defined, better="higher", reason=reason)
+    return metric.score(unit, value, n_defined, reason)

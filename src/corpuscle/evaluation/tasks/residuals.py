@@ -8,12 +8,23 @@ import numpy as np
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
-from corpuscle.core.scores import Better, Score
+from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel, Reconstructs
 from corpuscle.source.genes import GeneSpace
+
+RELATIVE = Metric(
+    "relative_residual",
+    "Relative residual",
+    "(Observed - expected) / observed mean expression of a gene; positive where the model expects too little.",
+    "zero",
+)
+OBSERVED = Metric(
+    "observed_cp10k", "Observed", "Mean counts of a gene per 10,000 over the target's cells.", "none", "positive"
+)
+PREDICTED = Metric("predicted_cp10k", "Predicted", "What the model expects of the same.", "none", "positive")
 
 
 @component
@@ -29,11 +40,7 @@ class Residuals(Task):
 
     needs: ClassVar[type] = Reconstructs
     ability: ClassVar[str] = "reconstruct counts"
-
-    @property
-    def headline(self) -> tuple[str, Better]:
-        """`relative_residual`, and which way is better."""
-        return "relative_residual", "zero"
+    metrics: ClassVar[tuple[Metric, ...]] = (RELATIVE, OBSERVED, PREDICTED)
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Compare expected and counted expression gene by gene; see `Task.run`."""
@@ -48,13 +55,12 @@ class Residuals(Task):
         for gene in np.flatnonzero(target.measured_SG.any(axis=0)):
             unit = f"gene={names[gene]}"
             observed, predicted = observed_G[gene] / n_cells, predicted_G[gene] / n_cells
-            yield Score("observed_cp10k", unit, observed, n_cells, better="none")
-            yield Score("predicted_cp10k", unit, predicted, n_cells, better="none")
+            yield OBSERVED.score(unit, observed, n_cells)
+            yield PREDICTED.score(unit, predicted, n_cells)
             if observed > 0:
-                yield Score("relative_residual", unit, (observed - predicted) / observed, n_cells, better="zero")
+                yield RELATIVE.score(unit, (observed - predicted) / observed, n_cells)
             else:
-                reason = "no count of this gene in the target"
-                yield Score("relative_residual", unit, float("nan"), n_cells, better="zero", reason=reason)
+                yield RELATIVE.score(unit, float("nan"), n_cells, "no count of this gene in the target")
 
 
 def _gene_labels(space: GeneSpace) -> list[str]:

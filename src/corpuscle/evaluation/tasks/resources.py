@@ -1,13 +1,13 @@
 """Resources: what a model costs: to fit, and to embed cells with."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from corpuscle.core.components import component
-from corpuscle.core.scores import Score
+from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.core.usage import measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import draw
@@ -17,6 +17,22 @@ from corpuscle.model.model import FittedModel
 NOT_MEASURED = "the model was not fitted by this run, so what fitting took is not known"
 NOT_TOLD = "this system does not tell the peak memory of a process"
 GIGABYTE = 1e9
+METRICS = declared(
+    Metric("fit_seconds", "Seconds to fit", "By the clock, on the machine of the run.", "lower", "positive"),
+    Metric("fit_cpu_seconds", "Processor seconds to fit", "Of all threads.", "lower", "positive"),
+    Metric("fit_peak_gb", "Peak memory to fit, GB", "Of the whole process, libraries included.", "lower", "positive"),
+    Metric("n_parameters", "Parameters", "Numbers in the saved weights.", "lower", "positive"),
+    Metric(
+        "embed_seconds_per_1000_cells",
+        "Seconds to embed 1,000 cells",
+        "By the clock, reading the counts included.",
+        "lower",
+        "positive",
+    ),
+    Metric(
+        "embed_peak_gb", "Peak memory to embed, GB", "Of the whole process, libraries included.", "lower", "positive"
+    ),
+)
 
 
 @component
@@ -36,6 +52,8 @@ class Resources(Task):
     max_cells
         Where the target has more cells, so many are drawn.
     """
+
+    metrics: ClassVar[tuple[Metric, ...]] = tuple(METRICS.values())
 
     max_cells: Annotated[int, Field(ge=1)] = 20_000
 
@@ -57,6 +75,6 @@ class Resources(Task):
 
 
 def _score(metric: str, value: float | None, n_cells: int, why: str) -> Score:
-    known = value is not None
-    return Score(metric, "all", float(value) if value is not None else float("nan"), n_cells, "lower",
-                 reason="" if known else why)  # fmt: skip
+    return METRICS[metric].score(
+        "all", float("nan") if value is None else float(value), n_cells, "" if value is not None else why
+    )

@@ -6,7 +6,7 @@ Axes in names: N cells, B cells of a block, G genes, K latents.
 
 import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.autoencoder import MaskedNetwork
 from corpuscle.model.batches import CountTable, stream
@@ -34,6 +35,14 @@ ADAM_EPS = 1e-8
 
 
 Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+
+
+MASKED_ERROR = Metric(
+    "masked_error",
+    "Squared error of masked genes",
+    "Mean squared error of log1p counts per 10,000 over masked genes, per cell; lower is better.",
+    "lower",
+)
 
 
 @component
@@ -68,6 +77,8 @@ class MaskedAutoencoder(Model):
     >>> MaskedAutoencoder(budget={"steps": 20_000}).n_steps(n_cells=3000)
     20000
     """
+
+    curves: ClassVar[tuple[Metric, ...]] = (MASKED_ERROR,)
 
     widths: Annotated[list[Units], Field(min_length=2, max_length=MOST_LAYERS)] = Field(
         default_factory=lambda: [512, 512, 256, 256, 64]

@@ -15,6 +15,7 @@ from pydantic import Field
 from scipy.sparse import vstack
 
 from corpuscle.core.components import component
+from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.batches import Batch, CountTable
 from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
@@ -32,6 +33,11 @@ from corpuscle.model.training import named_noise
 
 # More cell types than an atlas has: for an estimate of memory.
 MOST_TYPES = 1000
+
+
+CROSS_ENTROPY = Metric(
+    "cross_entropy", "Cross-entropy", "Cross-entropy of the cell type per cell, nats; lower is better.", "lower"
+)
 
 
 @component
@@ -61,6 +67,7 @@ class MlpClassifier(Model):
     """
 
     learns: ClassVar[tuple[str, ...]] = ("cell_type",)
+    curves: ClassVar[tuple[Metric, ...]] = (CROSS_ENTROPY,)
 
     n_genes: Annotated[int, Field(gt=0)] = 2000
     n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from corpuscle.core.components import build, component
+from corpuscle.core.components import Component, build, component
 from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model, Progress, WithoutSteps, silent
@@ -54,6 +54,11 @@ class Untrained(WithoutSteps):
     """
 
     model: Annotated[dict[str, Any], AfterValidator(_trainable)]
+
+    @property
+    def uses(self) -> tuple[Component, ...]:
+        """The model itself."""
+        return (self._model(),)
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
         """Initialise the model for a corpus; see its own ``fit``."""

@@ -91,6 +91,11 @@ class Collection(Reader):
         order: NDArray[np.int64] = genes.get_indexer(first).astype(np.int64)
         return order
 
+    @property
+    def code_version(self) -> int | str:
+        """What differs where its code, or that of a reader of its files, does."""
+        return ", ".join(str(version) for version in (self.version, *(one.code_version for one in self._readers)))
+
     def n_cells(self) -> int:
         """Count the cells of all files."""
         return int(self._starts[-1])
