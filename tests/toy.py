@@ -13,6 +13,7 @@ import pandas as pd
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.model.model import FittedModel, Model, Progress, silent
@@ -113,7 +114,7 @@ class Broken(Sampler):
 
     how: str = "exit"
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> Any:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> Any:
         if self.how == "exit":
             sys.exit(3)
         return 1 / int(pool.n_cells < 0)
