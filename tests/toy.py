@@ -53,7 +53,10 @@ class MeanProfile(Model):
         if corpus.name == self.trouble:
             self._trouble(progress)
         total = np.asarray(corpus.counts().sum(axis=0, dtype=np.float64)).ravel()
-        return FittedMeanProfile(corpus.space.ids, total / total.sum())
+        fitted = FittedMeanProfile(corpus.space.ids, total / total.sum())
+        if corpus.name == self.trouble and self.kind_of_trouble == "history":
+            fitted.history = pd.DataFrame({"epoch": ["one"]})
+        return fitted
 
     def _trouble(self, progress: Progress) -> None:
         match self.kind_of_trouble:

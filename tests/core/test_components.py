@@ -1,12 +1,13 @@
 """Components are found by name, checked when built, and told of in full when they are wrong."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from corpuscle.core import components
-from corpuscle.core.errors import ComponentError
+from corpuscle.core.errors import ComponentError, CorpusError
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import Model
@@ -62,6 +63,19 @@ def test_a_component_outside_its_home_is_named_by_module_and_class():
     model = components.build(Model, "toy:MeanProfile", {"trouble": "x"})
     assert model.name == "toy:MeanProfile"
     assert components.build(Model, model.name, {"trouble": "x"}) == model
+
+
+def test_warnings_of_a_component_are_shown_when_it_is_done_and_not_where_it_fails():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with components.guarded(Sampler):
+            warnings.warn("rounding", RuntimeWarning, stacklevel=1)
+            assert not shown
+        assert [str(warning.message) for warning in shown] == ["rounding"]
+        with pytest.raises(CorpusError), components.guarded(Sampler):
+            warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=1)
+            raise CorpusError("no cell is left")
+    assert len(shown) == 1
 
 
 def test_a_component_may_be_a_folder_and_its_class_in_any_file_of_it(tmp_path, monkeypatch):

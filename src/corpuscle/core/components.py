@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
@@ -204,7 +205,8 @@ def guarded(owner: object) -> Iterator[None]:
     """
     cls = owner if isinstance(owner, type) else type(owner)
     try:
-        yield
+        with _warnings_after():
+            yield
     except (CorpuscleError, ValidationError):
         raise
     except BaseException as error:
@@ -216,6 +218,18 @@ def guarded(owner: object) -> Iterator[None]:
         what = owner.name if isinstance(owner, Component) else f"{cls.__module__}:{cls.__qualname__}"
         kind = f"{cls.kind} " if issubclass(cls, Component) else ""
         raise BrokenComponentError(f"{kind}{what!r} failed: {_gist(error)} ({_line(error, cls.__module__)})") from error
+
+
+@contextmanager
+def _warnings_after() -> Iterator[None]:
+    """Show the warnings of a block when it ends; not where it fails, as the error says what is wrong."""
+    held: list[Any] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.showwarning = lambda *warning: held.append(warning)
+        yield
+    for warning in held:
+        show(*warning)
 
 
 def _gist(error: BaseException) -> str:

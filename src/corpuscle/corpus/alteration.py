@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component, guarded, legal_names
-from corpuscle.core.errors import CorpusError
+from corpuscle.core.errors import CorpusError, ModelError
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.source import where as where_expression
@@ -86,8 +86,11 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, context:
     CorpusError
         When the step says so, left no cell, changed nothing, or has cells that were not in the corpus.
     """
-    with guarded(step):
-        found = step.apply(corpus, rng, context)
+    try:
+        with guarded(step):
+            found = step.apply(corpus, rng, context)
+    except ModelError as error:
+        raise CorpusError(f"{step.name}: {error}") from error
     if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Corpus)):
         raise CorpusError(f"{step.name}: apply returned a {type(found).__name__}, not an Altered; fix the alteration")
     after, account = found

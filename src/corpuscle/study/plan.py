@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core import components
-from corpuscle.core.errors import InputError, Problem, StudyError
+from corpuscle.core.errors import InputError, ModelError, Problem, StudyError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
@@ -28,6 +28,7 @@ from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.model.size import memory_of
 from corpuscle.source import where as where_expression
+from corpuscle.source.count_kinds import unlike_counts
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.identifiers import GeneNames
@@ -157,11 +158,20 @@ class Plan:
             return model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
 
     def estimate_seconds(self, workers: int) -> float:
-        """Measure a few steps of each model on this machine, and say how long all runs' steps would take."""
+        """Measure a few steps of each model on this machine, and say how long all runs' steps would take.
+
+        Raises
+        ------
+        StudyError
+            When a model cannot take these steps: it diverges, say.
+        """
         seconds = {}
-        for model in self.study.models:
-            with components.guarded(model.model):
-                seconds[model.label] = model.model.seconds_per_step(len(self.space))
+        for at, model in enumerate(self.study.models):
+            try:
+                with components.guarded(model.model):
+                    seconds[model.label] = model.model.seconds_per_step(len(self.space))
+            except ModelError as error:
+                raise StudyError([self.study.problem(f"models[{at}]", f"model {model.label!r}: {error}")]) from error
         return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
 
     def composition(self) -> pd.DataFrame:
@@ -348,6 +358,8 @@ class _Preparation:
         for name, source in opened.items():
             with self._noting(f"sources.{name}"):
                 surveys[name] = self._survey(source, space)
+                if unlike := unlike_counts(surveys[name]):
+                    self._warn(f"sources.{name}", f"source {name!r}: {unlike}")
         return surveys
 
     def _survey(self, source: Source, space: GeneSpace) -> pd.DataFrame:
