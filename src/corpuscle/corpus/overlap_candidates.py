@@ -79,7 +79,8 @@ def candidates(
 
     pending = [keys(marks.matches(mark_N, all_of_crowds=True), allowed_SS)
                for mark_N in (marked.gene_N, marked.barcode_N)]  # fmt: skip
-    able_N = (np.maximum(marked.presence_N, marked.equal_N) >= bars.near) & banded_SS.any(axis=1)[marked.source_N]
+    in_banded_S = np.asarray(banded_SS.any(axis=1))
+    able_N = (np.maximum(marked.presence_N, marked.equal_N) >= bars.near) & in_banded_S[marked.source_N]
     able = np.flatnonzero(able_N)
     for band in range(marks.BANDS if len(able) else 0):
         pending.append(keys(able[marks.matches(marked.band_NW[able, band])], banded_SS))
@@ -94,7 +95,8 @@ def candidates(
 def unknown(marked: Marked, pairs_P2: NDArray[np.int64], bars: Bars) -> NDArray[np.int64]:
     """Leave out pairs that are identical beyond chance: these are known already."""
     equal = marked.count_N[pairs_P2[:, 0]] == marked.count_N[pairs_P2[:, 1]]
-    return pairs_P2[~(equal & (marked.equal_N[pairs_P2].min(axis=1) >= bars.identical))]
+    found: NDArray[np.int64] = pairs_P2[~(equal & (marked.equal_N[pairs_P2].min(axis=1) >= bars.identical))]
+    return found
 
 
 def tried(marked: Marked, one: int, two: int, bars: Bars) -> tuple[Tried, Tried]:

@@ -228,7 +228,7 @@ def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
             if shared_G[genes[at]]:
                 n += 1
                 total += counts[at]
-        level = min(np.searchsorted(level_L, n), len(level_L) - 1)
+        level = min(int(np.searchsorted(level_L, n)), len(level_L) - 1)
         presence, equal = 0.0, zeros_L[level]
         for at in range(starts[cell], starts[cell + 1]):
             gene = genes[at]
