@@ -37,8 +37,8 @@ def ours(path: Path, name: str, settings: dict[str, Any]) -> Any:
     from corpuscle.core import components
     from corpuscle.core.randomness import generator
     from corpuscle.corpus.alteration import Alteration, altered
+    from corpuscle.corpus.context import Context
     from corpuscle.corpus.corpus import Corpus
-    from corpuscle.corpus.workshop import Workshop
     from corpuscle.source.genes import gene_space
     from corpuscle.source.identifiers import gene_names
     from corpuscle.source.source import open_source
@@ -50,7 +50,7 @@ def ours(path: Path, name: str, settings: dict[str, Any]) -> Any:
     corpus = Corpus("atlas", cells, {"atlas": source.reader}, gene_space({"atlas": gene_names(source.genes)}))
     if name == "oversample":
         corpus = corpus.take(kept(corpus.labels("cell_type")))
-    corpus = altered(components.build(Alteration, name, settings), corpus, generator(0, "benchmark"), Workshop())
+    corpus = altered(components.build(Alteration, name, settings), corpus, generator(0, "benchmark"), Context())
     times = corpus.cells["times"].to_numpy(np.float64)
     totals = np.zeros(corpus.n_genes)
     for rows, counts in corpus.blocks(2048):

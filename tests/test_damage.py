@@ -1,6 +1,7 @@
 """A study whose store is damaged, whose components misbehave or whose disk is full: a message, and it goes on."""
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 import corpuscle
 from corpuscle import engine, workflow
 from corpuscle import store as store_module
-from corpuscle.core.errors import BrokenComponentError, ComponentError, DiskError, StudyError
+from corpuscle.core.errors import BrokenComponentError, ComponentError, DiskError, DivergedError, StudyError
+from corpuscle.corpus.alterations.thin import Thin
 from corpuscle.store import CHECKSUMS, Store
 from corpuscle.study.plan import Run
+from toy import MeanProfile
 
 pytest.importorskip("resource", reason="limits on the size of files are POSIX")
 
@@ -200,7 +203,7 @@ def test_a_disk_that_does_not_keep_what_is_written_ends_the_run_and_not_never(
 
 
 # With the corpus on which: what a full disk leaves of its worker must come last.
-MISBEHAVING = {"exit": "A", "interrupt": "A", "recursion": "A", "os_exit": "A", "full": "B"}
+MISBEHAVING = {"exit": "A", "interrupt": "A", "recursion": "A", "os_exit": "A", "history": "A", "full": "B"}
 
 
 def test_whatever_a_component_does_in_a_worker_only_its_run_fails(cells: Path, tmp_path: Path) -> None:
@@ -214,6 +217,7 @@ def test_whatever_a_component_does_in_a_worker_only_its_run_fails(cells: Path, t
         "interrupt": "model 'toy:MeanProfile' failed: KeyboardInterrupt",
         "recursion": "model 'toy:MeanProfile' failed: RecursionError: maximum recursion depth exceeded",
         "os_exit": "its worker process ended itself with exit code 3",
+        "history": "history.parquet, as the model saved it, has the columns epoch; a training curve has step, epoch",
         "full": "the disk is full or fails (File too large); free space there and run the same command again",
     }.items():
         assert said in messages[how]
@@ -236,6 +240,41 @@ def test_a_model_that_ends_the_process_when_it_is_timed_is_named(cells: Path) ->
     plan = corpuscle.prepare(study(cells, '{ name = "toy:Impatient" }', UNIFORM))
     with pytest.raises(BrokenComponentError, match=r"model 'toy:Impatient' failed: it called sys.exit\('no time'\)"):
         plan.estimate_seconds(1)
+
+
+def test_a_model_that_diverges_when_it_is_timed_is_bad_input_with_its_place(
+    cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(self: MeanProfile, n_genes: int) -> float:
+        raise DivergedError("training left the finite numbers")
+
+    monkeypatch.setattr(MeanProfile, "seconds_per_step", diverge)
+    plan = corpuscle.prepare(study(cells, sampler=UNIFORM))
+    with pytest.raises(StudyError) as caught:
+        plan.estimate_seconds(1)
+    (problem,) = caught.value.problems
+    assert (problem.place, problem.message) == (
+        "models[0]",
+        "model 'toy:MeanProfile': training left the finite numbers",
+    )
+
+
+def test_a_step_that_trains_a_model_which_diverges_is_bad_input_without_the_warnings_before_it(
+    cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(self: Thin, *_: object) -> None:
+        warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=1)
+        raise DivergedError("training left the finite numbers")
+
+    monkeypatch.setattr(Thin, "apply", diverge)
+    steps = UNIFORM + ' }], steps = [{ alteration = "thin", keep = 0.5'
+    read = study(cells, sampler=steps)
+    with warnings.catch_warnings(record=True) as shown, pytest.raises(StudyError) as caught:
+        warnings.simplefilter("always")
+        corpuscle.prepare(read)
+    (problem,) = caught.value.problems
+    assert (problem.place, problem.message) == ("corpora[0].steps[0]", "thin: training left the finite numbers")
+    assert not shown
 
 
 @pytest.mark.parametrize(

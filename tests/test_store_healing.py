@@ -50,6 +50,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no checksums": (lambda at: (at / CHECKSUMS).unlink(), f"{CHECKSUMS} is missing"),
     "checksums cut": (lambda at: cut(at / CHECKSUMS), f"{CHECKSUMS} is damaged"),
     "checksums of another kind": (lambda at: (at / CHECKSUMS).write_text('{"scores.txt": 1}'), "is damaged"),
+    "no checksum in checksums": (lambda at: (at / CHECKSUMS).write_text("{}"), "it lists none of the files"),
     "checksums in a list": (lambda at: (at / CHECKSUMS).write_text("[]"), f"{CHECKSUMS} is damaged"),
     "a file": (lambda at: (shutil.rmtree(at), at.write_text("?")), "it is a file, not a folder"),
 }

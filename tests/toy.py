@@ -13,6 +13,7 @@ import pandas as pd
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.model.model import FittedModel, Model, Progress, silent
@@ -52,7 +53,10 @@ class MeanProfile(Model):
         if corpus.name == self.trouble:
             self._trouble(progress)
         total = np.asarray(corpus.counts().sum(axis=0, dtype=np.float64)).ravel()
-        return FittedMeanProfile(corpus.space.ids, total / total.sum())
+        fitted = FittedMeanProfile(corpus.space.ids, total / total.sum())
+        if corpus.name == self.trouble and self.kind_of_trouble == "history":
+            fitted.history = pd.DataFrame({"epoch": ["one"]})
+        return fitted
 
     def _trouble(self, progress: Progress) -> None:
         match self.kind_of_trouble:
@@ -110,7 +114,7 @@ class Broken(Sampler):
 
     how: str = "exit"
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> Any:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> Any:
         if self.how == "exit":
             sys.exit(3)
         return 1 / int(pool.n_cells < 0)

@@ -6,7 +6,7 @@ Importing the package loads nothing heavy: what it offers is imported when it is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
     from corpuscle.core.errors import CorpuscleError, InputError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle import __version__
+from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console

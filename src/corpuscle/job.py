@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from safetensors import safe_open
 
 from corpuscle.core.components import guarded
-from corpuscle.core.errors import BrokenComponentError, CorpuscleError
+from corpuscle.core.errors import BrokenComponentError, CorpuscleError, ModelError
 from corpuscle.core.paths import safe_name
 from corpuscle.core.randomness import generator
 from corpuscle.core.scores import Metric, Score, score_table, with_headline
@@ -23,7 +24,7 @@ from corpuscle.evaluation.embedding import reasons
 from corpuscle.evaluation.fit_check import check_fit
 from corpuscle.evaluation.maps import umap_table
 from corpuscle.evaluation.task import Compares, Task, answers
-from corpuscle.model.model import Cost, FittedModel, Model, Progress, TrainsTogether
+from corpuscle.model.model import HISTORY, Cost, FittedModel, Model, Progress, TrainsTogether
 from corpuscle.store import Store, write_text
 from corpuscle.study.plan import Run
 
@@ -171,6 +172,7 @@ def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
     with Store(job.store).create("models", job.key) as folder:
         with guarded(job.model):
             fitted.save(folder)
+        _check_history(folder / "history.parquet")
         fitted.cost = Cost(usage, _n_numbers(folder))
         facts = {
             **dataclasses.asdict(usage),
@@ -182,6 +184,20 @@ def _keep(fitted: FittedModel, job: Job, usage: Usage) -> None:
             "check": {name: value if math.isfinite(value) else None for name, value in check._asdict().items()},
         }
         write_text(folder / "run.json", json.dumps(facts, indent=1))
+
+
+def _check_history(path: Path) -> None:
+    """Refuse a training curve that no report can read: the curves of all runs are one table."""
+    if not path.exists():
+        return
+    table = pd.read_parquet(path)
+    numbers = [name for name in HISTORY if name != "quantity"]
+    if not set(HISTORY) <= set(table) or not all(pd.api.types.is_numeric_dtype(table[name]) for name in numbers):
+        found = ", ".join(map(str, table)) or "none"
+        raise ModelError(
+            f"history.parquet, as the model saved it, has the columns {found}; a training curve has "
+            f"{', '.join(HISTORY)}, of which all but quantity are numbers"
+        )
 
 
 def _loaded(store: Store, model: Model, key: str) -> FittedModel:

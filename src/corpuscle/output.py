@@ -28,10 +28,10 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from corpuscle import __version__
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
+from corpuscle.core.version import __version__
 from corpuscle.corpus import maker
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.corpus.obs import changes

@@ -146,7 +146,10 @@ def _damage(folder: Path) -> str | None:
 
 def _misfit(folder: Path, sizes: Mapping[str, int]) -> str | None:
     """Compare files, given with their sizes in bytes, with their checksums."""
-    for name, recorded in json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items():
+    sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    if not sums and set(sizes) > {CHECKSUMS}:
+        return f"{CHECKSUMS} is damaged (it lists none of the files)"
+    for name, recorded in sums.items():
         if name not in sizes:
             return f"{name} is missing"
         if sizes[name] != recorded["size"]:

@@ -16,7 +16,7 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus import maker
 from corpuscle.corpus.alteration import Alteration, altered
-from corpuscle.corpus.workshop import Workshop
+from corpuscle.corpus.context import Context
 from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.source.source import open_source
 
@@ -61,17 +61,17 @@ def built(case):
     return components.build(Alteration, case.partition(",")[0], CASES[case])
 
 
-def workshop(**parts):
+def context(**parts):
     def reconstructor(name, settings):
         from corpuscle.model.model import Model
 
         return Reconstructor(components.build(Model, name, settings))
 
-    return Workshop(reconstructor=reconstructor, **parts)
+    return Context(reconstructor=reconstructor, **parts)
 
 
 def alter(case, corpus, seed=0):
-    return altered(built(case), corpus, generator(seed, "test"), workshop())
+    return altered(built(case), corpus, generator(seed, "test"), context())
 
 
 def test_every_alteration_has_a_case():
@@ -209,9 +209,9 @@ def test_steps_compose(case, then, corpus):
     one, step = alter(case, corpus), components.build(Alteration, then, THEN[then])
     if then == "thin" and not one.is_whole:
         with pytest.raises(CorpusError, match="whole numbers"):
-            altered(step, one, generator(1, "test"), workshop())
+            altered(step, one, generator(1, "test"), context())
         return
-    two = altered(step, one, generator(1, "test"), workshop())
+    two = altered(step, one, generator(1, "test"), context())
     whole = two.counts().toarray()
     order = np.random.default_rng(0).permutation(len(two))[:9]
     np.testing.assert_array_equal(two.counts(order).toarray(), whole[order])

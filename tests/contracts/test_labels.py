@@ -169,3 +169,15 @@ def test_what_was_written_can_be_written_and_read_as_often_as_one_likes(stored, 
     assert {"source", "source_in_file", "source_in_file_2", "barcode_in_file_2"} <= set(obs)
     assert obs["barcode_in_file_2"].dropna().iloc[0] == "a:a0" or obs["barcode_in_file"].dropna().iloc[0] == "a0"
     assert _labels(corpus_of(open_source("a", paths[-1]))).startswith(COLUMNS["texts"][1])
+
+
+def test_texts_that_may_stand_for_no_label_are_remarked_on_among_the_cells_that_are_offered(stored):
+    path = stored("a", ["B", "Unknown", "na", "T", "na", "unknown T"])
+    (remark,) = open_source("a", path).remarks
+    assert remark.startswith(
+        "cell_type reads 'Unknown' or 'na' in 3 of 6 cells, which counts as a cell_type of its own"
+    )
+    where = remark.partition('where = "')[2][:-1]
+    offered = open_source("a", path, where=where)
+    assert offered.cells["row"].tolist() == [0, 3, 5]
+    assert offered.remarks == ()

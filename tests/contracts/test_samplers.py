@@ -10,6 +10,7 @@ import pytest
 
 from corpuscle.core import components
 from corpuscle.core.randomness import generator
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.source.source import open_source
 
@@ -36,7 +37,8 @@ def built(name):
 
 
 def choose(name, pool, n_cells, seed=0):
-    return built(name).choose(pool, n_cells, generator(seed, "test"))
+    pools = {source: pool.take(pool.source_codes == at) for at, source in enumerate(pool.sources)}
+    return built(name).choose(pool, n_cells, generator(seed, "test"), Context(pools=pools))
 
 
 @each

@@ -1,12 +1,13 @@
 """Components are found by name, checked when built, and told of in full when they are wrong."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from corpuscle.core import components
-from corpuscle.core.errors import ComponentError
+from corpuscle.core.errors import ComponentError, CorpusError
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import Model
@@ -20,7 +21,7 @@ def test_a_name_finds_the_component_that_has_it(kind):
     for name in components.names(kind):
         found = components.find(kind, name)
         assert issubclass(found, kind)
-        assert found.__module__ == f"{kind.home}.{name}"
+        assert f"{found.__module__}.".startswith(f"{kind.home}.{name}.")
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,39 @@ def test_a_component_outside_its_home_is_named_by_module_and_class():
     model = components.build(Model, "toy:MeanProfile", {"trouble": "x"})
     assert model.name == "toy:MeanProfile"
     assert components.build(Model, model.name, {"trouble": "x"}) == model
+
+
+def test_warnings_of_a_component_are_shown_when_it_is_done_and_not_where_it_fails():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with components.guarded(Sampler):
+            warnings.warn("rounding", RuntimeWarning, stacklevel=1)
+            assert not shown
+        assert [str(warning.message) for warning in shown] == ["rounding"]
+        with pytest.raises(CorpusError), components.guarded(Sampler):
+            warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=1)
+            raise CorpusError("no cell is left")
+    assert len(shown) == 1
+
+
+def test_a_component_may_be_a_folder_and_its_class_in_any_file_of_it(tmp_path, monkeypatch):
+    from corpuscle.corpus import samplers
+
+    folder = tmp_path / "first_cells"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from corpuscle.corpus.samplers.first_cells.choice import FirstCells\n")
+    (folder / "_parts.py").write_text("import numpy as np\nfirst = np.arange\n")
+    (folder / "choice.py").write_text(
+        "from corpuscle.core.components import component\n"
+        "from corpuscle.corpus.sampler import Sampler\n"
+        "from corpuscle.corpus.samplers.first_cells._parts import first\n"
+        "@component\n"
+        "class FirstCells(Sampler):\n"
+        "    def choose(self, pool, n_cells, rng, context):\n"
+        "        return first(n_cells)\n"
+    )
+    monkeypatch.setattr(samplers, "__path__", [*samplers.__path__, str(tmp_path)])
+    assert "first_cells" in components.names(Sampler)
+    found = components.build(Sampler, "first_cells", {})
+    assert found.name == "first_cells"
+    assert found.choose(None, 3, None, None).tolist() == [0, 1, 2]

@@ -8,7 +8,8 @@ from scipy.sparse import csr_matrix, random_array
 
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus import principal_components as pcs
-from corpuscle.corpus.principal_components import PrincipalComponents, components_of, find_axes, project
+from corpuscle.corpus.context import Context
+from corpuscle.corpus.principal_components import PrincipalComponents, find_axes, project
 from corpuscle.source.source import dataset_path, open_source
 from corpuscle.store import Store
 
@@ -22,7 +23,7 @@ def test_coordinates_and_variances_are_scanpys(corpus_of, name):
     scanpy.pp.log1p(data)
     scanpy.pp.highly_variable_genes(data, flavor="seurat", n_top_genes=2000)
     scanpy.pp.pca(data, n_comps=50, mask_var="highly_variable", svd_solver="arpack")
-    found, theirs = components_of(corpus), data.obsm["X_pca"]
+    found, theirs = Context().components(corpus), data.obsm["X_pca"]
     variance_K = found.axes.variance_K
     np.testing.assert_allclose(variance_K, data.uns["pca"]["variance"], rtol=1e-4)
     # A component is known the less the nearer its neighbours' variances are: these are clear of theirs.
@@ -60,7 +61,7 @@ def test_axes_are_those_of_the_dense_array(make, counts_of, monkeypatch, form):
 @pytest.mark.parametrize("n_cells", [1, 2])
 def test_few_cells_have_few_components(make, n_cells):
     corpus = make(n_cells)
-    assert components_of(corpus).of(corpus, 50).shape == (n_cells, n_cells - 1)
+    assert Context().components(corpus).of(corpus, 50).shape == (n_cells, n_cells - 1)
 
 
 def test_coordinates_come_in_the_tables_order_from_any_source(write, corpus_of, tmp_path):
@@ -133,7 +134,7 @@ def test_memory_does_not_grow_with_the_cells_but_for_their_coordinates(make, mon
         counts.data = np.ceil(counts.data * 5).astype(np.float32)
         corpus = make(csr_matrix(counts), name=f"of{n_cells}")
         tracemalloc.start()
-        components_of(corpus).of(corpus, 50)
+        Context().components(corpus).of(corpus, 50)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # The coordinates, a copy of them, and the cells' tables; a dense array would add 19 MB, the sparse one 5 MB more.

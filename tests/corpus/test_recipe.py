@@ -1,6 +1,5 @@
 """A recipe draws exactly what it says, from the seed alone, and nests so that differences are what was added."""
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Part, Recipe, Rung
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.samplers.cell_type_reweighted import CellTypeReweighted
@@ -29,8 +27,7 @@ def pools(write, corpus_of):
         open_source("pancreas", write("pancreas", 30, seed=1, obs={"empty": ["x"] * 30})),
     ]
     whole = corpus_of(*sources)
-    pools = {name: whole.take(whole.cells["source"].to_numpy() == name, name) for name in ("blood", "pancreas")}
-    return {name: replace(pool, components=PrincipalComponents(pool, pools, {})) for name, pool in pools.items()}
+    return {name: whole.take(whole.cells["source"].to_numpy() == name, name) for name in ("blood", "pancreas")}
 
 
 def recipe(*parts: Any, **settings: Any) -> Recipe:
@@ -133,7 +130,7 @@ class Faulty(Sampler):
 
     what: str
 
-    def choose(self, pool, n_cells, rng):
+    def choose(self, pool, n_cells, rng, context):
         chosen = {
             "too few": range(n_cells - 1),
             "twice": [0] * n_cells,
@@ -156,7 +153,7 @@ class Halving(Sampler):
     def exact(self):
         return False
 
-    def choose(self, pool, n_cells, rng):
+    def choose(self, pool, n_cells, rng, context):
         return rng.permutation(len(pool))[: n_cells // 2]
 
     def notes(self, chosen):
@@ -239,8 +236,3 @@ def test_a_ladder_that_asks_for_more_than_its_parts_is_refused(pools):
 def test_a_recipe_tells_its_size():
     assert str(recipe(("blood", 40), rung=Rung(2.5, "%", (100,)))) == "2.5 % (nested) of 40 of blood (uniform)"
     assert str(recipe(("blood", 4000), rung=Rung(1000, "cells"))).startswith("1,000 cells (independent) of 4,000")
-
-
-def test_a_drawn_corpus_carries_no_components(pools):
-    whole = {name: replace(pool, components=object()) for name, pool in pools.items()}
-    assert recipe(("blood", 5)).draw(whole, 0).components is None

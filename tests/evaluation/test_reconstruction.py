@@ -9,6 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix, random_array
 from scipy.stats import pearsonr
 
+from corpuscle.core.errors import ModelError
 from corpuscle.corpus.variable_genes import moments, most_variable
 from corpuscle.evaluation.fit_check import check_fit
 from corpuscle.evaluation.metrics.correlation import squared_pearson
@@ -256,3 +257,19 @@ def test_the_check_of_a_fit_counts_what_is_expected_of_the_wrong_genes(make, cou
     counts = corpus.counts().toarray()
     share = (counts / counts.sum(1, keepdims=True)).mean(0)[7]
     assert check_fit(Oracle(half_on_one_gene), corpus, 0).share_error == pytest.approx((1 - share) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(lambda x: 3 * x, "sum to 3, and"), (lambda x: x - 0.5 * (x == x.max()), "smallest is -")],
+    ids=["no shares", "negative"],
+)
+def test_what_is_no_share_of_a_cell_s_counts_is_refused_when_a_model_is_fitted(make, counts_of, change, said):
+    class Other(Oracle):
+        def expected_fractions(self, cells, samples=None):
+            return ((rows, change(found)) for rows, found in super().expected_fractions(cells, samples))
+
+    with pytest.raises(ModelError, match=f"not negative and sum to 1; of a training cell .*{said}"):
+        check_fit(Other(lambda counts, _: counts), make(counts_of(20, 60)), 0)
+    lost = Oracle(lambda counts, _: np.full(counts.shape, np.nan))
+    assert math.isnan(check_fit(lost, make(counts_of(20, 60)), 0).r2_log)

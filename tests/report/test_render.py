@@ -278,7 +278,9 @@ def test_a_broken_file_is_named(make_run: MakeRun, name: str) -> None:
 def test_two_models_and_a_metric_that_is_better_low(make_run: MakeRun) -> None:
     folder = make_run()
     scores = pd.read_parquet(folder / "scores.parquet")
-    loss = scores[scores["metric"] == "r2_log"].assign(model="pca", metric="loss", title="Loss", task="loss", better="lower")
+    loss = scores[scores["metric"] == "r2_log"].assign(
+        model="pca", metric="loss", title="Loss", task="loss", better="lower"
+    )
     pd.concat([scores, loss]).to_parquet(folder / "scores.parquet")
     page = Page(render(folder))
     assert "lower is better" in page.text.lower()

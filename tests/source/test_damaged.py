@@ -6,6 +6,7 @@ import sys
 import anndata as ad
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from scipy.sparse import csr_matrix
@@ -113,7 +114,7 @@ def test_a_dense_matrix_that_was_never_written_whole_is_refused(write):
     path = write("data", 12, form="dense")
     with h5py.File(path, "r+") as file:
         never_written("X")(file)
-    with pytest.raises(SourceError, match=r"a part of X \(cells 6 to 11, genes from 0 on\) is not stored"):
+    with pytest.raises(SourceError, match=r"a part of X \(from number 6 on\) is not stored"):
         read(path)
 
 
@@ -168,12 +169,59 @@ def test_a_lost_chunk_of_zarr_is_not_zeros(tmp_path, annotated, counts_of, versi
 def test_a_lost_part_of_a_dense_zarr_or_of_shards_is_not_zeros(tmp_path, annotated, counts_of):
     dense = STORES["zarr 3, dense"](tmp_path, annotated(counts_of(12)))
     (dense / "X/c/0/0").unlink()
-    with pytest.raises(SourceError, match="It may be lost; zarr also leaves out parts of nothing but zeros"):
+    with pytest.raises(SourceError, match=r"a part of X \(from number 0 on\) is not stored; it was lost"):
         read(dense)
     sharded = STORES["zarr 3, sharded"](tmp_path / "two", annotated(counts_of(12)))
     (sharded / "X/data/c/1").unlink()
     with pytest.raises(SourceError, match=r"a part of X/data \(from number 64 on"):
         read(sharded)
+
+
+def rechunked(path, key, chunks, *, zeros):
+    """Store an array anew in chunks of a shape, those of nothing but zeros or without them."""
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    values, attributes = group[key][:], dict(group[key].attrs)
+    del group[key]
+    config = {"write_empty_chunks": zeros}
+    group.create_array(key, data=values, chunks=chunks, attributes=attributes, config=config)
+
+
+def test_a_part_of_a_dense_zarr_that_is_not_there_is_remarked_on_or_refused_where_zeros_are_stored(
+    tmp_path, annotated, counts_of
+):
+    counts = counts_of(12)
+    counts[4:8, 10:] = 0
+    path = STORES["zarr 3, dense"](tmp_path, annotated(counts))
+    rechunked(path, "X", (4, 10), zeros=False)
+    assert not (path / "X/c/1/1").exists()
+    source = open_source("blood", path)
+    np.testing.assert_array_equal(source.reader.read_counts(np.arange(12)).toarray(), counts)
+    (remark,) = source.remarks
+    assert "a part of X (cells 4 to 7, genes 10 to 19, and 1 more) is not stored and read as zeros" in remark
+    rechunked(path, "X", (4, 10), zeros=True)
+    assert not open_source("blood", path).remarks
+    (path / "X/c/0/1").unlink()
+    with pytest.raises(SourceError, match=r"a part of X \(from number 0 on\) is not stored; it was lost"):
+        open_source("blood", path)
+
+
+COLUMNS = {
+    "codes": (np.repeat(["B", "T"], 6), "donor/codes", "'B'"),
+    "whole numbers": (np.arange(12) // 6, "donor", "'0'"),
+    "truth values": (np.arange(12) > 6, "donor", "'False'"),
+    "nullable": (pd.array(np.arange(12) // 6, "Int64"), "donor/values", "'0'"),
+}
+
+
+@pytest.mark.parametrize("what", COLUMNS)
+def test_a_part_of_a_label_that_is_not_there_is_remarked_on(tmp_path, annotated, counts_of, what):
+    values, key, shown = COLUMNS[what]
+    path = STORES["zarr 3"](tmp_path, annotated(counts_of(12), obs={"donor": values, "unused": np.zeros(12)}))
+    rechunked(path, f"obs/{key}", (4,), zeros=False)
+    (remark,) = open_source("blood", path).remarks
+    assert f"a part of its column 'donor' (cells 0 to 3) is not stored and reads {shown}" in remark
+    whole = STORES["zarr 3"](tmp_path / "whole", annotated(counts_of(5), obs={"donor": values[-5:]}))
+    assert "'donor' (cells 5 to 8)" in open_source("both", [whole, path]).remarks[0]
 
 
 def test_zeros_that_zarr_leaves_out_are_read(tmp_path, annotated):

@@ -1,5 +1,8 @@
 """Numbers that merely count genes are no names: those are found in a column, or the file is refused."""
 
+from itertools import product
+
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +32,13 @@ COUNTS = {
     "floats": [f"{at}.0" for at in range(N)],
     "some of more": [str(at * 7) for at in range(N)],
     "in another order": [str(at) for at in range(N)][::-1],
+    "left of a longer count": [str(100 + at * 500) for at in range(N)],
     "called by place": [f"V{at + 1}" for at in range(N)],
+    "called by place, some of more": [f"gene_{100 + at * 500}" for at in range(N)],
+    "called by place, in another order": [f"Gene {at}" for at in range(N)][::-1],
+    "barcodes": [f"s1_ACGTACGTACGT{''.join(end)}-1" for end in product("ACGT", repeat=3)][:N],
+    "peaks": [f"chr{at % 22 + 1}:{at}-{at + 9}" for at in range(N)],
+    "mostly missing": [*SYMBOLS[:20], *["NA"] * 40],
     "missing": [""] * N,
 }
 
@@ -80,6 +89,49 @@ def test_names_by_place_without_a_column_are_remarked_on():
     found = named(pd.DataFrame(index=COUNTS["called by place"]))
     assert found.matched_by_place
     assert "V1, V2, V3, …" in found.remark
+
+
+@pytest.mark.parametrize(
+    ("index", "what"),
+    [
+        (COUNTS["left of a longer count"], "numbers that merely count them"),
+        (COUNTS["barcodes"], "barcodes of cells, as in a transposed matrix"),
+        (COUNTS["peaks"], "places in a genome"),
+    ],
+    ids=["a count", "barcodes", "peaks"],
+)
+def test_what_names_no_genes_is_refused_unless_it_is_asked_for(index, what):
+    bare = pd.DataFrame(index=index)
+    with pytest.raises(SourceError, match=f'index of var holds {what}.* write genes = "COLUMN".* or genes = "index"'):
+        named(bare)
+    assert named(bare, "index").table.index.tolist() == index
+
+
+def test_an_index_that_lacks_most_names_is_remarked_on():
+    found = named(pd.DataFrame(index=COUNTS["mostly missing"]))
+    assert found.remark == "the index of its var holds names for 20 of 60 genes only"
+
+
+def test_dates_among_names_are_remarked_on():
+    dated = [*SYMBOLS[:56], "1-Mar", "2-Sep-24", "2001-03-01", "HLA-DRB1-1"]
+    assert "3 of its genes are called by dates (1-Mar, 2-Sep-24, 2001-03-01)" in named(pd.DataFrame(index=dated)).remark
+    # C. elegans has genes of such names.
+    assert not named(pd.DataFrame(index=[*SYMBOLS[:57], "sep-1", "jun-1", "oct-1"])).remark
+
+
+def test_the_copies_of_a_gene_on_x_and_y_are_one_gene():
+    assert (
+        gene_names(pd.DataFrame(index=["ENSG00000182378.15", "ENSG00000182378.15_PAR_Y"])).ensembl.tolist()
+        == ["ENSG00000182378"] * 2
+    )
+
+
+def test_a_matrix_of_genes_by_cells_is_refused(write, counts_of):
+    path = write("data", counts_of(5, 4), genes=pd.DataFrame(index=["c1", "c2", "c3", "c4"]))
+    with h5py.File(path, "a") as file:
+        file["obs/_index"][...] = IDS[:5]
+    with pytest.raises(SourceError, match=r"\(obs\) are called by the ids of genes \(ENSG00000000001, .*transposed"):
+        open_source("a", path)
 
 
 def test_files_in_other_orders_meet_by_name(write, counts_of, corpus_of):

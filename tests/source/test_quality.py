@@ -1,4 +1,4 @@
-"""A survey refuses what is not counts, hashes cells whatever their file, and the filter counts its reasons."""
+"""A survey refuses what is not counts, and the filter counts its reasons."""
 
 import numpy as np
 import pandas as pd
@@ -69,7 +69,7 @@ def test_a_bad_value_in_a_cell_that_is_not_offered_is_no_matter(write, counts_of
     surveyed(open_source("blood", write("data", counts), where="cell_type == 'B'"))
 
 
-def test_a_cell_has_one_hash_whatever_its_file(write, counts_of, tmp_path):
+def test_a_cell_has_the_same_counts_in_the_space_whatever_its_file(write, counts_of):
     """The same cells: in another order, of genes too, by Ensembl id, of another number type, with more genes."""
     counts = counts_of(6, 8)
     ids = [f"ENSG0000000000{at}" for at in range(8)]
@@ -78,16 +78,8 @@ def test_a_cell_has_one_hash_whatever_its_file(write, counts_of, tmp_path):
     names = [[*"abcdefgh", "x", "y"][at] for at in [9, 7, 0, 1, 6, 5, 8, 4, 3, 2]]
     two = open_source("two", write("two", wide, form="csc", genes=names))
     here, there = surveyed(one, two)
-    assert here["hash"].tolist() == there["hash"].tolist()[::-1]
-    assert here["hash"].is_unique
     assert here["n_counts_in_space"].tolist() == there["n_counts_in_space"].tolist()[::-1]
     assert (there["n_counts"].to_numpy()[::-1] >= here["n_counts"].to_numpy()).all()
-
-
-def test_counts_that_only_sum_to_the_same_have_other_hashes(write):
-    cells = np.array([[2, 1, 0], [1, 2, 0], [0, 1, 2], [3, 0, 0], [0, 0, 3], [1, 1, 1], [2, 0, 1]])
-    (table,) = surveyed(open_source("blood", write("data", cells)))
-    assert table["hash"].is_unique
 
 
 def test_the_filter_gives_each_cell_its_first_reason():

@@ -96,7 +96,9 @@ def test_many_corpora_are_summarised(planned):
 
 @pytest.mark.parametrize(("one", "other", "alike"), [
     ("CD4 T", "cd4-T", True), ("T cell", "T-cell ", True), ("1.0", "1", True), ("B_cell", "b cell", True),
-    ("CD4+ T", "CD4- T", False), ("s1.1", "s11", False), ("-1", "B", False), ("?", "!", False), ("0.5", "05", False),
+    ("CD4+ T", "CD4- T", False), ("s1.1", "s11", False), ("-1", "B", False), ("-1", "1", False),
+    ("-inf", "inf", False), ("CD4- T", "CD4 T", False), ("CD4-", "CD4", False), ("CD4- T", "cd4-  t", True),
+    ("T - B", "T-B", True), ("-1", "-1.0", True), ("?", "!", False), ("0.5", "05", False),
 ])  # fmt: skip
 def test_case_blanks_and_punctuation_are_not_looked_at(one, other, alike):
     assert (look(one) == look(other)) is alike

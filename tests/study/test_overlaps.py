@@ -108,6 +108,55 @@ def test_a_donor_id_of_another_study_is_a_warning_unless_it_is_its_own(study):
     assert not warned(b=', donors = "own"')
 
 
+def _messages(plan):
+    return [problem.message for problem in plan.warnings]
+
+
+def test_donors_of_every_target_of_a_source_are_compared(study, tmp_path):
+    made = study(**_donors(["D1", "D3"], "t"))
+    targets = ("{ source = 'a', where = 'donor == \"D2\"', name = 'x' }, "
+               "{ source = 'a', where = 'donor == \"D1\"', name = 'y' }")  # fmt: skip
+    plan = prepare(Study.parse(made.text.replace('on = ["a"]', f"on = [{targets}]"), tmp_path))
+    assert any("also ids of training cells of 'b': 'D1'" in message for message in _messages(plan))
+
+
+def test_donors_that_no_corpus_has_are_not_warned_of(study, tmp_path):
+    made = study(holdout=HELD, **_donors(["D1", "D3"], "t"))
+    left_out = made.text.replace('name = "B"', 'name = "B"\nexclude = \'donor == "D1"\'')
+    assert not any("donor ids" in message for message in _messages(prepare(Study.parse(left_out, tmp_path))))
+
+
+@pytest.mark.parametrize("spelled", ["D-1", "D_01"])
+def test_ids_of_one_study_that_are_written_almost_alike_are_warned_of(study, spelled):
+    plan = prepare(study(holdout=HELD, **_donors([spelled, "D3"], "s")))
+    assert any(f"'D1' and {spelled!r}" in message for message in _messages(plan))
+    plan = prepare(study(holdout=HELD, **_donors([spelled, "D3"], "t")))
+    assert not any("donor ids" in message for message in _messages(plan))
+
+
+def test_a_held_out_donor_in_a_copy_of_the_file_is_refused_without_a_study_label(study, tmp_path):
+    parts = {"donor": ["D1", "D2"] * (N // 2), "half": ["x"] * (N // 2) + ["y"] * (N // 2)}
+    made = study(holdout=HELD, obs_a=parts, a=", where = \"half == 'x'\"", b=", where = \"half == 'y'\"")
+    (tmp_path / "b.h5ad").write_bytes((tmp_path / "a.h5ad").read_bytes())
+    with pytest.raises(StudyError, match="held out of 'a' are trained on from 'b': 'D1'"):
+        prepare(made)
+
+
+@pytest.mark.parametrize("by", ["study", "batch"])
+def test_a_held_out_study_or_batch_in_another_source_is_warned_of(study, by):
+    labels = {"donor": ["d"] * N, "study": ["s"] * N, by: ["one", "two"] * (N // 2)}
+    made = study(holdout=f'a = {{ by = "{by}", values = ["one"] }}', obs_a=labels,
+                 obs_b={**labels, "donor": ["e"] * N})  # fmt: skip
+    assert any(f"{by} 'one', held out of 'a', is also a {by}" in message for message in _messages(prepare(made)))
+
+
+def test_donors_of_cells_that_others_are_made_of_count(study, tmp_path):
+    made = study(holdout=HELD, **_donors(["D1", "D3"], "s"))
+    steps = 'name = "B"\nsteps = [{ alteration = "pseudobulk", k = 5, by = "study" }]'
+    with pytest.raises(StudyError, match="held out of 'a' are trained on from 'b': 'D1'"):
+        prepare(Study.parse(made.text.replace('name = "B"', steps), tmp_path))
+
+
 def test_files_of_one_source_with_the_same_cells_are_refused(study, tmp_path):
     made = study()
     (tmp_path / "copy_of_a.h5ad").write_bytes((tmp_path / "a.h5ad").read_bytes())

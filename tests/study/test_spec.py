@@ -288,10 +288,11 @@ def test_no_problem_is_told_that_only_follows_from_another(text, expected):
         ("name = \n[x]", "^line 1: not TOML: Invalid value, at column 8"),
         ("[" * 5000, "not TOML"),
         ("a = " + "[" * 5000 + "]" * 5000, "not TOML"),
+        ("[" + ".".join("a" * 3000) + "]", "nested more than 100 deep"),
         ("a = " + "9" * 5000, "not TOML"),
         ("name = 'x\n", "not TOML"),
     ],
-    ids=["twice", "no value", "brackets", "deep", "huge number", "open text"],
+    ids=["twice", "no value", "brackets", "deep", "deep tables", "huge number", "open text"],
 )
 def test_what_is_not_toml_is_told(text, message):
     (found,) = problems(text)

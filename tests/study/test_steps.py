@@ -216,7 +216,7 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
     from corpuscle.core import components
     from corpuscle.core.randomness import generator
     from corpuscle.corpus.alteration import Alteration, altered
-    from corpuscle.corpus.workshop import Workshop
+    from corpuscle.corpus.context import Context
     from corpuscle.model.model import Model
     from corpuscle.model.reconstructor import Reconstructor
     from corpuscle.source.source import open_source
@@ -226,8 +226,8 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
     labels = ["T"] * 300 + ["B"] * 1000
     corpus = corpus_of(open_source("blood", write("blood", counts, obs={"cell_type": labels})))
     step = components.build(Alteration, "impute_rare", {"threshold": 1000, "model": "toy:MeanProfile"})
-    workshop = Workshop(reconstructor=lambda name, settings: Reconstructor(components.build(Model, name, settings)))
-    after = altered(step, corpus, generator(0), workshop)
+    context = Context(reconstructor=lambda name, settings: Reconstructor(components.build(Model, name, settings)))
+    after = altered(step, corpus, generator(0), context)
     made = after.take(after.labels("made") != "")
     assert set(made.labels("cell_type")) == {"T"}
     real, new = (cells.counts().toarray() for cells in (corpus.take(np.arange(300, 1300)), made))

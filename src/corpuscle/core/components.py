@@ -1,7 +1,7 @@
-"""Find a component by its name; its name is its file's name.
+"""Find a component by its name; its name is that of its file or folder.
 
-Everything that a study file can name is a frozen dataclass in a file of its own: a sampler, a model, a task. There
-is no registry: the folder is the list. A user's own component is named ``"package.module:Class"``.
+Everything that a study file can name is a frozen dataclass in a file or a folder of its own: a sampler, a model, a
+task. There is no registry: the folder is the list. A user's own component is named ``"package.module:Class"``.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
@@ -77,9 +78,11 @@ class Component:
 
     @property
     def name(self) -> str:
-        """The name that finds this component again: its file's name, or ``module:Class`` outside its home."""
-        package, _, stem = type(self).__module__.rpartition(".")
-        return stem if package == self.home else f"{type(self).__module__}:{type(self).__qualname__}"
+        """The name that finds it again: that of its file or folder, or ``module:Class`` where it is not in its home."""
+        module = type(self).__module__
+        inside = module.removeprefix(f"{self.home}.") if module.startswith(f"{self.home}.") else ""
+        # A folder's class may be in any of its files.
+        return inside.partition(".")[0] or f"{module}:{type(self).__qualname__}"
 
     def spec(self) -> dict[str, Any]:
         """Name and parameters as plain data: enough to build an equal component."""
@@ -101,7 +104,7 @@ class Component:
 
 
 def names(kind: type[Component]) -> list[str]:
-    """List the built-ins of a kind: the modules of its folder, sorted.
+    """List the built-ins of a kind: the modules and packages of its folder, sorted.
 
     Examples
     --------
@@ -143,11 +146,16 @@ def _find_built_in(kind: type[C], name: str) -> type[C]:
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, kind) and _is_in(value, module.__name__)
     ]
     if len(found) != 1:
         raise ComponentError(f"{module.__name__} must define exactly one {kind.__name__}, it defines {len(found)}")
     return found[0]
+
+
+def _is_in(cls: type, module: str) -> bool:
+    """Return whether a class is defined in a module, or in one of a package's own."""
+    return f"{cls.__module__}.".startswith(f"{module}.")
 
 
 def _find_elsewhere(kind: type[C], name: str) -> type[C]:
@@ -197,7 +205,8 @@ def guarded(owner: object) -> Iterator[None]:
     """
     cls = owner if isinstance(owner, type) else type(owner)
     try:
-        yield
+        with _warnings_after():
+            yield
     except (CorpuscleError, ValidationError):
         raise
     except BaseException as error:
@@ -209,6 +218,18 @@ def guarded(owner: object) -> Iterator[None]:
         what = owner.name if isinstance(owner, Component) else f"{cls.__module__}:{cls.__qualname__}"
         kind = f"{cls.kind} " if issubclass(cls, Component) else ""
         raise BrokenComponentError(f"{kind}{what!r} failed: {_gist(error)} ({_line(error, cls.__module__)})") from error
+
+
+@contextmanager
+def _warnings_after() -> Iterator[None]:
+    """Show the warnings of a block when it ends; not where it fails, as the error says what is wrong."""
+    held: list[Any] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.showwarning = lambda *warning: held.append(warning)
+        yield
+    for warning in held:
+        show(*warning)
 
 
 def _gist(error: BaseException) -> str:

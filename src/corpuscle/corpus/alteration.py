@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component, guarded, legal_names
-from corpuscle.core.errors import CorpusError
+from corpuscle.core.errors import CorpusError, ModelError
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus
-from corpuscle.corpus.workshop import Workshop
 from corpuscle.source import where as where_expression
 
 # A step fills a label up to at most so many cells, and makes at most ten times as many in all: each is a row of the
@@ -55,7 +55,7 @@ class Alteration(Component, ABC):
         return None
 
     @abstractmethod
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Change a corpus.
 
         Parameters
@@ -64,8 +64,8 @@ class Alteration(Component, ABC):
             Training cells. A cell that is used several times (`times`) counts as so many.
         rng
             The only source of randomness.
-        workshop
-            What the study lends.
+        context
+            What the study gives.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Alteration(Component, ABC):
         return f"{self.name} ({', '.join(settings)})" if settings else self.name
 
 
-def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Corpus:
+def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, context: Context) -> Corpus:
     """Apply a step and add its account to the corpus'; refuse what one from elsewhere may get wrong.
 
     Raises
@@ -86,8 +86,11 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, workshop
     CorpusError
         When the step says so, left no cell, changed nothing, or has cells that were not in the corpus.
     """
-    with guarded(step):
-        found = step.apply(corpus, rng, workshop)
+    try:
+        with guarded(step):
+            found = step.apply(corpus, rng, context)
+    except ModelError as error:
+        raise CorpusError(f"{step.name}: {error}") from error
     if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Corpus)):
         raise CorpusError(f"{step.name}: apply returned a {type(found).__name__}, not an Altered; fix the alteration")
     after, account = found
@@ -107,7 +110,7 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, workshop
         **account,
     }
     json.dumps(record, allow_nan=False)
-    return replace(after, name=corpus.name, account=(*corpus.account, record), components=None)
+    return replace(after, name=corpus.name, account=(*corpus.account, record))
 
 
 def _n_foreign(after: Corpus, before: Corpus) -> int:

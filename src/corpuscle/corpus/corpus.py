@@ -3,10 +3,10 @@
 Axes in names: N cells, G genes of the study's gene space, S sources.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,14 +22,38 @@ from corpuscle.source.labels import texts
 from corpuscle.source.reader import Reader
 from corpuscle.source.source import ROLES
 
-if TYPE_CHECKING:
-    from corpuscle.corpus.maker import Maker
-    from corpuscle.corpus.principal_components import PrincipalComponents
-
 # Columns of `Corpus.cells` that every corpus has; labels (cell_type, donor, …) follow.
 KEYS = ("source", "row", "barcode", "times")
 # Cells read and decoded at once: 1,024 × 20,000 genes in float32 are 80 MB.
 BLOCK_CELLS = 1024
+
+
+class CountsMaker(Protocol):
+    """What gives the counts of made cells; see `corpuscle.corpus.maker.Maker`."""
+
+    parents: "Corpus"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its counts are whole numbers."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of how the cells are made and of what."""
+        ...
+
+    def counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Make the counts of some cells: float32, shape (n, G), in the order of `rows`, indices sorted."""
+        ...
+
+    def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Return how much of which parent is in each cell, shape (n, P)."""
+        ...
+
+    def prepare(self, notice: Callable[[str, float], None]) -> None:
+        """Do now what takes long and is kept."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +75,6 @@ class Corpus:
         The genes, the same for all corpora of a study.
     account
         How the cells were chosen, a plain-data record per part and step.
-    components
-        The principal components of the source that cells are chosen from; a pool of a study has them.
     makers
         What gives the counts of made cells, by key.
     """
@@ -62,8 +84,7 @@ class Corpus:
     readers: Mapping[str, Reader]
     space: GeneSpace
     account: tuple[Mapping[str, Any], ...] = field(default=())
-    components: "PrincipalComponents | None" = None
-    makers: Mapping[str, "Maker"] = field(default_factory=dict)
+    makers: Mapping[str, CountsMaker] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the distinct cells."""
@@ -96,7 +117,7 @@ class Corpus:
         return fingerprint(*parts)
 
     @cached_property
-    def used_makers(self) -> dict[str, "Maker"]:
+    def used_makers(self) -> dict[str, CountsMaker]:
         """The makers of these cells, by key, sorted."""
         if "made" not in self.cells:
             return {}

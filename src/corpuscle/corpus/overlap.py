@@ -9,7 +9,6 @@ Axes in names: N cells, G genes of all sources, P pairs of cells.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,23 +18,18 @@ from scipy.sparse import csr_matrix, vstack
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus import overlap_chance as chance
 from corpuscle.corpus import overlap_marks as marks
+from corpuscle.corpus import overlap_screen as screen
+from corpuscle.corpus.overlap_candidates import GROUPS, Marked, candidates, identical, tried, unknown
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.source import Source
 from corpuscle.store import Store
 
 # It goes into the store's keys: raise it when other copies would be found.
-VERSION = 1
+VERSION = 3
 BLOCK_CELLS = 8192
 BLOCK_PAIRS = 16384
 # Counts of sources are kept in memory up to here (160 MB), and else read again.
 KEPT_VALUES = 20_000_000
-# Up to so many cells, all pairs are compared.
-FEW_CELLS = 600
-# Candidates per cell that are looked at; bands beyond are left out.
-MOST_CANDIDATES = 100
-# Bands whose candidates are put together in one sort.
-BANDS_AT_ONCE = 8
-
 NEAR_COLUMNS = ("one", "two", "identical", "same_barcode", "n_detected", "n_agree", "n_genes", "evidence")
 
 
@@ -181,18 +175,6 @@ def find_copies(
     return Copies(_index(sources), identical, near, undecidable["cell"].to_numpy(np.int64))
 
 
-class _Marked(NamedTuple):
-    """The marks of all cells that are compared over the same genes."""
-
-    place_N: NDArray[np.int64]
-    source_N: NDArray[np.int64]
-    count_N: NDArray[np.uint64]
-    gene_N: NDArray[np.uint64]
-    presence_N: NDArray[np.float64]
-    equal_N: NDArray[np.float64]
-    band_NW: NDArray[np.uint32]
-
-
 class _Search:
     """One search: the sources' counts where they fit, and what is known of all cells."""
 
@@ -202,6 +184,7 @@ class _Search:
         self.starts = np.concatenate([[0], np.cumsum([len(source) for source in sources.values()])]).astype(np.int64)
         self.kept: dict[str, csr_matrix] = {}
         self.bars = chance.Bars.of(len(self.space))
+        self.frequency_G = np.zeros(len(self.space))
         barcodes = [core for source in sources.values() for core in _cores(source)]
         codes = pd.factorize(pd.Series(barcodes, dtype=object).where(lambda core: core != "", None))[0]
         self.barcode_N = (codes + 1).astype(np.uint64)
@@ -214,9 +197,9 @@ class _Search:
         used = sorted({name for pair in pairs for name in pair}, key=self.names.index)
         samples = {name: self._sample(name) for name in used}
         whole = vstack(list(samples.values()), format="csr")
-        frequency_G = np.bincount(whole.indices, minlength=len(self.space)) / max(1, whole.shape[0])
-        arrival_GD = marks.races(frequency_G)
-        identical: list[pd.DataFrame] = []
+        self.frequency_G = np.bincount(whole.indices, minlength=len(self.space)) / max(1, whole.shape[0])
+        arrival_GD = marks.races(self.frequency_G)
+        equal: list[pd.DataFrame] = []
         near: list[pd.DataFrame] = []
         poor_N = np.zeros(self.starts[-1], bool)
         for genes, together in over.items():
@@ -226,11 +209,16 @@ class _Search:
             behind = {name: chance.background(samples[name], shared_G) for name in used if name in sum(together, ())}
             marked = self._mark(behind, shared_G, arrival_GD)
             self.bars = chance.Bars.of(len(marked.place_N))
-            identical.append(_identical(marked, self.bars, int(shared_G.sum()), len(identical)))
+            equal.append(identical(marked, self.bars, int(shared_G.sum()), len(equal)))
             near.append(self._near(marked, behind, together))
             poor_N[marked.place_N[np.maximum(marked.presence_N, marked.equal_N) < self.bars.near]] = True
+        for one, two in pairs:
+            equal.append(self._of_equal_files(one, two, len(equal)))
+        for table, names in ((found, ("cell", "one", "two")) for found in (*equal, *near)):
+            for name in table.columns.intersection(names):
+                poor_N[table[name].to_numpy(np.int64)] = False
         empty = no_copies(self.sources)
-        tables = [pd.concat(found, ignore_index=True) if found else None for found in (identical, near)]
+        tables = [pd.concat(found, ignore_index=True) if found else None for found in (equal, near)]
         return Copies(
             empty.cells,
             empty.identical if tables[0] is None else tables[0],
@@ -278,7 +266,7 @@ class _Search:
 
     def _mark(
         self, behind: Mapping[str, chance.Background], shared_G: NDArray[np.bool_], arrival_GD: NDArray[np.float32]
-    ) -> _Marked:
+    ) -> Marked:
         """Read the counts of sources once, for the marks of their cells over some genes."""
         found = []
         for name, known in behind.items():
@@ -289,26 +277,74 @@ class _Search:
                 evidence = chance.own_evidence(counts, known)
                 hashes = marks.hashes(counts, shared_G)
                 bands = marks.bands(counts, shared_G, arrival_GD)
-                found.append(_Marked(place_N, np.full(len(place_N), at), *hashes, *evidence, bands))
-        return _Marked(*(np.concatenate(column) for column in zip(*found, strict=True)))
+                found.append(
+                    Marked(place_N, np.full(len(place_N), at), self.barcode_N[place_N], *hashes, *evidence, bands)
+                )
+        return Marked(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+    def _of_equal_files(self, one: str, two: str, turn: int) -> pd.DataFrame:
+        """Group the cells that two sources offer of the same file, however few counts they have."""
+        first, second = self.sources[one], self.sources[two]
+        same = first.content == second.content and first.reader.spec()["counts"] == second.reader.spec()["counts"]
+        if one == two or not same:
+            return no_copies(self.sources).identical
+        rows = [source.cells["row"].to_numpy(np.int64) for source in (first, second)]
+        shared, *at = np.intersect1d(*rows, return_indices=True)
+        cells = [self.starts[self.names.index(name)] + found for name, found in zip((one, two), at, strict=True)]
+        n_genes = int((self.space.measured(one) & self.space.measured(two)).sum())
+        group = turn * GROUPS + np.tile(np.arange(len(shared)), 2)
+        return pd.DataFrame({"cell": np.concatenate(cells), "group": group, "n_genes": n_genes})
 
     def _near(
-        self, marked: _Marked, behind: Mapping[str, chance.Background], pairs: list[tuple[str, str]]
+        self, marked: Marked, behind: Mapping[str, chance.Background], pairs: list[tuple[str, str]]
     ) -> pd.DataFrame:
         """Judge all candidates, and keep those that are copies."""
-        allowed, tables = self._allowed(pairs), []
-        candidates_P2 = _candidates(marked, self.barcode_N[marked.place_N], allowed, self.bars)
-        source_P2 = marked.source_N[candidates_P2]
+        known, tables = next(iter(behind.values())), []
+        n_cells = {name: len(source) for name, source in self.sources.items()}
+        screened = [
+            (one, two) for one, two in pairs if screen.affordable(n_cells[one], n_cells[two], int(known.shared_G.sum()))
+        ]
+        few = self._few_genes({name for pair in screened for name in pair}, known.shared_G)
+        banded = self._allowed([pair for pair in pairs if pair not in screened])
+        marked_P2 = candidates(marked, self._allowed(pairs), banded, self.bars)
+        source_P2 = marked.source_N[marked_P2]
         for one, two in pairs:
             a, b = sorted((self.names.index(one), self.names.index(two)))
-            here = marked.place_N[candidates_P2[(source_P2[:, 0] == a) & (source_P2[:, 1] == b)]]
-            here = here[np.argsort(here[:, 0], kind="stable")]
+            found = [marked_P2[(source_P2[:, 0] == a) & (source_P2[:, 1] == b)]]
+            if (one, two) in screened:
+                found.append(unknown(marked, self._screened(marked, (a, b), few), self.bars))
+            here = marked.place_N[np.unique(np.concatenate(found), axis=0)]
+            judged = []
             for start in range(0, len(here), BLOCK_PAIRS):
                 self.notice(f"comparing cells of {one} and {two}", start / len(here))
-                tables.append(self._judged(here[start : start + BLOCK_PAIRS], (a, b), behind))
-        n_genes = int(next(iter(behind.values())).shared_G.sum())
+                judged.append(self._judged(here[start : start + BLOCK_PAIRS], (a, b), behind))
+            if judged:
+                tables.append(self._believed(pd.concat(judged, ignore_index=True), marked, (a, b)))
         empty = no_copies(self.sources).near
-        return pd.concat([empty, *tables], ignore_index=True).astype(empty.dtypes).assign(n_genes=n_genes)
+        found_near = pd.concat([empty, *tables], ignore_index=True).astype(empty.dtypes)
+        return found_near.assign(n_genes=int(known.shared_G.sum()))
+
+    def _few_genes(self, names: set[str], shared_G: NDArray[np.bool_]) -> dict[str, csr_matrix]:
+        """Read the counts of all cells of sources, in the genes that a screen looks at."""
+        genes = screen.telling(self.frequency_G * shared_G)
+        return {name: vstack([block[:, genes] for _, block in self._blocks(name)], format="csr") for name in names}
+
+    def _screened(self, marked: Marked, at: tuple[int, int], counts_of: Mapping[str, csr_matrix]) -> NDArray[np.int64]:
+        """Return pairs of two sources that are likely one cell: positions in `marked`, ascending."""
+        starts = [marked.of(source).start for source in at]
+        one, two = (counts_of[self.names[source]] for source in at)
+        found = [np.sort(pairs + starts, axis=1) for pairs in screen.likeliest(one, two, within=at[0] == at[1])]
+        return np.unique(np.concatenate(found), axis=0)
+
+    def _believed(self, judged: pd.DataFrame, marked: Marked, at: tuple[int, int]) -> pd.DataFrame:
+        """Return which of the pairs of two sources are one cell, those with the same barcode by themselves."""
+        same_P = judged["same_barcode"].to_numpy(bool)
+        evidence_P = judged["evidence"].to_numpy(np.float64)
+        copy_P = self.bars.believed(evidence_P, judged["identical"].to_numpy(bool), same_P)
+        for of_class, told in zip((~same_P, same_P), tried(marked, *at, self.bars), strict=True):
+            ends_P2 = judged.loc[of_class, ["one", "two"]].to_numpy(np.int64)
+            copy_P[of_class] |= chance.among_copies(evidence_P[of_class], ends_P2, copy_P[of_class], *told)
+        return judged[copy_P]
 
     def _judged(
         self, place_P2: NDArray[np.int64], at: tuple[int, int], behind: Mapping[str, chance.Background]
@@ -323,57 +359,15 @@ class _Search:
         found = chance.compare(counts[0], counts[1], np.stack(rows, axis=1).astype(np.int64), known)
         barcode_P2 = self.barcode_N[place_P2]
         same_P = (barcode_P2[:, 0] == barcode_P2[:, 1]) & (barcode_P2[:, 0] > 0)
-        copy_P = self.bars.believed(found, same_P)
+        likely_P = chance.likely(found, same_P)
         return pd.DataFrame(
             {
                 "one": place_P2[:, 0], "two": place_P2[:, 1], "identical": found.identical_P, "same_barcode": same_P,
                 "n_detected": found.n_detected_P, "n_agree": found.n_agree_P, "n_genes": 0,
                 "evidence": found.evidence_P,
             }
-        )[copy_P]  # fmt: skip
+        )[likely_P]  # fmt: skip
 
 
 def _cores(source: Source) -> list[str]:
     return marks.barcode_cores(source.cells["barcode"].astype(str).tolist())
-
-
-def _identical(marked: _Marked, bars: chance.Bars, n_genes: int, turn: int) -> pd.DataFrame:
-    """Group the cells with exactly equal counts, where these are not so few that they are equal by chance."""
-    at = np.flatnonzero((marked.count_N != 0) & (marked.equal_N >= bars.identical))
-    table = pd.DataFrame({"cell": marked.place_N[at], "group": pd.factorize(marked.count_N[at])[0]})
-    table = table[table.duplicated("group", keep=False)].astype(np.int64)
-    return table.assign(group=table["group"] + turn * int(1e12), n_genes=n_genes)
-
-
-def _candidates(
-    marked: _Marked, barcode_N: NDArray[np.uint64], allowed: NDArray[np.bool_], bars: chance.Bars
-) -> NDArray[np.int64]:
-    """Return the pairs of cells to look at, each once, shape (P, 2): positions in `marked`, ascending."""
-    n = len(marked.place_N)
-
-    def keys(pairs_P2: NDArray[np.int64]) -> NDArray[np.int64]:
-        ordered = np.sort(pairs_P2, axis=1)
-        source_P2 = marked.source_N[ordered]
-        # What is identical beyond chance is known already.
-        known = (marked.count_N[ordered[:, 0]] == marked.count_N[ordered[:, 1]]) & (
-            marked.equal_N[ordered].min(axis=1) >= bars.identical
-        )
-        ordered = ordered[allowed[source_P2[:, 0], source_P2[:, 1]] & ~known]
-        found: NDArray[np.int64] = ordered[:, 0] * n + ordered[:, 1]
-        return found
-
-    found = np.unique(np.concatenate([
-        keys(marks.matches(mark_N, all_of_crowds=True)) for mark_N in (marked.gene_N, barcode_N)
-    ]))  # fmt: skip
-    if n <= FEW_CELLS:
-        found = np.union1d(found, keys(np.stack(np.triu_indices(n, 1), axis=1)))
-        return np.stack([found // n, found % n], axis=1)
-    able = np.flatnonzero(np.maximum(marked.presence_N, marked.equal_N) >= bars.near)
-    pending = [found]
-    for band in range(marks.BANDS):
-        pending.append(keys(able[marks.matches(marked.band_NW[able, band])]))
-        if band % BANDS_AT_ONCE == 0 or band == marks.BANDS - 1:
-            pending = [np.unique(np.concatenate(pending))]
-            if len(pending[0]) > MOST_CANDIDATES * n:
-                break
-    return np.stack([pending[0] // n, pending[0] % n], axis=1)

@@ -8,6 +8,9 @@ Two cells are compared over the genes that both files measured. Two ratios of li
 - counts: the poorer cell's counts are a binomial draw from the richer one's. This is for panels of few genes, where
   most genes are detected in most cells.
 
+"Another cell" is one of the same depth: zeros of a shallow cell among deep ones, or high counts of a deep one, are as
+likely in any other cell of its depth.
+
 By Wald's inequality, the chance that another cell reaches a log-ratio of t is at most exp(-t), where the frequencies
 of "another cell" are not too low. They are the highest of any group of alike cells (k-means of a sample), so that what
 is common in one cell type is not taken for evidence.
@@ -33,13 +36,20 @@ LEAST_NEAR = 20.0
 # What a barcode in common is worth: they recur between libraries, so this is less than log(700,000).
 BARCODE = 10.0
 LEAST_IDENTICAL = 4.0
+# Share of the copies of two sources that may be false, once some are certain.
+FALSE_AMONG_COPIES = 1e-2
+MANY, FALSE_AMONG_MANY = 10, 1e-3
+# Cells of fewer genes are no near-duplicates without a barcode in common: erythrocytes have a dozen, and the same ones.
+FEWEST_GENES = 20
 # Of a copy's detected genes, so many are detected in the original.
 CONTAINED = 0.85
 
 SAMPLE = 1500
 LEVELS = 16
 BINS = 40
-GROUP_CELLS = 60
+GROUP_CELLS = 40
+# Few cells are parted, too: of one group of unlike cells, two alike ones would seem to be one cell.
+FEW_GROUPS, FEW_GROUP_CELLS = 5, 7
 RICH_GENES = 20
 MAX_GROUPS = 10
 _WHOLE = 10
@@ -58,12 +68,18 @@ class Background(NamedTuple):
         The largest probability, over groups of cells, that a gene is detected in a cell with so many genes.
     log_count_GB
         Log of the largest probability, over groups, of a count (see `_bin`).
+    log_none_LG
+        Log of the largest probability, over groups, that a gene is not detected in a cell with so many genes.
+    typical
+        Counts of the median cell.
     """
 
     shared_G: NDArray[np.bool_]
     level_L: NDArray[np.float64]
     detected_LG: NDArray[np.float32]
     log_count_GB: NDArray[np.float32]
+    log_none_LG: NDArray[np.float32]
+    typical: float
 
 
 def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background:
@@ -81,17 +97,21 @@ def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background
     group_N = _groups(compared)
     level_L = np.unique(np.round(np.geomspace(1, max(2, len(genes)), LEVELS)))
     detected_Lg = np.zeros((len(level_L), len(genes)), np.float32)
+    none_Lg = np.zeros((len(level_L), len(genes)), np.float32)
     count_gB = np.zeros((len(genes), BINS), np.float32)
     for group in np.unique(group_N):
         cells = compared[np.flatnonzero(group_N == group)]
         rate_g = (np.bincount(cells.indices, minlength=len(genes)) + 0.5) / (cells.shape[0] + 1)
-        _raise_detected(detected_Lg, rate_g.astype(np.float32), level_L)
+        _raise_detected((detected_Lg, none_Lg), rate_g.astype(np.float32), level_L)
         np.maximum(count_gB, _count_rates(cells), out=count_gB)
     # Genes that are not compared are never looked up.
     detected_LG = np.ones((len(level_L), len(shared_G)), np.float32)
     log_count_GB = np.zeros((len(shared_G), BINS), np.float32)
     detected_LG[:, genes], log_count_GB[genes] = detected_Lg, np.log(count_gB)
-    return Background(shared_G, level_L, detected_LG, log_count_GB)
+    log_none_LG = np.zeros_like(detected_LG)
+    log_none_LG[:, genes] = np.log(np.maximum(none_Lg, count_gB[:, 0]))
+    typical = float(np.median(np.asarray(compared.sum(axis=1))))
+    return Background(shared_G, level_L, detected_LG, log_count_GB, log_none_LG, max(typical, 1.0))
 
 
 def _distinct(sample_NG: csr_matrix) -> csr_matrix:
@@ -111,7 +131,7 @@ def _groups(sample_NG: csr_matrix) -> NDArray[np.int64]:
     from sklearn.cluster import KMeans
 
     n = sample_NG.shape[0]
-    n_groups = min(MAX_GROUPS, n // GROUP_CELLS)
+    n_groups = min(MAX_GROUPS, max(n // GROUP_CELLS, min(FEW_GROUPS, n // FEW_GROUP_CELLS)))
     if n_groups < 2:
         return np.zeros(n, np.int64)
     logs = sample_NG.copy()
@@ -125,15 +145,19 @@ def _groups(sample_NG: csr_matrix) -> NDArray[np.int64]:
 
 
 def _raise_detected(
-    detected_LG: NDArray[np.float32], rate_G: NDArray[np.float32], level_L: NDArray[np.float64]
+    found_and_none: tuple[NDArray[np.float32], NDArray[np.float32]],
+    rate_G: NDArray[np.float32],
+    level_L: NDArray[np.float64],
 ) -> None:
     """Raise probabilities to those of one group: a cell k times as deep detects a gene with 1 - (1 - rate)^k."""
+    detected_LG, none_LG = found_and_none
     intensity_G = -np.log1p(-np.minimum(rate_G, 0.999))
     depths = np.geomspace(1e-3, 1e3, 19, dtype=np.float32)
     found = np.array([np.sum(-np.expm1(-intensity_G * depth)) for depth in depths])
     depth_L = np.exp(np.interp(np.log(level_L), np.log(found), np.log(depths))).astype(np.float32)
     for at, depth in enumerate(depth_L):
         np.maximum(detected_LG[at], -np.expm1(-intensity_G * depth), out=detected_LG[at])
+        np.maximum(none_LG[at], np.exp(-intensity_G * depth), out=none_LG[at])
 
 
 def _count_rates(cells: csr_matrix) -> NDArray[np.float32]:
@@ -161,6 +185,13 @@ def _bin(count: float) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _log_chance(log_counts, count, depth):  # type: ignore[no-untyped-def]  # compiled
+    """Return the log of the chance of a gene's count above 0 in a cell so many times as deep as the typical one."""
+    chance = log_counts[_bin(count)]
+    return max(chance, log_counts[_bin(max(count / depth, 1.0))] - np.log(depth)) if depth > 1 else chance
+
+
+@njit(cache=True, nogil=True)
 def _bins(counts: NDArray[np.float64]) -> NDArray[np.int64]:
     found = np.empty(len(counts), np.int64)
     for at in range(len(counts)):
@@ -184,23 +215,26 @@ def own_evidence(counts_NG: csr_matrix, behind: Background) -> tuple[NDArray[np.
 @njit(cache=True, nogil=True)
 def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
     starts, genes, counts = rows
-    shared_G, level_L, detected_LG, log_count_GB = behind
+    shared_G, level_L, detected_LG, log_count_GB, log_none_LG, typical = behind
     presence_N, equal_N = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1)
-    zeros = 0.0
-    for gene in range(len(shared_G)):
-        if shared_G[gene]:
-            zeros -= log_count_GB[gene, 0]
+    zeros_L = np.zeros(len(level_L))
+    for level in range(len(level_L)):
+        for gene in range(len(shared_G)):
+            if shared_G[gene]:
+                zeros_L[level] -= log_none_LG[level, gene]
     for cell in range(len(presence_N)):
-        n = 0
+        n, total = 0, 0.0
         for at in range(starts[cell], starts[cell + 1]):
-            n += shared_G[genes[at]]
-        level = min(np.searchsorted(level_L, n), len(level_L) - 1)
-        presence, equal = 0.0, zeros
+            if shared_G[genes[at]]:
+                n += 1
+                total += counts[at]
+        level = min(int(np.searchsorted(level_L, n)), len(level_L) - 1)
+        presence, equal = 0.0, zeros_L[level]
         for at in range(starts[cell], starts[cell + 1]):
             gene = genes[at]
             if shared_G[gene]:
                 presence += np.log((1 - ERROR) / detected_LG[level, gene])
-                equal += log_count_GB[gene, 0] - log_count_GB[gene, _bin(counts[at])]
+                equal += log_none_LG[level, gene] - _log_chance(log_count_GB[gene], counts[at], total / typical)
         if n > 0:
             presence_N[cell], equal_N[cell] = presence, equal
     return presence_N, equal_N
@@ -274,15 +308,17 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
     one, two = rows
     shared_G, level_L = behind_one[0], behind_one[1]
     detected, log_counts = (behind_one[2], behind_two[2]), (behind_one[3], behind_two[3])
+    log_none, typical = (behind_one[4], behind_two[4]), (behind_one[5], behind_two[5])
     evidence_P, how_P3 = np.zeros(len(pairs_P2)), np.zeros((len(pairs_P2), 3), np.int64)
-    # What a gene that neither has says for one cell; summed over all genes once, for either source.
-    zeros = np.zeros((2, len(shared_G)))
+    # What a gene that neither has says for one cell; summed over all genes once, for either source and each level.
+    zeros = np.zeros((2, len(level_L), len(shared_G)))
+    nothing = np.zeros((2, len(level_L)))
     for side in range(2):
-        for gene in range(len(shared_G)):
-            if shared_G[gene]:
-                chance = log_counts[side][gene, 0]
-                zeros[side, gene] = np.log((1 - ERROR) * np.exp(-chance) + ERROR)
-    nothing = (zeros[0].sum(), zeros[1].sum())
+        for level in range(len(level_L)):
+            for gene in range(len(shared_G)):
+                if shared_G[gene]:
+                    zeros[side, level, gene] = np.log((1 - ERROR) * np.exp(-log_none[side][level, gene]) + ERROR)
+                    nothing[side, level] += zeros[side, level, gene]
     for pair in range(len(pairs_P2)):
         n, total = np.zeros(2, np.int64), np.zeros(2)
         for side in range(2):
@@ -301,7 +337,9 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
             continue
         share = total[thinner] / total[1 - thinner]
         level = min(np.searchsorted(level_L, n[1 - fewer]), len(level_L) - 1)
-        presence, drawn, equal = 0.0, nothing[thinner], True
+        thin_level = min(np.searchsorted(level_L, n[thinner]), len(level_L) - 1)
+        depth = total[thinner] / typical[thinner]
+        presence, drawn, equal = 0.0, nothing[thinner, thin_level], True
         chance = 0.0
         a, b = one[0][pairs_P2[pair, 0]], two[0][pairs_P2[pair, 1]]
         a_end, b_end = one[0][pairs_P2[pair, 0] + 1], two[0][pairs_P2[pair, 1] + 1]
@@ -321,14 +359,15 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
                 seen = detected[1 - fewer][level, gene]
                 presence += np.log((1 - ERROR) / seen) if rich > 0 else np.log(ERROR / max(1 - seen, ERROR))
             thin, thick = (x, y) if thinner == 0 else (y, x)
-            other = log_counts[thinner][gene, _bin(thin)]
+            none = log_none[thinner][thin_level, gene]
+            other = _log_chance(log_counts[thinner][gene], thin, depth) if thin > 0 else none
             drawn += np.log((1 - ERROR) * np.exp(_log_binomial(thin, thick, share) - other) + ERROR)
-            drawn -= zeros[thinner, gene]
-            chance += log_counts[thinner][gene, 0] - other
+            drawn -= zeros[thinner, thin_level, gene]
+            chance += none - other
         if equal:
             for gene in range(len(shared_G)):
                 if shared_G[gene]:
-                    chance -= log_counts[thinner][gene, 0]
+                    chance -= log_none[thinner][thin_level, gene]
             drawn = chance
         evidence_P[pair] = max(presence, drawn)
         how_P3[pair, 0] = int(equal)
@@ -350,10 +389,66 @@ class Bars(NamedTuple):
             max(LEAST_IDENTICAL, float(pairs - np.log(IDENTICAL_BY_CHANCE))),
         )
 
-    def believed(self, compared: Compared, same_barcode_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which pairs are one cell, shape (P,); a barcode in common is evidence, too."""
+    def believed(
+        self, evidence_P: NDArray[np.float64], identical_P: NDArray[np.bool_], same_barcode_P: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return which `likely` pairs are one cell, shape (P,); a barcode in common is evidence, too."""
         near = np.maximum(self.near - BARCODE * same_barcode_P, LEAST_NEAR - BARCODE / 2)
         equal = np.maximum(self.identical - BARCODE * same_barcode_P, LEAST_IDENTICAL)
-        contained = compared.n_agree_P >= CONTAINED * compared.n_detected_P
-        enough: NDArray[np.bool_] = compared.evidence_P >= np.where(compared.identical_P, equal, near)
-        return enough & (compared.identical_P | contained)
+        enough: NDArray[np.bool_] = evidence_P >= np.where(identical_P, equal, near)
+        return enough
+
+
+def likely(compared: Compared, same_barcode_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which pairs may be one cell, shape (P,): identical ones, and those of which one contains the other."""
+    contained = compared.n_agree_P >= CONTAINED * compared.n_detected_P
+    contained &= (compared.n_detected_P >= FEWEST_GENES) | same_barcode_P
+    enough: NDArray[np.bool_] = compared.evidence_P >= LEAST_IDENTICAL
+    return enough & (compared.identical_P | contained)
+
+
+def among_copies(
+    evidence_P: NDArray[np.float64],
+    ends_P2: NDArray[np.int64],
+    believed_P: NDArray[np.bool_],
+    n_pairs: float,
+    n_known: int,
+) -> NDArray[np.bool_]:
+    """Return which further pairs of two sources are one cell, once some certainly are (Benjamini & Hochberg 1995).
+
+    Where many cells are copies, another copy is no surprise: so much evidence is asked for that of the pairs found, a
+    share of at most `FALSE_AMONG_COPIES` is expected by chance. Each cell counts once, so that one odd cell that agrees
+    with many lowers nothing.
+
+    Parameters
+    ----------
+    evidence_P, ends_P2
+        The likely pairs and their cells.
+    believed_P
+        Those that are believed by themselves; without any, no known one and no `MANY`, none is.
+    n_pairs, n_known
+        How many pairs were compared, and how many cells have an identical one.
+
+    Examples
+    --------
+    >>> evidence = np.array([40.0] * 50 + [9.0, 2.0])
+    >>> ends = np.stack([np.arange(52), np.arange(52)], axis=1)
+    >>> among_copies(evidence, ends, evidence > 30, 100, 0).tolist()[-2:]
+    [True, False]
+    """
+    if not len(evidence_P):
+        return believed_P
+    order = np.argsort(-evidence_P, kind="stable")
+    firsts = np.zeros((len(order), 2), np.int64)
+    for side in range(2):
+        firsts[np.unique(ends_P2[order, side], return_index=True)[1], side] = 1
+    n_found = n_known + firsts.cumsum(axis=0).min(axis=1)
+    share_false = n_pairs * np.exp(-evidence_P[order]) / n_found
+    # Of many pairs, each with less evidence, some are certain: so many by chance are less likely than one such pair.
+    many = np.any((n_found >= MANY) & (share_false <= FALSE_AMONG_MANY))
+    if not (believed_P.any() or n_known or many):
+        return believed_P
+    passed = np.flatnonzero(share_false <= FALSE_AMONG_COPIES)
+    bar = evidence_P[order[passed[-1]]] if len(passed) else np.inf
+    found: NDArray[np.bool_] = evidence_P >= bar
+    return found

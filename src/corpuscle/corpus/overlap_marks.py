@@ -10,6 +10,7 @@ Axes in names: N cells, G genes, D draws, W bands.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,19 +35,25 @@ _SUFFIX = re.compile(r"[-_.]\d{1,3}$")
 def barcode_cores(barcodes: Sequence[str]) -> list[str]:
     """Return what of a barcode stays when files are merged: its nucleotides, or its text without a number at the end.
 
-    A bare number is a position, no name: its core is empty.
+    A bare number is a position, no name: its core is empty. A number at the end is part of the name where several of
+    the barcodes, all of one file, would be one without it.
 
     Examples
     --------
     >>> barcode_cores(["AAACATACAACCAC-1", "donor2_AAACATACAACCAC", "cell7-0", "12"])
     ['AAACATACAACCAC', 'AAACATACAACCAC', 'cell7', '']
+    >>> barcode_cores(["c0_1", "c0_2"])
+    ['c0_1', 'c0_2']
     """
-    cores = []
-    for barcode in barcodes:
-        found = _NUCLEOTIDES.findall(barcode)
-        core = max(found, key=len) if found else _SUFFIX.sub("", barcode.strip())
-        cores.append("" if core.isdigit() else core)
-    return cores
+    stripped = [barcode.strip() for barcode in barcodes]
+    sequences = [max(_NUCLEOTIDES.findall(name), key=len, default="") for name in stripped]
+    shortened = [_SUFFIX.sub("", name) for name in stripped]
+    times = Counter(core for core, sequence in zip(shortened, sequences, strict=True) if not sequence)
+    cores = [
+        sequence or (core if times[core] == 1 else name)
+        for name, sequence, core in zip(stripped, sequences, shortened, strict=True)
+    ]
+    return ["" if core.isdigit() else core for core in cores]
 
 
 def races(frequency_G: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -235,15 +235,3 @@ class PrincipalComponents:
 def _rows(cells: Corpus) -> NDArray[np.int64]:
     rows: NDArray[np.int64] = cells.cells["row"].to_numpy(np.int64)
     return rows
-
-
-def components_of(cells: Corpus) -> PrincipalComponents:
-    """Return the principal components of the source that cells are chosen from.
-
-    In a study these are the components of all cells that the source has for training, whatever a corpus excludes.
-    Cells outside a study have no such source: theirs are the components of the cells themselves.
-    """
-    if cells.components is not None:
-        return cells.components
-    pools = {source: cells.take(cells.source_codes == at) for at, source in enumerate(cells.sources)}
-    return PrincipalComponents(cells, pools, {})

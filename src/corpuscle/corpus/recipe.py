@@ -14,10 +14,10 @@ from corpuscle.core.components import guarded
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.alteration import Alteration, altered
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.turns import rank_within
-from corpuscle.corpus.workshop import Workshop
 from corpuscle.source import where as where_expression
 from corpuscle.source.stacking import stacked
 
@@ -141,7 +141,7 @@ class Recipe:
         """The sources whose cells have a say in the choice, though they may not be drawn."""
         return list(dict.fromkeys(source for part in self.parts for source in part.sampler.looks_at))
 
-    def draw(self, pools: Mapping[str, Corpus], seed: int) -> Corpus:
+    def draw(self, pools: Mapping[str, Corpus], seed: int, context: Context | None = None) -> Corpus:
         """Choose the cells.
 
         Parts are drawn in order. What a part draws hangs on the seed, its source and how many parts before it drew
@@ -155,6 +155,8 @@ class Recipe:
             For each source, the cells that training may use.
         seed
             Which draw.
+        context
+            What the study gives to samplers; None: the pools alone.
 
         Raises
         ------
@@ -162,6 +164,7 @@ class Recipe:
             When a part asks for more cells than there are, `exclude` uses a label that a source lacks or excludes
             nothing, or a sampler does not return what it was asked for.
         """
+        context = context or Context(pools=pools)
         left = self._eligible(pools)
         offered = {source: len(pool) for source, pool in left.items()}
         full = [part.size(offered[part.source]) for part in self.parts]
@@ -180,7 +183,7 @@ class Recipe:
             n_own = len(left[part.source])
             pool = _pool(part, left)
             rng = generator(seed, "part", part.source, turn[part.source], *apart)
-            largest, chosen = _choose(part, pool, sizes, rng)
+            largest, chosen = _choose(part, pool, sizes, (rng, context))
             drawn = pool.take(chosen)
             tables.append((drawn.cells, pool.gaps))
             account.append({"part": str(part), "sampler": part.sampler.spec(),
@@ -201,9 +204,9 @@ class Recipe:
         cells = _without_empty(*filled[0]) if one else stacked([table for table, _ in filled]).reset_index(drop=True)
         cells = _in_order(cells)
         first = pools[self.parts[0].source]
-        return replace(first, name=self.name, cells=cells, account=tuple(account), components=None)
+        return replace(first, name=self.name, cells=cells, account=tuple(account))
 
-    def alter(self, drawn: Corpus, seed: int, at: int, workshop: Workshop) -> Corpus:
+    def alter(self, drawn: Corpus, seed: int, at: int, context: Context) -> Corpus:
         """Do one of the steps.
 
         What is random in a step hangs on the seed and its place, not on what it is: where one corpus has a type ablated
@@ -217,15 +220,15 @@ class Recipe:
             Which draw.
         at
             Which step.
-        workshop
-            What the study lends.
+        context
+            What the study gives.
 
         Raises
         ------
         CorpusError
             When the step cannot be done, or would change nothing.
         """
-        return altered(self.steps[at], drawn, generator(seed, "step", at), workshop)
+        return altered(self.steps[at], drawn, generator(seed, "step", at), context)
 
     def _eligible(self, pools: Mapping[str, Corpus]) -> dict[str, Corpus]:
         """Return the pools without the excluded cells."""
@@ -287,13 +290,13 @@ def _pool(part: Part, left: Mapping[str, Corpus]) -> Corpus:
 
 
 def _choose(
-    part: Part, pool: Corpus, sizes: Sequence[int], rng: np.random.Generator
+    part: Part, pool: Corpus, sizes: Sequence[int], given: tuple[np.random.Generator, Context]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose the first of falling sizes from the pool and each other from the one before; return the first and last."""
-    largest = chosen = _checked(part, pool, sizes[0], rng)
+    largest = chosen = _checked(part, pool, sizes[0], *given)
     for larger, size in pairwise(sizes):
         # The larger size may have got fewer cells than it asked for: the smaller asks for its share of them.
-        chosen = chosen[_checked(part, pool.take(chosen), size * len(chosen) // larger, rng)]
+        chosen = chosen[_checked(part, pool.take(chosen), size * len(chosen) // larger, *given)]
     return largest, chosen
 
 
@@ -304,10 +307,10 @@ def _remove(left: dict[str, Corpus], drawn: Corpus) -> None:
         left[source] = left[source].take(~np.isin(left[source].cells["row"].to_numpy(), rows))
 
 
-def _checked(part: Part, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _checked(part: Part, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
     """Choose cells; refuse what a sampler from elsewhere may get wrong: its table would be plausible but false."""
     with guarded(part.sampler):
-        chosen = np.sort(part.sampler.choose(pool, n_cells, rng))
+        chosen = np.sort(part.sampler.choose(pool, n_cells, rng, context))
     distinct = bool(np.all(np.diff(chosen) > 0)) and (not len(chosen) or (chosen[0] >= 0 and chosen[-1] < len(pool)))
     enough = len(chosen) == n_cells or (len(chosen) < n_cells and not part.sampler.exact)
     if not (distinct and enough):

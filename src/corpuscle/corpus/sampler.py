@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import row_numbers
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus
 
 
 class Sampler(Component, ABC):
     """A way to choose cells. Each is one file in ``corpus/samplers``.
 
-    What most need is in the pool: its labels, its counts and, through
-    `corpuscle.corpus.principal_components.components_of`, its principal components.
+    What most need is in the pool: its labels and its counts. The context has its principal components and the other
+    sources.
     """
 
     home: ClassVar[str] = "corpuscle.corpus.samplers"
@@ -30,7 +31,7 @@ class Sampler(Component, ABC):
 
     @property
     def looks_at(self) -> tuple[str, ...]:
-        """Sources whose cells have a say in the choice: see `PrincipalComponents.pools`."""
+        """Sources whose cells have a say in the choice: see `Context.pools`."""
         return ()
 
     @property
@@ -43,7 +44,7 @@ class Sampler(Component, ABC):
         return {}
 
     @abstractmethod
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells from a pool.
 
         Parameters
@@ -54,6 +55,8 @@ class Sampler(Component, ABC):
             How many to choose.
         rng
             The only source of randomness.
+        context
+            What the study gives: principal components, other sources, a place to keep what is costly to find.
 
         Returns
         -------

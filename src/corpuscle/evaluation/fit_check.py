@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from corpuscle.core.errors import ModelError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k, moments, most_variable
@@ -52,6 +54,11 @@ def check_fit(fitted: FittedModel, corpus: Corpus, seed: int) -> FitCheck:
         What it was fitted on; 512 of its distinct cells are looked at, drawn by the seed.
     seed
         The seed of the fit.
+
+    Raises
+    ------
+    ModelError
+        When what it expects of a cell are no shares of its counts.
     """
     if not isinstance(fitted, Reconstructs):
         return UNDEFINED
@@ -63,6 +70,7 @@ def check_fit(fitted: FittedModel, corpus: Corpus, seed: int) -> FitCheck:
         return UNDEFINED
     found, difference_G = [], np.zeros(corpus.n_genes)
     for block, fractions_NG in fitted.expected_fractions(sample):
+        _refuse_other_than_shares(fractions_NG)
         truth_NG = cp10k(sample.counts(block))
         difference_G += fractions_NG.sum(0, dtype=np.float64) - np.asarray(truth_NG.sum(axis=0)).ravel() / TARGET_SUM
         truth_NV = truth_NG[:, genes_V].toarray()
@@ -72,3 +80,15 @@ def check_fit(fitted: FittedModel, corpus: Corpus, seed: int) -> FitCheck:
     defined = np.isfinite(value_N)
     r2 = float(value_N[defined].mean()) if defined.any() else math.nan
     return FitCheck(r2, float(np.abs(difference_G).sum() / 2 / len(sample)))
+
+
+def _refuse_other_than_shares(fractions_NG: NDArray[np.floating[Any]]) -> None:
+    """Refuse what is negative or does not sum to 1; a fit that diverged may have NaN."""
+    sum_N = fractions_NG.sum(axis=1, dtype=np.float64)
+    wrong = np.flatnonzero(np.isfinite(sum_N) & ((np.abs(sum_N - 1) > 0.01) | (fractions_NG.min(axis=1) < 0)))
+    if len(wrong):
+        row = fractions_NG[wrong[0]]
+        raise ModelError(
+            "expected_fractions should yield each gene's share of a cell's counts: they are not negative and sum to 1; "
+            f"of a training cell they sum to {sum_N[wrong[0]]:.4g}, and the smallest is {row.min():.4g}"
+        )

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from corpuscle.core.components import Component
 from corpuscle.core.scores import Metric
 from corpuscle.core.usage import Usage
+from corpuscle.corpus.context import Reconstruction
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.workshop import Reconstruction
 from corpuscle.model.threads import one_thread
 
 # Told now and then what share of a fit is done, from 0 to 1.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -16,7 +17,9 @@ from corpuscle.core.text import shown
 from corpuscle.source.reader import Reader
 from corpuscle.source.source import Source
 
-Kind = Literal["counts", "nearly whole", "estimated", "normalised", "log-normalised", "fractions"]
+Kind = Literal["counts", "nearly whole", "estimated", "normalised", "log-normalised", "square roots", "fractions"]
+# What rounding does not make counts.
+TRANSFORMED: tuple[Kind, ...] = ("normalised", "log-normalised", "square roots")
 
 # Counts are held as float32, which has all whole numbers up to here.
 LARGEST_COUNT = 2**24
@@ -27,6 +30,8 @@ ROUNDING = 1e-5
 SAMPLE = 256
 # Counts that were scaled cell by cell are multiples of the cell's smallest; this near, and this share of them.
 NEAR, MOST = 0.01, 0.95
+# Of fewer cells, equal sums are no sign.
+FEWEST = 20
 # Of estimated counts (RSEM, alevin, SoupX) at least this share is whole; of scaled ones next to none.
 WHOLE = 0.05
 _UNDO: dict[Kind, tuple[Callable[[Any], Any], ...]] = {
@@ -38,6 +43,7 @@ _WHAT: dict[Kind, str] = {
     "estimated": "fractions among whole numbers, as estimated counts do (RSEM, salmon, alevin, SoupX)",
     "normalised": "fractions: in each cell, counts that were scaled (normalised)",
     "log-normalised": "fractions: in each cell, the logarithm of counts that were scaled (log-normalised)",
+    "square roots": "the square roots of whole numbers",
     "fractions": "fractions and hardly a whole number: normalised or log-transformed values, or estimated counts",
 }
 
@@ -70,7 +76,7 @@ def refuse_other_than_counts(source: Source, stored: csr_matrix, rows: NDArray[n
         if not good.all():
             raise _refused(source, rows, what, _example(source, stored, rows, good))
     kind = kind_of(stored)
-    if kind == "counts" or (source.reader.rounds and kind not in ("normalised", "log-normalised")):
+    if kind == "counts" or (source.reader.rounds and kind not in TRANSFORMED):
         return
     good = data == np.rint(data) if kind == "nearly whole" else _is_whole(data)
     raise _refused(source, rows, _WHAT[kind], _example(source, stored, rows, good), kind)
@@ -91,11 +97,41 @@ def kind_of(counts: csr_matrix) -> Kind:
     whole = _is_whole(data)
     if whole.all():
         return "nearly whole"
+    with np.errstate(over="ignore"):
+        if _is_whole(data.astype(np.float64) ** 2).all():
+            return "square roots"
     share = float(np.mean(whole[data > 0]))
     for kind, functions in _UNDO.items():
         if share < 0.2 and any(_is_scaled(counts, undo) for undo in functions):
             return kind
     return "estimated" if share >= WHOLE else "fractions"
+
+
+def unlike_counts(survey: pd.DataFrame) -> str:
+    """Say why whole numbers are likely no raw counts, for people; empty where nothing tells.
+
+    Parameters
+    ----------
+    survey
+        One row per cell; see `corpuscle.source.quality.survey`.
+
+    Examples
+    --------
+    >>> unlike_counts(pd.DataFrame({"n_counts": [10000, 9998, 10003] * 20, "n_genes": [700, 650, 720] * 20}))
+    'its cells have about equally many counts (9,998 to 10,003), as after normalising and rounding; ...'
+    """
+    found = survey.loc[survey["n_counts"] > 0, ["n_counts", "n_genes"]]
+    if len(found) < FEWEST:
+        return ""
+    least, most = int(found["n_counts"].min()), int(found["n_counts"].max())
+    if bool((found["n_counts"] == found["n_genes"]).all()):
+        return "all of its counts are 1: they say which genes were detected, not how often; give raw counts"
+    if most <= 1.01 * least:
+        return (
+            f"its cells have about equally many counts ({least:,} to {most:,}), as after normalising and rounding; "
+            "give raw counts, unless the cells were down-sampled to one depth"
+        )
+    return ""
 
 
 def _is_whole(data: NDArray[Any]) -> NDArray[np.bool_]:

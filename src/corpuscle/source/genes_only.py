@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.errors import SourceError
 from corpuscle.source.features import features_of
 from corpuscle.source.naming import named
-from corpuscle.source.reader import AboutGenes, Cells, Reader
+from corpuscle.source.reader import AboutGenes, Cells, Reader, Unstored
 
 
 class GenesOnly(Reader):
@@ -77,6 +77,10 @@ class GenesOnly(Reader):
     def about_genes(self) -> AboutGenes:
         """Return what was left out, and how the genes are named."""
         return self._known[1]
+
+    def unstored(self) -> Unstored:
+        """Return what reads as zeros since it is not stored."""
+        return self.reader.unstored()
 
     def elsewhere(self, counts: str) -> "GenesOnly":
         """Return a reader of the same file's genes that takes their counts from another place."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from corpuscle.source.features import plain
 from corpuscle.source.labels import MISSING
 
-ENSEMBL = re.compile(r"^(ENS[A-Z]{0,6}G\d{6,})(\.\d+)?$")
+# GENCODE writes the copies on Y of genes that X and Y share with _PAR_Y behind their id.
+ENSEMBL = re.compile(r"^(ENS[A-Z]{0,6}G\d{6,})(?:\.\d+)?(?:_PAR_Y)?$")
 # What files call the columns of ids and of symbols, as `plain` writes names: most usual first.
 ID_COLUMNS = (
     "ensemblid",
@@ -48,10 +49,11 @@ GENOME = re.compile(
 )
 
 # Numbers are taken for a count of the genes, and not for Entrez ids, where the largest is below so many times how many
-# they are: of genes left of a table of 50,000, five hundred count; Entrez ids of all kinds of genes go up to 10^8.
-DENSE = 100
+# they are: of genes left of a table of 50,000, five hundred count; Entrez ids of all kinds of genes go up to 10^8. What
+# a filter left of a count also ascends, and stays below the length of the longest table of genes.
+DENSE, LONGEST_TABLE = 100, 100_000
 # What is put before numbers that count, as `plain` writes it.
-PLACEHOLDERS = ("v", "x", "gene", "feature", "var", "variable", "row", "col", "column", "index", "id")
+PLACEHOLDERS = ("v", "x", "gene", "feature", "var", "variable", "row", "col", "column", "index", "id", "unnamed")
 # A column is known by so many of its values.
 LOOKED_AT = 500
 # What looks like a symbol and is another name: transcripts, proteins, places, terms, numbers. An id of a gene often
@@ -61,6 +63,12 @@ NO_SYMBOL = re.compile(
     r"^(?:ENS[A-Z]{0,6}[EPRT]\d{6,}|[NX][CGMPRW]_\d+|chr[\dXYMU].*[:_-]\d+|(?:CL|GO|HGNC|MGI|UBERON|NCBI\w*):|rs\d+$"
     r"|[OPQ]\d[A-Z\d]{3}\d(?:-\d+)?$|[A-NR-Z]\d[A-Z][A-Z\d]{2}\d(?:-\d+)?$|[\d.]+[eE][+-]?\d+$|[ACGTN]{12,})"
 )
+
+# What an index may hold in place of genes, and how it looks.
+NO_GENES = {
+    "barcodes of cells, as in a transposed matrix": re.compile(r"(?:^|[\W_])[ACGTN]{14,}(?:$|[\W_])"),
+    "places in a genome, as peaks are called": re.compile(r"^(?:chr)?(?:\d{1,2}|[XYM]|MT)[:_-]\d+[_-]\d+$"),
+}
 
 # The human mitochondrial genome's 13 proteins and 2 rRNAs, for files that name genes by Ensembl ids alone: a filter
 # on the prefix MT- silently finds nothing there (as in a published evaluation).
@@ -157,8 +165,14 @@ def counts_genes(names: NDArray[np.str_]) -> bool:
     --------
     >>> counts_genes(np.array(["0", "1", "2"])), counts_genes(np.array(["1", "2", "9", "100287102"]))
     (True, False)
+    >>> counts_genes(np.array(["611", "1033", "32100"])), counts_genes(np.array(["4069", "929", "28912"]))
+    (True, False)
     """
-    return are_numbers(names) and float(np.max(names[names != ""].astype(float))) < DENSE * len(names)
+    if not are_numbers(names):
+        return False
+    numbers = names[names != ""].astype(float)
+    ascend = bool(np.all(np.diff(numbers) > 0))
+    return float(np.max(numbers)) < max(DENSE * len(names), LONGEST_TABLE if ascend else 0)
 
 
 def are_numbers(names: NDArray[np.str_]) -> bool:
@@ -169,18 +183,32 @@ def are_numbers(names: NDArray[np.str_]) -> bool:
 
 
 def are_places(names: NDArray[np.str_]) -> bool:
-    """Return whether names are a word that says nothing with their places from 0 or 1 on, as V1, V2 and V3.
+    """Return whether names are a word that says nothing and numbers that count: V1, V2, V3, …, all of them or some.
 
     Examples
     --------
     >>> are_places(np.array(["gene_0", "gene_1"])), are_places(np.array(["CD4", "CD8"]))
     (True, False)
     """
-    word = re.sub(r"\d+$", "", str(names[0])) if len(names) else ""
-    if plain(word) not in PLACEHOLDERS:
+    known = names[names != ""].tolist()
+    word = re.sub(r"\d+$", "", known[0]) if known else ""
+    if plain(word) not in PLACEHOLDERS or not all(name.startswith(word) for name in known):
         return False
-    wanted = np.arange(len(names))
-    return any(np.array_equal(names, np.char.add(word, (wanted + first).astype(str))) for first in (0, 1))
+    return counts_genes(np.array([name[len(word) :] for name in known], dtype=str))
+
+
+def no_genes(names: NDArray[np.str_]) -> str:
+    """Return what half of names or more are, where that is no genes; else nothing.
+
+    Examples
+    --------
+    >>> no_genes(np.array(["chr1:9776-10668", "chr1:180712-181178"])), no_genes(np.array(["LYZ", "CD14"]))
+    ('places in a genome, as peaks are called', '')
+    """
+    some = names[:: max(1, len(names) // LOOKED_AT)].tolist()
+    return next(
+        (what for what, look in NO_GENES.items() if 2 * sum(map(bool, map(look.search, some))) >= len(some)), ""
+    )
 
 
 def names_column(genes: pd.DataFrame) -> str | None:
@@ -240,6 +268,11 @@ def _columns_of_text(genes: pd.DataFrame) -> list[str]:
 def _some(column: "pd.Series[Any]") -> NDArray[np.str_]:
     """Return enough of a column's names, evenly spread, to tell what they are."""
     return texts(column.iloc[:: max(1, len(column) // LOOKED_AT)])
+
+
+def are_ids(names: "pd.Series[Any]") -> bool:
+    """Return whether half of names or more are Ensembl ids of genes."""
+    return _ensembl_share(_some(names)) >= 0.5
 
 
 def _ensembl_share(names: NDArray[np.str_]) -> float:

@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 # Texts that stand for no label and for no gene's name, as R, pandas and spreadsheets write what is missing; blanks
 # around them do not count.
 MISSING = frozenset({"", "nan", "NaN", "Nan", "NAN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "null", "NULL"})
+# Texts that are labels, and likely say that there is none, or that the cell is none; without regard to case.
+DOUBTFUL = frozenset({
+    "unknown", "unassigned", "unannotated", "unclassified", "unidentified", "undefined", "undetermined", "unlabeled",
+    "unlabelled", "not available", "not applicable", "missing", "none", "na", "nan", "null", "n.a.", "<na>", "-", "--",
+    "?", ".", "doublet", "doublets", "multiplet", "low quality", "low-quality",
+})  # fmt: skip
 # Kinds of objects, as pandas calls them, of which equal ones have one text. Of others, True and 1 are equal.
 _ONE_KIND = ("string", "bytes", "integer", "floating", "boolean", "empty")
 

@@ -15,7 +15,6 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.core.randomness import GOLDEN, scrambled
 from corpuscle.source.count_kinds import refuse_other_than_counts
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.source import Source
@@ -76,7 +75,7 @@ class Quality:
 def survey_key(source: Source, space: GeneSpace) -> str:
     """Fingerprint of all that a survey depends on."""
     columns = space.columns[source.name]
-    return fingerprint("survey 1", source.identity, list(space.ids), columns,
+    return fingerprint("survey 2", source.identity, list(space.ids), columns,
                        source.cells["row"].to_numpy(), source.gene_names.mitochondrial)  # fmt: skip
 
 
@@ -95,8 +94,7 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
     Returns
     -------
     One row per cell of the source, in its order: ``n_counts``, ``n_genes``, ``mito_fraction`` (over all genes of the
-    file; NaN where it has no mitochondrial gene), ``n_counts_in_space``, and ``hash``, a 64-bit hash of the cell's
-    counts in the study's genes that does not depend on the order of genes or on the file.
+    file; NaN where it has no mitochondrial gene), and ``n_counts_in_space``.
 
     Raises
     ------
@@ -104,7 +102,6 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
         When the values are not raw counts: negative, NaN, infinite, fractional (see `count_kinds`) or above 2^24.
     """
     mitochondrial = source.gene_names.mitochondrial
-    gene_hashes = _gene_hashes(space)
     rows = source.cells["row"].to_numpy(np.int64)
     tables = []
     for start in range(0, len(rows), SURVEY_CELLS):
@@ -112,18 +109,13 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
         stored = source.reader.read_stored(block)
         refuse_other_than_counts(source, stored, block)
         counts = source.reader.counted(stored)
-        tables.append(_survey_block(counts, space.project(counts, source.name), mitochondrial, gene_hashes))
+        tables.append(_survey_block(counts, space.project(counts, source.name), mitochondrial))
         if progress:
             progress(min(1.0, (start + SURVEY_CELLS) / len(rows)))
     return pd.concat(tables, ignore_index=True)
 
 
-def _survey_block(
-    counts: csr_matrix,
-    in_space: csr_matrix,
-    mitochondrial: NDArray[np.bool_],
-    gene_hashes: NDArray[np.uint64],
-) -> pd.DataFrame:
+def _survey_block(counts: csr_matrix, in_space: csr_matrix, mitochondrial: NDArray[np.bool_]) -> pd.DataFrame:
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     if mitochondrial.any():
         mito = np.asarray(counts[:, np.flatnonzero(mitochondrial)].sum(axis=1, dtype=np.float64)).ravel()
@@ -136,21 +128,5 @@ def _survey_block(
             "n_genes": np.diff(csr_matrix(counts > 0).indptr),
             "mito_fraction": fraction,
             "n_counts_in_space": np.asarray(in_space.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64),
-            "hash": _cell_hashes(in_space, gene_hashes),
         }
     )
-
-
-def _gene_hashes(space: GeneSpace) -> NDArray[np.uint64]:
-    import hashlib
-
-    digests = (hashlib.blake2b(gene.encode(), digest_size=8).digest() for gene in space.ids)
-    return np.frombuffer(b"".join(digests), np.uint64)
-
-
-def _cell_hashes(counts: csr_matrix, gene_hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hash each cell: the sum over its genes of a mix of gene and count, so that the order of genes is no matter."""
-    mixed = scrambled(gene_hashes[counts.indices] + counts.data.astype(np.uint64) * GOLDEN)
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
-    hashes: NDArray[np.uint64] = sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]
-    return hashes

@@ -57,6 +57,21 @@ class AboutGenes(NamedTuple):
     matched_by_place: bool = False
 
 
+class Unstored(NamedTuple):
+    """What reads as zeros since a file does not store it, and may be lost.
+
+    Attributes
+    ----------
+    counts
+        Which counts, in words; empty where all are stored.
+    columns
+        The columns of the cell table of which a part is not stored, and the rows of that part.
+    """
+
+    counts: str = ""
+    columns: Mapping[str, range] = {}
+
+
 class Reader(Component, ABC):
     """Lazy access to one file (or folder) of cells × genes. A format is one module in ``source/readers``.
 
@@ -108,6 +123,10 @@ class Reader(Component, ABC):
     def about_genes(self) -> AboutGenes:
         """Return what there is to say of the genes: nothing, for a format; see `corpuscle.source.genes_only`."""
         return AboutGenes()
+
+    def unstored(self) -> Unstored:
+        """Return what reads as zeros since it is not stored: nothing, unless a format leaves out zeros."""
+        return Unstored()
 
     def members(self) -> Sequence[tuple[str, int]]:
         """Name the files that are read as one, with their numbers of cells, in the order of rows; none for one file."""

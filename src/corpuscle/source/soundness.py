@@ -155,13 +155,71 @@ def _check_index_chunks(matrix: Any, name: str, n_minor: int) -> None:
 
 
 def _check_dense_chunks(array: Any, name: str) -> None:
-    for start in missing_chunks(array):
-        first, last = start[0], min(start[0] + _stored_together(array)[0], array.shape[0]) - 1
-        raise SourceError(
-            f"a part of {name} (cells {first:,} to {last:,}, genes from {start[-1]:,} on) is not stored. It may be "
-            "lost; zarr also leaves out parts of nothing but zeros, and the two look the same. If there are no counts, "
-            "write the file anew as CSR, or after zarr.config.set({'array.write_empty_chunks': True})"
-        )
+    """Refuse a dense matrix of which a part was surely lost; of zarr, see `unstored_counts` for the others."""
+    if isinstance(array, h5py.Dataset) or not any(True for _ in _stored_chunks(array)):
+        refuse_lost(array, name)
+    _refuse_lost_among_zeros(array, name)
+
+
+def _refuse_lost_among_zeros(array: Any, name: str) -> None:
+    """Refuse an array whose writer stored a chunk of nothing but zeros, and of which another chunk is not stored."""
+    if (start := next(missing_chunks(array), None)) is None:
+        return
+    # Nothing packs into fewer bytes than zeros.
+    smallest = min(_stored_chunks(array), key=lambda chunk: chunk[1].stat().st_size, default=None)
+    if smallest is None:
+        return
+    steps = _stored_together(array)
+    values = array[tuple(slice(at * step, (at + 1) * step) for at, step in zip(smallest[0], steps, strict=True))]
+    if not np.asarray(values).astype(bool).any():
+        raise SourceError(_lost(name, start))
+
+
+def unstored_counts(array: Any, name: str) -> str:
+    """Say which parts of a dense matrix of zarr are not stored; empty where all are, and for a sparse matrix.
+
+    Zarr leaves out chunks of nothing but zeros, so nothing tells such a chunk from one that was lost.
+
+    Parameters
+    ----------
+    array
+        What has passed `check_stored`.
+    name
+        What messages call it.
+    """
+    missing = list(missing_chunks(array)) if is_array(array) else []
+    if not missing:
+        return ""
+    (cell, gene), steps = missing[0], _stored_together(array)
+    last_cell, last_gene = (min(at + step, n) - 1 for at, step, n in zip((cell, gene), steps, array.shape, strict=True))
+    more = f", and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+    return (
+        f"a part of {name} (cells {cell:,} to {last_cell:,}, genes {gene:,} to {last_gene:,}{more}) is not stored and "
+        "read as zeros: zarr leaves out parts of nothing but zeros, and a part that was lost looks the same"
+    )
+
+
+def unstored_columns(table: Any) -> dict[str, range]:
+    """Return the columns of a table in zarr of which a part is not stored, with the rows of the first such part.
+
+    They read as zeros, `False`, empty texts or the first category, and may be that: zarr stores no such chunk. Columns
+    of one category, and what says which values are missing, are left out: in most files they are not stored.
+
+    Parameters
+    ----------
+    table
+        What has passed `check_table`.
+    """
+    found = {}
+    for written in () if is_array(table) else table.attrs.get("column-order", ()):
+        node = table[_text(written)]
+        if not is_array(node) and "categories" in node and node["categories"].shape[0] < 2:
+            continue
+        for part in [node] if is_array(node) else [node[part] for part in ("codes", "values") if part in node]:
+            if (start := next(missing_chunks(part), None)) is not None:
+                stop = min(start[0] + _stored_together(part)[0], part.shape[0])
+                found[_text(written)] = range(start[0], stop)
+    return found
 
 
 def refuse_lost(array: Any, name: str) -> None:
@@ -234,6 +292,8 @@ def _check_column(table: Any, column: str, name: str, n_rows: int) -> None:
             raise SourceError(f"damaged: {name} has {n_values:,} values for {n_rows:,} rows")
         if isinstance(part, h5py.Dataset):
             refuse_lost(part, name)
+        else:
+            _refuse_lost_among_zeros(part, name)
     if not is_array(node) and "codes" in node and "categories" in node and is_array(node["categories"]):
         _check_codes(node["codes"], node["categories"], name)
 
@@ -310,15 +370,25 @@ def missing_chunks(array: Any) -> Iterator[tuple[int, ...]]:
     if isinstance(array, h5py.Dataset):
         yield from hdf5.missing_chunks(array)
         return
+    for place, path in _chunks(array):
+        if path is None:
+            yield tuple(at * step for at, step in zip(place, _stored_together(array), strict=True))
+
+
+def _stored_chunks(array: Any) -> Iterator[tuple[tuple[int, ...], Path]]:
+    """List the chunks of a zarr array that are stored: their places, and their files."""
+    return ((place, path) for place, path in _chunks(array) if path is not None)
+
+
+def _chunks(array: Any) -> Iterator[tuple[tuple[int, ...], Path | None]]:
+    """List the chunks (or shards) of a zarr array by their places, with their files where they are stored."""
     if not hasattr(array, "store") or not math.prod(array.shape):
         return
-    steps = _stored_together(array)
     folder = _folder(array)
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    ends = [range(-(-length // step)) for length, step in zip(array.shape, steps, strict=True)]
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    ends = [range(-(-length // step)) for length, step in zip(array.shape, _stored_together(array), strict=True)]
     for place in hdf5.not_in(ends, set()):
-        if array.metadata.encode_chunk_key(place) not in there:
-            yield tuple(at * step for at, step in zip(place, steps, strict=True))
+        yield place, there.get(array.metadata.encode_chunk_key(place))
 
 
 def _stored_together(array: Any) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Source: a cell table and lazily read counts. Opening one reads tables, never counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -16,13 +16,16 @@ from corpuscle.core.errors import SourceError
 from corpuscle.core.text import shortened
 from corpuscle.source import where as where_expression
 from corpuscle.source.identifiers import GeneNames, gene_names
-from corpuscle.source.labels import as_labels
-from corpuscle.source.reader import reader_for
+from corpuscle.source.labels import DOUBTFUL, as_labels
+from corpuscle.source.naming import refuse_transposed
+from corpuscle.source.reader import Unstored, reader_for
 from corpuscle.source.stacking import distinct, free_name
 from corpuscle.source.watched import Watched
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
 ROLES = ("cell_type", "donor", "batch", "study", "tissue", "disease", "assay", "organism")
+# Those by which cells are grouped in training and evaluation.
+GROUPING = ("cell_type", "donor", "batch")
 # Columns of a corpus' cell table that are ours; a file's column of such a name is kept as ``NAME_in_file``.
 RESERVED = ("source", "row", "barcode", "times", "made", *(f"{role}_before_noise" for role in ROLES))
 
@@ -129,11 +132,16 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(var) or not (len(cells.rows) or reader.n_cells()):
         raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(var):,} genes; there is nothing to read")
+    refuse_transposed(cells.table.index, var)
     obs = cells.table.set_axis(distinct(cells.table.columns), axis=1)
     labels = _labels(obs, roles)
-    table, remarks = _cell_table(cells.rows, labels), _remarks(obs, labels, roles)
+    mask = None if where is None else _matching(labels, where, reader.n_cells())
+    table, offered = _cell_table(cells.rows, labels), slice(None) if mask is None else mask
+    remarks = _remarks(obs[offered], labels[offered], roles)
+    used = {roles.get(role, role) for role in ROLES} | (where_expression.columns(where) if where else set())
+    remarks += tuple(_not_stored(reader.unstored(), obs, used))
     source = Source(name, table, var, watched, reader.content(), remarks)
-    return source if where is None else source.keep(_matching(labels, where, reader.n_cells()))
+    return source if mask is None else source.keep(mask)
 
 
 def _matching(labels: pd.DataFrame, where: str, n_cells: int) -> NDArray[np.bool_]:
@@ -171,7 +179,7 @@ def _labels(obs: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _remarks(obs: pd.DataFrame, labels: pd.DataFrame, roles: Mapping[str, str]) -> tuple[str, ...]:
-    """Note the texts that were taken for no label."""
+    """Note the texts that were taken for no label, and those that may stand for none and were not."""
     found = []
     for role in ROLES:
         if role not in labels:
@@ -182,7 +190,30 @@ def _remarks(obs: pd.DataFrame, labels: pd.DataFrame, roles: Mapping[str, str]) 
         if texts:
             n = int((taken.str.strip() != "").sum())
             found.append(f"{role} reads {' or '.join(texts)} in {n:,} of {len(obs):,} cells, which stands for no label")
+        names = labels[role].cat.categories
+        doubtful = labels[role].isin([name for name in names if name.strip().casefold() in DOUBTFUL])
+        if role in GROUPING and doubtful.any():
+            there = sorted(set(labels[role][doubtful]))
+            shown = " or ".join(map(repr, there))
+            found.append(
+                f"{role} reads {shown} in {int(doubtful.sum()):,} of {len(obs):,} cells, which counts as a {role} of "
+                f'its own; if it stands for none, leave these cells out: where = "{role} not in {there}"'
+            )
     return tuple(found)
+
+
+def _not_stored(unstored: Unstored, obs: pd.DataFrame, used: Collection[str]) -> Iterator[str]:
+    """Note the counts and the labels in use that read as they do since a part of the file is not there."""
+    if unstored.counts:
+        yield f"{unstored.counts}. If these cells have counts there, get the file anew"
+    for column, rows in unstored.columns.items():
+        if column in used:
+            cells, value = f"cells {rows.start:,} to {rows.stop - 1:,}", str(obs[column].iloc[rows.start])
+            yield (
+                f"a part of its column {column!r} ({cells}) is not stored and reads {value!r}: "
+                "zarr leaves out parts of nothing but zeros or the first category, and a part that was lost looks the "
+                "same. If these cells have another value, get the file anew"
+            )
 
 
 def _cell_table(rows: NDArray[np.int64], labels: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,9 @@ from corpuscle.study.spec import Study
 Labels = frozenset[str]
 # How many names, and how many groups of corpora, are listed before the rest is counted.
 MOST_NAMES, MOST_GROUPS = 3, 4
-_NUMBER = re.compile(r"\s*-?\d+\.\d+\s*")
+_NUMBER = re.compile(r"\s*-?(?:\d+(?:\.\d+)?|inf)\s*")
+# A minus that ends a word says what is not there, as in CD4- T; one inside a word is punctuation, as in T-cell.
+_MINUS = re.compile(r"(?<=\w)-(?!\w)")
 
 
 class Remark(NamedTuple):
@@ -194,15 +196,17 @@ def _first(label: str, sets: Mapping[str, Labels]) -> str:
 def look(label: str) -> str:
     """Return what a label looks like without regard to case, blanks and punctuation.
 
-    A plus stays, as in CD4+, and so does what stands between digits: 1-1 is not 11.
+    A plus stays, as in CD4+, and so does a minus that ends a word, as in CD4-, and what stands between digits: 1-1 is
+    not 11. Numbers keep their sign.
 
     Examples
     --------
-    >>> [look(label) for label in ("CD4 T", "cd4-T", "CD4+ T", "1-1", "11", "1.0")]
-    ['cd4t', 'cd4t', 'cd4+t', '1.1', '11', '1']
+    >>> [look(label) for label in ("CD4 T", "cd4-T", "CD4+ T", "CD4- T", "1-1", "11", "1.0", "-1")]
+    ['cd4t', 'cd4t', 'cd4+t', 'cd4\u2212t', '1.1', '11', '1', '-1']
     """
     if _NUMBER.fullmatch(label):
         return str(text_of(float(label)))
     text = unicodedata.normalize("NFKC", label).casefold()
+    text = _MINUS.sub("\N{MINUS SIGN}", text)
     text = re.sub(r"(?<=\d)(?:[^\w+]|_)+(?=\d)", "\0", text)
-    return re.sub(r"[^\w+\0]|_", "", text).replace("\0", ".") or label
+    return re.sub(r"[^\w+\N{MINUS SIGN}\0]|_", "", text).replace("\0", ".") or label

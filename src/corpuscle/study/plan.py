@@ -5,7 +5,7 @@ Everything that can be wrong with a study and its data is found here, all at onc
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,20 +15,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core import components
-from corpuscle.core.errors import InputError, Problem, StudyError
+from corpuscle.core.errors import InputError, ModelError, Problem, StudyError
 from corpuscle.core.randomness import generator
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies, find_copies, no_copies
-from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import Watch
-from corpuscle.corpus.workshop import Workshop
 from corpuscle.evaluation.task import Task, surely_lacks
 from corpuscle.model.memory import machine_memory
 from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.model.size import memory_of
 from corpuscle.source import where as where_expression
+from corpuscle.source.count_kinds import unlike_counts
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.identifiers import GeneNames
@@ -158,11 +158,20 @@ class Plan:
             return model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
 
     def estimate_seconds(self, workers: int) -> float:
-        """Measure a few steps of each model on this machine, and say how long all runs' steps would take."""
+        """Measure a few steps of each model on this machine, and say how long all runs' steps would take.
+
+        Raises
+        ------
+        StudyError
+            When a model cannot take these steps: it diverges, say.
+        """
         seconds = {}
-        for model in self.study.models:
-            with components.guarded(model.model):
-                seconds[model.label] = model.model.seconds_per_step(len(self.space))
+        for at, model in enumerate(self.study.models):
+            try:
+                with components.guarded(model.model):
+                    seconds[model.label] = model.model.seconds_per_step(len(self.space))
+            except ModelError as error:
+                raise StudyError([self.study.problem(f"models[{at}]", f"model {model.label!r}: {error}")]) from error
         return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
 
     def composition(self) -> pd.DataFrame:
@@ -236,8 +245,7 @@ class _Preparation:
         pools, held = self._split(sources, space)
         targets = self._targets(sources, held)
         pools, sources, quality = overlaps.without_copies(self.study, pools, targets, copies, (sources, quality))
-        pools = self._with_components(pools, opened)
-        corpora = self._draw(pools, self._workshop(opened))
+        corpora = self._draw(pools, self._context(pools, opened))
         drawn: dict[str, list[Corpus]] = {}
         for (name, _), corpus in corpora.items():
             drawn.setdefault(name, []).append(corpus)
@@ -246,7 +254,7 @@ class _Preparation:
             with self._noting(place := self._corpus_place(name)):
                 for found in watch.check(of_recipe):
                     self._warn(place, f'{found}; near_duplicates = "keep" lets that be')
-        self._check_donors(pools, targets, corpora)
+        self._check_donors(sources, pools, targets, corpora)
         self._stop_on_problems()
         known = KnownTargets(targets)
         first = {name: corpus for (name, seed), corpus in corpora.items() if seed == 0}
@@ -256,12 +264,11 @@ class _Preparation:
         genes = loss_table(names, space, by)
         genes["counts_kept"] = [counts_kept(surveys[source]) for source in genes["source"]]
         genes["left_out"] = [in_words(sources[source].reader.about_genes().left_out) for source in genes["source"]]
-        bare = {name: replace(pool, components=None) for name, pool in pools.items()}
         draws = pd.concat(self.draws, ignore_index=True)
         for name, key, message in replicate_warnings(self.study, draws, corpora):
             self._warn(self._corpus_place(name) if name else key, message)
         warnings = tuple(dict.fromkeys(self.warnings))
-        return Plan(self.study, sources, by, space, genes, quality, bare, targets, corpora, warnings, draws)
+        return Plan(self.study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws)
 
     def _remark_on_labels(
         self, opened: Mapping[str, Source], targets: Mapping[str, Corpus], corpora: Mapping[tuple[str, int], Corpus]
@@ -351,6 +358,8 @@ class _Preparation:
         for name, source in opened.items():
             with self._noting(f"sources.{name}"):
                 surveys[name] = self._survey(source, space)
+                if unlike := unlike_counts(surveys[name]):
+                    self._warn(f"sources.{name}", f"source {name!r}: {unlike}")
         return surveys
 
     def _survey(self, source: Source, space: GeneSpace) -> pd.DataFrame:
@@ -377,10 +386,14 @@ class _Preparation:
         return copies
 
     def _check_donors(
-        self, pools: Mapping[str, Corpus], targets: Mapping[str, Corpus], corpora: Mapping[tuple[str, int], Corpus]
+        self,
+        sources: Mapping[str, Source],
+        pools: Mapping[str, Corpus],
+        targets: Mapping[str, Corpus],
+        corpora: Mapping[tuple[str, int], Corpus],
     ) -> None:
         """Refuse donors that are held out in one source and trained on from another, as far as that is known."""
-        for found in shared_donors(self.study, pools, targets, corpora):
+        for found in shared_donors(self.study, sources, pools, targets, corpora):
             if found.certain:
                 self.problems.append(self.study.problem(found.place, found.message))
             else:
@@ -433,18 +446,6 @@ class _Preparation:
                 held[name] = whole
         return pools, held
 
-    def _with_components(self, pools: Mapping[str, Corpus], opened: Mapping[str, Source]) -> dict[str, Corpus]:
-        """Let samplers ask for the principal components of each source's cells, which are found only then."""
-        content = {name: source.identity for name, source in opened.items()}
-
-        def telling(name: str) -> Callable[[float], None]:
-            return lambda share: self.notice(f"finding principal components of {name}", share)
-
-        return {
-            name: replace(pool, components=PrincipalComponents(pool, pools, content, self.store, telling(name)))
-            for name, pool in pools.items()
-        }
-
     def _targets(self, sources: Mapping[str, Source], held: Mapping[str, Corpus]) -> dict[str, Corpus]:
         targets = {}
         for name, spec in self.study.targets.items():
@@ -454,11 +455,11 @@ class _Preparation:
                 targets[name] = _target(name, spec, held[spec.source])
         return targets
 
-    def _workshop(self, opened: Mapping[str, Source]) -> Workshop:
+    def _context(self, pools: Mapping[str, Corpus], opened: Mapping[str, Source]) -> Context:
         content = {name: source.identity for name, source in opened.items()}
-        return Workshop(self.study.folder, _reconstructor, self.store, content, self.notice)
+        return Context(pools, self.study.folder, _reconstructor, self.store, content, self.notice)
 
-    def _draw(self, pools: Mapping[str, Corpus], workshop: Workshop) -> dict[tuple[str, int], Corpus]:
+    def _draw(self, pools: Mapping[str, Corpus], context: Context) -> dict[tuple[str, int], Corpus]:
         """Draw every corpus at every seed, and alter it."""
         corpora: dict[tuple[str, int], Corpus] = {}
         if self._too_large or self._too_many(pools):
@@ -470,8 +471,8 @@ class _Preparation:
                 draws = []
                 for seed in self.study.seeds:
                     self.notice(f"drawing {recipe.name}", seed / len(self.study.seeds))
-                    drawn = _drawn(recipe, pools, seed)
-                    if (corpus := self._altered(recipe, drawn, seed, workshop)) is not None:
+                    drawn = recipe.draw(pools, seed, context)
+                    if (corpus := self._altered(recipe, drawn, seed, context)) is not None:
                         corpora[recipe.name, seed] = corpus
                         # Made cells are in no pool: of those, what they were made from was drawn.
                         draws.append(drawn if corpus.used_makers else corpus)
@@ -479,14 +480,14 @@ class _Preparation:
                     self.draws.append(draw_facts(recipe, pools, draws))
         return corpora
 
-    def _altered(self, recipe: Recipe, corpus: Corpus, seed: int, workshop: Workshop) -> Corpus | None:
+    def _altered(self, recipe: Recipe, corpus: Corpus, seed: int, context: Context) -> Corpus | None:
         """Do a recipe's steps; None where one cannot be done."""
         place = self._corpus_place(recipe.name)
         for at, step in enumerate(recipe.steps):
             self.notice(f"drawing {recipe.name}: {step.name}", seed / len(self.study.seeds))
             before = len(self.problems)
             with self._noting(f"{place}.steps[{at}]"):
-                corpus = recipe.alter(corpus, seed, at, workshop)
+                corpus = recipe.alter(corpus, seed, at, context)
             if len(self.problems) > before:
                 return None
         return corpus
@@ -510,10 +511,6 @@ class _Preparation:
 
 def _reconstructor(name: str, settings: Mapping[str, Any]) -> Reconstructor:
     return Reconstructor(components.build(Model, name, settings))
-
-
-def _drawn(recipe: Recipe, pools: Mapping[str, Corpus], seed: int) -> Corpus:
-    return recipe.draw({source: pools[source] for source in recipe.sources}, seed)
 
 
 def _target(name: str, spec: TargetSpec, held: Corpus) -> Corpus:

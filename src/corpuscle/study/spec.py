@@ -40,6 +40,8 @@ from corpuscle.study.tables import (
 
 # Each run is a folder and a row at least; years of training, besides.
 MOST_RUNS = 1_000_000
+# Nothing in a study is nested deeper than a few tables; what walks through more would run out of stack.
+DEEPEST = 100
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Component)
@@ -148,13 +150,14 @@ class Study:
         """
         try:
             raw = tomllib.loads(text)
+            too_large = list(_beyond_64_bits(raw))
         except (ValueError, RecursionError) as error:
             found = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(error))
             gist, line = (f"{found[1]}, at {found[3]}", int(found[2])) if found else (str(error), 0)
             # Python's own words for a number of thousands of digits advise a setting of Python.
             gist = "a whole number of thousands of digits" if "int_max_str_digits" in gist else shortened(gist)
             raise StudyError([Problem("", f"not TOML: {gist}", line)]) from None
-        if too_large := list(_beyond_64_bits(raw)):
+        if too_large:
             message = "a whole number beyond 64 bits, the most that TOML has"
             raise StudyError([Problem(place, message, line_of(text, place)) for place in too_large])
         spec, problems = read_tables(raw, text)
@@ -163,16 +166,24 @@ class Study:
         return _Builder(spec, text, folder, problems).study()
 
 
-def _beyond_64_bits(value: Any, place: str = "") -> Iterator[str]:
-    """List the places of whole numbers that TOML does not have, some too long to be printed."""
+def _beyond_64_bits(value: Any, place: str = "", depth: int = 0) -> Iterator[str]:
+    """List the places of whole numbers that TOML does not have, some too long to be printed.
+
+    Raises
+    ------
+    ValueError
+        When lists or tables are nested more than `DEEPEST` deep.
+    """
+    if depth > DEEPEST:
+        raise ValueError(f"tables or lists nested more than {DEEPEST} deep")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         yield place
     elif isinstance(value, dict):
         for key, part in value.items():
-            yield from _beyond_64_bits(part, f"{place}.{key}" if place else key)
+            yield from _beyond_64_bits(part, f"{place}.{key}" if place else key, depth + 1)
     elif isinstance(value, list):
         for at, part in enumerate(value):
-            yield from _beyond_64_bits(part, f"{place}[{at}]")
+            yield from _beyond_64_bits(part, f"{place}[{at}]", depth + 1)
 
 
 class _Builder:

@@ -8,17 +8,17 @@ import pytest
 from corpuscle.core import components
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.alteration import Alteration, altered
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.workshop import Workshop
 
 
 @pytest.fixture
 def alter() -> Callable[..., Corpus]:
     """Alter a corpus by an alteration's name and settings."""
 
-    def done(corpus: Corpus, name: str, seed: int = 0, workshop: Workshop | None = None, **settings: Any) -> Corpus:
+    def done(corpus: Corpus, name: str, seed: int = 0, context: Context | None = None, **settings: Any) -> Corpus:
         step = components.build(Alteration, name, settings)
-        return altered(step, corpus, generator(seed, "test"), workshop or Workshop())
+        return altered(step, corpus, generator(seed, "test"), context or Context())
 
     return done
 

@@ -8,8 +8,8 @@ from scipy.stats import binom, kstest, spearmanr, truncnorm
 
 from corpuscle.core.errors import CorpusError, InputError
 from corpuscle.corpus import maker
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.neighbours import nearest
-from corpuscle.corpus.workshop import Workshop
 
 
 def test_thinned_counts_are_binomial(alter, make):
@@ -241,7 +241,7 @@ def test_counts_keep_means_dispersions_and_correlations(alter, make):
 
 def _bulk(folder, text):
     (folder / "bulk.csv").write_text(text)
-    return {"workshop": Workshop(folder=folder), "bulk": "bulk.csv", "n_cells": 400, "only": True}
+    return {"context": Context(folder=folder), "bulk": "bulk.csv", "n_cells": 400, "only": True}
 
 
 def test_a_bulk_profile_is_scaled_to_single_cells(alter, labelled, tmp_path):
@@ -295,7 +295,7 @@ def test_synthesis_refuses_what_is_not_there(alter, labelled, write, corpus_of, 
     with pytest.raises(CorpusError, match="T has one cell only"):
         alter(corpus, "synthesize_from_bulk", n_cells=5)
     with pytest.raises(CorpusError, match="there is no file"):
-        alter(corpus, "synthesize_from_bulk", n_cells=5, bulk="none.csv", workshop=Workshop(folder=tmp_path))
+        alter(corpus, "synthesize_from_bulk", n_cells=5, bulk="none.csv", context=Context(folder=tmp_path))
     two = corpus_of(*(open_source(name, write(name, 6)) for name in ("one", "two")))
     with pytest.raises(CorpusError, match="which source's cells"):
         alter(two, "synthesize_from_bulk", n_cells=5)

@@ -7,7 +7,7 @@ from corpuscle.core import components
 from corpuscle.core.randomness import generator
 from corpuscle.corpus import maker
 from corpuscle.corpus.alteration import Alteration, altered
-from corpuscle.corpus.workshop import Workshop
+from corpuscle.corpus.context import Context
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.model import Model
 from corpuscle.model.reconstructor import Reconstructor
@@ -37,7 +37,7 @@ def test_scvi_fills_rare_labels_up_once_and_the_same(labelled, tmp_path, publish
         def reconstructor(name, parameters):
             return Reconstructor(components.build(Model, name, parameters))
 
-        return altered(step, corpus, generator(0), Workshop(reconstructor=reconstructor, store=store))
+        return altered(step, corpus, generator(0), Context(reconstructor=reconstructor, store=store))
 
     told: list[str] = []
     kept = done(Store(tmp_path))

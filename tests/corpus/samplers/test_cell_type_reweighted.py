@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.samplers.cell_type_reweighted import CellTypeReweighted
 
 RNG = np.random.default_rng
@@ -48,7 +49,7 @@ CASES = {
 def test_the_budget_is_met_and_types_are_as_equal_as_can_be(make, sizes, budget):
     pool = pool_of(make, sizes)
     sampler = CellTypeReweighted()
-    chosen = sampler.choose(pool, budget, RNG(0))
+    chosen = sampler.choose(pool, budget, RNG(0), Context())
     found = counted(pool, chosen)
     assert len(np.unique(chosen)) == budget
     assert sampler.notes(pool.take(chosen)) == {"without_label": found.get("", 0)}
@@ -59,7 +60,7 @@ def test_the_budget_is_met_and_types_are_as_equal_as_can_be(make, sizes, budget)
 @pytest.mark.parametrize(("sizes", "budget"), CASES.values(), ids=CASES)
 def test_the_published_variant_draws_what_the_published_code_draws(make, sizes, budget):
     pool = pool_of(make, sizes)
-    chosen = CellTypeReweighted(published=True).choose(pool, budget, RNG(0))
+    chosen = CellTypeReweighted(published=True).choose(pool, budget, RNG(0), Context())
     assert len(np.unique(chosen)) == len(chosen)
     assert counted(pool, chosen) == published(sizes, budget)
 
@@ -67,5 +68,5 @@ def test_the_published_variant_draws_what_the_published_code_draws(make, sizes, 
 def test_the_published_fault_is_there_and_mended(make):
     """An equal share of 60 is 20: b is dropped whole, and its share goes to c, which has not so many."""
     pool = pool_of(make, {"a": 5, "b": 20, "c": 80})
-    assert counted(pool, CellTypeReweighted(published=True).choose(pool, 60, RNG(0))) == {"a": 5, "c": 55}
-    assert counted(pool, CellTypeReweighted().choose(pool, 60, RNG(0))) == {"a": 5, "b": 20, "c": 35}
+    assert counted(pool, CellTypeReweighted(published=True).choose(pool, 60, RNG(0), Context())) == {"a": 5, "c": 55}
+    assert counted(pool, CellTypeReweighted().choose(pool, 60, RNG(0), Context())) == {"a": 5, "b": 20, "c": 35}

@@ -9,12 +9,12 @@ from corpuscle.corpus.samplers.hierarchical_kmeans import HierarchicalKmeans, _m
 RNG = np.random.default_rng
 
 
-def test_rare_states_give_more_than_their_share(placed):
+def test_rare_states_give_more_than_their_share(placed, choose):
     """Four states, the largest a hundred times the smallest, far from each other."""
     state_N = np.repeat(np.arange(4), [1000, 300, 100, 10])
     centres = np.array([[0, 0], [30, 0], [0, 30], [30, 30]])
     pool = placed(centres[state_N] + RNG(0).normal(size=(1410, 2)))
-    chosen = HierarchicalKmeans(n_clusters=[60, 8, 4], n_components=2).choose(pool, 40, RNG(0))
+    chosen = choose(HierarchicalKmeans(n_clusters=[60, 8, 4], n_components=2), pool, 40)
     counts = np.bincount(state_N[chosen], minlength=4)
     assert counts.min() >= 5  # a uniform draw has 0.3 of the smallest
     assert counts.max() <= 18
@@ -30,12 +30,12 @@ def test_merging_shares_equally_from_the_top_down():
 
 
 @pytest.mark.parametrize("n_rounds", [0, 2])
-def test_cells_that_coincide_are_drawn_all_the_same(placed, n_rounds):
+def test_cells_that_coincide_are_drawn_all_the_same(placed, n_rounds, choose):
     pool = placed(np.zeros((30, 2)))
     sampler = HierarchicalKmeans(n_clusters=[10, 3], n_rounds=n_rounds)
-    assert len(np.unique(sampler.choose(pool, 17, RNG(0)))) == 17
+    assert len(np.unique(choose(sampler, pool, 17))) == 17
 
 
-def test_nan_is_told(placed):
+def test_nan_is_told(placed, choose):
     with pytest.raises(CorpusError, match="NaN or infinite"):
-        HierarchicalKmeans().choose(placed(np.full((9, 2), np.nan)), 4, RNG(0))
+        choose(HierarchicalKmeans(), placed(np.full((9, 2), np.nan)), 4)

@@ -61,14 +61,14 @@ def test_the_small_sizes_of_nested_ladders_stay_paired(pools, sampler):
     assert np.mean(shared) > 0.4
 
 
-def test_a_weighted_draw_stays_paired_up_to_its_weights(placed):
+def test_a_weighted_draw_stays_paired_up_to_its_weights(placed, choose):
     points = np.random.default_rng(1).normal(size=(300, 2))
     pool = placed(points, blood2=points[:40] + 1)
     sampler = Importance(target="blood2", n_components=2, n_bins=5)
     kept = np.arange(300) % 5 > 0
-    whole = set(pool.cells["row"].to_numpy()[sampler.choose(pool, 60, np.random.default_rng(3))])
+    whole = set(pool.cells["row"].to_numpy()[choose(sampler, pool, 60, 3)])
     part = replace(pool, cells=pool.cells[kept].reset_index(drop=True))
-    without = set(part.cells["row"].to_numpy()[sampler.choose(part, 60, np.random.default_rng(3))])
+    without = set(part.cells["row"].to_numpy()[choose(sampler, part, 60, 3)])
     assert len(whole & without) >= 0.9 * sum(row % 5 > 0 for row in whole)
 
 

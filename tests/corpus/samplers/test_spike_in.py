@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import CorpusError
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.samplers.spike_in import SpikeIn
 from corpuscle.source.source import open_source
 
@@ -18,7 +19,7 @@ def pool(write, corpus_of):
 @pytest.mark.parametrize(("share", "n_cells", "n_spiked"), [(0.1, 20, 2), (0.5, 20, 10), (0.01, 20, 0), (0.5, 5, 3)])
 def test_the_share_is_rounded_to_the_nearest_cell(pool, share, n_cells, n_spiked):
     sampler = SpikeIn(spike="k562", share=share)
-    chosen = pool.take(sampler.choose(pool, n_cells, RNG(0)))
+    chosen = pool.take(sampler.choose(pool, n_cells, RNG(0), Context()))
     assert len(chosen) == n_cells
     assert sampler.notes(chosen) == {"spiked": n_spiked}
 
@@ -32,9 +33,9 @@ def test_the_share_is_rounded_to_the_nearest_cell(pool, share, n_cells, n_spiked
 )
 def test_too_few_cells_of_either_are_told(pool, settings, n_cells, message):
     with pytest.raises(CorpusError, match=message):
-        SpikeIn(**settings).choose(pool, n_cells, RNG(0))
+        SpikeIn(**settings).choose(pool, n_cells, RNG(0), Context())
 
 
 def test_a_source_cannot_be_spiked_with_itself(make):
     with pytest.raises(CorpusError, match="'blood' is itself the source"):
-        SpikeIn(spike="blood", share=0.5).choose(make(10), 4, RNG(0))
+        SpikeIn(spike="blood", share=0.5).choose(make(10), 4, RNG(0), Context())

@@ -4,9 +4,9 @@ import numpy as np
 
 from corpuscle.core.components import component
 from corpuscle.corpus.alteration import Alteration, Altered
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.perturbation import Choice, Scope, account_of, patches
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -41,7 +41,7 @@ class Ablate(Alteration):
     by: str = "cell_type"
     batch: str = "batch"
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Remove them; see `Alteration.apply`."""
         scope = Scope(self.types, self.batches, self.where, self.by, self.batch)
         found = patches(corpus, scope, rng, self)

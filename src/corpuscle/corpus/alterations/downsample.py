@@ -8,9 +8,9 @@ from pydantic import Field
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, Altered, drawn_uses, uses, with_uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.perturbation import Choice, Scope, account_of, patches
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -48,7 +48,7 @@ class Downsample(Alteration):
     by: str = "cell_type"
     batch: str = "batch"
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Take the others away; see `Alteration.apply`."""
         scope = Scope(self.types, self.batches, self.where, self.by, self.batch)
         found, times_N = patches(corpus, scope, rng, self), uses(corpus)

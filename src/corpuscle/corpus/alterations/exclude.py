@@ -5,8 +5,8 @@ import numpy as np
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.workshop import Workshop
 from corpuscle.source import where as where_expression
 
 
@@ -29,7 +29,7 @@ class Exclude(Alteration):
 
     where: str
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Leave them out; see `Alteration.apply`."""
         gone_N = matching(corpus, self.where, self)
         for column in sorted(where_expression.columns(self.where)):

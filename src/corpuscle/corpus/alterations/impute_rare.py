@@ -15,10 +15,10 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, uses
+from corpuscle.corpus.context import Context, Reconstruction, Reconstructor
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.kept_counts import read_counts, write_counts
 from corpuscle.corpus.maker import Maker, from_rows, picked, with_made
-from corpuscle.corpus.workshop import Reconstruction, Reconstructor, Workshop
 
 
 @component
@@ -64,7 +64,7 @@ class ImputeRare(Alteration):
         """The model."""
         return self.model, self.settings or {}
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Choose which cells new ones are made from; see `Alteration.apply`."""
         label_N = label_or_refuse(corpus, self.by, self)
         before = counted(uses(corpus), label_N)
@@ -73,14 +73,14 @@ class ImputeRare(Alteration):
             raise CorpusError("impute_rare: a step before made cells whose counts are no whole numbers; impute first")
         parents = corpus.take(np.isin(label_N, list(rare)))
         rounds = [*(_published if self.published else _fresh)(parents.labels(self.by), rare, self.threshold, rng)]
-        reconstructor = workshop.reconstructor(*self.needs)
+        reconstructor = context.reconstructor(*self.needs)
         maker = _Imputed(
             parents,
             rounds,
             reconstructor,
             version=self.code_version,
             keys=(drawn_key(rng), self.published),
-            workshop=workshop,
+            context=context,
         )
         base = np.concatenate([one.base for one in rounds])
         made = with_made(corpus, maker, "impute_rare", parents.cells.iloc[base])
@@ -159,12 +159,12 @@ class _Imputed(Maker):
         *,
         version: int | str,
         keys: tuple[int, bool],
-        workshop: Workshop,
+        context: Context,
     ) -> None:
         super().__init__(parents)
         self.rounds, self.reconstructor, (self.key, self.published) = rounds, reconstructor, keys
-        self.store = workshop.store
-        self.content = [version, *(workshop.content.get(source) for source in self.parents.inputs)]
+        self.store = context.store
+        self.content = [version, *(context.content.get(source) for source in self.parents.inputs)]
         self._made: csr_matrix | None = None
 
     def __getstate__(self) -> dict[str, Any]:

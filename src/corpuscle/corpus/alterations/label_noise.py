@@ -11,8 +11,8 @@ from pydantic import Field
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, matching, uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -45,7 +45,7 @@ class LabelNoise(Alteration):
     to: str | None = None
     where: str | None = None
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Flip labels; see `Alteration.apply`."""
         label_N = label_or_refuse(corpus, self.by, self)
         known = [label for label in np.unique(label_N).tolist() if label]

@@ -8,8 +8,8 @@ from pydantic import Field
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, uses, with_uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -35,7 +35,7 @@ class Oversample(Alteration):
     by: str = "cell_type"
     to: Annotated[int, Field(gt=0, le=MOST_MADE)] | None = None
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Repeat cells; see `Alteration.apply`."""
         label_N, times_N = label_or_refuse(corpus, self.by, self), uses(corpus)
         before = counted(times_N, label_N)

@@ -12,9 +12,9 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.maker import LARGEST_COUNT, Maker, sums, with_made
-from corpuscle.corpus.workshop import Workshop
 from corpuscle.source.source import ROLES
 
 
@@ -57,7 +57,7 @@ class Pseudobulk(Alteration):
     within_donor: bool = False
     small: Literal["refuse", "leave_out"] = "refuse"
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Put cells into groups; see `Alteration.apply`."""
         if self.how == "sum" and not corpus.is_whole:
             raise CorpusError("pseudobulk: a step before made cells whose counts are no whole numbers; take a mean")

@@ -11,11 +11,11 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, refuse_to_make, uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.maker import Maker, with_made
 from corpuscle.corpus.neighbours import nearest
 from corpuscle.corpus.principal_components import find_axes, project
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -52,13 +52,13 @@ class Smote(Alteration):
     n_neighbours: Annotated[int, Field(gt=0, le=1000)] = 5
     rounding: Literal["stochastic", "none"] = "stochastic"
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Choose pairs of cells; see `Alteration.apply`."""
         label_N, times_N = label_or_refuse(corpus, self.by, self), uses(corpus)
         before = counted(times_N, label_N)
         missing = self._missing(before)
         parents = corpus.take(np.isin(label_N, list(missing)))
-        neighbour_PK = self._neighbours(parents, parents.labels(self.by), workshop)
+        neighbour_PK = self._neighbours(parents, parents.labels(self.by), context)
         refuse_to_make(sum(missing.values()), self)
         pairs = [_pairs(parents.labels(self.by) == label, n, neighbour_PK, rng) for label, n in missing.items()]
         joined = Pairs(*(np.concatenate(part) for part in zip(*pairs, strict=True)))
@@ -79,7 +79,7 @@ class Smote(Alteration):
             )
         return missing
 
-    def _neighbours(self, parents: Corpus, label_P: NDArray[np.str_], workshop: Workshop) -> NDArray[np.int64]:
+    def _neighbours(self, parents: Corpus, label_P: NDArray[np.str_], context: Context) -> NDArray[np.int64]:
         """Find each cell's neighbours: of its label, in its source."""
         found = np.empty((len(parents), self.n_neighbours), np.int64)
         for at, source in enumerate(parents.sources):
@@ -91,7 +91,7 @@ class Smote(Alteration):
                         f"smote: {self.by} {str(name)!r} has {n} cells in {source!r}, too few for "
                         f"{self.n_neighbours} neighbours; lower n_neighbours, or take oversample"
                     )
-            axes = find_axes(cells, lambda share: workshop.notice("smote: finding neighbours", share))
+            axes = find_axes(cells, lambda share: context.notice("smote: finding neighbours", share))
             points = np.empty((len(cells), axes.axes_HK.shape[1]), np.float32)
             project(cells, axes, points)
             for name in np.unique(label):

@@ -15,11 +15,11 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, label_or_refuse, refuse_to_make, uses
 from corpuscle.corpus.cell_laws import CorrelatedCounts, Law, TruncatedNormal
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.copula import Factors, Margins, find_factors
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.maker import Maker, from_rows, with_made
 from corpuscle.corpus.profiles import CellMoments, cell_moments, read_profiles
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -73,18 +73,18 @@ class SynthesizeFromBulk(Alteration):
     source: str | None = None
     n_factors: Annotated[int, Field(gt=0, le=1000)] = 20
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Find what to draw from; see `Alteration.apply`."""
         source = self._source(corpus)
         cells = corpus.take((corpus.labels("source") == source) & (label_or_refuse(corpus, self.by, self) != ""))
         known = np.unique(cells.labels(self.by)).tolist()
-        table = read_profiles(workshop.folder / self.bulk, corpus.space) if self.bulk is not None else None
+        table = read_profiles(context.folder / self.bulk, corpus.space) if self.bulk is not None else None
         labels = self._labels(known, known if table is None else [str(name) for name in table.index])
         refuse_to_make(self.n_cells * len(labels), self)
         # Only cells that have a say are parents.
         if self.spread == "label":
             cells = cells.take(np.isin(cells.labels(self.by), labels))
-        law = self._law(cells, labels, table, workshop)
+        law = self._law(cells, labels, table, context)
         maker = _Synthetic(cells, law, np.repeat(np.arange(len(labels)), self.n_cells), drawn_key(rng))
         new = pd.DataFrame({"source": source, self.by: np.repeat(labels, self.n_cells)})
         kept = replace(corpus.take(np.zeros(len(corpus), bool)), makers={}) if self.only else corpus
@@ -116,7 +116,7 @@ class SynthesizeFromBulk(Alteration):
                 )
         return labels
 
-    def _law(self, cells: Corpus, labels: list[str], table: pd.DataFrame | None, workshop: Workshop) -> Law:
+    def _law(self, cells: Corpus, labels: list[str], table: pd.DataFrame | None, context: Context) -> Law:
         names, label_N = np.unique(cells.labels(self.by), return_inverse=True)
         by_label, place = cell_moments(cells, label_N, len(names)), {name: at for at, name in enumerate(names.tolist())}
         if self.spread == "label":
@@ -132,7 +132,7 @@ class SynthesizeFromBulk(Alteration):
             mean_LG = self._scaled(table.loc[labels], moments.mean_RG[group_L])
         if self.method == "gaussian":
             return TruncatedNormal(mean_LG, np.sqrt(moments.variance_RG), moments.largest_RG, group_L)
-        notice = workshop.notice
+        notice = context.notice
         size_RG, factors = _correlated(
             cells, group_N, moments, self.n_factors, lambda share: notice(f"{self.name}: finding correlations", share)
         )

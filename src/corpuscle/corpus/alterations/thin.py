@@ -12,9 +12,9 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.maker import Maker, free_key, picked
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -39,7 +39,7 @@ class Thin(Alteration):
     keep: Annotated[float, Field(gt=0, lt=1)]
     where: str | None = None
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Thin them; see `Alteration.apply`."""
         here_N = matching(corpus, self.where, self)
         touched = corpus.take(here_N)

@@ -8,8 +8,8 @@ from pydantic import Field
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, Altered, counted, drawn_uses, label_or_refuse, uses, with_uses
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.workshop import Workshop
 
 
 @component
@@ -35,7 +35,7 @@ class Undersample(Alteration):
     by: str = "cell_type"
     threshold: Annotated[int, Field(gt=0)] | None = None
 
-    def apply(self, corpus: Corpus, rng: np.random.Generator, workshop: Workshop) -> Altered:
+    def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Remove cells; see `Alteration.apply`."""
         label_N, times_N = label_or_refuse(corpus, self.by, self), uses(corpus)
         before = counted(times_N, label_N)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import component
 from corpuscle.core.randomness import drawn_key, name_numbers
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Groups, Sampler, cell_numbers, label_groups, n_missing
 from corpuscle.corpus.turns import rank_within, take_turns
@@ -35,7 +36,7 @@ class CellTypeReweighted(Sampler):
         """Whether exactly as many cells are drawn as asked for: see `Sampler.exact`."""
         return not self.published
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         groups = label_groups(pool, "cell_type", self)
         number_N = cell_numbers(pool, drawn_key(rng))

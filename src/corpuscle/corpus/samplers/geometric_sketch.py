@@ -8,8 +8,9 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.randomness import drawn_key
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import N_COMPONENTS, components_of
+from corpuscle.corpus.principal_components import N_COMPONENTS
 from corpuscle.corpus.sampler import Sampler, cell_numbers
 from corpuscle.corpus.turns import take_turns
 
@@ -37,14 +38,14 @@ class GeometricSketch(Sampler):
     whiten: bool = False
     box_share: Annotated[float, Field(gt=0, le=1)] | None = None
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         # numba takes a second to import: not for those who only name the sampler.
         from corpuscle.corpus.boxes import cover
 
         if n_cells in (0, len(pool)):
             return rng.permutation(len(pool))[:n_cells]
-        points_NK = components_of(pool).of(pool, self.n_components)
+        points_NK = context.components(pool).of(pool, self.n_components)
         if self.whiten:
             spread_K = points_NK.std(axis=0)
             points_NK /= np.where(spread_K > 0, spread_K, 1)

@@ -9,8 +9,9 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import N_COMPONENTS, components_of
+from corpuscle.corpus.principal_components import N_COMPONENTS
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.turns import rank_within
 
@@ -46,11 +47,11 @@ class HierarchicalKmeans(Sampler):
     n_components: Annotated[int, Field(ge=1, le=N_COMPONENTS)] = N_COMPONENTS
     n_rounds: Annotated[int, Field(ge=0, le=1000)] = 2
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         if n_cells in (0, len(pool)):
             return rng.permutation(len(pool))[:n_cells]
-        point_NK = components_of(pool).of(pool, self.n_components)
+        point_NK = context.components(pool).of(pool, self.n_components)
         if not np.isfinite(point_NK).all():
             raise CorpusError("hierarchical_kmeans: the cells' coordinates hold NaN or infinite values")
         cluster_N, in_turn = np.arange(len(pool)), rng.permutation(len(pool))

@@ -9,8 +9,9 @@ from pydantic import Field
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import N_COMPONENTS, PrincipalComponents, components_of
+from corpuscle.corpus.principal_components import N_COMPONENTS
 from corpuscle.corpus.sampler import Sampler, cell_numbers
 from corpuscle.corpus.turns import smallest
 from corpuscle.source import where as where_expression
@@ -51,10 +52,10 @@ class Importance(Sampler):
         """The target's source."""
         return (self.target,)
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
-        components = components_of(pool)
-        target = self._target(components)
+        components = context.components(pool)
+        target = self._target(context)
         points_NK, target_MK = components.of(pool, self.n_components), components.of(target, self.n_components)
         if not (np.isfinite(points_NK).all() and np.isfinite(target_MK).all()):
             raise CorpusError("importance: the cells' coordinates hold NaN or infinite values; mend the embedding")
@@ -63,13 +64,13 @@ class Importance(Sampler):
         uniform_N = ((cell_numbers(pool, drawn_key(rng)) >> np.uint64(11)) + 0.5) * 2.0**-53
         return smallest(np.log(-np.log(uniform_N)) - log_weight_N, n_cells)
 
-    def _target(self, components: PrincipalComponents) -> Corpus:
+    def _target(self, context: Context) -> Corpus:
         """Return the target's cells."""
-        if self.target not in components.pools:
+        if self.target not in context.pools:
             raise CorpusError(
-                f"importance: there is no source {self.target!r}; {legal_names(self.target, components.pools)}"
+                f"importance: there is no source {self.target!r}; {legal_names(self.target, context.pools)}"
             )
-        cells = components.pools[self.target]
+        cells = context.pools[self.target]
         if self.where is None:
             return cells
         is_target = where_expression.matches(self.where, cells.cells)

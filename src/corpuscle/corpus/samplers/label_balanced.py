@@ -9,6 +9,7 @@ from pydantic import Field
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, name_numbers
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Groups, Sampler, cell_numbers, label_groups, n_missing
 from corpuscle.corpus.turns import rank_within, take_turns
@@ -37,7 +38,7 @@ class LabelBalanced(Sampler):
     weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
     max_per_donor: Annotated[int, Field(gt=0)] | None = None
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         groups = label_groups(pool, self.by, self)
         weight_K = self._weights(groups)

@@ -9,6 +9,7 @@ from pydantic import Field
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler, cell_numbers
 from corpuscle.corpus.turns import smallest
@@ -38,7 +39,7 @@ class SpikeIn(Sampler):
         """The source of the cells to put in."""
         return (self.spike,)
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         number_N = cell_numbers(pool, drawn_key(rng))
         is_spike = pool.cells["source"].to_numpy() == self.spike

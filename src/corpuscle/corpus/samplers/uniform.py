@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import component
 from corpuscle.core.randomness import drawn_key
+from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler, cell_numbers
 from corpuscle.corpus.turns import smallest
@@ -18,6 +19,6 @@ class Uniform(Sampler):
     and a draw without some cells holds the other cells of the draw with them.
     """
 
-    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         return smallest(cell_numbers(pool, drawn_key(rng)), n_cells)

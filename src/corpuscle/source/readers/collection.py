@@ -17,7 +17,7 @@ from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.source import layout
 from corpuscle.source.identifiers import gene_names
-from corpuscle.source.reader import AboutGenes, Cells, Reader, reader_for
+from corpuscle.source.reader import AboutGenes, Cells, Reader, Unstored, reader_for
 from corpuscle.source.stacking import distinct, stacked
 
 # The column that says which file a cell is from.
@@ -137,6 +137,16 @@ class Collection(Reader):
             most |= Counter(about.left_out)
         first = next((about for about in found if about.remark), AboutGenes())
         return first._replace(left_out=most)
+
+    def unstored(self) -> Unstored:
+        """Return what reads as zeros since it is not stored, in the first file where that is so."""
+        counts, columns = "", dict[str, range]()
+        for name, reader, start in zip(self._names, self._readers, self._starts.tolist(), strict=False):
+            found = reader.unstored()
+            counts = counts or (found.counts and f"{name}: {found.counts}")
+            for column, rows in found.columns.items():
+                columns.setdefault(column, range(rows.start + start, rows.stop + start))
+        return Unstored(counts, columns)
 
     def members(self) -> Sequence[tuple[str, int]]:
         """Name the files, each with its number of cells."""

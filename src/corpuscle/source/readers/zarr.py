@@ -8,8 +8,9 @@ from typing import Any
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
-from corpuscle.source.layout import AnnDataReader
-from corpuscle.source.reader import reading
+from corpuscle.source import soundness
+from corpuscle.source.layout import AnnDataReader, find_matrix
+from corpuscle.source.reader import Unstored, reading
 
 
 @component
@@ -42,6 +43,12 @@ class Zarr(AnnDataReader):
                 raise SourceError("this is a file; a zarr source is a folder")
             # The metadata of all parts in one place may be older than the parts.
             yield zarr.open_group(self.path, mode="r", use_consolidated=False)
+
+    def unstored(self) -> Unstored:
+        """Return the dense counts and the columns of obs of which a part is not stored; zarr stores no zeros."""
+        with self._open() as root:
+            counts = soundness.unstored_counts(find_matrix(root, self.counts), self.counts)
+            return Unstored(counts, soundness.unstored_columns(root["obs"]))
 
 
 def _pipeline() -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Workshop: what an alteration may need beside the corpus; the study lends it, as this layer knows no model."""
+"""Context: what a study gives to samplers and alterations in addition to the cells; this layer knows no model."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.principal_components import PrincipalComponents
 from corpuscle.store import Store
 
 
@@ -53,17 +55,19 @@ class Reconstructor(Protocol):
 
 
 def _no_model(name: str, _settings: Mapping[str, Any]) -> Reconstructor:
-    raise LookupError(f"this workshop lends no model {name!r}; alter the corpus in a study")
+    raise LookupError(f"this context has no model {name!r}; alter the corpus in a study")
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """What a study lends to an alteration.
+class Context:
+    """What a study gives to samplers and alterations.
 
     Attributes
     ----------
+    pools
+        By source, the cells that training may use, whatever a corpus excludes.
     folder
-        What relative paths among its parameters are relative to.
+        What relative paths among a component's parameters are relative to.
     reconstructor
         Makes the model of a name and settings.
     store
@@ -74,8 +78,27 @@ class Workshop:
         Told what is being done, and which share of it is done.
     """
 
+    pools: Mapping[str, Corpus] = field(default_factory=dict)
     folder: Path = Path()
     reconstructor: Callable[[str, Mapping[str, Any]], Reconstructor] = _no_model
     store: Store | None = None
     content: Mapping[str, Any] = field(default_factory=dict)
     notice: Callable[[str, float], None] = lambda _what, _share: None
+    _components: dict[str, PrincipalComponents] = field(default_factory=dict, repr=False, compare=False)
+
+    def components(self, cells: Corpus) -> PrincipalComponents:
+        """Return the principal components of the source that the first of some cells is of.
+
+        In a study these are the components of all cells that the source has for training, found when they are first
+        asked for. Cells outside a study have no such source: theirs are the components of the cells themselves.
+        """
+        source = str(cells.cells["source"].iloc[0]) if len(cells) else ""
+        if source not in self.pools:
+            own = {name: cells.take(cells.source_codes == at) for at, name in enumerate(cells.sources)}
+            return PrincipalComponents(cells, own, {})
+        if source not in self._components:
+            told = partial(self.notice, f"finding principal components of {source}")
+            self._components[source] = PrincipalComponents(
+                self.pools[source], self.pools, self.content, self.store, told
+            )
+        return self._components[source]
