@@ -16,7 +16,7 @@ from corpuscle.core.scores import Metric
 from corpuscle.corpus import measures as measures_folder
 from corpuscle.corpus.book import Book
 from corpuscle.corpus.cell_ontology import CellTypes
-from corpuscle.corpus.measure import Measure, built_ins, measured
+from corpuscle.corpus.measure import Measure, built_ins, measure_corpus
 from corpuscle.corpus.view import StudyView, View
 from corpuscle.measuring import MEASURES, PROFILES, measure
 from corpuscle.store import Store
@@ -262,6 +262,14 @@ def test_a_file_in_the_folder_is_a_measure_and_appears_with_its_title(
     assert "Lower is better." in page
 
 
+def test_two_metrics_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built_in = Path(next(iter(measures_folder.__path__))) / "mmd.py"
+    (tmp_path / "other_mmd.py").write_text(built_in.read_text())
+    monkeypatch.setattr(measures_folder, "__path__", [*measures_folder.__path__, str(tmp_path)])
+    with pytest.raises(corpuscle.InputError, match="'mmd' and 'other_mmd' both have a metric 'squared_mmd'"):
+        built_ins()
+
+
 def test_what_a_measure_cannot_find_at_all_is_the_reason_of_its_metrics(plan: Callable[..., Any]) -> None:
     class Failing(Measure):
         metrics = (Metric("first", "First", "1."), Metric("second", "Second", "2."))
@@ -273,7 +281,7 @@ def test_what_a_measure_cannot_find_at_all_is_the_reason_of_its_metrics(plan: Ca
             raise MeasureError("there is nothing to compare")
 
     study = StudyView(3, CellTypes(MeasureError("none"), {}), plan().targets, lambda: 1 / 0, lambda _: print)  # type: ignore[arg-type,return-value]
-    rows, _ = measured([Failing()], View(plan().corpora["All", 0], 0, study))
+    rows, _ = measure_corpus([Failing()], View(plan().corpora["All", 0], 0, study))
     assert rows[["measure", "target", "reason"]].to_numpy().tolist() == [
         ["first", "blood", "interval: not estimated"],
         ["second", "blood", "there is nothing to compare"],

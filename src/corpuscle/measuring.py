@@ -19,7 +19,7 @@ from corpuscle.corpus.book import attempt
 from corpuscle.corpus.cell_ontology import CellOntology, CellTypes, mapped, type_labels
 from corpuscle.corpus.common_space import CommonSpace, common_space
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.measure import Measure, built_ins, measured
+from corpuscle.corpus.measure import Measure, built_ins, measure_corpus
 from corpuscle.corpus.view import MOST_PAIRED, StudyView, View
 from corpuscle.store import Store
 from corpuscle.study.plan import MISSING, Notice, Plan
@@ -153,4 +153,4 @@ class _Measurer:
 
     def _measured(self, corpus: Corpus, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         self.notice(f"measuring {corpus.name}, seed {seed}", 0)
-        return measured(self.measures, View(corpus, seed, self.view))
+        return measure_corpus(self.measures, View(corpus, seed, self.view))

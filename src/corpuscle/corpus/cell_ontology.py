@@ -37,7 +37,7 @@ class Ontology(Protocol):
 
 
 class Match(NamedTuple):
-    """A term that a label means: its id, its name, and what told so (``id``, ``name``, ``synonym``, ``given``)."""
+    """A term that a label means: its id, its name, and how it was found (``id``, ``name``, ``synonym``, ``given``)."""
 
     term: str
     name: str

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from corpuscle.core.components import Component, build, guarded, names
-from corpuscle.core.errors import MeasureError
+from corpuscle.core.errors import ComponentError, MeasureError
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.book import Book, tables
 from corpuscle.corpus.view import View
@@ -51,11 +51,26 @@ class Measure(Component, ABC):
 
 
 def built_ins() -> list[Measure]:
-    """Return every measure, in the order of their files' names."""
-    return [build(Measure, name, {}) for name in names(Measure)]
+    """Return every measure, in the order of their files' names.
+
+    Raises
+    ------
+    ComponentError
+        When a file is no measure, or two have a metric of one name, so that their rows would be mixed.
+    """
+    found = [build(Measure, name, {}) for name in names(Measure)]
+    owner: dict[str, str] = {}
+    for measure in found:
+        for metric in measure.metrics:
+            if owner.setdefault(metric.name, measure.name) != measure.name:
+                raise ComponentError(
+                    f"the measures {owner[metric.name]!r} and {measure.name!r} both have a metric {metric.name!r}; "
+                    "give one of them another name"
+                )
+    return found
 
 
-def measured(measures: Iterable[Measure], view: View) -> tuple[pd.DataFrame, pd.DataFrame]:
+def measure_corpus(measures: Iterable[Measure], view: View) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure a corpus, and return the rows and the points of curves."""
     books = []
     for measure in measures:

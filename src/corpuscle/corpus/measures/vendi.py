@@ -59,7 +59,7 @@ def _over_draws(points_UK: NDArray[np.float32], donors: Donors) -> NDArray[np.fl
 
 
 class Gram(NamedTuple):
-    """What of some cells the Vendi score hangs on.
+    """What the Vendi score of some cells depends on.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Gram(NamedTuple):
 
 
 def gram(points_NK: NDArray[np.floating], times_N: NDArray[np.int64] | None = None) -> Gram:
-    """Compute the Gram matrix of cells' directions; memory beside the cells is that of a block.
+    """Compute the Gram matrix of cells' directions; memory on top of the cells is that of a block.
 
     Parameters
     ----------
