@@ -16,7 +16,10 @@ from corpuscle.core.components import legal_names
 from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.corpus.book import Book, attempt, demand
 from corpuscle.corpus.places import Places
+from corpuscle.engine import jobs
+from corpuscle.evaluation.maps import MOST_MAPPED
 from corpuscle.report.shown import MOST_CORPORA, shown_corpora
+from corpuscle.store import Store
 from corpuscle.study import plan as planning
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
@@ -28,7 +31,7 @@ sources.blood = {{ path = "blood.h5ad" }}
 holdout.blood = {{ by = "cell", share = 0.3 }}
 corpora = [{corpora}]
 models = [{model}]
-tasks = [{{ name = "reconstruction", on = ["blood"] }}]
+tasks = [{{ name = "{task}", on = ["blood"] }}]
 """
 TOY = '{ name = "toy:MeanProfile" }'
 
@@ -37,10 +40,10 @@ TOY = '{ name = "toy:MeanProfile" }'
 def study(tmp_path: Path, write: Callable[..., Path]) -> Callable[..., Study]:
     """Make a study of many corpora of thirty cells."""
 
-    def made(n_corpora: int = 2, model: str = TOY, corpora: str = "", seeds: str = "") -> Study:
+    def made(n_corpora: int = 2, model: str = TOY, corpora: str = "", seeds: str = "", task: str = "") -> Study:
         write("blood", 30)
         each = [f'{{ name = "C{at}", parts = [{{ source = "blood", n_cells = 5 }}] }}' for at in range(n_corpora)]
-        text = STUDY.format(corpora=corpora or ", ".join(each), model=model, seeds=seeds)
+        text = STUDY.format(corpora=corpora or ", ".join(each), model=model, seeds=seeds, task=task or "reconstruction")
         return Study.parse(text, tmp_path)
 
     return made
@@ -51,6 +54,12 @@ def refusal(make: Callable[[], Any]) -> str:
         make()
     (problem,) = caught.value.problems
     return str(problem)
+
+
+def test_of_many_corpora_the_baseline_and_the_first_have_maps(study, tmp_path) -> None:
+    found = study(MOST_MAPPED + 4, task="annotation", seeds=f'baseline = "C{MOST_MAPPED + 2}"')
+    mapped = [job.run.corpus for job in jobs(prepare(found), Store(tmp_path)) if job.maps]
+    assert mapped == [*(f"C{at}" for at in range(MOST_MAPPED - 1)), f"C{MOST_MAPPED + 2}"]
 
 
 class Cells:

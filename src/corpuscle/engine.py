@@ -19,6 +19,7 @@ from corpuscle import __version__
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import COLUMNS, DTYPES
+from corpuscle.evaluation.maps import MOST_MAPPED
 from corpuscle.evaluation.task import Compares, Task
 from corpuscle.job import Job, Map, Question, Reference
 from corpuscle.model.model import TrainsTogether
@@ -65,6 +66,7 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
         run: fingerprint("model", __version__, models[run].spec(), plan.identity(corpora[run]), run.seed)
         for run in plan.runs
     }
+    mapped = [*dict.fromkeys([plan.study.baseline, *(run.corpus for run in plan.runs)])][:MOST_MAPPED]
     found = []
     for run, key in keys.items():
         corpus, questions = corpora[run], []
@@ -77,7 +79,8 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
                 question = fingerprint("scores", key, *identity)
                 questions.append(Question(question, task.task, task.label, target.cells, reference, target.note))
         # One seed is enough to look at.
-        shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if run.seed == 0 else []
+        is_shown = run.seed == 0 and run.corpus in mapped
+        shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if is_shown else []
         drawn = [target.cells for name in dict.fromkeys(shown) if (target := known.of(name, corpus)).n_known]
         maps = [Map(fingerprint("map", key, plan.identity(cells)), cells) for cells in drawn]
         job = Job(run, models[run], corpora[run], key, tuple(questions), store.root, plan.n_steps(run), tuple(maps))
