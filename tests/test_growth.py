@@ -56,7 +56,7 @@ def refusal(make: Callable[[], Any]) -> str:
     return str(problem)
 
 
-def test_of_many_corpora_the_baseline_and_the_first_have_maps(study, tmp_path) -> None:
+def test_of_many_corpora_the_baseline_and_the_first_have_maps(study: Callable[..., Study], tmp_path: Path) -> None:
     found = study(MOST_MAPPED + 4, task="annotation", seeds=f'baseline = "C{MOST_MAPPED + 2}"')
     mapped = [job.run.corpus for job in jobs(prepare(found), Store(tmp_path)) if job.maps]
     assert mapped == [*(f"C{at}" for at in range(MOST_MAPPED - 1)), f"C{MOST_MAPPED + 2}"]
@@ -169,11 +169,13 @@ def test_corpora_beyond_the_machine_are_refused_before_they_are_drawn(
     assert "seeds: the corpora have 200 cells, all seeds together" in told
 
 
-def test_a_page_shows_the_baseline_and_what_moved_furthest() -> None:
+@pytest.mark.parametrize(("by", "other"), [("log2_fold_change", "difference"), ("difference", "log2_fold_change")])
+def test_a_page_shows_the_baseline_and_what_moved_furthest(by: str, other: str) -> None:
     corpora = [f"C{at}" for at in range(100)]
     rows = [("m", "t", target, "r2", "all", name, at % 50) for target in "ab" for at, name in enumerate(corpora)]
-    columns = ["model", "task", "target", "metric", "unit", "corpus", "log2_fold_change"]
-    summary = pd.DataFrame(rows, columns=columns)
+    columns = ["model", "task", "target", "metric", "unit", "corpus", by]
+    summary = pd.DataFrame(rows, columns=columns).assign(**{other: 0.0})
+    summary["compared_by"] = "ratio" if by == "log2_fold_change" else "difference"
     shown = shown_corpora(corpora, "C0", summary)
     assert len(shown) == MOST_CORPORA
     assert shown == sorted(shown, key=corpora.index)
