@@ -18,7 +18,7 @@ import pandas as pd
 from corpuscle import __version__
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.core.scores import COLUMNS, DTYPES
+from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS
 from corpuscle.evaluation.maps import MOST_MAPPED
 from corpuscle.evaluation.task import Compares, Task
 from corpuscle.job import Job, Map, Question, Reference
@@ -224,7 +224,7 @@ def collect_scores(found: list[Job]) -> pd.DataFrame:
         store = Store(job.store)
         for question in job.questions:
             if folder := store.find("scores", question.key):
-                table = pd.read_parquet(folder / "scores.parquet")
+                table = pd.read_parquet(folder / "scores.parquet", read_dictionary=TEXTS)
                 place = {"corpus": job.run.corpus, "model": job.run.model, "task": question.label}
                 tables.append(table.assign(**place, seed=job.run.seed, target=question.target.name))
     empty = pd.DataFrame(columns=list(COLUMNS))

@@ -48,6 +48,8 @@ DTYPES = {
     "metric": "string", "unit": "string", "value": "float64", "n_cells": "int64", "better": "string",
     "version": "int64", "reason": "string",
 }  # fmt: skip
+# Few texts in very many rows: read as a dictionary, each is in memory once.
+TEXTS = [name for name, dtype in DTYPES.items() if dtype == "string"]
 
 
 def score_table(scores: Iterable[Score], **context: str | int) -> pd.DataFrame:
