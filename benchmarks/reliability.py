@@ -4,9 +4,10 @@
     python benchmarks/reliability.py my.toml --seeds 5 -o out   # a study of yours, its seeds changed; goes on in `out`
     python benchmarks/reliability.py --leave-out Pancreas No-Monocyte
 
-Runs the study and prints the reliability of one seed's score for each model, task and target, and for the mean over
-targets (see `corpuscle.statistics.reliability`); then how many fits diverged and how many trainings had not converged.
-Corpora that differ grossly make any setting look reliable; `--leave-out` names those to look away from.
+Runs the study and prints for each model, task and target, and for the mean over targets, the reliability of one seed's
+score, of its comparison with another corpus in the same seed (paired), and of that over all seeds, which is what the
+report has (see `corpuscle.statistics.reliability`); then how many fits diverged and how many trainings had not
+converged. Corpora that differ grossly make any setting look reliable; `--leave-out` leaves these out.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import corpuscle
 from corpuscle.report.run_folder import RunFolder
 from corpuscle.statistics.convergence import convergence
 from corpuscle.statistics.divergence import diverged
-from corpuscle.statistics.reliability import reliability
+from corpuscle.statistics.reliability import of_mean, reliability
 
 DEMO = Path(corpuscle.__file__).parent / "study" / "demo.toml"
 METRICS = ("r2_log", "elbo_median", "macro_f1", "avg_bio")
@@ -36,7 +37,8 @@ def measure(study: Path, n_seeds: int | None, leave_out: list[str], folder: Path
     print(f"{time.perf_counter() - started:.0f} s for what was not there yet; {len(results.failures)} runs failed")
     scores = results.scores
     shown = scores[(scores["unit"] == "all") & scores["metric"].isin(METRICS) & ~scores["corpus"].isin(leave_out)]
-    table = reliability(shown)[["model", "task", "target", "metric", "reliability", "n_corpora", "n_scores"]]
+    table = reliability(shown).drop(columns=["version", "unit"])
+    table["over_seeds"] = of_mean(table["paired"], scores["seed"].nunique())
     with pd.option_context("display.width", 160, "display.max_rows", None, "display.precision", 3):
         print(table.to_string(index=False))
     run = RunFolder.read(folder)

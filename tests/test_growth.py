@@ -17,7 +17,10 @@ from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.book import Book, Once, attempt, demand, tables
 from corpuscle.corpus.places import Places
+from corpuscle.engine import jobs
+from corpuscle.evaluation.maps import MOST_MAPPED
 from corpuscle.report.shown import MOST_CORPORA, shown_corpora
+from corpuscle.store import Store
 from corpuscle.study import plan as planning
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
@@ -29,7 +32,7 @@ sources.blood = {{ path = "blood.h5ad" }}
 holdout.blood = {{ by = "cell", share = 0.3 }}
 corpora = [{corpora}]
 models = [{model}]
-tasks = [{{ name = "reconstruction", on = ["blood"] }}]
+tasks = [{{ name = "{task}", on = ["blood"] }}]
 """
 TOY = '{ name = "toy:MeanProfile" }'
 
@@ -38,10 +41,10 @@ TOY = '{ name = "toy:MeanProfile" }'
 def study(tmp_path: Path, write: Callable[..., Path]) -> Callable[..., Study]:
     """Make a study of many corpora of thirty cells."""
 
-    def made(n_corpora: int = 2, model: str = TOY, corpora: str = "", seeds: str = "") -> Study:
+    def made(n_corpora: int = 2, model: str = TOY, corpora: str = "", seeds: str = "", task: str = "") -> Study:
         write("blood", 30)
         each = [f'{{ name = "C{at}", parts = [{{ source = "blood", n_cells = 5 }}] }}' for at in range(n_corpora)]
-        text = STUDY.format(corpora=corpora or ", ".join(each), model=model, seeds=seeds)
+        text = STUDY.format(corpora=corpora or ", ".join(each), model=model, seeds=seeds, task=task or "reconstruction")
         return Study.parse(text, tmp_path)
 
     return made
@@ -52,6 +55,12 @@ def refusal(make: Callable[[], Any]) -> str:
         make()
     (problem,) = caught.value.problems
     return str(problem)
+
+
+def test_of_many_corpora_the_baseline_and_the_first_have_maps(study: Callable[..., Study], tmp_path: Path) -> None:
+    found = study(MOST_MAPPED + 4, task="annotation", seeds=f'baseline = "C{MOST_MAPPED + 2}"')
+    mapped = [job.run.corpus for job in jobs(prepare(found), Store(tmp_path)) if job.maps]
+    assert mapped == [*(f"C{at}" for at in range(MOST_MAPPED - 1)), f"C{MOST_MAPPED + 2}"]
 
 
 class Cells:
@@ -178,11 +187,13 @@ def test_corpora_beyond_the_machine_are_refused_before_they_are_drawn(
     assert "seeds: the corpora have 200 cells, all seeds together" in told
 
 
-def test_a_page_shows_the_baseline_and_what_moved_furthest() -> None:
+@pytest.mark.parametrize(("by", "other"), [("log2_fold_change", "difference"), ("difference", "log2_fold_change")])
+def test_a_page_shows_the_baseline_and_what_moved_furthest(by: str, other: str) -> None:
     corpora = [f"C{at}" for at in range(100)]
     rows = [("m", "t", target, "r2", "all", name, at % 50) for target in "ab" for at, name in enumerate(corpora)]
-    columns = ["model", "task", "target", "metric", "unit", "corpus", "log2_fold_change"]
-    summary = pd.DataFrame(rows, columns=columns)
+    columns = ["model", "task", "target", "metric", "unit", "corpus", by]
+    summary = pd.DataFrame(rows, columns=columns).assign(**{other: 0.0})
+    summary["compared_by"] = "ratio" if by == "log2_fold_change" else "difference"
     shown = shown_corpora(corpora, "C0", summary)
     assert len(shown) == MOST_CORPORA
     assert shown == sorted(shown, key=corpora.index)

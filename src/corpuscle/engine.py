@@ -17,7 +17,8 @@ import pandas as pd
 
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.core.scores import COLUMNS, DTYPES
+from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS
+from corpuscle.evaluation.maps import MOST_MAPPED
 from corpuscle.evaluation.task import Compares, Task
 from corpuscle.job import Job, Map, Question, Reference
 from corpuscle.model.model import Model, TrainsTogether
@@ -67,6 +68,7 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
         run: fingerprint("model", MODELS, models[run].identity(), plan.identity(corpora[run]), run.seed)
         for run in plan.runs
     }
+    mapped = [*dict.fromkeys([plan.study.baseline, *(run.corpus for run in plan.runs)])][:MOST_MAPPED]
     found = []
     for run, key in keys.items():
         corpus, questions = corpora[run], []
@@ -79,7 +81,8 @@ def jobs(plan: Plan, store: Store) -> list[Job]:
                 question = fingerprint("scores", SCORES, key, *identity)
                 questions.append(Question(question, task.task, task.label, target.cells, reference, target.note))
         # One seed is enough to look at.
-        shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if run.seed == 0 else []
+        is_shown = run.seed == 0 and run.corpus in mapped
+        shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if is_shown else []
         drawn = [target.cells for name in dict.fromkeys(shown) if (target := known.of(name, corpus)).n_known]
         maps = [Map(fingerprint("map", MAPS, key, plan.identity(cells)), cells) for cells in drawn]
         job = Job(run, models[run], corpora[run], key, tuple(questions), store.root, plan.n_steps(run), tuple(maps))
@@ -223,7 +226,7 @@ def collect_scores(found: list[Job]) -> pd.DataFrame:
         store = Store(job.store)
         for question in job.questions:
             if folder := store.find("scores", question.key):
-                table = pd.read_parquet(folder / "scores.parquet")
+                table = pd.read_parquet(folder / "scores.parquet", read_dictionary=TEXTS)
                 place = {"corpus": job.run.corpus, "model": job.run.model, "task": question.label}
                 tables.append(table.assign(**place, seed=job.run.seed, target=question.target.name))
     empty = pd.DataFrame(columns=list(COLUMNS))

@@ -63,6 +63,12 @@ def test_seeds_that_are_one_replicate_are_no_evidence():
     ]
 
 
+def test_of_what_has_no_interval_the_largest_changes_are_named():
+    _, found = answered({"A": [0.5], "B": [0.51], "C": [0.52], "D": [0.53], "E": [0.9]})
+    (finding,) = found.findings
+    assert "Without an interval: E +80" in finding.sentences[1]
+
+
 def test_what_has_no_interval_is_named_beside_what_has_one():
     _, found = answered({"A": [0.5, 0.51, 0.52], "B": [0.7, 0.71, 0.73], "C": [0.9, np.nan, np.nan]})
     (finding,) = found.findings

@@ -1,5 +1,7 @@
 """Maps of embeddings: drawn where they are recorded, small, and with every cell in the CSV."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,16 @@ def test_every_model_has_a_map_by_type_and_by_batch(make_run):
     assert "type <" not in page
     assert max(path.stat().st_size for path in (folder / "figures").glob("map-*.svg")) < 150_000
     assert len(pd.read_csv(folder / "figures" / "map-pca-blood-batch.csv")) == 2 * 3000
+
+
+def test_corpora_without_maps_are_counted_and_have_no_panel(make_run):
+    folder = make_run(seeds=2)
+    table = maps()
+    table[table["corpus"] == CORPORA[0]].to_parquet(folder / "maps.parquet")
+    page = render(folder).read_text()
+    assert re.search(r"1 of [2-9] corpora have one: of many, the baseline", page)
+    drawn = pd.read_csv(folder / "figures" / "map-ldvae-blood-batch.csv")
+    assert set(drawn["corpus"]) == {CORPORA[0]}
 
 
 def test_a_run_without_maps_says_so(make_run):

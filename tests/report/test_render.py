@@ -14,6 +14,7 @@ import pytest
 from corpuscle.core.errors import FolderError
 from corpuscle.report import words
 from corpuscle.report.render import render
+from corpuscle.report.run_folder import RunFolder
 from corpuscle.statistics.comparisons import summarise
 
 MakeRun = Callable[..., Path]
@@ -311,3 +312,8 @@ def test_warnings_stand_before_the_answer_and_are_escaped(make_run: MakeRun) -> 
     assert HOSTILE[0] not in path.read_text()
     assert "32 warnings" in page.text
     assert "… and 2 more" in page.text
+
+
+def test_a_text_of_many_rows_is_in_memory_once(make_run: Callable[..., Path]) -> None:
+    unit = RunFolder.read(make_run(seeds=3)).scores["unit"]
+    assert len({id(text) for text in unit.array}) == unit.nunique() < len(unit)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.statistics.reliability import ALL_TARGETS, reliability
+from corpuscle.statistics.reliability import ALL_TARGETS, of_mean, reliability
 
 
 def scores(values, target="blood"):
@@ -18,14 +18,28 @@ def scores(values, target="blood"):
     return pd.DataFrame(rows).assign(**fixed, reason="")
 
 
-def found(table, target):
-    return reliability(table).set_index("target").loc[target, "reliability"]
+# Table 2 of Shrout and Fleiss: six targets and four judges.
+PUBLISHED = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+
+
+def found(table, target, what="reliability"):
+    return reliability(table).set_index("target").loc[target, what]
 
 
 def test_it_is_that_of_shrout_and_fleiss() -> None:
-    # Their table 2, six targets and four judges; ICC(1,1) is .17 there.
-    table = scores([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
-    assert found(table, "blood") == pytest.approx(0.17, abs=0.005)
+    # ICC(1,1) and ICC(3,1) there.
+    assert found(scores(PUBLISHED), "blood") == pytest.approx(0.17, abs=0.005)
+    assert found(scores(PUBLISHED), "blood", "paired") == pytest.approx(0.71, abs=0.005)
+
+
+def test_paired_it_is_of_corpora_that_have_all_seeds() -> None:
+    more = scores([*PUBLISHED, [1, np.nan, 9, 3]])
+    assert found(more, "blood", "paired") == pytest.approx(found(scores(PUBLISHED), "blood", "paired"))
+
+
+def test_a_mean_over_seeds_is_more_reliable() -> None:
+    # ICC(3,4) there.
+    assert of_mean(found(scores(PUBLISHED), "blood", "paired"), 4) == pytest.approx(0.91, abs=0.005)
 
 
 def test_it_recovers_the_share_also_with_missing_values() -> None:
@@ -45,3 +59,4 @@ def test_the_mean_over_targets_is_of_runs_that_have_all_of_them() -> None:
 @pytest.mark.parametrize("values", [[[0.1, 0.2, 0.3]], [[0.1], [0.2]], [[0.5, 0.5], [0.5, 0.5]]])
 def test_what_cannot_be_said_is_nan(values) -> None:
     assert np.isnan(found(scores(values), "blood"))
+    assert np.isnan(found(scores(values), "blood", "paired"))

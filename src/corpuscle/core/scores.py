@@ -145,6 +145,8 @@ DTYPES = {
     "version": "int64", "reason": "string", "way": "string", "title": "string", "meaning": "string",
     "scale": "string", "headline": "bool",
 }  # fmt: skip
+# Few texts in very many rows: read as a dictionary, each is in memory once.
+TEXTS = [name for name, dtype in DTYPES.items() if dtype == "string"]
 
 
 def completed(scores: pd.DataFrame) -> pd.DataFrame:

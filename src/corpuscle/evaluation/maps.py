@@ -8,6 +8,8 @@ from corpuscle.evaluation.embedding import draw, embedded
 from corpuscle.model.model import FittedModel
 
 MOST_CELLS = 3_000
+# A map takes seconds to lay out, and nobody looks at hundreds: of more corpora, the baseline and the first have one.
+MOST_MAPPED = 12
 # With fewer there is nothing to lay out.
 LEAST_CELLS = 10
 N_NEIGHBOURS = 15

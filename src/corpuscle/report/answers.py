@@ -137,7 +137,8 @@ def _finding(here: pd.DataFrame, baseline: str, sign: int, scale: Scale) -> tupl
         why = "No difference that the seeds can resolve" if known else "No interval, so nothing can be resolved"
         sentences.append(f"{why} ({baseline}: {words.number(float(base.iloc[0]) if len(base) else math.nan)}).")
     for reason, rows in others[others[scale.low].isna()].groupby(scale.reason, sort=False):
-        sentences.append(f"Without an interval: {_named(rows, scale)} ({reason}).")
+        largest = rows.sort_values(scale.value, key=abs, ascending=False, kind="stable")
+        sentences.append(f"Without an interval: {_named(largest, scale)} ({reason}).")
     return sentences, found
 
 

@@ -17,7 +17,7 @@ from corpuscle.report.gene_figures import residual_scatter
 from corpuscle.report.heats import Heat, Layout, Sheet, sheets
 from corpuscle.report.map_figures import embedding_map
 from corpuscle.report.run_folder import RunFolder
-from corpuscle.report.shown import of_corpora, shown_corpora
+from corpuscle.report.shown import MOST_CORPORA, of_corpora, shown_corpora
 from corpuscle.statistics.comparisons import summarise
 from corpuscle.store import write_text
 
@@ -217,7 +217,7 @@ class Report:
             fits,
             _curves(run, corpora, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
-            _maps(run, corpora, names),
+            _maps(run, run.corpora, names),
             corpora,
         )
 
@@ -252,6 +252,11 @@ class Report:
             return []
         unknown = table[table["term"] == ""]
         return [(str(label), int(n)) for label, n in zip(unknown["label"], unknown["n_cells"], strict=True)]
+
+    @property
+    def n_mapped(self) -> int:
+        """How many corpora have maps."""
+        return int(self.run.maps["corpus"].nunique())
 
     @property
     def scope(self) -> list[str]:
@@ -327,9 +332,10 @@ def _curves(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -
 
 
 def _maps(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> list[Figure]:
-    """One figure per target, model and label, with a panel per corpus."""
+    """One figure per target, model and label, with a panel per corpus that has maps, whatever other figures show."""
     found = []
-    for (target, model), here in run.maps.groupby(["target", "model"], sort=False):
+    corpora = [name for name in corpora if name in set(run.maps["corpus"])][:MOST_CORPORA]
+    for (target, model), here in of_corpora(run.maps, corpora).groupby(["target", "model"], sort=False):
         for label in ("cell_type", "batch"):
             if here[label].nunique() > 1:
                 stem = names("map", str(model), str(target), label)

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from corpuscle.core.errors import FolderError
-from corpuscle.core.scores import COLUMNS, DTYPES, completed
+from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning"),
@@ -110,7 +110,7 @@ class RunFolder:
         tables = {name: _table(folder / f"{name}.parquet", columns) for name, columns in OPTIONAL.items()}
         tables["composition"]["value"] = tables["composition"]["value"].fillna("not recorded").astype(str)
         none = pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)
-        scores = none if described else _table(folder / "scores.parquet", COLUMNS).astype(DTYPES)
+        scores = none if described else _table(folder / "scores.parquet", COLUMNS, TEXTS).astype(DTYPES)
         return cls(study, provenance, scores, **tables, trained=not described)
 
     @property
@@ -177,12 +177,12 @@ def _has(entry: Any, keys: list[str]) -> bool:
     return isinstance(entry, dict) and all(key in entry for key in keys)
 
 
-def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a parquet table with these columns; an empty one where there is no file."""
+def _table(path: Path, columns: tuple[str, ...], categories: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a parquet table with these columns, some as categories; an empty one where there is no file."""
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
-        table = pd.read_parquet(path, page_checksum_verification=True)
+        table = pd.read_parquet(path, page_checksum_verification=True, read_dictionary=list(categories))
     # Arrow raises errors of a dozen kinds for a damaged file.
     except Exception as error:
         gist = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -206,8 +206,9 @@ def _wrong(values: "pd.Series[Any]", *, is_number: bool, may_lack: bool) -> str 
     if values.name in TRUTHS:
         return None if pd.api.types.is_bool_dtype(values) and not values.isna().any() else "true or false in every row"
     if not is_number:
-        kind = pd.api.types.infer_dtype(values.dropna())
-        return None if kind in ("string", "empty", "categorical") else f"texts, not {kind} values"
+        is_category = isinstance(values.dtype, pd.CategoricalDtype)
+        kind = pd.api.types.infer_dtype(values.cat.categories if is_category else values.dropna())
+        return None if kind in ("string", "empty") else f"texts, not {kind} values"
     if not pd.api.types.is_numeric_dtype(values) and not values.isna().all():
         return f"numbers, not {pd.api.types.infer_dtype(values)} values"
     return "a number in every row" if values.isna().any() and not may_lack else None

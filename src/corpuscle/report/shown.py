@@ -11,8 +11,9 @@ MOST_CORPORA = 30
 def shown_corpora(corpora: Sequence[str], baseline: str, summary: pd.DataFrame) -> list[str]:
     """Choose the corpora that a page shows, in their order: all, or `MOST_CORPORA` of them.
 
-    Of more, the baseline is shown, then the corpora whose scores moved furthest from it: the comparisons (model, task,
-    target, metric) take turns in naming them. Without scores, the first are shown.
+    Of more, the baseline is shown, then the corpora whose scores moved furthest from it, by ratios or by differences as
+    the metric is compared: the comparisons (model, task, target, metric) take turns in naming them. Without scores, the
+    first are shown.
 
     Parameters
     ----------
@@ -25,14 +26,17 @@ def shown_corpora(corpora: Sequence[str], baseline: str, summary: pd.DataFrame) 
 
     Examples
     --------
-    >>> columns = ["corpus", "unit", "model", "task", "target", "metric", "log2_fold_change"]
+    >>> columns = ["corpus", "unit", "model", "task", "target", "metric"]
+    >>> columns += ["log2_fold_change", "difference", "compared_by"]
     >>> len(shown_corpora([f"C{at}" for at in range(500)], "C0", pd.DataFrame(columns=columns)))
     30
     """
     if len(corpora) <= MOST_CORPORA:
         return list(corpora)
     moved = summary[(summary["unit"] == "all") & (summary["corpus"] != baseline)]
-    moved = moved.assign(size=pd.to_numeric(moved["log2_fold_change"]).abs()).dropna(subset=["size"])
+    # All rows of a metric are compared in one way.
+    size = moved["log2_fold_change"].where(moved["compared_by"] == "ratio", moved["difference"])
+    moved = moved.assign(size=pd.to_numeric(size).abs()).dropna(subset=["size"])
     moved["turn"] = moved.groupby(["model", "task", "target", "metric"])["size"].rank(ascending=False, method="first")
     ordered = moved.sort_values(["turn", "size"], ascending=[True, False], kind="stable")["corpus"]
     chosen = set(list(dict.fromkeys([baseline, *ordered, *corpora]))[:MOST_CORPORA])

@@ -1,4 +1,10 @@
-"""Compiled kernels: one file each for what they work on. Where numba cannot be had, plain torch does the same."""
+"""Compiled kernels: one file each for what they work on. Where numba cannot be had, plain torch does the same.
+
+A helper of a kernel that is kept on disk (``cache=True``) needs ``forceinline=True``. A call that the compiler leaves
+is linked, in the process that compiles, to the helper as it was compiled by itself, and in a process that loads the
+kernel to the helper as it was compiled for it: sums are then in another order, and the first run after an installation
+differs in its last digits from all others.
+"""
 
 import warnings
 from functools import cache

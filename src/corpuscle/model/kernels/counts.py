@@ -77,7 +77,7 @@ def _mantissa(_: Any, number: Any) -> Any:
     return types.float32(number), codegen
 
 
-@njit(fastmath=EXACT)
+@njit(fastmath=EXACT, forceinline=True)
 def _exp(x: Any) -> Any:
     """Return e^x; 0 (nearly: 1e-38) far below, never infinite."""
     x = min(max(x, LOWEST), HIGHEST)
@@ -87,7 +87,7 @@ def _exp(x: Any) -> Any:
     return (p * (r * r) + r + ONE) * _power_of_two(whole)
 
 
-@njit(fastmath=EXACT)
+@njit(fastmath=EXACT, forceinline=True)
 def _log(x: Any) -> Any:
     """Return ln x of a positive normal number."""
     e, r = _exponent(x), _mantissa(x) - ONE
@@ -96,13 +96,13 @@ def _log(x: Any) -> Any:
     return r + (p * r * square + e * LN2_LOW - HALF * square) + e * LN2_HIGH
 
 
-@njit(fastmath=EXACT)
+@njit(fastmath=EXACT, forceinline=True)
 def _log1p(x: Any, above: Any, inverse: Any) -> Any:
     """Return ln(1 + x), given 1 + x as it rounds and its inverse: what the rounding lost is put back."""
     return _log(above) + (x - (above - ONE)) * inverse
 
 
-@njit
+@njit(forceinline=True)
 def _digamma(x: Any) -> Any:
     """Return the logarithmic derivative of Γ at x > 0: recurrence to 6, then the asymptotic series (DLMF 5.11.2)."""
     shifted = 0.0
@@ -114,7 +114,7 @@ def _digamma(x: Any) -> Any:
     return shifted + math.log(x) - 0.5 / x - series
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
 def _one_count_more(before: Any, log_x: Any, theta_G: Floats, last: Any, value_G: Floats, slope_G: Floats) -> None:
     """Fill a row of the tables from the one before: Γ(x+θ) is (x - 1 + θ) Γ(x - 1 + θ)."""
     last_value_G, last_slope_G = last
@@ -136,7 +136,7 @@ def tabulate_gamma(theta_G: Floats, value_XG: Floats, slope_XG: Floats) -> None:
         _one_count_more(f(x - 1), f(math.log(x)), theta_G, last, value_XG[x], slope_XG[x])
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
 def _exponentials(logit_G: Floats, top: Any, exp_G: Floats) -> Any:
     """Fill `exp_G` with exp(logit - top); return their sum."""
     total = ZERO
@@ -146,7 +146,7 @@ def _exponentials(logit_G: Floats, top: Any, exp_G: Floats) -> Any:
     return total
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
 def _zeros(
     exp_G: Floats, scale: Any, genes: tuple[Floats, Floats], log1p_G: Floats, slope_G: Floats, sum_G: Floats
 ) -> Any:
@@ -170,7 +170,7 @@ def _zeros(
     return value, slope
 
 
-@njit(fastmath=EXACT)
+@njit(fastmath=EXACT, forceinline=True)
 def _softplus(x: Any) -> Any:
     """Return ln(1 + e^x) and its slope, the logistic function."""
     tail = _exp(-abs(x))
@@ -179,7 +179,7 @@ def _softplus(x: Any) -> Any:
     return max(x, ZERO) + _log1p(tail, above, inverse), inverse if x > ZERO else tail * inverse
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
 def _inflated_zeros(
     exp_G: Floats,
     scale: Any,
@@ -216,7 +216,7 @@ def _inflated_zeros(
     return value, slope
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
 def _through_softmax(slope_G: Floats, exp_G: Floats, factor: Any, bias_slope_G: Floats, out_G: Floats) -> None:
     """Turn slopes in log μ into slopes in the logits (less each gene's part in their sum); add to the shifts'."""
     for g in range(len(slope_G)):
@@ -225,7 +225,7 @@ def _through_softmax(slope_G: Floats, exp_G: Floats, factor: Any, bias_slope_G: 
         bias_slope_G[g] += slope
 
 
-@njit
+@njit(forceinline=True)
 def _gamma_terms(x: Any, g: Any, theta: Any, tables: tuple[Floats, Floats]) -> Any:
     """Return lnΓ(x+θ) - lnΓ(θ) - lnΓ(x+1) and its slope in log θ."""
     value_XG, slope_XG = tables
@@ -237,7 +237,7 @@ def _gamma_terms(x: Any, g: Any, theta: Any, tables: tuple[Floats, Floats]) -> A
     return f(value), f(few * (_digamma(many + few) - _digamma(few)))
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
 def _settle(slope_G: Floats, bias_slope_G: Floats, out_G: Floats) -> None:
     """Hand a row of slopes on, and add it to the shifts'."""
     for g in range(len(slope_G)):

@@ -18,7 +18,7 @@ SUMS = {"contract", "reassoc", "nsz"}
 f = np.float32
 
 
-@njit
+@njit(forceinline=True)
 def hashed(place: Any, seed: Any) -> Any:
     """Return 32 random bits of a place and a seed (Murmur3's finaliser, A. Appleby, public domain, used twice)."""
     # Two whole numbers of 32 bits make one of 64 in numba, unless they are held to it.

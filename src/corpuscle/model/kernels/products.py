@@ -77,7 +77,7 @@ def by_gene(starts: NDArray[np.int64], gene_nz: NDArray[Any], value_nz: Floats, 
     return sparse
 
 
-@njit(fastmath=SUMS, error_model="numpy")
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
 def _step(weight_H: Floats, mean_H: Floats, square_H: Floats, gradient_H: Floats, how: AdamStep) -> None:
     """Take Adam's step with one row of weights."""
     for h in range(len(weight_H)):
