@@ -39,8 +39,8 @@ def ours(path: Path, name: str, settings: dict[str, Any]) -> Any:
     from corpuscle.corpus.alteration import Alteration, altered
     from corpuscle.corpus.context import Context
     from corpuscle.corpus.corpus import Corpus
+    from corpuscle.source.gene_names import gene_names
     from corpuscle.source.genes import gene_space
-    from corpuscle.source.identifiers import gene_names
     from corpuscle.source.source import open_source
 
     source = open_source("atlas", path)

@@ -40,7 +40,7 @@ holdout = {{ atlas = {{ by = "cell", share = 0.01 }} }}
 
 def compose(folder: Path, form: str) -> dict[str, Any]:
     """Compose once, noting when each stage began."""
-    from corpuscle import workflow
+    from corpuscle.execution import workflow
 
     stages: dict[str, float] = {}
     (path,) = workflow.compose(

@@ -47,7 +47,8 @@ def measured(command: str, n_corpora: int, n_cells: int) -> dict[str, Any]:
     """Do it in this process."""
     from rich.console import Console
 
-    from corpuscle import Study, display, prepare, workflow
+    from corpuscle import Study, prepare, terminal
+    from corpuscle.execution import workflow
 
     with tempfile.TemporaryDirectory() as folder:
         file, out, page = Path(folder) / "study.toml", Path(folder) / "out", None
@@ -56,7 +57,7 @@ def measured(command: str, n_corpora: int, n_cells: int) -> dict[str, Any]:
         if command == "check":
             plan = prepare(Study.read(file))
             with (Path(folder) / "shown").open("w") as shown:
-                display.show_plan(Console(file=shown), plan, plan.estimate_seconds(1), 1)
+                terminal.show_plan(Console(file=shown), plan, plan.estimate_seconds(1), 1)
         elif command == "describe":
             workflow.describe(file, out)
             page = out / "description.html"

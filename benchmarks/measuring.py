@@ -57,7 +57,7 @@ def peak() -> float:
 
 
 def ours_vendi(options: argparse.Namespace, clock: Clock) -> list[float]:
-    from corpuscle.corpus.measures.vendi import gram, vendi
+    from corpuscle.measures.built_ins.vendi import gram, vendi
 
     cells = points(options.cells)
     clock.start()
@@ -73,14 +73,14 @@ def reference_vendi(options: argparse.Namespace, clock: Clock) -> list[float]:
 
 
 def ours_mixture(options: argparse.Namespace, clock: Clock) -> list[float]:
-    from corpuscle.corpus.measures.vendi import gram, mixture, vendi
+    from corpuscle.measures.built_ins.vendi import gram, mixed_grams, vendi
 
     sources = [gram(points(options.cells // 8, seed, shift=seed / 4)) for seed in range(8)]
     weights = np.arange(1, 9)
-    vendi(mixture(sources, weights))
+    vendi(mixed_grams(sources, weights))
     clock.start()
     # A hundred mixtures in a row: one alone is too quick for the clock.
-    found = {vendi(mixture(sources, weights)) for _ in range(100)}
+    found = {vendi(mixed_grams(sources, weights)) for _ in range(100)}
     return list(found)
 
 
@@ -95,7 +95,7 @@ def reference_mixture(options: argparse.Namespace, clock: Clock) -> list[float]:
 
 
 def ours_coverage(options: argparse.Namespace, clock: Clock) -> list[float]:
-    from corpuscle.corpus.neighbours import neighbours, square_radii
+    from corpuscle.corpus.expression.neighbours import neighbours, square_radii
 
     corpus, target = points(options.corpus), points(options.target, 1, shift=0.5)
     neighbours(target[:9], corpus[:9], K, square_radii(target[:9], K))  # compiled, or read from numba's cache

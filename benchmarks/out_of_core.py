@@ -30,10 +30,10 @@ from anndata.io import write_elem
 
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.ldvae import LDVAE, library_prior
-from corpuscle.model.batches import CountTable
-from corpuscle.model.disk import DiskTable, training_counts
-from corpuscle.model.schedule import Budget, Schedule
-from corpuscle.model.training import named_noise, train
+from corpuscle.model.data.batches import CountTable
+from corpuscle.model.data.on_disk import DiskTable, training_counts
+from corpuscle.model.training.budget import Budget, Schedule
+from corpuscle.model.training.loop import named_noise, train
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
 

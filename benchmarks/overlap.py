@@ -28,8 +28,8 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from corpuscle.corpus.overlap import find_copies
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import Source, dataset_path
 
 WAYS = ("re-annotated", "thinned 0.9", "thinned 0.5", "doubled", "cp10k rounded", "log1p(cp10k) rounded")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 import corpuscle
-from corpuscle.report.run_folder import RunFolder
+from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.statistics.convergence import convergence
 from corpuscle.statistics.divergence import diverged
 from corpuscle.statistics.reliability import of_mean, reliability

@@ -111,13 +111,13 @@ class Clock:
 
 def ours_sketch(options: argparse.Namespace, clock: Clock) -> str:
     from corpuscle.core.randomness import drawn_key, row_numbers
-    from corpuscle.corpus.boxes import cover
-    from corpuscle.corpus.turns import take_turns
+    from corpuscle.corpus.balanced_order import take_turns
+    from corpuscle.corpus.samplers.geometric_sketch.plaid_covering import plaid_cover
 
-    cover(np.random.default_rng(0).normal(size=(99, 3)).astype(np.float32), 9)
+    plaid_cover(np.random.default_rng(0).normal(size=(99, 3)).astype(np.float32), 9)
     input_NK = points(options.cells)
     clock.start()
-    boxes = cover(input_NK, options.sketch)
+    boxes = plaid_cover(input_NK, options.sketch)
     rng = np.random.default_rng(0)
     number_N = row_numbers(drawn_key(rng), "atlas", np.arange(options.cells))
     chosen = take_turns(boxes.box_N, options.sketch, number_N, rng.permutation(boxes.n_boxes))
@@ -134,7 +134,7 @@ def reference_sketch(options: argparse.Namespace, clock: Clock) -> str:
 
 def ours_waterfill(options: argparse.Namespace, clock: Clock) -> str:
     from corpuscle.core.randomness import row_numbers
-    from corpuscle.corpus.turns import take_turns
+    from corpuscle.corpus.balanced_order import take_turns
 
     label_N = labels(options.cells)
     clock.start()
@@ -167,9 +167,9 @@ def ours_components(options: argparse.Namespace, clock: Clock) -> str:
     import pandas as pd
 
     from corpuscle.corpus.corpus import Corpus
-    from corpuscle.corpus.principal_components import PrincipalComponents
+    from corpuscle.corpus.expression.principal_components import PrincipalComponents
+    from corpuscle.source.gene_names import gene_names
     from corpuscle.source.genes import gene_space
-    from corpuscle.source.identifiers import gene_names
     from corpuscle.source.reader import reader_for
     from corpuscle.store import Store
 

@@ -21,8 +21,8 @@ from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.evaluation.metrics.neighbours import nearest
 from corpuscle.evaluation.task import Task
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import open_source
 
 N_GENES, N_TYPES, N_BATCHES = 200, 12, 4

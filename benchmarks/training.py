@@ -57,10 +57,10 @@ class How(NamedTuple):
 
 def train_ours(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[str, float]:
     from corpuscle.core.components import build
-    from corpuscle.model.batches import CountTable
+    from corpuscle.model.data.batches import CountTable
     from corpuscle.model.model import Model
-    from corpuscle.model.schedule import Budget, Schedule
-    from corpuscle.model.training import named_noise, train, train_together
+    from corpuscle.model.training.budget import Budget, Schedule
+    from corpuscle.model.training.loop import named_noise, train, train_together
 
     model, table = build(Model, how.model, {}), CountTable(counts)
     networks = [model.network(counts.shape[1], 0, named_noise(seed + at, "init")) for at in range(how.together)]

@@ -13,8 +13,8 @@ from scipy.sparse import csc_matrix, csr_matrix
 from threadpoolctl import threadpool_limits
 
 from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import Source, open_source
 
 FORMATS: dict[str, Callable[[Any], Any]] = {"dense": np.asarray, "csr": csr_matrix, "csc": csc_matrix}
@@ -61,7 +61,7 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _few_variable_genes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in 200 variable genes: most tests are not about measures, and 2,000 would take them a second each."""
-    monkeypatch.setattr("corpuscle.corpus.common_space.N_GENES", 200)
+    monkeypatch.setattr("corpuscle.measures.common_space.N_GENES", 200)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_the_share_done_and_the_time_left_are_shown() -> None:
 
     from rich.console import Console
 
-    from corpuscle.display import Preparing
+    from corpuscle.terminal import Preparing
 
     shown = StringIO()
     preparing = Preparing(Console(file=shown, force_terminal=True, width=100))

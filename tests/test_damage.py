@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import corpuscle
-from corpuscle import engine, workflow
 from corpuscle import store as store_module
 from corpuscle.core.errors import BrokenComponentError, ComponentError, DiskError, DivergedError, StudyError
 from corpuscle.corpus.alterations.thin import Thin
+from corpuscle.execution import engine, workflow
 from corpuscle.store import CHECKSUMS, Store
 from corpuscle.study.plan import Run
 from toy import MeanProfile
@@ -128,7 +128,7 @@ class _InProcess:
     def begin(self, job: object, *, last_chance: bool) -> None:
         from concurrent.futures import Future
 
-        from corpuscle.job import do
+        from corpuscle.execution.job import do
 
         self.job, self.future = job, Future()
         self.future.set_result(do(job, lambda _share: None, last_chance=last_chance))

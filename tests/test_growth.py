@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from corpuscle import display
+from corpuscle import terminal
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.scores import Metric
-from corpuscle.corpus.book import Book, Once, attempt, demand, tables
 from corpuscle.corpus.places import Places
-from corpuscle.engine import jobs
 from corpuscle.evaluation.maps import MOST_MAPPED
-from corpuscle.report.shown import MOST_CORPORA, shown_corpora
+from corpuscle.execution.engine import jobs
+from corpuscle.measures.table import Book, Once, attempt, demand, tables
+from corpuscle.report.sections.shown import MOST_CORPORA, shown_corpora
 from corpuscle.store import Store
 from corpuscle.study import plan as planning
 from corpuscle.study.plan import prepare
@@ -114,10 +114,10 @@ def test_each_cell_has_one_number_whatever_the_order() -> None:
 def test_check_shows_the_first_of_many_corpora(study: Callable[..., Study]) -> None:
     shown = StringIO()
     n_more = 5
-    plan = prepare(study(display.MOST_ROWS + n_more))
-    display.show_plan(Console(file=shown, width=120), plan, 1.0, 1)
-    assert f"C{display.MOST_ROWS - 1} " in shown.getvalue()
-    assert f"C{display.MOST_ROWS} " not in shown.getvalue()
+    plan = prepare(study(terminal.MOST_ROWS + n_more))
+    terminal.show_plan(Console(file=shown, width=120), plan, 1.0, 1)
+    assert f"C{terminal.MOST_ROWS - 1} " in shown.getvalue()
+    assert f"C{terminal.MOST_ROWS} " not in shown.getvalue()
     assert f"… and {n_more} more" in shown.getvalue()
 
 

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 
 import corpuscle
-from corpuscle import measuring
 from corpuscle.core.errors import MeasureError
 from corpuscle.core.scores import Metric
-from corpuscle.corpus import measures as measures_folder
-from corpuscle.corpus.book import Book
-from corpuscle.corpus.cell_ontology import CellTypes
-from corpuscle.corpus.measure import Measure, built_ins, measure_corpus
-from corpuscle.corpus.view import StudyView, View
-from corpuscle.measuring import MEASURES, PROFILES, measure
+from corpuscle.execution import measuring
+from corpuscle.execution.measuring import MEASURES, PROFILES, measure
+from corpuscle.measures import built_ins as measures_folder
+from corpuscle.measures.cell_ontology import CellTypes
+from corpuscle.measures.measure import Measure, built_ins, measure_corpus
+from corpuscle.measures.table import Book
+from corpuscle.measures.view import StudyView, View
 from corpuscle.store import Store
 
 STUDY = """
@@ -143,7 +143,7 @@ def test_the_store_is_used_and_the_numbers_are_those_without(
 ) -> None:
     planned = plan()
     without, first = measure(planned), measure(planned, Store(tmp_path / "store"))
-    monkeypatch.setattr("corpuscle.corpus.view.profile", lambda *_: 1 / 0)
+    monkeypatch.setattr("corpuscle.measures.view.profile", lambda *_: 1 / 0)
     monkeypatch.setattr(measuring, "common_space", lambda *_: 1 / 0)
     again = measure(planned, Store(tmp_path / "store"))
     for tables in zip(without, first, again, strict=True):

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from corpuscle import store as store_module
 from corpuscle.core.disk import new_hdf5
 from corpuscle.core.errors import DiskError, FolderError
-from corpuscle.store import CHECKSUMS, PARTIAL, Store, atomic, sweep, write_text
+from corpuscle.store import CHECKSUMS, PARTIAL, Store, atomic, remove_partial, write_text
 
 resource = pytest.importorskip("resource", reason="limits on the size of files are POSIX")
 
@@ -149,7 +149,7 @@ def test_sweeping_removes_what_was_left(tmp_path: Path) -> None:
     folder = put(Store(tmp_path))
     (folder.parent / f"{PARTIAL}cd34").mkdir()
     (tmp_path / f"{PARTIAL}note").write_text("")
-    sweep(tmp_path)
+    remove_partial(tmp_path)
     assert not list(tmp_path.rglob(f"{PARTIAL}*"))
     assert Store(tmp_path).has("scores", "ab12")
 

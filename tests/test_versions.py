@@ -11,15 +11,15 @@ import anndata as ad
 import pytest
 
 import corpuscle
-from corpuscle import engine
+from corpuscle.core.code_version import code_version
 from corpuscle.core.components import component
 from corpuscle.core.errors import ComponentError
-from corpuscle.core.versions import code_version
 from corpuscle.corpus.alterations.downsample import Downsample
-from corpuscle.corpus.measures.vendi import Vendi
 from corpuscle.corpus.samplers.label_balanced import LabelBalanced
 from corpuscle.evaluation.tasks.clustering import Clustering
-from corpuscle.measuring import measure
+from corpuscle.execution import engine
+from corpuscle.execution.measuring import measure
+from corpuscle.measures.built_ins.vendi import Vendi
 from corpuscle.model.architectures.hvg import HVG
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.model import Model

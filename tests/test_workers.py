@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from corpuscle import workers
+from corpuscle.execution import workers
 from threads import threads_in_use
 
 

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 import corpuscle
-from corpuscle import display
+from corpuscle import terminal
 from corpuscle.core.errors import CorpusError, FolderError, InputError, StudyError
 from corpuscle.core.scores import COLUMNS
 
@@ -68,7 +68,7 @@ def test_a_run_leaves_scores_for_every_corpus_seed_and_target(tmp_path: Path) ->
 
 
 def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    collect = corpuscle.workflow.engine.collect_fits
+    collect = corpuscle.execution.workflow.engine.collect_fits
 
     def with_one_astray(found: list[Any]) -> pd.DataFrame:
         fits = collect(found)
@@ -76,7 +76,7 @@ def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch
         fits.loc[(fits["corpus"] == "Blood") & (fits["seed"] == 1), "r2_log"] = 0.001
         return fits
 
-    monkeypatch.setattr(corpuscle.workflow.engine, "collect_fits", with_one_astray)
+    monkeypatch.setattr(corpuscle.execution.workflow.engine, "collect_fits", with_one_astray)
     scores = corpuscle.run(study(), tmp_path / "out", workers=2).scores
     astray = (scores["corpus"] == "Blood") & (scores["seed"] == 1)
     assert scores["value"].isna().tolist() == astray.tolist()
@@ -158,7 +158,7 @@ def test_a_model_that_a_task_is_not_for_keeps_its_run_and_has_the_reason(tmp_pat
     plan = corpuscle.prepare(mixed)
     assert [(model, task.name) for model, task in plan.unanswerable] == [("pca", "reconstruction")]
     console = Console(file=io.StringIO(), width=120)
-    display.show_plan(console, plan, seconds=1.0, workers=1)
+    terminal.show_plan(console, plan, seconds=1.0, workers=1)
     assert "pca does not reconstruct counts: its scores of reconstruction will be missing" in console.file.getvalue()
     results = corpuscle.run(mixed, tmp_path / "out")
     assert not results.failures
@@ -284,7 +284,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
-    from corpuscle.output import claimed
+    from corpuscle.execution.results_folder import claimed
 
     with claimed(tmp_path / "out", study()), pytest.raises(FolderError, match="in use"):
         corpuscle.run(study(), tmp_path / "out")
@@ -334,11 +334,11 @@ def test_compose_writes_again_what_a_changed_study_made_false(tmp_path: Path) ->
 
 
 def test_compose_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from corpuscle.corpus import writing
+    from corpuscle.corpus import export
     from corpuscle.corpus.corpus import Corpus
 
     for name, value in (("BLOCK_CELLS", 7), ("SEGMENT", 500), ("CHUNK", 50)):
-        monkeypatch.setattr(writing, name, value)
+        monkeypatch.setattr(export, name, value)
 
     def stopping(what: str, share: float) -> None:
         if what == "writing Blood, seed 1" and share > 0.7:

@@ -10,26 +10,26 @@ from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
     from corpuscle.core.errors import CorpuscleError, InputError
-    from corpuscle.report.render import render
+    from corpuscle.execution.workflow import Results, compose, describe, run
+    from corpuscle.report.page.render import render
     from corpuscle.source.source import dataset_path, open_source
     from corpuscle.study.plan import Plan, prepare
     from corpuscle.study.spec import Study
-    from corpuscle.workflow import Results, compose, describe, run
 
 # Where each public name is.
 _HOMES = {
     "CorpuscleError": "corpuscle.core.errors",
     "InputError": "corpuscle.core.errors",
     "Plan": "corpuscle.study.plan",
-    "Results": "corpuscle.workflow",
+    "Results": "corpuscle.execution.workflow",
     "Study": "corpuscle.study.spec",
-    "compose": "corpuscle.workflow",
+    "compose": "corpuscle.execution.workflow",
     "dataset_path": "corpuscle.source.source",
-    "describe": "corpuscle.workflow",
+    "describe": "corpuscle.execution.workflow",
     "open_source": "corpuscle.source.source",
     "prepare": "corpuscle.study.plan",
-    "render": "corpuscle.report.render",
-    "run": "corpuscle.workflow",
+    "render": "corpuscle.report.page.render",
+    "run": "corpuscle.execution.workflow",
 }
 __all__ = [
     "CorpuscleError",

@@ -1,4 +1,4 @@
-"""The command line: thin functions around `corpuscle.workflow`. Heavy imports wait until a command needs them."""
+"""The command line: thin functions around `corpuscle.execution.workflow`. Heavy imports wait until they are needed."""
 
 import os
 import sys
@@ -62,20 +62,20 @@ def _console(*, stderr: bool = False) -> "Console":
 @app.command()
 def check(study: StudyFile, workers: Workers = None) -> None:
     """Print what a study would do, and everything that is wrong with it; train nothing."""
-    from corpuscle import Study, display, prepare
-    from corpuscle.workflow import cores
+    from corpuscle import Study, prepare, terminal
+    from corpuscle.execution.workflow import cores
 
     n_workers, read = workers or cores(), Study.read(study)
-    preparing = display.Preparing(_console(stderr=True))
+    preparing = terminal.Preparing(_console(stderr=True))
     with preparing.progress:
         plan = prepare(read, notice=preparing.notice)
         preparing.notice("timing a few steps of each model", 0)
         seconds = plan.estimate_seconds(n_workers)
-    display.show_plan(_console(), plan, seconds, n_workers)
+    terminal.show_plan(_console(), plan, seconds, n_workers)
 
 
 @app.command()
-def run(study: StudyFile, output: Output, workers: Workers = None) -> None:
+def run_command(study: StudyFile, output: Output, workers: Workers = None) -> None:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
     Called again with the same folder, it does only what is missing.
@@ -104,12 +104,13 @@ def demo(
 
 
 def _run(study: "Study", output: Path, workers: int | None) -> None:
-    from corpuscle import display, workflow
+    from corpuscle import terminal
+    from corpuscle.execution import workflow
 
-    listener = display.Running(_console(stderr=True))
+    listener = terminal.Running(_console(stderr=True))
     with _resumable(), listener.progress:
         results: Results = workflow.run(study, output, workers=workers, listener=listener)
-    display.show_results(_console(), results)
+    terminal.show_results(_console(), results)
     if results.failures:
         raise typer.Exit(1)
 
@@ -125,7 +126,7 @@ def report(
 
 
 @app.command()
-def describe(
+def describe_command(
     study: StudyFile,
     output: Annotated[
         Path | None,
@@ -137,19 +138,20 @@ def describe(
     With a folder, it leaves the tables as parquet and CSV, the figures, and description.html. A later run of the study
     goes on there.
     """
-    from corpuscle import Study, display, workflow
+    from corpuscle import Study, terminal
+    from corpuscle.execution import workflow
 
     read = Study.read(study)
-    preparing = display.Preparing(_console(stderr=True))
+    preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
         measured = workflow.describe(read, output, notice=preparing.notice)
-    display.show_measures(_console(), measured, list(dict.fromkeys(recipe.name for recipe in read.recipes)))
+    terminal.show_measures(_console(), measured, list(dict.fromkeys(recipe.name for recipe in read.recipes)))
     if output is not None:
         _console().print(f"Page: {output / 'description.html'}", soft_wrap=True, markup=False)
 
 
 @app.command()
-def compose(
+def compose_command(
     study: StudyFile,
     output: Output,
     corpus: Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Only this corpus.")] = None,
@@ -160,14 +162,15 @@ def compose(
     Counts are streamed, so a corpus need not fit in memory. Called again with the same folder, it goes on where it
     stopped.
     """
-    from corpuscle import display, workflow
+    from corpuscle import terminal
     from corpuscle.core.text import shown
+    from corpuscle.execution import workflow
 
-    preparing = display.Preparing(_console(stderr=True))
+    preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
         written = workflow.compose(study, output, only=corpus, form=form, notice=preparing.notice)
     for path in written:
-        for remark in display.remarks_on(path):
+        for remark in terminal.remarks_on(path):
             typer.echo(shown(remark), err=True)
         typer.echo(path)
 
@@ -179,9 +182,9 @@ def list_(
     ] = None,
 ) -> None:
     """List what a study file can name: data sets with their provenance, samplers, alterations, models and tasks."""
-    from corpuscle import display
+    from corpuscle import terminal
 
-    display.show_components(_console(), what)
+    terminal.show_components(_console(), what)
 
 
 @contextmanager

@@ -188,7 +188,7 @@ def _remove(folder: Path) -> None:
             aside.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Remove what killed processes left below a folder; call it only while no other process writes there."""
     for partial in list(folder.rglob(f"{PARTIAL}*")):
         if partial.is_dir():

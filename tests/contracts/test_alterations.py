@@ -14,10 +14,10 @@ import toy
 from corpuscle.core import components
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
-from corpuscle.corpus import maker
+from corpuscle.corpus import derived
 from corpuscle.corpus.alteration import Alteration, altered
 from corpuscle.corpus.context import Context
-from corpuscle.model.reconstructor import Reconstructor
+from corpuscle.model.imputer import ModelImputer
 from corpuscle.source.source import open_source
 
 NAMES = components.names(Alteration)
@@ -65,7 +65,7 @@ def context(**parts):
     def reconstructor(name, settings):
         from corpuscle.model.model import Model
 
-        return Reconstructor(components.build(Model, name, settings))
+        return ModelImputer(components.build(Model, name, settings))
 
     return Context(reconstructor=reconstructor, **parts)
 
@@ -84,7 +84,7 @@ def test_its_cells_are_those_of_the_corpus_or_made_of_them(case, corpus):
     after = alter(case, corpus)
     own = after.cells[after.labels("made") == ""]
     assert {(cell.source, cell.row) for cell in own.itertuples()} <= allowed
-    told = maker.origins(after)
+    told = derived.origins(after)
     assert {(cell.source, cell.row) for cell in told.itertuples()} <= allowed
     for made in after.used_makers.values():
         assert {(cell.source, cell.row) for cell in made.parents.cells.itertuples()} <= allowed
@@ -219,7 +219,7 @@ def test_steps_compose(case, then, corpus):
     assert len(two.account) == len(one.account) + 1
     assert two.fingerprint != one.fingerprint
     allowed = {(cell.source, cell.row) for cell in corpus.cells.itertuples()}
-    assert {(cell.source, cell.row) for cell in maker.origins(two).itertuples()} <= allowed
+    assert {(cell.source, cell.row) for cell in derived.origins(two).itertuples()} <= allowed
 
 
 @each

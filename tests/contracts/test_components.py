@@ -8,9 +8,9 @@ import pytest
 
 from corpuscle.core import components
 from corpuscle.corpus.alteration import Alteration
-from corpuscle.corpus.measure import Measure
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
+from corpuscle.measures.measure import Measure
 from corpuscle.model.model import Model
 from corpuscle.source.reader import Reader
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from corpuscle.corpus.export import write_corpus
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.samplers.uniform import Uniform
-from corpuscle.corpus.writing import write_corpus
 from corpuscle.source.source import open_source
 
 N = 6

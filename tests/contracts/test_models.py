@@ -9,8 +9,8 @@ import pytest
 
 from corpuscle.core import components
 from corpuscle.core.errors import ModelError
-from corpuscle.model.fine_tuning import FineTunes
 from corpuscle.model.model import HISTORY, Annotates, FittedModel, Model, Reconstructs
+from corpuscle.model.training.fine_tuning import FineTunes
 from corpuscle.source.source import open_source
 
 NAMES = [*components.names(Model), "toy:MeanProfile"]
@@ -183,7 +183,7 @@ def test_the_encoder_to_fine_tune_is_a_copy_that_gives_the_embedding(name, train
         pytest.skip("this model's network cannot be trained on")
     import torch
 
-    from corpuscle.model.batches import CountTable
+    from corpuscle.model.data.batches import CountTable
 
     encoder, before = fitted.encoder(), fitted.embed(cells)
     assert encoder.n_latent == before.shape[1]

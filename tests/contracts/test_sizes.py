@@ -12,7 +12,7 @@ from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
-from corpuscle.model.memory import machine_memory
+from corpuscle.model.data.memory import machine_memory
 from corpuscle.model.model import Model
 from corpuscle.model.size import TakesMemory, memory_of
 

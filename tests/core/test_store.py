@@ -8,7 +8,7 @@ import pytest
 
 from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import safe_name
-from corpuscle.store import Store, atomic, sweep, write_text
+from corpuscle.store import Store, atomic, remove_partial, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -91,13 +91,13 @@ def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path: 
     (killed / "a").write_text("half")
     (tmp_path / ".partial-01234567-scores.parquet").write_text("half")
     assert not store.has("models", "key")
-    sweep(tmp_path)
+    remove_partial(tmp_path)
     assert names_in(tmp_path) == ["models", "models/done", "models/done/a", "models/done/checksums.json"]
 
 
 def test_a_store_without_a_folder_is_empty(tmp_path: Path):
     store = Store(tmp_path / "nowhere")
-    sweep(store.root)
+    remove_partial(store.root)
     assert not store.has("models", "key")
     assert not (tmp_path / "nowhere").exists()
 

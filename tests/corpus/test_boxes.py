@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.boxes import Boxes, cover
+from corpuscle.corpus.samplers.geometric_sketch.plaid_covering import PlaidCover, plaid_cover
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_partition_is_geosketchs(geosketch_boxes, dtype, *, n, n_dims, k):
     rng = np.random.default_rng(n + n_dims)
     centres = rng.normal(size=(6, n_dims)) * np.linspace(8, 1, n_dims)
     points = (centres[rng.integers(0, 6, n)] + rng.normal(size=(n, n_dims))).astype(dtype)
-    boxes, theirs = cover(points, k), geosketch_boxes(points, k)
+    boxes, theirs = plaid_cover(points, k), geosketch_boxes(points, k)
     assert boxes.n_boxes == theirs.max() + 1
     # As many pairs as boxes on either side: each of ours is one of theirs.
     assert len(set(zip(boxes.box_N.tolist(), theirs.tolist(), strict=True))) == boxes.n_boxes
@@ -53,15 +53,15 @@ def test_the_partition_is_geosketchs(geosketch_boxes, dtype, *, n, n_dims, k):
 
 def test_points_that_coincide_are_geosketchs(geosketch_boxes):
     points = np.random.default_rng(0).integers(0, 4, (400, 2)).astype(np.float32)
-    boxes, theirs = cover(points, 300), geosketch_boxes(points, 300)
+    boxes, theirs = plaid_cover(points, 300), geosketch_boxes(points, 300)
     assert boxes.n_boxes == theirs.max() + 1 == 16
     assert len(set(zip(boxes.box_N.tolist(), theirs.tolist(), strict=True))) == 16
 
 
 @pytest.mark.parametrize(("n", "n_dims", "n_boxes"), [(5, 3, 1), (1, 3, 1), (5, 0, 1), (0, 3, 0)])
 def test_points_without_extent_are_one_box(n, n_dims, n_boxes):
-    found = cover(np.full((n, n_dims), 7.0), 3)
-    assert isinstance(found, Boxes)
+    found = plaid_cover(np.full((n, n_dims), 7.0), 3)
+    assert isinstance(found, PlaidCover)
     assert found.n_boxes == n_boxes
     assert found.box_N.tolist() == [0] * n
 
@@ -71,4 +71,4 @@ def test_what_is_not_finite_is_told_with_its_place(bad):
     points = np.zeros((10, 3))
     points[4, 1] = bad
     with pytest.raises(CorpusError, match=rf"cell 4 has {bad} on component 2; mend the embedding"):
-        cover(points, 2)
+        plaid_cover(points, 2)

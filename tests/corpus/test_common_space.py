@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus import common_space as module
-from corpuscle.corpus.common_space import common_space
-from corpuscle.corpus.profile import profile
+from corpuscle.measures import common_space as module
+from corpuscle.measures.common_space import common_space
+from corpuscle.measures.summary import profile
 from corpuscle.source.source import open_source
 from corpuscle.store import Store
 
@@ -44,7 +44,7 @@ def test_sources_give_equally_many_cells(pools, monkeypatch):
 def test_it_is_found_once_and_does_not_hang_on_the_order_of_cells(pools, tmp_path, monkeypatch):
     content = dict.fromkeys(pools, "x")
     first = common_space(pools, content, Store(tmp_path))
-    monkeypatch.setattr("corpuscle.corpus.principal_components.find_axes", lambda *_: 1 / 0)
+    monkeypatch.setattr("corpuscle.corpus.expression.principal_components.find_axes", lambda *_: 1 / 0)
     again = common_space(pools, content, Store(tmp_path))
     np.testing.assert_array_equal(first.axes.axes_HK, again.axes.axes_HK)
 
@@ -62,7 +62,7 @@ def test_no_shared_gene_and_no_variation_are_refused(write, corpus_of, counts_of
 
 
 def test_a_pass_leaves_what_the_dense_array_has(pools, monkeypatch):
-    monkeypatch.setattr("corpuscle.corpus.profile.BLOCK_CELLS", 7)
+    monkeypatch.setattr("corpuscle.measures.summary.BLOCK_CELLS", 7)
     space = common_space(pools, dict.fromkeys(pools, ""))
     times = np.arange(50) % 3 + 1
     corpus = replace(pools["blood"], cells=pools["blood"].cells.assign(times=times))

@@ -7,8 +7,8 @@ import pytest
 from scipy import special, stats
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus import diversity
-from corpuscle.corpus.composition import composition
+from corpuscle.measures import diversity
+from corpuscle.measures.composition import composition
 
 COUNTS = np.random.default_rng(0).integers(0, 400, 60)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.donors import draw_donors, interval, mean_interval
+from corpuscle.measures.donor_bootstrap import draw_donors, interval, mean_interval
 
 
 def labels(n_donors: int, n_cells: int, source: str = "a") -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.neighbours import neighbours, square_radii
+from corpuscle.corpus.expression.neighbours import neighbours, square_radii
 
 
 @pytest.mark.parametrize("n_others", [5, 255, 256, 700])

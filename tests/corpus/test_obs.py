@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus import writing
+from corpuscle.corpus import export
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.obs import changes, holdable
 from corpuscle.source.source import open_source
@@ -47,7 +47,7 @@ def odd(make):
 @pytest.mark.parametrize("form", ["h5ad", "zarr"])
 def test_any_column_is_written_under_a_legal_name_and_type(odd, tmp_path, form):
     path = tmp_path / f"corpus.{form}"
-    writing.write_corpus(odd, path, "1d", {})
+    export.write_corpus(odd, path, "1d", {})
     cells = open_source("again", path).cells
     renamed, as_text = changes(odd.cells)
     assert renamed["T/NK score"] == "T_NK score_2"
@@ -67,9 +67,9 @@ def test_any_column_is_written_under_a_legal_name_and_type(odd, tmp_path, form):
 def test_what_still_cannot_be_written_is_found_before_any_count_is_read(odd, tmp_path, monkeypatch):
     monkeypatch.setattr("corpuscle.corpus.corpus.holdable", lambda cells: holdable(cells).assign(odd=cells["complex"]))
     monkeypatch.setattr(Corpus, "counts", None)
-    monkeypatch.setattr(writing, "_write_error", lambda obs, _suffix: "no such type" if "odd" in obs else None)
+    monkeypatch.setattr(export, "_write_error", lambda obs, _suffix: "no such type" if "odd" in obs else None)
     with pytest.raises(CorpusError, match=r"a \.h5ad cannot hold the column 'odd' \(no such type\)"):
-        writing.write_corpus(odd, tmp_path / "corpus.h5ad", "1d", {})
+        export.write_corpus(odd, tmp_path / "corpus.h5ad", "1d", {})
     assert not list(tmp_path.glob("*composing*"))
 
 

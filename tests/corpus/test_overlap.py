@@ -6,9 +6,9 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.corpus import overlap
 from corpuscle.corpus.overlap import find_copies
-from corpuscle.corpus.overlap_chance import Bars
+from corpuscle.corpus.overlap.chance import Evidence
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import Source, open_source
 from corpuscle.store import Store
 
@@ -71,7 +71,7 @@ def test_a_barcode_in_common_decides_where_counts_alone_do_not(write):
     one = open_source("one", write("one", counts))
     two = open_source("two", write("two", altered(counts, "thinned")[:, few], genes=[f"G{at}" for at in few]))
     with_barcode = copies(one, two)
-    assert (with_barcode.near["evidence"] < Bars.of(2 * N).near).any()
+    assert (with_barcode.near["evidence"] < Evidence.of(2 * N).near).any()
     assert with_barcode.near["same_barcode"].all()
     assert (with_barcode.near["one"] == with_barcode.near["two"] - N).all()
 

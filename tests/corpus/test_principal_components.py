@@ -7,9 +7,9 @@ import pytest
 from scipy.sparse import csr_matrix, random_array
 
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus import principal_components as pcs
 from corpuscle.corpus.context import Context
-from corpuscle.corpus.principal_components import PrincipalComponents, find_axes, project
+from corpuscle.corpus.expression import principal_components as pcs
+from corpuscle.corpus.expression.principal_components import PrincipalComponents, find_axes, project
 from corpuscle.source.source import dataset_path, open_source
 from corpuscle.store import Store
 

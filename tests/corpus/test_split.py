@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from corpuscle.core.errors import CorpusError, LeakageError
 from corpuscle.corpus.overlap import find_copies
 from corpuscle.corpus.split import Holdout, Watch
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.source import open_source
 
 RNG = np.random.default_rng

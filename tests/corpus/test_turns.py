@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from corpuscle.corpus.turns import rank_within, smallest, take_turns
+from corpuscle.corpus.balanced_order import rank_within, smallest, take_turns
 
 RNG = np.random.default_rng
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, random_array
 
-from corpuscle.corpus.variable_genes import cp10k, moments, most_variable
+from corpuscle.corpus.expression.variable_genes import cp10k, gene_moments, most_variable
 from corpuscle.source.source import dataset_path, open_source
 
 
@@ -18,7 +18,7 @@ def test_the_genes_are_scanpys(corpus_of, name):
     scanpy.pp.normalize_total(data, target_sum=1e4)
     scanpy.pp.log1p(data)
     scanpy.pp.highly_variable_genes(data, flavor="seurat", n_top_genes=1000)
-    chosen = most_variable(moments(corpus), 1000)
+    chosen = most_variable(gene_moments(corpus), 1000)
     assert len(chosen) == 1000
     assert set(data.var_names[chosen]) == set(data.var_names[data.var["highly_variable"]])
 
@@ -31,7 +31,7 @@ def test_moments_are_those_of_the_dense_array(make, counts_of, form):
     totals = counts.sum(axis=1, keepdims=True)
     scaled = np.divide(counts * 1e4, totals, out=np.zeros(counts.shape), where=totals > 0)
     order = [int(gene[1:]) for gene in corpus.space.ids]
-    found = moments(corpus)
+    found = gene_moments(corpus)
     np.testing.assert_allclose(found.mean_G, scaled.mean(axis=0)[order], rtol=1e-12)
     np.testing.assert_allclose(found.variance_G, scaled.var(axis=0, ddof=1)[order], rtol=1e-9)
 
@@ -52,11 +52,11 @@ def test_scaling_leaves_the_counts_as_they_were_and_empty_cells_empty():
     ],
 )
 def test_only_genes_that_vary_are_chosen(make, counts, n_genes):
-    assert len(most_variable(moments(make(counts)), 1000)) == n_genes
+    assert len(most_variable(gene_moments(make(counts)), 1000)) == n_genes
 
 
 def test_ties_are_broken_the_same_way_each_time(make, counts_of):
-    found = moments(make(counts_of(30)))
+    found = gene_moments(make(counts_of(30)))
     chosen = [most_variable(found, n_genes).tolist() for n_genes in (10, 10, 20)]
     assert chosen[0] == chosen[1]
     assert set(chosen[0]) < set(chosen[2])
@@ -69,7 +69,7 @@ def test_memory_stays_well_below_a_dense_array(make):
     counts.data = np.ceil(counts.data * 5).astype(np.float32)
     corpus = make(csr_matrix(counts))
     tracemalloc.start()
-    most_variable(moments(corpus), 1000)
+    most_variable(gene_moments(corpus), 1000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < n_cells * n_genes * 4 / 5

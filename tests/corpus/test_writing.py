@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import DiskError
-from corpuscle.corpus import writing
+from corpuscle.corpus import export
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.writing import write_corpus, written_identity
-from corpuscle.workflow import compose
+from corpuscle.corpus.export import write_corpus, written_identity
+from corpuscle.execution.workflow import compose
 
 each_form = pytest.mark.parametrize("form", ["h5ad", "zarr"])
 
@@ -25,7 +25,7 @@ each_form = pytest.mark.parametrize("form", ["h5ad", "zarr"])
 def _small(monkeypatch):
     """Cells in blocks of 7, counts in segments of 200 and chunks of 50."""
     for name, value in (("BLOCK_CELLS", 7), ("SEGMENT", 200), ("CHUNK", 50)):
-        monkeypatch.setattr(writing, name, value)
+        monkeypatch.setattr(export, name, value)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_what_was_stopped_goes_on_and_leaves_nothing_half_written(make, tmp_path
 @pytest.mark.parametrize("step", ["write", "finish", "note"])
 def test_a_kill_in_the_midst_of_any_step_is_mended(make, tmp_path, form, step, monkeypatch):
     corpus, path = make(60), tmp_path / "out" / f"corpus.{form}"
-    kind = writing._Work if step == "note" else {"h5ad": writing._H5ad, "zarr": writing._Zarr}[form]
+    kind = export._Work if step == "note" else {"h5ad": export._H5ad, "zarr": export._Zarr}[form]
     real, calls = getattr(kind, step), []
 
     def killed(*args, **kwargs):
@@ -148,17 +148,17 @@ def test_a_kill_in_the_midst_of_any_step_is_mended(make, tmp_path, form, step, m
 
 @each_form
 def test_a_kill_just_before_the_file_takes_its_name_is_mended(make, tmp_path, form, monkeypatch):
-    corpus, path, real = make(60), tmp_path / "out" / f"corpus.{form}", writing._write_rest
+    corpus, path, real = make(60), tmp_path / "out" / f"corpus.{form}", export._write_rest
 
     def killed(*args):
         real(*args)
         raise _Stop
 
-    monkeypatch.setattr(writing, "_write_rest", killed)
+    monkeypatch.setattr(export, "_write_rest", killed)
     with pytest.raises(_Stop):
         write_corpus(corpus, path, "1d", {})
     assert not path.exists()
-    monkeypatch.setattr(writing, "_write_rest", real)
+    monkeypatch.setattr(export, "_write_rest", real)
     write_corpus(corpus, path, "1d", {})
     _assert_holds(path, corpus)
 
@@ -181,7 +181,7 @@ def test_a_journal_that_cannot_be_read_is_as_none(make, tmp_path, form, journal)
     corpus, path = make(60), tmp_path / "out" / f"corpus.{form}"
     with pytest.raises(_Stop):
         write_corpus(corpus, path, "1d", {}, _stopping_at(0.5))
-    (path.parent / f"{writing.WORK}{path.name}" / "journal.json").write_text(journal)
+    (path.parent / f"{export.WORK}{path.name}" / "journal.json").write_text(journal)
     write_corpus(corpus, path, "1d", {})
     _assert_holds(path, corpus)
 
@@ -192,7 +192,7 @@ def test_work_that_lost_its_pointers_begins_anew(make, tmp_path, form, damage):
     corpus, path = make(60), tmp_path / "out" / f"corpus.{form}"
     with pytest.raises(_Stop):
         write_corpus(corpus, path, "1d", {}, _stopping_at(0.5))
-    damage(path.parent / f"{writing.WORK}{path.name}" / "indptr")
+    damage(path.parent / f"{export.WORK}{path.name}" / "indptr")
     write_corpus(corpus, path, "1d", {})
     _assert_holds(path, corpus)
 
@@ -234,7 +234,7 @@ def test_a_count_at_the_edge_still_fits(make, counts_of, tmp_path):
 @each_form
 def test_a_full_disk_is_told_and_nothing_is_lost(make, tmp_path, form, monkeypatch, read_cells):
     corpus, path = make(60), tmp_path / "out" / f"corpus.{form}"
-    kind = {"h5ad": writing._H5ad, "zarr": writing._Zarr}[form]
+    kind = {"h5ad": export._H5ad, "zarr": export._Zarr}[form]
     real = kind.write
 
     def full(self, at, data, genes):
@@ -280,7 +280,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from corpuscle.corpus import writing
-from corpuscle.workflow import compose
+from corpuscle.execution.workflow import compose
 
 writing.BLOCK_CELLS, writing.SEGMENT, writing.CHUNK = 7, 200, 50
 

@@ -15,7 +15,7 @@ from corpuscle.evaluation.annotators import COSTS
 from corpuscle.evaluation.task import Task
 from corpuscle.evaluation.tasks.annotation import SUMMARIES, Annotation
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
-from corpuscle.model.fine_tuning import FineTuning, fine_tune
+from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 from placed import Placed, run
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
-from corpuscle.corpus.principal_components import find_axes, project
+from corpuscle.corpus.expression.principal_components import find_axes, project
 from corpuscle.evaluation.tasks.integration import Integration
 from placed import Placed, run
 

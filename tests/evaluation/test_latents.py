@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.usage import Usage
-from corpuscle.corpus.variable_genes import moments
+from corpuscle.corpus.expression.variable_genes import gene_moments
 from corpuscle.evaluation.tasks.latents import Latents
 from corpuscle.evaluation.tasks.resources import Resources
 from corpuscle.model.model import Cost
@@ -50,7 +50,7 @@ class Loaded(Placed):
 
 def test_loadings_are_correlated_with_mean_expression(typed):
     target, _ = typed(60)
-    mean = np.log1p(moments(target).mean_G)
+    mean = np.log1p(gene_moments(target).mean_G)
     noise = np.random.default_rng(0).normal(size=len(mean))
     model = Loaded(np.zeros((60, 3)))
     model.table = pd.DataFrame({"Z_0": 3 - mean, "Z_1": noise, "Z_2": 1.0}, index=list(target.space.ids))

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix, random_array
 from scipy.stats import pearsonr
 
 from corpuscle.core.errors import ModelError
-from corpuscle.corpus.variable_genes import moments, most_variable
+from corpuscle.corpus.expression.variable_genes import gene_moments, most_variable
 from corpuscle.evaluation.fit_check import check_fit
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.evaluation.task import units
@@ -56,7 +56,7 @@ def run(task, model, target, seed=0):
 def test_it_is_the_mean_of_the_cells_squared_correlations(make, counts_of):
     target = make(counts_of(20, 60))
     counts = target.counts().toarray().astype(np.float64)
-    genes = most_variable(moments(target), 25)
+    genes = most_variable(gene_moments(target), 25)
     truth = 1e4 * counts / counts.sum(axis=1, keepdims=True)
     predicted = 1e4 * np.vstack([block for _, block in SMOOTH.expected_fractions(target)]).astype(np.float64)
     scores = run(Reconstruction(n_variable_genes=25), SMOOTH, target)

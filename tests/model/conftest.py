@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.adam import Adam
+from corpuscle.model.training.optimiser import Adam
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
 

@@ -9,12 +9,12 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.model import kernels
-from corpuscle.model.accelerator import CPU, Resident, training_device
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.architectures.scvi import SCVI
-from corpuscle.model.batches import Beside, CountTable, Rows
-from corpuscle.model.likelihoods import negative_log_likelihood
-from corpuscle.model.training import stack
+from corpuscle.model.data.batches import CellCovariates, CountTable, Rows
+from corpuscle.model.data.on_gpu import CPU, Resident, training_device
+from corpuscle.model.nn.likelihoods import negative_log_likelihood
+from corpuscle.model.training.loop import stack_networks
 
 SMALL = {"n_hidden": 16, "n_latent": 3, "batch_size": 16, "budget": {"epochs": 3}}
 each_model = pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def table():
     unmeasured[1, :5] = True
     batch = Rows(np.eye(3, dtype=np.float32), np.arange(70) % 3)
     times_N = np.where(np.arange(70) == 9, 2, 1)
-    return CountTable(csr_matrix(counts.astype(np.float32)), Beside(Rows(unmeasured, source_N), batch), times_N)
+    return CountTable(csr_matrix(counts.astype(np.float32)), CellCovariates(Rows(unmeasured, source_N), batch), times_N)
 
 
 def test_resident_counts_give_the_same_batches(table):
@@ -47,8 +47,8 @@ def test_resident_counts_give_the_same_batches(table):
 
 
 def test_resident_windows_join_as_those_of_the_host_do(table, monkeypatch):
-    monkeypatch.setattr("corpuscle.model.order.WINDOW_USES", 32)
-    monkeypatch.setattr("corpuscle.model.order.BLOCK_USES", 8)
+    monkeypatch.setattr("corpuscle.model.data.epoch_order.WINDOW_USES", 32)
+    monkeypatch.setattr("corpuscle.model.data.epoch_order.BLOCK_USES", 8)
     test_resident_counts_give_the_same_batches(table)
 
 
@@ -84,10 +84,12 @@ def steps(networks, tables, n_steps=3):
 @each_model
 def test_stacked_networks_take_the_steps_that_each_would_take(table, monkeypatch, model):
     without_numba(monkeypatch)
-    other = CountTable(table.packed, Beside(table.beside.unmeasured.of(np.arange(70)[::-1]), table.beside.covariates))
+    other = CountTable(
+        table.packed, CellCovariates(table.beside.unmeasured.of(np.arange(70)[::-1]), table.beside.covariates)
+    )
     tables = [table, other]
     networks = [model.network(30, 3, torch.Generator().manual_seed(seed)).train() for seed in range(2)]
-    found, weights = steps(stack(networks).train(), tables)
+    found, weights = steps(stack_networks(networks).train(), tables)
     for number, (network, own) in enumerate(zip(networks, tables, strict=True)):
         losses, expected = steps(network, [own])
         torch.testing.assert_close(found[:, number], losses[:, 0], rtol=1e-5, atol=1e-3)

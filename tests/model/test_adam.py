@@ -6,9 +6,9 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import nn
 
-from corpuscle.model.adam import Adam
-from corpuscle.model.batches import CountTable
-from corpuscle.model.modules import SparseLinear
+from corpuscle.model.data.batches import CountTable
+from corpuscle.model.nn.count_modules import SparseLinear
+from corpuscle.model.training.optimiser import Adam
 
 
 class Network(nn.Module):

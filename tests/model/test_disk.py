@@ -13,12 +13,12 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import DivergedError, ModelError
-from corpuscle.model import disk, order
 from corpuscle.model.architectures.ldvae import LDVAE
-from corpuscle.model.batches import CountTable
-from corpuscle.model.disk import DiskTable, fits, training_counts
-from corpuscle.model.memory import VARIABLE
-from corpuscle.model.packed import Packed
+from corpuscle.model.data import epoch_order, on_disk
+from corpuscle.model.data.batches import CountTable
+from corpuscle.model.data.memory import VARIABLE
+from corpuscle.model.data.on_disk import DiskTable, fits, training_counts
+from corpuscle.model.data.packed_counts import Packed
 
 SMALL = {"n_hidden": 16, "n_latent": 3, "batch_size": 24, "budget": {"epochs": 4}}
 
@@ -31,10 +31,10 @@ def scratch(monkeypatch, tmp_path) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     # torch makes a folder of its own there, in whichever test first makes it import its compiler.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
-    monkeypatch.setattr(order, "WINDOW_USES", 64)
-    for module in (order, disk):
+    monkeypatch.setattr(epoch_order, "WINDOW_USES", 64)
+    for module in (epoch_order, on_disk):
         monkeypatch.setattr(module, "BLOCK_USES", 8)
-    monkeypatch.setattr(disk, "SMALLEST_STRETCH", 1)
+    monkeypatch.setattr(on_disk, "SMALLEST_STRETCH", 1)
     monkeypatch.setattr("corpuscle.corpus.corpus.Corpus.blocks.__defaults__", (50,))
     return folder
 
@@ -99,9 +99,9 @@ def test_it_takes_a_fraction_of_the_memory(make_corpus, monkeypatch):
     counts = rng.poisson(0.4, (10_000, 600)).astype(np.uint8)
     cells = pd.DataFrame({"source": "source0", "row": np.arange(10_000), "barcode": "", "times": 1})
     corpus = replace(make_corpus(counts[:1]), cells=cells, readers={"source0": Held(counts)})
-    monkeypatch.setattr(order, "WINDOW_USES", 512)
-    monkeypatch.setattr(disk, "SMALLEST_STRETCH", 1 << 18)
-    monkeypatch.setattr(disk, "SAMPLE_CELLS", 50)
+    monkeypatch.setattr(epoch_order, "WINDOW_USES", 512)
+    monkeypatch.setattr(on_disk, "SMALLEST_STRETCH", 1 << 18)
+    monkeypatch.setattr(on_disk, "SAMPLE_CELLS", 50)
 
     def peak(limit: int) -> int:
         tracemalloc.start()
@@ -132,7 +132,7 @@ def test_a_corpus_goes_to_disk_when_it_does_not_fit(make_corpus, draw_counts):
 def test_nothing_is_left_in_the_folder_even_while_training(make_corpus, draw_counts, monkeypatch, scratch):
     corpus = make_corpus(draw_counts(230, 20))
     monkeypatch.setenv(VARIABLE, "0")
-    monkeypatch.setattr("corpuscle.model.training.PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("corpuscle.model.training.loop.PROGRESS_SECONDS", 0)
     seen = []
     LDVAE(**SMALL).fit(corpus, 0, lambda _: seen.append(list(scratch.iterdir())))
     assert len(seen) > 10

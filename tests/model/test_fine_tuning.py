@@ -10,8 +10,8 @@ from corpuscle.model.architectures.hvg import HVG
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
 from corpuscle.model.architectures.mlp_classifier import MlpClassifier
 from corpuscle.model.architectures.pca import PCA
-from corpuscle.model.fine_tuning import FineTuning, fine_tune
 from corpuscle.model.model import Annotates
+from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 from corpuscle.source.source import dataset_path, open_source
 
 QUICK = {"learning_rate": 1e-2, "budget": {"epochs": 40}, "n_hidden": 32}

@@ -8,11 +8,19 @@ import torch
 from torch.nn import functional
 
 from corpuscle.core.errors import DivergedError, ModelError
-from corpuscle.model import label_training
-from corpuscle.model.label_losses import SCALE, balanced_weights, cross_entropy, focal, label_loss, ldam, margins
-from corpuscle.model.label_training import Codes, LabelTraining, split_by_label, train_labels
-from corpuscle.model.layers import Linear
-from corpuscle.model.perceptron import Perceptron
+from corpuscle.model.nn.layers import Linear
+from corpuscle.model.nn.perceptron import Perceptron
+from corpuscle.model.training import supervised
+from corpuscle.model.training.class_losses import (
+    SCALE,
+    balanced_weights,
+    cross_entropy,
+    focal,
+    label_loss,
+    ldam,
+    margins,
+)
+from corpuscle.model.training.supervised import Codes, LabelTraining, split_by_label, train_labels
 
 REMEDIES = ["none", "resampling", "class_weights", "focal", "ldam"]
 LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.0, 0.0, 0.0], [-3.0, 1.0, 4.0]])
@@ -214,7 +222,7 @@ def test_what_cannot_be_trained_on_is_one_clear_error():
 
 
 def test_a_curve_looks_at_some_held_out_cells_evenly(monkeypatch):
-    monkeypatch.setattr(label_training, "VALIDATION_CELLS", 5)
-    np.testing.assert_array_equal(label_training._some(np.arange(0, 90, 10)), [0, 20, 40, 60, 80])
-    np.testing.assert_array_equal(label_training._some(np.array([3, 4])), [3, 4])
-    assert len(label_training._some(np.array([], np.int64))) == 0
+    monkeypatch.setattr(supervised, "VALIDATION_CELLS", 5)
+    np.testing.assert_array_equal(supervised._some(np.arange(0, 90, 10)), [0, 20, 40, 60, 80])
+    np.testing.assert_array_equal(supervised._some(np.array([3, 4])), [3, 4])
+    assert len(supervised._some(np.array([], np.int64))) == 0

@@ -12,7 +12,7 @@ import torch
 from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.model import HISTORY, Reconstructs
-from corpuscle.model.modules import VARIANCE_FLOOR
+from corpuscle.model.nn.count_modules import VARIANCE_FLOOR
 
 SMALL = {"n_hidden": 16, "n_latent": 3, "batch_size": 16, "budget": {"epochs": 3}}
 
@@ -194,7 +194,7 @@ def test_it_reconstructs_from_the_mean_or_from_a_sample(fitted, corpus, monkeypa
     assert np.array_equal(sampled, again)
     assert not np.allclose(sampled, other)
     assert not np.allclose(sampled, whole)
-    monkeypatch.setattr("corpuscle.model.variational.DENSE_NUMBERS", 20 * 7)
+    monkeypatch.setattr("corpuscle.model.families.variational.DENSE_NUMBERS", 20 * 7)
     blocks = list(fitted.expected_fractions(corpus))
     assert [rows.stop for rows, _ in blocks] == [*range(7, 60, 7), 60]
     np.testing.assert_allclose(np.concatenate([block for _, block in blocks]), whole, rtol=1e-5)

@@ -7,11 +7,11 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit
 from scipy.stats import nbinom
 
-from corpuscle.model import likelihoods
-from corpuscle.model.batches import Batch, Beside, CountTable, Rows
-from corpuscle.model.dense import DenseBatch
+from corpuscle.model.data.batches import Batch, CellCovariates, CountTable, Rows
+from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.kernels import counts
-from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood, normal_kl
+from corpuscle.model.nn import likelihoods
+from corpuscle.model.nn.likelihoods import Decoded, log_likelihood, negative_log_likelihood, normal_kl
 
 
 def draw(n_cells: int, n_genes: int, n_latent: int, masked: bool, inflated: bool) -> tuple[Decoded, Batch, DenseBatch]:
@@ -26,7 +26,7 @@ def draw(n_cells: int, n_genes: int, n_latent: int, masked: bool, inflated: bool
         unmeasured_SG[1, ::3] = True
     source_N = np.arange(n_cells) % 2
     x_NG[unmeasured_SG[source_N]] = 0
-    table = CountTable(csr_matrix(x_NG), Beside(Rows(unmeasured_SG, source_N) if masked else None))
+    table = CountTable(csr_matrix(x_NG), CellCovariates(Rows(unmeasured_SG, source_N) if masked else None))
     shapes = (n_cells, n_latent), (n_genes, n_latent), n_genes, n_cells, n_genes, (n_genes, n_latent), n_genes
     normal = [torch.randn(shape, generator=noise) for shape in shapes]
     # From nearly Poisson to very scattered genes.

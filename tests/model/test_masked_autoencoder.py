@@ -7,12 +7,12 @@ from scipy.sparse import csr_matrix
 from torch import nn
 
 from corpuscle.core.errors import ModelError
-from corpuscle.corpus.variable_genes import cp10k
+from corpuscle.corpus.expression.variable_genes import cp10k
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
-from corpuscle.model.autoencoder import MaskedNetwork
-from corpuscle.model.batches import CountTable, stream
-from corpuscle.model.dense import DenseBatch
-from corpuscle.model.memory import VARIABLE
+from corpuscle.model.data.batches import CountTable, stream
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.data.memory import VARIABLE
+from corpuscle.model.nn.masked_network import MaskedNetwork
 
 SMALL = {"widths": [24, 12, 6], "batch_size": 16}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from corpuscle.core.errors import InputError
-from corpuscle.model import memory
-from corpuscle.model.memory import VARIABLE, memory_limit
+from corpuscle.model.data import memory
+from corpuscle.model.data.memory import VARIABLE, memory_limit
 
 
 @pytest.fixture

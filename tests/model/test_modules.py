@@ -5,11 +5,11 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import nn
 
-from corpuscle.model import modules
-from corpuscle.model.batches import CountTable
-from corpuscle.model.dense import DenseBatch
-from corpuscle.model.layers import Linear
-from corpuscle.model.modules import LinearDecoder, NormRelu, SparseLinear, draw, moments
+from corpuscle.model.data.batches import CountTable
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.nn import count_modules
+from corpuscle.model.nn.count_modules import LinearDecoder, NormRelu, SparseLinear, draw_latents, posterior_moments
+from corpuscle.model.nn.layers import Linear
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -95,7 +95,7 @@ def test_norm_relu_is_batch_norm_and_relu():
 
 
 def in_plain_torch(monkeypatch) -> None:
-    monkeypatch.setattr(modules.kernels, "serve", lambda _: False)
+    monkeypatch.setattr(count_modules.kernels, "serve", lambda _: False)
 
 
 def test_compiled_and_plain_norm_relu_are_the_same(monkeypatch):
@@ -138,8 +138,8 @@ def test_what_is_dropped_hangs_on_no_neighbour_and_changes_each_time():
 def test_a_draw_is_from_the_posterior_and_its_divergence_is_torchs():
     head = torch.randn(9, 6, generator=seeded()).requires_grad_()
     noise, prior = torch.randn(9, 3, generator=seeded(1)), torch.tensor([0.5, 2.0])
-    drawn, kl = draw(head, noise, prior)
-    mean, variance = moments(head)
+    drawn, kl = draw_latents(head, noise, prior)
+    mean, variance = posterior_moments(head)
     posterior = torch.distributions.Normal(mean, variance.sqrt())
     expected = mean + variance.sqrt() * noise
     divergence = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.5, 2**0.5)).sum(1)
@@ -156,10 +156,10 @@ def test_compiled_and_plain_draws_are_the_same(monkeypatch):
     found = []
     for _ in range(2):
         given = head.clone().requires_grad_()
-        drawn, kl = draw(given, noise, torch.tensor([0.5, 2.0]))
+        drawn, kl = draw_latents(given, noise, torch.tensor([0.5, 2.0]))
         found.append([drawn, kl, *torch.autograd.grad(drawn.sum() + kl.sum(), given)])
         in_plain_torch(monkeypatch)
-    assert (head[:, 3:] > modules.LOG_VARIANCE_CEILING).any()
+    assert (head[:, 3:] > count_modules.LOG_VARIANCE_CEILING).any()
     for compiled, plain in zip(*found, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-5)
 
@@ -168,7 +168,7 @@ def test_the_folded_decoders_gradient_is_autograds():
     decoder, z_BK = LinearDecoder(4, 13, seeded()).double(), torch.randn(11, 4, generator=seeded(2)).double()
 
     def folded(z_BK, weight, scale, shift):
-        return modules._Folded.apply(z_BK, weight, scale, shift)[:2]
+        return count_modules._Folded.apply(z_BK, weight, scale, shift)[:2]
 
     given = [part.detach().requires_grad_() for part in (z_BK, decoder.weight, decoder.scale, decoder.shift)]
     assert torch.autograd.gradcheck(folded, given)

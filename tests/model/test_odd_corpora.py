@@ -5,7 +5,7 @@ import pytest
 
 from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.model.architectures.ldvae import LDVAE
-from corpuscle.model.memory import VARIABLE
+from corpuscle.model.data.memory import VARIABLE
 
 SMALL = {"n_hidden": 16, "n_latent": 3, "batch_size": 16, "budget": {"epochs": 6}}
 

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from corpuscle.model import order
-from corpuscle.model.order import Layout, Window, hold_out
+from corpuscle.model.data import epoch_order
+from corpuscle.model.data.epoch_order import EpochLayout, Window, hold_out
 
 NONE = np.empty(0, np.int64)
 
 
 @pytest.fixture
 def _small_windows(monkeypatch):
-    monkeypatch.setattr(order, "WINDOW_USES", 64)
-    monkeypatch.setattr(order, "BLOCK_USES", 8)
+    monkeypatch.setattr(epoch_order, "WINDOW_USES", 64)
+    monkeypatch.setattr(epoch_order, "BLOCK_USES", 8)
 
 
 def epoch(windows: Iterator[Window]) -> list[Window]:
@@ -24,7 +24,7 @@ def epoch(windows: Iterator[Window]) -> list[Window]:
     return found
 
 
-def cells(layout: Layout, windows: list[Window]) -> np.ndarray:
+def cells(layout: EpochLayout, windows: list[Window]) -> np.ndarray:
     return layout.cell_U[np.concatenate([window.places for window in windows])]
 
 
@@ -36,7 +36,7 @@ def test_an_epoch_has_each_use_of_the_trained_cells_once(n_cells):
     held = np.flatnonzero(rng.random(n_cells) < 0.2)[: n_cells // 2]
     expected_N = times_N.copy()
     expected_N[held] = 0
-    layout = Layout(times_N)
+    layout = EpochLayout(times_N)
     windows = layout.windows(held, int(expected_N.sum()), rng)
     first, second = epoch(windows), epoch(windows)
     for found in (first, second):
@@ -48,7 +48,7 @@ def test_an_epoch_has_each_use_of_the_trained_cells_once(n_cells):
 
 @pytest.mark.usefixtures("_small_windows")
 def test_a_window_takes_its_uses_from_its_blocks_and_no_more_than_it_may():
-    layout = Layout(np.ones(1000, np.int64))
+    layout = EpochLayout(np.ones(1000, np.int64))
     found = epoch(layout.windows(NONE, 1000, np.random.default_rng(0)))
     for window in found:
         assert len(window.places) <= 64
@@ -60,7 +60,7 @@ def test_a_window_takes_its_uses_from_its_blocks_and_no_more_than_it_may():
 @pytest.mark.usefixtures("_small_windows")
 def test_the_order_hangs_on_the_seed_only():
     def found(seed: int) -> np.ndarray:
-        layout = Layout(np.ones(500, np.int64))
+        layout = EpochLayout(np.ones(500, np.int64))
         return cells(layout, epoch(layout.windows(NONE, 500, np.random.default_rng(seed))))
 
     np.testing.assert_array_equal(found(1), found(1))
@@ -72,7 +72,7 @@ def test_the_order_hangs_on_the_seed_only():
 
 @pytest.mark.usefixtures("_small_windows")
 def test_what_is_left_out_of_an_epoch_changes():
-    layout, rng = Layout(np.ones(200, np.int64)), np.random.default_rng(0)
+    layout, rng = EpochLayout(np.ones(200, np.int64)), np.random.default_rng(0)
     windows = layout.windows(NONE, 190, rng)
     left_out = [frozenset(range(200)) - frozenset(cells(layout, epoch(windows)).tolist()) for _ in range(3)]
     assert {len(cells) for cells in left_out} == {10}
@@ -81,7 +81,7 @@ def test_what_is_left_out_of_an_epoch_changes():
 
 def test_a_corpus_of_one_window_is_simply_shuffled():
     times_N = np.array([1, 3, 1, 2])
-    layout = Layout(times_N)
+    layout = EpochLayout(times_N)
     found = cells(layout, epoch(layout.windows(np.array([0]), 6, np.random.default_rng(5))))
     np.testing.assert_array_equal(found, np.random.default_rng(5).permutation([1, 1, 1, 2, 3, 3]))
 

@@ -14,10 +14,10 @@ from torch import nn
 from corpuscle.core.components import build
 from corpuscle.core.errors import ComponentError, DivergedError, ModelError
 from corpuscle.model.architectures.ldvae import LDVAE
-from corpuscle.model.batches import CountTable
+from corpuscle.model.data.batches import CountTable
 from corpuscle.model.model import Model
-from corpuscle.model.schedule import Budget, Schedule
-from corpuscle.model.training import LOOKED_AT, Optimiser, train
+from corpuscle.model.training.budget import Budget, Schedule
+from corpuscle.model.training.loop import LOOKED_AT, Optimiser, train
 
 SMALL = {"n_hidden": 16, "n_latent": 3, "batch_size": 16}
 OPTIMISER = Optimiser(learning_rate=1e-3, weight_decay=0.0, eps=1e-8)

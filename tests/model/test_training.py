@@ -8,10 +8,10 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import build
 from corpuscle.core.errors import ComponentError, ModelError
 from corpuscle.model.architectures.ldvae import LDVAE
-from corpuscle.model.batches import CountTable
+from corpuscle.model.data.batches import CountTable
+from corpuscle.model.data.epoch_order import hold_out
 from corpuscle.model.model import Model
-from corpuscle.model.order import hold_out
-from corpuscle.model.schedule import Budget, Schedule
+from corpuscle.model.training.budget import Budget, Schedule
 
 
 def schedule(n_cells: int, **changes) -> Schedule:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.variable_genes import cp10k, moments, most_variable
+from corpuscle.corpus.expression.variable_genes import cp10k, gene_moments, most_variable
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.model.architectures.ldvae import LDVAE, FittedLDVAE, LdvaeNetwork, library_prior
-from corpuscle.model.batches import Batch, CountTable
-from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood
-from corpuscle.model.modules import draw
+from corpuscle.model.data.batches import Batch, CountTable
+from corpuscle.model.nn.count_modules import draw_latents
+from corpuscle.model.nn.likelihoods import Decoded, log_likelihood, negative_log_likelihood
 from scvi_oracle import N_GENES, N_HELD, N_TRAIN, QUIET, as_anndata, copy, copy_encoder, quietly, settle
 
 # Held-out ELBO has a heavy tail over seeds (a few odd cells make it); it is lighter with more cells to train on.
@@ -86,8 +86,8 @@ def their_loss(pair: Pair) -> Any:
 def our_sample(network: LdvaeNetwork, pair: Pair) -> tuple[Decoded, torch.Tensor, torch.Tensor]:
     """What our network says with the given noise, and its divergences."""
     encoded = network.encoder(pair.batch)
-    z_BK, kl_z_B = draw(encoded.z, pair.noise[0], network.standard)
-    library_B1, kl_library_B = draw(encoded.library, pair.noise[1][:, None], network.library_prior)
+    z_BK, kl_z_B = draw_latents(encoded.z, pair.noise[0], network.standard)
+    library_B1, kl_library_B = draw_latents(encoded.library, pair.noise[1][:, None], network.library_prior)
     return network.decoded(z_BK, library_B1[:, 0]), kl_z_B, kl_library_B
 
 
@@ -210,7 +210,7 @@ def held_out(scvi: ModuleType, train: Corpus, held: Corpus, seed: int) -> tuple[
 
 def r2(cells: Corpus, share_NG: np.ndarray) -> float:
     """Mean squared correlation with the cells' log1p counts per 10,000, over their 500 most variable genes."""
-    genes = most_variable(moments(cells), 500)
+    genes = most_variable(gene_moments(cells), 500)
     truth_NV = cp10k(cells.counts())[:, genes].toarray()
     return float(squared_pearson(np.log1p(truth_NV), np.log1p(1e4 * share_NG[:, genes].astype(float))).mean())
 

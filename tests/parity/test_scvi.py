@@ -10,10 +10,10 @@ import torch
 
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scvi import SCVI, ScviNetwork
-from corpuscle.model.batches import Batch, CountTable
-from corpuscle.model.likelihoods import Decoded, log_likelihood, negative_log_likelihood
-from corpuscle.model.modules import draw
-from corpuscle.model.variational import Categories, FittedVariational
+from corpuscle.model.data.batches import Batch, CountTable
+from corpuscle.model.families.variational import Categories, FittedVariational
+from corpuscle.model.nn.count_modules import draw_latents
+from corpuscle.model.nn.likelihoods import Decoded, log_likelihood, negative_log_likelihood
 from scvi_oracle import N_GENES, N_HELD, N_TRAIN, QUIET, as_anndata, copy, copy_encoder, copy_norm, quietly, settle
 
 N_EPOCHS, SEEDS, SAMPLES = 12, range(2), 5
@@ -89,7 +89,7 @@ def their_loss(pair: Pair) -> Any:
 def our_sample(pair: Pair) -> tuple[Decoded, torch.Tensor]:
     network = pair.fitted.network
     encoded = network.encoder(pair.batch)
-    z_BK, kl_B = draw(encoded.z, pair.noise, network.standard)
+    z_BK, kl_B = draw_latents(encoded.z, pair.noise, network.standard)
     library_B, _ = network.library(pair.batch, encoded, torch.Generator())
     return network.decoded(z_BK, library_B, pair.batch.covariates), kl_B
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.scores import COLUMNS, Score, score_table
-from corpuscle.report.answers import answer, scope
-from corpuscle.report.render import render
+from corpuscle.report.page.render import render
+from corpuscle.report.sections.findings import answer, scope
 from corpuscle.statistics.comparisons import RATIO, scale_of, summarise
 
 CHANGE = r"(?:[+−]?[\d,.]+(?:e[−+]?\d+)?(?:\N{NO-BREAK SPACE}%)?)"

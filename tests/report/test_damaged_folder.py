@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import DiskError, FolderError
-from corpuscle.output import write_table
-from corpuscle.report.render import render
-from corpuscle.report.run_folder import OPTIONAL, RunFolder
+from corpuscle.execution.results_folder import write_table
+from corpuscle.report.page.render import render
+from corpuscle.report.page.run_folder import OPTIONAL, RunFolder
 
 MakeRun = Callable[..., Path]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from corpuscle.report.fits import Fits
-from corpuscle.report.render import render
-from corpuscle.report.run_folder import OPTIONAL
+from corpuscle.report.page.render import render
+from corpuscle.report.page.run_folder import OPTIONAL
+from corpuscle.report.sections.fits import Fits
 
 CORPORA = ("Blood", "Blood+Pancreas", "Pancreas")
 

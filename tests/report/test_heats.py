@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from corpuscle.report.heats import Layout, sheets
-from corpuscle.report.render import render
+from corpuscle.report.page.render import render
+from corpuscle.report.sections.heatmaps import Layout, sheets
 from corpuscle.statistics.comparisons import summarise
 
 CORPORA = ("Blood", "Blood+Pancreas")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.report.map_figures import MAX_CATEGORIES, embedding_map
-from corpuscle.report.render import render
+from corpuscle.report.drawing.map_figures import MAX_CATEGORIES, embedding_map
+from corpuscle.report.page.render import render
 
 CORPORA = ("Blood", "Blood+Pancreas")
 

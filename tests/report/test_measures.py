@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import FolderError
-from corpuscle.report.measure_figures import Tables, glance
-from corpuscle.report.measures import sections
-from corpuscle.report.render import render, render_description
-from corpuscle.report.run_folder import RunFolder
+from corpuscle.report.drawing.measure_figures import Tables, glance
+from corpuscle.report.page.render import render, render_description
+from corpuscle.report.page.run_folder import RunFolder
+from corpuscle.report.sections.measures import sections
 
 
 def test_tables_have_a_row_a_measure_and_a_column_a_corpus(make_run: Callable[..., Path]) -> None:

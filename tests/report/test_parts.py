@@ -6,13 +6,15 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from corpuscle.report import svg, tables, words
-from corpuscle.report.panels import WIDTH, Panels
+from corpuscle.report import numbers
+from corpuscle.report.drawing import svg
+from corpuscle.report.drawing.small_multiples import WIDTH, Panels
+from corpuscle.report.sections import tables
 
 
 @pytest.mark.parametrize("name", ["", "...", "/", "../..", "\0", "CON", "é" * 300, "<b>", "日本"])
 def test_file_stems_are_plain(name: str) -> None:
-    stem = words.file_stem("heatmap", name)
+    stem = numbers.file_stem("heatmap", name)
     assert stem
     assert len(stem) <= 80
     assert set(stem) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -20,13 +22,13 @@ def test_file_stems_are_plain(name: str) -> None:
 
 def test_file_stems_never_repeat() -> None:
     used: set[str] = set()
-    stems = [words.file_stem("x", name, used=used) for name in ("a/b", "a b", "a-b", "日本", "中国")]
+    stems = [numbers.file_stem("x", name, used=used) for name in ("a/b", "a b", "a-b", "日本", "中国")]
     assert len(set(stems)) == len(stems)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_number_is_not_written_as_one(value: float) -> None:
-    assert words.number(value) == words.signed(value) == "n/a"
+    assert numbers.number(value) == numbers.signed(value) == "n/a"
 
 
 def test_a_drawing_is_xml_whatever_is_written_in_it() -> None:

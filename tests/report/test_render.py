@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import FolderError
-from corpuscle.report import words
-from corpuscle.report.render import render
-from corpuscle.report.run_folder import RunFolder
+from corpuscle.report import numbers
+from corpuscle.report.page.render import render
+from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.statistics.comparisons import summarise
 
 MakeRun = Callable[..., Path]
@@ -122,7 +122,7 @@ def test_the_numbers_of_the_page_are_those_of_the_summary(make_run: MakeRun) -> 
     np.testing.assert_allclose(written["fc_low"], expected["fc_low"])
     shown = expected[(expected["unit"] == "all") & (expected["metric"] == "r2_log")]
     table = shown.pivot_table(index="target", columns="corpus", values="mean", sort=False)
-    assert cells[: table.size] == [words.number(value) for value in table.to_numpy().ravel()]
+    assert cells[: table.size] == [numbers.number(value) for value in table.to_numpy().ravel()]
 
 
 def test_the_answer_names_what_the_corpora_did(make_run: MakeRun) -> None:

@@ -5,9 +5,9 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source.count_kinds import kind_of, unlike_counts
+from corpuscle.source.count_kinds import count_kind, unlike_counts
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.quality import survey, survey_key
 from corpuscle.source.source import open_source
 
@@ -46,7 +46,7 @@ KINDS = {
 
 @pytest.mark.parametrize(("change", "kind"), KINDS.values(), ids=KINDS.keys())
 def test_kinds_of_numbers_are_told_apart(counts, change, kind):
-    assert kind_of(csr_matrix(change(counts).astype(np.float32))) == kind
+    assert count_kind(csr_matrix(change(counts).astype(np.float32))) == kind
 
 
 def surveyed(source):

@@ -12,9 +12,9 @@ import zarr
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source import hdf5
 from corpuscle.source.readers.h5ad import H5ad
 from corpuscle.source.source import open_source
+from corpuscle.source.storage import hdf5
 from source.conftest import STORES
 
 
@@ -328,7 +328,7 @@ def test_memory_that_is_not_there_is_no_traceback(write, monkeypatch):
         raise MemoryError("Unable to allocate 80 GiB")
 
     path = write("data", 12)
-    monkeypatch.setattr("corpuscle.source.layout.read_csr", too_much)
+    monkeypatch.setattr("corpuscle.source.storage.anndata_layout.read_csr", too_much)
     with pytest.raises(SourceError, match=r"takes more memory than there is \(Unable to allocate 80 GiB"):
         read(path)
 

@@ -6,8 +6,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space, loss_table, not_found
-from corpuscle.source.identifiers import gene_names
 
 LYZ, CD14, INS, ND1 = "ENSG00000090382", "ENSG00000170458", "ENSG00000254647", "ENSG00000198888"
 

@@ -8,9 +8,9 @@ import pytest
 from scipy.sparse import csc_matrix, csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source import layout
 from corpuscle.source.readers.h5ad import H5ad
 from corpuscle.source.source import open_source
+from corpuscle.source.storage import anndata_layout
 
 ROWS = {
     "all": np.arange(40),
@@ -75,9 +75,11 @@ def test_unsorted_indices_explicit_zeros_and_long_pointers_are_read(write, count
 
 
 def test_a_dense_array_is_dense_in_memory_a_few_rows_at_once(write, counts, monkeypatch):
-    monkeypatch.setattr(layout, "SPAN_ROWS", 4)
-    sizes, real = [], layout.csr_matrix
-    monkeypatch.setattr(layout, "csr_matrix", lambda slab, *args, **kwargs: sizes.append(slab.shape) or real(slab))
+    monkeypatch.setattr(anndata_layout, "SPAN_ROWS", 4)
+    sizes, real = [], anndata_layout.csr_matrix
+    monkeypatch.setattr(
+        anndata_layout, "csr_matrix", lambda slab, *args, **kwargs: sizes.append(slab.shape) or real(slab)
+    )
     rows = np.arange(0, 40, 3)
     found = H5ad(path=write("data", counts, form="dense")).read_counts(rows)
     np.testing.assert_array_equal(found.toarray(), counts[rows])

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import SourceError
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.naming import named
 from corpuscle.source.source import dataset_names, dataset_path, open_source
 

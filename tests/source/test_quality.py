@@ -7,8 +7,8 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
 from corpuscle.source import quality
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.source.quality import KEPT, Quality, survey, survey_key
 from corpuscle.source.source import open_source
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source import ranges
-from corpuscle.source.ranges import read_ranges
+from corpuscle.source.storage import ranges
+from corpuscle.source.storage.ranges import read_ranges
 
 STORED = {
     "in one piece": {},

@@ -12,11 +12,11 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source import layout, ranges, scratch
 from corpuscle.source.readers.census import _hosted_census
 from corpuscle.source.readers.h5ad import H5ad
 from corpuscle.source.readers.zarr import Zarr
 from corpuscle.source.source import open_source
+from corpuscle.source.storage import anndata_layout, ranges, row_cache
 from source.conftest import STORES, write_census
 
 ROWS = {
@@ -77,7 +77,7 @@ def _rewritten(path):
 
 
 def test_a_source_that_changed_since_it_was_opened_is_refused(store, counts, monkeypatch):
-    monkeypatch.setattr("corpuscle.source.watched.REST", 0)
+    monkeypatch.setattr("corpuscle.source.storage.change_guard.REST", 0)
     path = store(counts)
     source = open_source("blood", path)
     source.reader.read_counts(np.arange(3))
@@ -91,7 +91,7 @@ def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
         raise PermissionError(13, "Permission denied", "data.h5ad")
 
     path = write()
-    monkeypatch.setattr("corpuscle.source.files.hash_file", refuse)
+    monkeypatch.setattr("corpuscle.source.storage.file_hash.hash_file", refuse)
     with pytest.raises(SourceError, match=r"cannot be read: .*Permission denied: 'data\.h5ad'"):
         open_source("blood", path)
 
@@ -108,7 +108,7 @@ def test_a_folder_of_many_files_is_not_looked_at_all_the_time(tmp_path, annotate
     source = open_source("blood", STORES["zarr 3"](tmp_path, annotated(counts)))
     looks, stamp = [], Zarr.stamp
     monkeypatch.setattr(Zarr, "stamp", lambda reader: looks.append(1) or stamp(reader))
-    monkeypatch.setattr("corpuscle.source.watched.REST", 10**9)
+    monkeypatch.setattr("corpuscle.source.storage.change_guard.REST", 10**9)
     for _ in range(5):
         source.reader.check()
     assert len(looks) == 1
@@ -140,7 +140,7 @@ def test_chunks_without_a_cell_are_not_read_and_others_once(counted, monkeypatch
     monkeypatch.setattr(ranges, "GAP", 0)
     whole, arrays = counted
     rows = np.array([3, 4, 60, 61, 200, 399])
-    found = layout.read_csr(arrays, rows[::-1], 30)
+    found = anndata_layout.read_csr(arrays, rows[::-1], 30)
     np.testing.assert_array_equal(found.toarray(), whole[rows[::-1]].toarray())
     stretches = arrays["data"].read
     assert len(stretches) == 4
@@ -156,14 +156,14 @@ def test_near_chunks_are_read_in_one_go_and_far_ones_are_not(counted, monkeypatc
     for gap, reads in ((0, 2), (50 * per_cell, 1)):
         monkeypatch.setattr(ranges, "GAP", gap)
         arrays["data"].read.clear()
-        layout.read_csr(arrays, np.array([10, 40]), 30)
+        anndata_layout.read_csr(arrays, np.array([10, 40]), 30)
         assert len(arrays["data"].read) == reads
 
 
 def test_a_read_is_bounded_however_many_cells_are_asked_for(counted, monkeypatch):
     monkeypatch.setattr(ranges, "SPAN", 1000)
     whole, arrays = counted
-    np.testing.assert_array_equal(layout.read_csr(arrays, np.arange(400), 30).toarray(), whole.toarray())
+    np.testing.assert_array_equal(anndata_layout.read_csr(arrays, np.arange(400), 30).toarray(), whole.toarray())
     sizes = [stop - start for start, stop in arrays["data"].read]
     assert max(sizes) < 1000 + 64
     assert len(sizes) >= whole.nnz // 1000
@@ -174,15 +174,15 @@ def test_a_read_is_bounded_however_many_cells_are_asked_for(counted, monkeypatch
 
 @pytest.mark.parametrize("form", ["h5ad, CSC", "zarr 3, CSC", "10x mtx"])
 def test_counts_that_are_not_stored_by_cell_are_laid_out_once(tmp_path, annotated, counts, form, monkeypatch):
-    monkeypatch.setattr(layout, "CSC_BLOCK", 50)
-    monkeypatch.setattr(scratch, "BUCKET", 100)
+    monkeypatch.setattr(anndata_layout, "CSC_BLOCK", 50)
+    monkeypatch.setattr(row_cache, "BUCKET", 100)
     monkeypatch.setattr("corpuscle.source.readers.tenx_mtx.LINES", 70)
     source = open_source("blood", STORES[form](tmp_path, annotated(counts)))
     rows = np.array([7, 3, 39, 3])
     np.testing.assert_array_equal(source.reader.read_counts(rows).toarray(), counts[rows])
-    folder = scratch.scratch_path("x").parent
+    folder = row_cache.scratch_path("x").parent
     (copy,) = folder.iterdir()
-    monkeypatch.setattr(scratch, "write_by_cell", None)
+    monkeypatch.setattr(row_cache, "write_by_cell", None)
     np.testing.assert_array_equal(source.reader.read_counts(np.arange(40)).toarray(), counts)
     assert [copy] == list(folder.iterdir())
 
@@ -193,25 +193,29 @@ def test_a_copy_that_does_not_fit_on_the_disk_says_what_to_do(tmp_path, annotate
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(scratch, "_write_sorted", full)
+    monkeypatch.setattr(row_cache, "_write_sorted", full)
     with pytest.raises(SourceError, match=r"cannot hold a copy of the counts.*No space left.*set TMPDIR"):
         source.reader.read_counts(np.arange(3))
-    assert not list(scratch.scratch_path("x").parent.iterdir())
+    assert not list(row_cache.scratch_path("x").parent.iterdir())
 
 
 def test_old_copies_are_removed(tmp_path):
-    old, new = scratch.scratch_path("old"), scratch.scratch_path("new")
+    old, new = row_cache.scratch_path("old"), row_cache.scratch_path("new")
     old.touch()
     os.utime(old, (0, 0))
-    blocks = [scratch.Triples(np.array([1]), np.array([0]), np.array([5]))]
-    whole = scratch.Counts((2, 1), 1, np.dtype(np.int64), lambda: blocks)
-    assert layout.read_copy("new", np.array([0, 1]), whole).toarray().tolist() == [[0], [5]]
+    blocks = [row_cache.Triples(np.array([1]), np.array([0]), np.array([5]))]
+    whole = row_cache.Counts((2, 1), 1, np.dtype(np.int64), lambda: blocks)
+    assert anndata_layout.read_copy("new", np.array([0, 1]), whole).toarray().tolist() == [[0], [5]]
     assert new.exists()
     assert not old.exists()
 
 
 def test_a_copy_that_another_process_removes_is_made_again(tmp_path, annotated, counts, monkeypatch):
-    source, real, made = open_source("blood", STORES["10x mtx"](tmp_path, annotated(counts))), scratch.write_by_cell, []
+    source, real, made = (
+        open_source("blood", STORES["10x mtx"](tmp_path, annotated(counts))),
+        row_cache.write_by_cell,
+        [],
+    )
 
     def write_and_lose(path, whole):
         real(path, whole)
@@ -219,7 +223,7 @@ def test_a_copy_that_another_process_removes_is_made_again(tmp_path, annotated, 
         if len(made) == 1:
             path.unlink()
 
-    monkeypatch.setattr(scratch, "write_by_cell", write_and_lose)
+    monkeypatch.setattr(row_cache, "write_by_cell", write_and_lose)
     np.testing.assert_array_equal(source.reader.read_counts(np.arange(3)).toarray(), counts[:3])
     assert len(made) == 2
 
@@ -500,8 +504,8 @@ def test_a_filter_that_is_pushed_down_means_what_it_means(census, tmp_path, anno
 
 
 def test_only_cells_that_can_match_are_read(census):
+    from corpuscle.source.cell_filter import parse
     from corpuscle.source.readers.census import Census
-    from corpuscle.source.where import parse
 
     reader = Census(path=census / "census_data" / "homo_sapiens")
     found = reader.read_cells(parse("size >= 10 and cell_type == 'T' and cell_type != 'x'"))
@@ -629,7 +633,7 @@ def test_a_missing_extra_is_told(census, monkeypatch):
 def test_a_csc_file_is_read_without_a_copy_where_it_is_small(write, counts):
     found = H5ad(path=write("data", counts, form="csc")).read_counts(np.array([5, 2, 39]))
     np.testing.assert_array_equal(found.toarray(), counts[[5, 2, 39]])
-    assert not list(scratch.scratch_path("x").parent.iterdir())
+    assert not list(row_cache.scratch_path("x").parent.iterdir())
 
 
 def test_pointers_to_nowhere_are_told(write):

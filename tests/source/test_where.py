@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source.where import columns, matches, parse
+from corpuscle.source.cell_filter import columns, matches, parse
 
 TABLE = pd.DataFrame(
     {
@@ -183,7 +183,7 @@ def test_a_text_that_does_not_end_is_refused_at_once(expression):
 
 
 def test_an_absurdly_long_filter_is_refused_and_a_long_list_is_not(monkeypatch):
-    monkeypatch.setattr("corpuscle.source.where.COMPARISONS", 3)
+    monkeypatch.setattr("corpuscle.source.cell_filter.COMPARISONS", 3)
     with pytest.raises(SourceError, match="1,000,008 letters; 1,000,000 are enough"):
         parse("n == 1" + " " * 1_000_002)
     with pytest.raises(SourceError, match="4 comparisons; write column in"):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from corpuscle.core.errors import StudyError
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.identifiers import gene_names
 from corpuscle.study.gene_checks import lost_sources
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle import engine
-from corpuscle.corpus.variable_genes import cp10k
-from corpuscle.job import do
+from corpuscle.corpus.expression.variable_genes import cp10k
+from corpuscle.execution import engine
+from corpuscle.execution.job import do
 from corpuscle.model.model import silent
 from corpuscle.store import Store
 from corpuscle.study.known_targets import KnownTargets, warnings_of

@@ -286,7 +286,7 @@ def test_what_is_wrong_with_a_ladder_is_told_once_where_it_stands(study, write):
 
 
 def test_principal_components_are_found_once_for_all_runs_and_only_when_asked_for(study, write, tmp_path, monkeypatch):
-    from corpuscle.corpus import principal_components
+    from corpuscle.corpus.expression import principal_components
 
     write("blood", 60)
     store = Store(tmp_path / "store")

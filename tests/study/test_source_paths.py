@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import StudyError
-from corpuscle.output import input_facts
+from corpuscle.execution.results_folder import input_facts
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
 

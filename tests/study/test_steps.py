@@ -9,7 +9,7 @@ import pytest
 
 import corpuscle
 from corpuscle.core.errors import StudyError
-from corpuscle.corpus import maker
+from corpuscle.corpus import derived
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
 
@@ -77,7 +77,7 @@ def test_cells_that_are_held_out_never_have_a_say(study):
     plan = prepare(study(steps))
     held = set(plan.targets["blood"].cells["row"])
     corpus = plan.corpora["A", 0]
-    told = maker.origins(corpus)
+    told = derived.origins(corpus)
     assert set(told["cell"]) == set(range(len(corpus)))
     assert not held & set(told["row"])
     weights = told.groupby("cell")["weight"].sum()
@@ -168,7 +168,7 @@ def test_what_is_composed_is_what_was_planned(study, tmp_path, steps, dtype):
         assert manifest["n_cells"] == corpus.n_cells
         assert "then" in manifest["recipe"]
         assert json.loads(written.uns["corpuscle"]["manifest"]) == manifest
-        pd.testing.assert_frame_equal(told, maker.origins(corpus), check_dtype=False)
+        pd.testing.assert_frame_equal(told, derived.origins(corpus), check_dtype=False)
 
 
 def test_a_model_that_makes_cells_is_trained_once_per_corpus_and_seed(study, tmp_path):
@@ -200,13 +200,13 @@ def test_published_imputation_trains_anew_until_labels_are_full(study):
     # A round adds each cell of a label once: 16 or so cells take two rounds to fill up to 40.
     rounds = -(-(40 - before["NK"]) // before["NK"])
     assert corpus.account[-1]["trainings"] == rounds >= 2
-    told = maker.origins(corpus)
+    told = derived.origins(corpus)
     told = told[corpus.labels("cell_type")[told["cell"]] == "NK"]
     assert told["row"].value_counts().max() == rounds
     made = corpus.take(corpus.labels("made") != "")
     totals = pd.Series(np.asarray(corpus.counts().sum(axis=1)).ravel())
     own = dict(zip(corpus.cells["row"][corpus.labels("made") == ""], totals[corpus.labels("made") == ""], strict=True))
-    told = maker.origins(made)
+    told = derived.origins(made)
     np.testing.assert_allclose(
         np.asarray(made.counts().sum(axis=1)).ravel(), [own[row] for row in told["row"]], rtol=1e-4
     )
@@ -217,8 +217,8 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
     from corpuscle.core.randomness import generator
     from corpuscle.corpus.alteration import Alteration, altered
     from corpuscle.corpus.context import Context
+    from corpuscle.model.imputer import ModelImputer
     from corpuscle.model.model import Model
-    from corpuscle.model.reconstructor import Reconstructor
     from corpuscle.source.source import open_source
 
     rng = np.random.default_rng(0)
@@ -226,7 +226,7 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
     labels = ["T"] * 300 + ["B"] * 1000
     corpus = corpus_of(open_source("blood", write("blood", counts, obs={"cell_type": labels})))
     step = components.build(Alteration, "impute_rare", {"threshold": 1000, "model": "toy:MeanProfile"})
-    context = Context(reconstructor=lambda name, settings: Reconstructor(components.build(Model, name, settings)))
+    context = Context(reconstructor=lambda name, settings: ModelImputer(components.build(Model, name, settings)))
     after = altered(step, corpus, generator(0), context)
     made = after.take(after.labels("made") != "")
     assert set(made.labels("cell_type")) == {"T"}

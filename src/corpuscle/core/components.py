@@ -25,10 +25,10 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_ty
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from corpuscle.core.code_version import code_version
 from corpuscle.core.disk import FULL, refusal
 from corpuscle.core.errors import BrokenComponentError, ComponentError, CorpuscleError
 from corpuscle.core.text import shortened
-from corpuscle.core.versions import code_version
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Component")
@@ -90,7 +90,7 @@ class Component:
 
     @property
     def code_version(self) -> int | str:
-        """What differs where its code gives other results than before; see `corpuscle.core.versions`."""
+        """What differs where its code gives other results than before; see `corpuscle.core.code_version`."""
         return code_version(type(self))
 
     @property

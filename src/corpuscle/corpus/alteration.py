@@ -13,7 +13,7 @@ from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import CorpusError, ModelError
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus
-from corpuscle.source import where as where_expression
+from corpuscle.source import cell_filter as where_expression
 
 # A step fills a label up to at most so many cells, and makes at most ten times as many in all: each is a row of the
 # corpus' table, of some 100 bytes.
@@ -43,7 +43,7 @@ class Alteration(Component, ABC):
     """A step that changes a training corpus. Each is one file in ``corpus/alterations``.
 
     A step that only chooses changes `Corpus.cells`; one that changes or makes counts leaves a
-    `corpuscle.corpus.maker.Maker`, which makes them when they are asked for.
+    `corpuscle.corpus.derived.Derived`, which makes them when they are asked for.
     """
 
     home: ClassVar[str] = "corpuscle.corpus.alterations"
@@ -155,7 +155,7 @@ def label_or_refuse(corpus: Corpus, column: str, step: Alteration) -> NDArray[np
     return corpus.labels(column)
 
 
-def uses(corpus: Corpus) -> NDArray[np.int64]:
+def times_used(corpus: Corpus) -> NDArray[np.int64]:
     """Return how often each cell is used, shape (N,)."""
     times_N: NDArray[np.int64] = corpus.cells["times"].to_numpy(np.int64)
     return times_N

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import PrincipalComponents
+from corpuscle.corpus.expression.principal_components import PrincipalComponents
 from corpuscle.store import Store
 
 
-class Reconstruction(Protocol):
+class ImputedCounts(Protocol):
     """A fitted model that says which counts it expects of a cell."""
 
     def expected_fractions(
@@ -38,7 +38,7 @@ class Reconstruction(Protocol):
         ...
 
 
-class Reconstructor(Protocol):
+class Imputer(Protocol):
     """A model, picklable, that can be fitted; the same cells and seed give the same."""
 
     def spec(self) -> dict[str, Any]:
@@ -49,12 +49,12 @@ class Reconstructor(Protocol):
         """Return plain data that differ where its settings or its code do."""
         ...
 
-    def fit(self, cells: Corpus, seed: int, progress: Callable[[float], None]) -> Reconstruction:
+    def fit(self, cells: Corpus, seed: int, progress: Callable[[float], None]) -> ImputedCounts:
         """Fit on some cells."""
         ...
 
 
-def _no_model(name: str, _settings: Mapping[str, Any]) -> Reconstructor:
+def _no_model(name: str, _settings: Mapping[str, Any]) -> Imputer:
     raise LookupError(f"this context has no model {name!r}; alter the corpus in a study")
 
 
@@ -80,7 +80,7 @@ class Context:
 
     pools: Mapping[str, Corpus] = field(default_factory=dict)
     folder: Path = Path()
-    reconstructor: Callable[[str, Mapping[str, Any]], Reconstructor] = _no_model
+    reconstructor: Callable[[str, Mapping[str, Any]], Imputer] = _no_model
     store: Store | None = None
     content: Mapping[str, Any] = field(default_factory=dict)
     notice: Callable[[str, float], None] = lambda _what, _share: None

@@ -18,7 +18,7 @@ from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.obs import holdable
 from corpuscle.source.genes import GeneSpace
-from corpuscle.source.labels import texts
+from corpuscle.source.labels import label_texts
 from corpuscle.source.reader import Reader
 from corpuscle.source.source import ROLES
 
@@ -29,7 +29,7 @@ BLOCK_CELLS = 1024
 
 
 class CountsMaker(Protocol):
-    """What gives the counts of made cells; see `corpuscle.corpus.maker.Maker`."""
+    """What gives the counts of made cells; see `corpuscle.corpus.derived.Derived`."""
 
     parents: "Corpus"
 
@@ -171,7 +171,7 @@ class Corpus:
         if column in KEYS:
             # A source may be called "NA".
             return np.asarray(self.cells[column], dtype=str)
-        return texts(self.cells[column])
+        return label_texts(self.cells[column])
 
     @property
     def sources(self) -> list[str]:
@@ -201,7 +201,7 @@ class Corpus:
         row_N = self.cells["row"].iloc[positions].to_numpy(np.int64)
         made_N = np.full(len(row_N), "")
         if "made" in self.cells:
-            made_N = texts(self.cells["made"].iloc[positions])
+            made_N = label_texts(self.cells["made"].iloc[positions])
         pieces, order = [], []
         for source in sorted(set(source_N[made_N == ""])):
             here = np.flatnonzero((source_N == source) & (made_N == ""))

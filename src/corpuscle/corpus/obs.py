@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.source.labels import as_texts
-from corpuscle.source.stacking import free_name, kind_of, plain
+from corpuscle.source.stacking import column_kind, free_name, plain_type
 
 # A slash parts groups in HDF5 and zarr, a backslash in zarr, too; neither holds control characters in a name.
 _ILLEGAL = re.compile(r"[/\\\x00-\x1f\x7f]")
@@ -40,7 +40,7 @@ def changes(cells: pd.DataFrame) -> Changes:
     >>> changes(pd.DataFrame({"T/NK": [1.0, 2.0], "day": pd.to_datetime(["2020-01-01", "2020-01-02"])}))
     Changes(renamed={'T/NK': 'T_NK'}, as_text=['day'])
     """
-    as_text = [str(name) for name, column in cells.items() if kind_of(column) in ("mixed", "date")]
+    as_text = [str(name) for name, column in cells.items() if column_kind(column) in ("mixed", "date")]
     return Changes(_legal_names([str(name) for name in cells]), as_text)
 
 
@@ -73,7 +73,7 @@ def _legal_names(names: list[str]) -> dict[str, str]:
 
 
 def _holdable(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    kind = kind_of(column)
+    kind = column_kind(column)
     if kind == "text":
         return _without_nul(column)
     if kind not in ("number", "truth value"):
@@ -82,7 +82,7 @@ def _holdable(column: "pd.Series[Any]") -> "pd.Series[Any]":
         # Whole numbers or truth values may be there as objects.
         categories = column.cat.categories
         return column if categories.dtype != object else column.cat.rename_categories(categories.infer_objects())
-    column = plain(column)
+    column = plain_type(column)
     if column.dtype.kind == "f":
         # AnnData has no nullable fractions: they have NaN.
         return column.astype(np.float32 if column.dtype.itemsize <= np.dtype(np.float32).itemsize else np.float64)

@@ -14,12 +14,12 @@ from corpuscle.core.components import guarded
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.alteration import Alteration, altered
+from corpuscle.corpus.balanced_order import rank_within
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
-from corpuscle.corpus.turns import rank_within
-from corpuscle.source import where as where_expression
-from corpuscle.source.stacking import stacked
+from corpuscle.source import cell_filter as where_expression
+from corpuscle.source.stacking import stack_tables
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,9 @@ class Recipe:
             raise CorpusError("its parts drew no cell at all; ask for more cells, or take another sampler")
         filled = [(table, gaps) for table, gaps in tables if len(table)]
         one = len(filled) == 1
-        cells = _without_empty(*filled[0]) if one else stacked([table for table, _ in filled]).reset_index(drop=True)
+        cells = (
+            _without_empty(*filled[0]) if one else stack_tables([table for table, _ in filled]).reset_index(drop=True)
+        )
         cells = _in_order(cells)
         first = pools[self.parts[0].source]
         return replace(first, name=self.name, cells=cells, account=tuple(account))
@@ -286,7 +288,7 @@ def _pool(part: Part, left: Mapping[str, Corpus]) -> Corpus:
     others = [left[source].cells for source in part.sampler.sources if source != part.source]
     if not others:
         return own
-    return replace(own, cells=stacked([own.cells, *others]).reset_index(drop=True))
+    return replace(own, cells=stack_tables([own.cells, *others]).reset_index(drop=True))
 
 
 def _choose(

@@ -13,7 +13,7 @@ from corpuscle.core.errors import CorpusError, LeakageError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies, why
 from corpuscle.corpus.places import Places
-from corpuscle.source.labels import texts
+from corpuscle.source.labels import label_texts
 
 
 @component
@@ -78,7 +78,7 @@ class Holdout:
             return held
         if self.by not in cells:
             raise CorpusError(f'holds out by {self.by}, but the source has no {self.by} column; by = "cell" would do')
-        group_N = texts(cells[self.by])
+        group_N = label_texts(cells[self.by])
         if unknown := int(np.sum(group_N == "")):
             raise CorpusError(
                 f"{unknown:,} of {n:,} cells have no {self.by}, so it cannot be known whether they belong to one that "

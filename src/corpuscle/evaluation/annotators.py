@@ -19,8 +19,8 @@ from corpuscle.core.usage import Usage, measured
 from corpuscle.evaluation.embedding import Embedding
 from corpuscle.evaluation.metrics import classification
 from corpuscle.evaluation.metrics.neighbours import nearest_in
-from corpuscle.model.fine_tuning import FineTunes, FineTuning, fine_tune
 from corpuscle.model.model import Annotates, FittedModel
+from corpuscle.model.training.fine_tuning import FineTunes, FineTuning, fine_tune
 
 PUBLISHED_K, LARGE_K = 5, 15
 OWN = "own answer"

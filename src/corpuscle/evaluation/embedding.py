@@ -92,13 +92,13 @@ def embedded(model: FittedModel, cells: Corpus, max_cells: int) -> Embedding:
     """
     made = _known.setdefault(model, WeakKeyDictionary()).setdefault(cells, {})
     if max_cells not in made:
-        drawn = draw(cells, max_cells)
+        drawn = draw_cells(cells, max_cells)
         note = f"{len(drawn):,} of {len(cells):,} cells drawn" if len(drawn) < len(cells) else ""
         made[max_cells] = Embedding(drawn, model.embed(drawn), note)
     return made[max_cells]
 
 
-def draw(cells: Corpus, max_cells: int) -> Corpus:
+def draw_cells(cells: Corpus, max_cells: int) -> Corpus:
     """Draw cells evenly, at most so many, in their order: the same cells each time."""
     if len(cells) <= max_cells:
         return cells.take(np.arange(len(cells)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from corpuscle.core.errors import ModelError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k, moments, most_variable
+from corpuscle.corpus.expression.variable_genes import TARGET_SUM, cp10k, gene_moments, most_variable
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.model.model import FittedModel, Reconstructs
 
@@ -65,7 +65,7 @@ def check_fit(fitted: FittedModel, corpus: Corpus, seed: int) -> FitCheck:
     rng = generator(seed, "fit check")
     rows = np.sort(rng.choice(len(corpus), min(N_CELLS, len(corpus)), replace=False))
     sample = dataclasses.replace(corpus, cells=corpus.cells.iloc[rows].reset_index(drop=True))
-    genes_V = most_variable(moments(sample), N_GENES)
+    genes_V = most_variable(gene_moments(sample), N_GENES)
     if len(genes_V) < 2:
         return UNDEFINED
     found, difference_G = [], np.zeros(corpus.n_genes)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.evaluation.embedding import draw, embedded
+from corpuscle.evaluation.embedding import draw_cells, embedded
 from corpuscle.model.model import FittedModel
 
 MOST_CELLS = 3_000
@@ -38,7 +38,7 @@ def umap_table(model: FittedModel, target: Corpus, seed: int) -> pd.DataFrame:
     """
     from umap import UMAP
 
-    found = embedded(model, draw(target, MOST_CELLS), MOST_CELLS)
+    found = embedded(model, draw_cells(target, MOST_CELLS), MOST_CELLS)
     if found.trouble or len(found) < LEAST_CELLS:
         return pd.DataFrame({"x": [], "y": [], "cell_type": [], "batch": []}).astype({"cell_type": str, "batch": str})
     layout = UMAP(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from corpuscle.core.components import Component
 from corpuscle.core.scores import Metric
 from corpuscle.core.usage import Usage
-from corpuscle.corpus.context import Reconstruction
+from corpuscle.corpus.context import ImputedCounts
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.threads import one_thread
 
@@ -84,7 +84,7 @@ class Annotates(Protocol):
 
 
 @runtime_checkable
-class Reconstructs(Reconstruction, Protocol):
+class Reconstructs(ImputedCounts, Protocol):
     """A fitted model that can say which counts it expects of a cell; see `Reconstruction.expected_fractions`."""
 
 

@@ -75,14 +75,14 @@ def refuse_other_than_counts(source: Source, stored: csr_matrix, rows: NDArray[n
     for good, what in tests:
         if not good.all():
             raise _refused(source, rows, what, _example(source, stored, rows, good))
-    kind = kind_of(stored)
+    kind = count_kind(stored)
     if kind == "counts" or (source.reader.rounds and kind not in TRANSFORMED):
         return
     good = data == np.rint(data) if kind == "nearly whole" else _is_whole(data)
     raise _refused(source, rows, _WHAT[kind], _example(source, stored, rows, good), kind)
 
 
-def kind_of(counts: csr_matrix) -> Kind:
+def count_kind(counts: csr_matrix) -> Kind:
     """Return which kind of numbers some cells hold; they are finite and not negative.
 
     Examples

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from corpuscle.core.errors import SourceError
 
-# Columns that hold the kind of each feature, as `plain` writes them: 10x says feature_type, scanpy feature_types, and
-# anndata may have put the number of a file behind it.
+# Columns that hold the kind of each feature, as `plain_name` writes them: 10x says feature_type, scanpy feature_types,
+# and anndata may have put the number of a file behind it.
 COLUMN = re.compile(r"featuretypes?\d*")
 GENES = ("geneexpression", "gene", "genes", "rna", "mrna", "gex")
 # What a kind other than genes has in its name, for tables in which no kind is called as in `GENES`: the Census keeps
@@ -58,11 +58,11 @@ def features_of(table: pd.DataFrame) -> Features:
     >>> features_of(pd.DataFrame({"feature_types": ["Gene Expression", "Antibody Capture", None]}))
     Features(is_gene=array([ True, False,  True]), others={'Antibody Capture': 1})
     """
-    column = next((name for name in table if COLUMN.fullmatch(plain(str(name)))), None)
+    column = next((name for name in table if COLUMN.fullmatch(plain_name(str(name)))), None)
     if column is None or not len(table):
         return Features(np.ones(len(table), bool), {})
     codes, kinds = pd.factorize(table[column])
-    named = [plain(str(kind)) for kind in kinds]
+    named = [plain_name(str(kind)) for kind in kinds]
     has_genes = any(name in GENES for name in named)
     other_K = [bool(name) and (name not in GENES if has_genes else bool(OTHERS.search(name))) for name in named]
     # The last is for features without a kind, whose code is -1.
@@ -76,7 +76,7 @@ def features_of(table: pd.DataFrame) -> Features:
     return Features(is_gene, counts)
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Write a name without capitals and marks.
 
     Examples

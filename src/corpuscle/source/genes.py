@@ -17,8 +17,8 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import is_there
-from corpuscle.source.features import plain
-from corpuscle.source.identifiers import (
+from corpuscle.source.features import plain_name
+from corpuscle.source.gene_names import (
     ENSEMBL,
     ID_COLUMNS,
     LOOKED_AT,
@@ -234,7 +234,7 @@ def listed_genes(path: Path, by: By) -> set[str]:
         header = ["", "symbol", *map(str, range(2, len(first)))] if ENSEMBL.match(first[0]) else first
         table = table.set_axis(header, axis=1).iloc[0 if header is not first else 1 :]
         table = table.loc[:, ~table.columns.duplicated()]
-    elif plain(first[0]) in HEADERS:
+    elif plain_name(first[0]) in HEADERS:
         table = table.iloc[1:]
     listed = set(gene_names(table.set_index(table.columns[0])).ids(by).tolist()) - {""}
     if not listed:

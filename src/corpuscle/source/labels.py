@@ -119,7 +119,7 @@ def _factorized(column: "pd.Series[Any]", text: Callable[[Any], str | None]) -> 
     return code_N, values
 
 
-def texts(column: "pd.Series[Any]") -> NDArray[np.str_]:
+def label_texts(column: "pd.Series[Any]") -> NDArray[np.str_]:
     """Return a column's labels as strings, shape (N,); a missing one reads ``""``.
 
     Examples

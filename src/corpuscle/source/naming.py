@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
-from corpuscle.source.identifiers import (
+from corpuscle.source.gene_names import (
     are_ids,
     are_numbers,
     are_places,
     counts_genes,
+    gene_texts,
     names_column,
     no_genes,
     symbol_column,
-    texts,
 )
 
 INDEX = "index"
@@ -77,7 +77,7 @@ def named(table: pd.DataFrame, column: str | None = None) -> Named:
             hint = legal_names(column, [*map(str, table.columns), INDEX])
             raise SourceError(f"genes = {column!r}, but the gene table (var) has no such column; {hint}")
         return Named(_indexed(table, column))
-    index = texts(pd.Series(table.index))
+    index = gene_texts(pd.Series(table.index))
     shown = f"{', '.join(index[:3])}{', …' if len(index) > 3 else ''}"
     if are_places(index):
         return _of_places(table, shown)
@@ -135,7 +135,7 @@ def _of_places(table: pd.DataFrame, shown: str) -> Named:
 
 
 def _indexed(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    return table.set_axis(pd.Index(texts(table[column]).astype(object), name=None))
+    return table.set_axis(pd.Index(gene_texts(table[column]).astype(object), name=None))
 
 
 def _columns(table: pd.DataFrame) -> str:

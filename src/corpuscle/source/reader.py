@@ -98,8 +98,8 @@ class Reader(Component, ABC):
         Parameters
         ----------
         where
-            A filter on the file's columns (from `corpuscle.source.where.parse`) that the caller will apply. A reader
-            that can leave cells out without reading them may do so, where it is sure that they do not match.
+            A filter on the file's columns (see `corpuscle.source.cell_filter.parse`) that the caller will apply. A
+            reader that can leave cells out without reading them may do so, where it is sure that they do not match.
         """
 
     @abstractmethod

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.core.text import shortened
-from corpuscle.source import where as where_expression
-from corpuscle.source.identifiers import GeneNames, gene_names
+from corpuscle.source import cell_filter as where_expression
+from corpuscle.source.gene_names import GeneNames, gene_names
 from corpuscle.source.labels import DOUBTFUL, as_labels
 from corpuscle.source.naming import refuse_transposed
 from corpuscle.source.reader import Unstored, reader_for
 from corpuscle.source.stacking import distinct, free_name
-from corpuscle.source.watched import Watched
+from corpuscle.source.storage.change_guard import ChangeGuard
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
 ROLES = ("cell_type", "donor", "batch", "study", "tissue", "disease", "assay", "organism")
@@ -56,7 +56,7 @@ class Source:
     name: str
     cells: pd.DataFrame
     genes: pd.DataFrame
-    reader: Watched
+    reader: ChangeGuard
     content: str
     remarks: tuple[str, ...] = ()
 
@@ -108,7 +108,8 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     rounds
         Whether to round counts to whole numbers, as estimated counts need.
     where
-        Which cells to offer, a filter on the file's columns, the roles and ``barcode``; see `corpuscle.source.where`.
+        Which cells to offer, a filter on the file's columns, the roles and ``barcode``; see
+        `corpuscle.source.cell_filter`.
     roles
         For a label of `ROLES`, the file's column that holds it, where that has another name.
     genes
@@ -128,7 +129,7 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     """
     roles = roles or {}
     reader = reader_for(path, counts, genes)
-    watched = Watched(name, reader, reader.stamp(), rounds=rounds)
+    watched = ChangeGuard(name, reader, reader.stamp(), rounds=rounds)
     cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(var) or not (len(cells.rows) or reader.n_cells()):
         raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(var):,} genes; there is nothing to read")

@@ -22,7 +22,7 @@ _OBJECTS: dict[str, Kind] = {
 }
 
 
-def kind_of(column: "pd.Series[Any] | pd.Index") -> Kind:
+def column_kind(column: "pd.Series[Any] | pd.Index") -> Kind:
     """Return what a column's values are; of a category, those that it can have.
 
     Examples
@@ -31,7 +31,7 @@ def kind_of(column: "pd.Series[Any] | pd.Index") -> Kind:
     ['number', 'text', 'mixed']
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return kind_of(column.dtype.categories)
+        return column_kind(column.dtype.categories)
     if isinstance(column.dtype, pd.StringDtype):
         return "text"
     if column.dtype == object:
@@ -69,7 +69,7 @@ def free_name(name: str, taken: "set[str]") -> str:
     return found
 
 
-def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def stack_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Put tables below each other; the rows keep their index.
 
     A column that a table lacks, or has no value of, is missing there, and has no influence on the type of the whole.
@@ -104,13 +104,13 @@ def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _column(pieces: "list[pd.Series[Any] | None]", tables: Sequence[pd.DataFrame]) -> "pd.Series[Any]":
     """Put a column's pieces below each other; None for a table without it."""
     there = [piece for piece in pieces if piece is not None]
-    kinds = {kind_of(piece) for piece in there}
+    kinds = {column_kind(piece) for piece in there}
     lengths = [len(table) for table in tables]
     dtype = _shared_type(there, kinds, some_missing=len(there) < len(pieces)) if len(kinds) == 1 else None
     if dtype is None:
         return _category([None if piece is None else as_texts(piece) for piece in pieces], lengths)
     parts = [
-        pd.Series(np.nan, range(length), dtype=dtype) if piece is None else plain(piece).astype(dtype)
+        pd.Series(np.nan, range(length), dtype=dtype) if piece is None else plain_type(piece).astype(dtype)
         for piece, length in zip(pieces, lengths, strict=True)
     ]
     return pd.concat(parts, ignore_index=True)
@@ -124,7 +124,7 @@ def _shared_type(pieces: "list[pd.Series[Any]]", kinds: set[Kind], *, some_missi
         return None if any(isinstance(piece.dtype, pd.CategoricalDtype) for piece in pieces) else np.dtype(object)
     if kinds == {"date"}:
         return pieces[0].dtype if len({piece.dtype for piece in pieces}) == 1 else None
-    pieces = [plain(piece) for piece in pieces]
+    pieces = [plain_type(piece) for piece in pieces]
     some_missing = some_missing or any(bool(piece.isna().any()) for piece in pieces)
     dtype = np.result_type(*(getattr(piece.dtype, "numpy_dtype", piece.dtype) for piece in pieces))
     if kinds == {"truth value"}:
@@ -134,7 +134,7 @@ def _shared_type(pieces: "list[pd.Series[Any]]", kinds: set[Kind], *, some_missi
     return f"{'UInt' if dtype.kind == 'u' else 'Int'}{8 * dtype.itemsize}"
 
 
-def plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
+def plain_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return numbers or truth values in a type of NumPy's, or of pandas' nullable ones, where they are in another."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         values = pd.Series(column.cat.categories).convert_dtypes(convert_floating=False).array

@@ -38,7 +38,7 @@ class SharedDonors(NamedTuple):
     certain: bool
 
 
-def plain(label: str) -> str:
+def plain_label(label: str) -> str:
     """Return a label without what is easily written otherwise: case, and blanks.
 
     Examples
@@ -155,7 +155,13 @@ def _groups(by: str, pair: tuple[str, str], rows: tuple[Rows, Rows]) -> Iterator
     keys: list[dict[tuple[str, str], str]] = []
     for side in rows:
         names = [(study, study if by == "study" else batch) for study, _, batch in side]
-        keys.append({(plain(study), plain(name)): name for study, name in names if plain(study) and plain(name)})
+        keys.append(
+            {
+                (plain_label(study), plain_label(name)): name
+                for study, name in names
+                if plain_label(study) and plain_label(name)
+            }
+        )
     if common := sorted(keys[0][key] for key in keys[0].keys() & keys[1].keys()):
         yield SharedDonors(
             f"holdout.{pair[0]}",
@@ -197,8 +203,8 @@ def _people(rows: Rows) -> People:
     """Return the spellings of each donor, by study and donor."""
     found: dict[tuple[str, str], set[str]] = {}
     for study, donor, _ in rows:
-        if plain(donor):
-            found.setdefault((plain(study), plain(donor)), set()).add(donor)
+        if plain_label(donor):
+            found.setdefault((plain_label(study), plain_label(donor)), set()).add(donor)
     return found
 
 

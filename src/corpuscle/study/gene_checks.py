@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from corpuscle.source.gene_names import GeneNames
 from corpuscle.source.genes import By, GeneSpace, not_found
-from corpuscle.source.identifiers import GeneNames
 from corpuscle.source.source import Source
 from corpuscle.study.tables import GenesSpec
 

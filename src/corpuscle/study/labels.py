@@ -98,15 +98,15 @@ def _in_corpora(labels: Labels, corpora_of: Mapping[Labels, Sequence[str]]) -> s
 
 
 def _part(labels: Labels, shared: Labels, has_labels: bool, names: Sequence[str]) -> str:  # noqa: FBT001
-    corpora = listed(names)
+    corpora = some_names(names)
     if not shared:
         return f"none in {corpora}" if has_labels else f"no labels in {corpora}"
     if shared == labels:
         return f"all in {corpora}"
-    return f"{len(shared)} of {len(labels)} in {corpora} (without {listed(sorted(labels - shared))})"
+    return f"{len(shared)} of {len(labels)} in {corpora} (without {some_names(sorted(labels - shared))})"
 
 
-def listed(names: Sequence[str]) -> str:
+def some_names(names: Sequence[str]) -> str:
     """List some names and count the others.
 
     Examples
@@ -156,16 +156,16 @@ def _unanswerable(
         return
     apart = [name for name, there in of_corpora.items() if not labels & there]
     if apart:
-        some = listed(sorted(of_corpora[apart[0]])) or "none at all"
+        some = some_names(sorted(of_corpora[apart[0]])) or "none at all"
         yield Remark(
             place,
-            f"target {target!r} and {_corpora(apart)} share no {role}: there, {listed(sorted(labels))}; in "
+            f"target {target!r} and {_corpora(apart)} share no {role}: there, {some_names(sorted(labels))}; in "
             f"{apart[0]!r}, {some}. What is concluded from these cells cannot be right",
         )
 
 
 def _corpora(names: Sequence[str]) -> str:
-    return f"{'corpus' if len(names) == 1 else 'corpora'} {listed([repr(name) for name in names])}"
+    return f"{'corpus' if len(names) == 1 else 'corpora'} {some_names([repr(name) for name in names])}"
 
 
 def _alike(role: str, sets: Mapping[str, Labels]) -> Iterator[Remark]:

@@ -38,7 +38,7 @@ def pairs(study: Study) -> set[tuple[str, str]]:
     return found
 
 
-def places(copies: Copies, source: str) -> NDArray[np.int64]:
+def places_of(copies: Copies, source: str) -> NDArray[np.int64]:
     """Return where a source's cells stand among all cells, in its order."""
     found: NDArray[np.int64] = np.flatnonzero(copies.cells.get_level_values("source") == source)
     return found

@@ -23,15 +23,15 @@ from corpuscle.corpus.overlap import Copies, find_copies, no_copies
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import Watch
 from corpuscle.evaluation.task import Task, surely_lacks
-from corpuscle.model.memory import machine_memory
+from corpuscle.model.data.memory import machine_memory
+from corpuscle.model.imputer import ModelImputer
 from corpuscle.model.model import Model
-from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.model.size import memory_of
-from corpuscle.source import where as where_expression
+from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.count_kinds import unlike_counts
 from corpuscle.source.features import in_words
+from corpuscle.source.gene_names import GeneNames
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
-from corpuscle.source.identifiers import GeneNames
 from corpuscle.source.quality import KEPT, survey, survey_key
 from corpuscle.source.repeats import refuse_repeats
 from corpuscle.source.source import Source, open_source
@@ -413,7 +413,7 @@ class _Preparation:
                 message = f"source {name!r} has no mitochondrial genes, so this would filter nothing there; {hint}"
                 self.problems.append(self.study.problem(place, message))
             reasons = thresholds.reasons(table)
-            places = overlaps.places(copies, name)
+            places = overlaps.places_of(copies, name)
             if thresholds.drop_duplicates:
                 reasons = _drop_duplicates(reasons, places, before, copies)
             before = np.concatenate([before, places[reasons == KEPT]])
@@ -509,8 +509,8 @@ class _Preparation:
         )
 
 
-def _reconstructor(name: str, settings: Mapping[str, Any]) -> Reconstructor:
-    return Reconstructor(components.build(Model, name, settings))
+def _reconstructor(name: str, settings: Mapping[str, Any]) -> ModelImputer:
+    return ModelImputer(components.build(Model, name, settings))
 
 
 def _target(name: str, spec: TargetSpec, held: Corpus) -> Corpus:

@@ -14,13 +14,13 @@ from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
 from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
-from corpuscle.corpus.cell_ontology import CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.split import Holdout
 from corpuscle.evaluation.task import Task
+from corpuscle.measures.cell_ontology import CellOntology, mapped
 from corpuscle.model.model import Model
-from corpuscle.source import where as where_expression
+from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.quality import Quality
 from corpuscle.source.reader import located
 from corpuscle.source.source import dataset_path

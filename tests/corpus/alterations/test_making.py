@@ -7,9 +7,9 @@ from imblearn.over_sampling import SMOTE
 from scipy.stats import binom, kstest, spearmanr, truncnorm
 
 from corpuscle.core.errors import CorpusError, InputError
-from corpuscle.corpus import maker
+from corpuscle.corpus import derived
 from corpuscle.corpus.context import Context
-from corpuscle.corpus.neighbours import nearest
+from corpuscle.corpus.expression.neighbours import nearest_others
 
 
 def test_thinned_counts_are_binomial(alter, make):
@@ -33,7 +33,7 @@ def test_only_what_matches_is_thinned(alter, labelled):
     np.testing.assert_array_equal(now[~is_b], before[~is_b])
     assert (now[is_b] <= before[is_b]).all()
     assert (now[is_b] < before[is_b]).any()
-    told = maker.origins(after)
+    told = derived.origins(after)
     assert told["cell"].tolist() == np.flatnonzero(is_b).tolist() == told["row"].tolist()
 
 
@@ -41,7 +41,7 @@ def test_a_pseudobulk_is_the_sum_of_its_cells(alter, labelled):
     corpus = labelled({"B": 13, "T": 9, None: 2})
     after, counts = alter(corpus, "pseudobulk", k=3), corpus.counts().toarray()
     assert after.labels("cell_type").tolist() == ["B"] * 4 + ["T"] * 3
-    told = maker.origins(after)
+    told = derived.origins(after)
     assert not told.duplicated("row").any()
     for cell, members in told.groupby("cell"):
         np.testing.assert_array_equal(after.counts().toarray()[cell], counts[members["row"]].sum(axis=0))
@@ -79,7 +79,7 @@ def test_sum_and_both_means_give_identical_rank_encodings(alter, labelled, seed)
 def test_sizes_are_normal_around_k(alter, labelled):
     corpus = labelled({"B": 3000})
     after = alter(corpus, "pseudobulk", k=10, size_sd=2.0)
-    sizes = maker.origins(after).groupby("cell").size()
+    sizes = derived.origins(after).groupby("cell").size()
     assert abs(sizes.mean() - 10) < 0.6
     assert abs(sizes.std() - 2) < 0.4
     assert sizes.min() >= 1
@@ -88,7 +88,7 @@ def test_sizes_are_normal_around_k(alter, labelled):
 def test_pseudobulks_within_donors_are_of_one_donor(alter, labelled):
     corpus = labelled({"B": 30, "T": 2})
     after = alter(corpus, "pseudobulk", k=4, within_donor=True, small="leave_out")
-    for cell, members in maker.origins(after).groupby("cell"):
+    for cell, members in derived.origins(after).groupby("cell"):
         assert set(corpus.labels("donor")[members["row"]]) == {after.labels("donor")[cell]}
     touched = after.account[-1]["touched"]
     assert {record["donor"] for record in touched} == {"d0", "d1", "d2"}
@@ -102,7 +102,7 @@ def test_a_cell_that_is_used_twice_is_in_two_places(alter, labelled):
     corpus.cells["times"] = [1, 1, 1, 5]
     after = alter(corpus, "pseudobulk", k=4)
     assert len(after) == 2
-    told = maker.origins(after)
+    told = derived.origins(after)
     assert told["weight"].sum() == 8
     assert told[told["row"] == 3]["weight"].sum() == 5
     np.testing.assert_array_equal(
@@ -134,7 +134,7 @@ def test_a_profile_that_float32_cannot_count_is_refused(alter, make):
 def test_large_profiles_are_added_up_in_several_turns(alter, labelled, monkeypatch):
     corpus = labelled({"B": 50, "T": 20})
     at_once = alter(corpus, "pseudobulk", k=20).counts().toarray()
-    monkeypatch.setattr(maker, "BLOCK_PARENTS", 7)
+    monkeypatch.setattr(derived, "BLOCK_PARENTS", 7)
     np.testing.assert_array_equal(alter(corpus, "pseudobulk", k=20).counts().toarray(), at_once)
 
 
@@ -146,7 +146,7 @@ def test_smote_interpolates_as_imbalanced_learn(alter, labelled):
     corpus = labelled({"B": 40, "T": 12})
     after = alter(corpus, "smote", n_neighbours=3, rounding="none")
     assert after.labels("cell_type").tolist().count("T") == 40
-    told = maker.origins(after)
+    told = derived.origins(after)
     counts, made = corpus.counts().toarray().astype(np.float64), after.counts().toarray()
     pairs = next(iter(after.makers.values())).pairs
     parents = corpus.take(corpus.labels("cell_type") == "T").counts().toarray().astype(np.float64)
@@ -178,7 +178,7 @@ def test_neighbours_are_those_of_scikit_learn():
 
     points = np.random.default_rng(0).standard_normal((2500, 8)).astype(np.float32)
     theirs = NearestNeighbors(n_neighbors=6).fit(points).kneighbors(points, return_distance=False)[:, 1:]
-    np.testing.assert_array_equal(nearest(points, 5), theirs)
+    np.testing.assert_array_equal(nearest_others(points, 5), theirs)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_synthesis_refuses_what_is_not_there(alter, labelled, write, corpus_of, 
 
 
 def test_bulk_profiles_are_read_by_id_and_symbol(make, tmp_path):
-    from corpuscle.corpus.profiles import read_profiles
+    from corpuscle.corpus.alterations.synthesize_from_bulk.bulk_profiles import read_profiles
 
     ids = [f"ENSG{at:011d}" for at in range(4)]
     corpus = make(np.arange(12).reshape(3, 4), genes=pd.DataFrame({"symbol": ["A", "B", "C", "D"]}, index=ids))

@@ -5,12 +5,12 @@ import pytest
 
 from corpuscle.core import components
 from corpuscle.core.randomness import generator
-from corpuscle.corpus import maker
+from corpuscle.corpus import derived
 from corpuscle.corpus.alteration import Alteration, altered
 from corpuscle.corpus.context import Context
 from corpuscle.model.architectures.ldvae import LDVAE
+from corpuscle.model.imputer import ModelImputer
 from corpuscle.model.model import Model
-from corpuscle.model.reconstructor import Reconstructor
 from corpuscle.store import Store
 
 SETTINGS = {"n_hidden": 8, "n_latent": 2, "batch_size": 32, "budget": {"steps": 8}}
@@ -35,16 +35,16 @@ def test_scvi_fills_rare_labels_up_once_and_the_same(labelled, tmp_path, publish
 
     def done(store: Store | None):
         def reconstructor(name, parameters):
-            return Reconstructor(components.build(Model, name, parameters))
+            return ModelImputer(components.build(Model, name, parameters))
 
         return altered(step, corpus, generator(0), Context(reconstructor=reconstructor, store=store))
 
     told: list[str] = []
     kept = done(Store(tmp_path))
-    maker.prepare(kept, lambda what, _: told.append(what))
+    derived.prepare_derived(kept, lambda what, _: told.append(what))
     assert any("training scvi" in what for what in told)
     told.clear()
-    maker.prepare(kept, lambda what, _: told.append(what))
+    derived.prepare_derived(kept, lambda what, _: told.append(what))
     assert not told
     counts = kept.counts().toarray()
     np.testing.assert_array_equal(counts, done(None).counts().toarray())
@@ -54,5 +54,5 @@ def test_scvi_fills_rare_labels_up_once_and_the_same(labelled, tmp_path, publish
     assert len(made) == 50
     assert len(np.unique(made, axis=0)) == 50
     # Around the totals of the cells that were encoded.
-    totals = counts[maker.origins(kept)["row"]].sum(axis=1)
+    totals = counts[derived.origins(kept)["row"]].sum(axis=1)
     np.testing.assert_allclose(made.sum(axis=1).mean(), totals.mean(), rtol=0.1)

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.measures.coverage import cover
+from corpuscle.measures.built_ins.coverage import cover
 
 
 def test_a_case_by_hand() -> None:

@@ -6,8 +6,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.measures.mmd import median_distance, squared_mmd
-from corpuscle.corpus.measures.two_sample import two_sample_auc
+from corpuscle.measures.built_ins.mmd import median_distance, squared_mmd
+from corpuscle.measures.built_ins.two_sample import two_sample_auc
 
 
 def test_the_discrepancy_of_two_and_three_cells_by_hand() -> None:
@@ -26,7 +26,7 @@ def test_the_discrepancy_has_no_bias_and_sees_a_shift(monkeypatch: pytest.Monkey
     one, other = rng.normal(size=(40, 2)), rng.normal(size=(60, 2)) + 1
     found = squared_mmd(one, other, 1.5)
     assert found > 5 * np.std(null)
-    monkeypatch.setattr("corpuscle.corpus.measures.mmd.BLOCK_CELLS", 7)
+    monkeypatch.setattr("corpuscle.measures.built_ins.mmd.BLOCK_CELLS", 7)
     assert squared_mmd(one, other, 1.5) == pytest.approx(found, rel=1e-12)
 
 

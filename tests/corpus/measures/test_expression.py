@@ -5,10 +5,10 @@ import pytest
 from sklearn.decomposition import PCA
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.measures.depth import expressed_genes, quantiles
-from corpuscle.corpus.measures.gene_coverage import gene_coverage
-from corpuscle.corpus.measures.moment_proxy import basis, forecast, mixture
-from corpuscle.corpus.profile import Moments
+from corpuscle.measures.built_ins.depth import expressed_genes, quantiles
+from corpuscle.measures.built_ins.gene_coverage import gene_coverage
+from corpuscle.measures.built_ins.moment_proxy import basis, forecast, mixed_moments
+from corpuscle.measures.summary import Moments
 
 
 def moments(log_NH: np.ndarray) -> Moments:
@@ -53,11 +53,11 @@ def test_the_proxys_basis_is_a_pca() -> None:
 
 def test_a_mixtures_moments_are_those_of_its_pooled_cells() -> None:
     one, other = cells(300, 0), cells(100, 1, shift=2)
-    mixed, pooled = mixture([moments(one), moments(other)], [3, 1]), moments(np.concatenate([one, other]))
+    mixed, pooled = mixed_moments([moments(one), moments(other)], [3, 1]), moments(np.concatenate([one, other]))
     np.testing.assert_allclose(mixed.mean_H, pooled.mean_H)
     np.testing.assert_allclose(mixed.second_HH, pooled.second_HH)
     with pytest.raises(MeasureError, match="a mixture needs"):
-        mixture([moments(one)], [-1])
+        mixed_moments([moments(one)], [-1])
 
 
 def test_a_corpus_forecasts_its_own_kind_best() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus import cell_ontology
-from corpuscle.corpus.cell_ontology import CellOntology, Match, mapped
-from corpuscle.corpus.diversity import hill
-from corpuscle.corpus.measures.ontology import faith, leinster_cobbold, similarity
+from corpuscle.measures import cell_ontology
+from corpuscle.measures.built_ins.ontology import faith, leinster_cobbold, similarity
+from corpuscle.measures.cell_ontology import CellOntology, Match, mapped
+from corpuscle.measures.diversity import hill
 
 
 class Small:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.corpus.measures.vendi import gram, mixture, scores_of, vendi
+from corpuscle.measures.built_ins.vendi import gram, mixed_grams, scores_of, vendi
 
 
 def points(n: int = 400, k: int = 12, seed: int = 0) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_bounds_and_orders() -> None:
 def test_a_mixtures_score_is_that_of_its_pooled_cells() -> None:
     one, other = points(300, seed=1), points(100, seed=2) - 3
     pooled = gram(np.concatenate([one, other]))
-    mixed = mixture([gram(one), gram(other)], [300, 100])
+    mixed = mixed_grams([gram(one), gram(other)], [300, 100])
     assert mixed.n_cells == pooled.n_cells == 400
     assert vendi(mixed) == pytest.approx(vendi(pooled), rel=1e-12)
 
@@ -54,7 +54,7 @@ def test_a_cell_used_twice_counts_twice() -> None:
 
 def test_blocks_do_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = vendi(gram(points()))
-    monkeypatch.setattr("corpuscle.corpus.measures.vendi.BLOCK_CELLS", 7)
+    monkeypatch.setattr("corpuscle.measures.built_ins.vendi.BLOCK_CELLS", 7)
     assert vendi(gram(points())) == pytest.approx(whole, rel=1e-12)
 
 
@@ -81,6 +81,6 @@ def test_undefined_scores_say_why(cells: np.ndarray, why: str) -> None:
 @pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0], [1.0, -1.0], [np.nan, 1.0]])
 def test_bad_weights_are_refused(weights: list[float]) -> None:
     with pytest.raises(MeasureError, match="a mixture needs"):
-        mixture([gram(points(9)), gram(points(9))], weights)
+        mixed_grams([gram(points(9)), gram(points(9))], weights)
     with pytest.raises(MeasureError, match="order"):
         vendi(gram(points(9)), np.nan)

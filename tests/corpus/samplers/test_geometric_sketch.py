@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.boxes import cover
 from corpuscle.corpus.samplers.geometric_sketch import GeometricSketch
+from corpuscle.corpus.samplers.geometric_sketch.plaid_covering import plaid_cover
 
 RNG = np.random.default_rng
 
@@ -21,7 +21,7 @@ def points():
 
 def test_every_box_gives_a_cell_before_any_gives_two(placed, points, choose):
     pool = placed(points)
-    box_N, n_boxes = cover(np.float32(points), 40)
+    box_N, n_boxes = plaid_cover(np.float32(points), 40)
     chosen = choose(GeometricSketch(), pool, 40)
     counts = np.bincount(box_N[chosen], minlength=n_boxes)
     assert counts.max() <= (1 if n_boxes >= 40 else 2)
@@ -35,7 +35,7 @@ def test_its_law_is_geosketchs(placed, points, choose):
     pool, n_draws = placed(points), 300
     ours = sum(np.bincount(choose(GeometricSketch(), pool, 40, seed), minlength=400) for seed in range(n_draws))
     theirs = sum(np.bincount(geosketch.gs(np.float32(points), 40, seed=seed), minlength=400) for seed in range(n_draws))
-    box_N, _ = cover(np.float32(points), 40)
+    box_N, _ = plaid_cover(np.float32(points), 40)
     # Cells of one box are alike; the chance of a box is known to a few hundredths.
     assert np.abs(np.bincount(box_N, ours) - np.bincount(box_N, theirs)).max() < 0.08 * n_draws
     assert np.abs(ours - theirs).max() < 0.2 * n_draws
@@ -44,7 +44,7 @@ def test_its_law_is_geosketchs(placed, points, choose):
 def test_the_number_of_boxes_can_hang_on_the_pool(placed, points, choose):
     pool = placed(points)
     sampler = GeometricSketch(box_share=0.05)
-    box_N, n_boxes = cover(np.float32(points), 20)
+    box_N, n_boxes = plaid_cover(np.float32(points), 20)
     chosen = choose(sampler, pool, 3 * n_boxes)
     sizes, counts = np.bincount(box_N), np.bincount(box_N[chosen], minlength=n_boxes)
     assert (counts >= np.minimum(sizes, 3)).all()

@@ -6,7 +6,7 @@ from corpuscle.core.components import component
 from corpuscle.corpus.alteration import Alteration, Altered
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.perturbation import Choice, Scope, account_of, patches
+from corpuscle.corpus.type_batch_groups import Choice, Scope, account_of, patches
 
 
 @component

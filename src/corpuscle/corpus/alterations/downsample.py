@@ -7,10 +7,10 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, drawn_uses, uses, with_uses
+from corpuscle.corpus.alteration import Alteration, Altered, drawn_uses, times_used, with_uses
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.perturbation import Choice, Scope, account_of, patches
+from corpuscle.corpus.type_batch_groups import Choice, Scope, account_of, patches
 
 
 @component
@@ -51,7 +51,7 @@ class Downsample(Alteration):
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Take the others away; see `Alteration.apply`."""
         scope = Scope(self.types, self.batches, self.where, self.by, self.batch)
-        found, times_N = patches(corpus, scope, rng, self), uses(corpus)
+        found, times_N = patches(corpus, scope, rng, self), times_used(corpus)
         left = []
         for patch in found:
             n_kept = max(1, int(self.keep * patch.n_cells + 1e-6))

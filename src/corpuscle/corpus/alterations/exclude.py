@@ -4,10 +4,10 @@ import numpy as np
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, uses
+from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.source import where as where_expression
+from corpuscle.source import cell_filter as where_expression
 
 
 @component
@@ -39,6 +39,6 @@ class Exclude(Alteration):
                         f"exclude: where uses {column}, which source {source!r} does not have: whether its cells are "
                         "meant cannot be known; label the source"
                     )
-        times_N = uses(corpus)[gone_N]
+        times_N = times_used(corpus)[gone_N]
         left_out = {"left_out": int(times_N.sum()), "by_source": counted(times_N, corpus.labels("source")[gone_N])}
         return Altered(corpus.take(~gone_N), left_out)

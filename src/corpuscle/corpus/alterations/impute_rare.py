@@ -14,11 +14,11 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import drawn_key, row_generators
-from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, uses
-from corpuscle.corpus.context import Context, Reconstruction, Reconstructor
+from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, times_used
+from corpuscle.corpus.context import Context, ImputedCounts, Imputer
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.kept_counts import read_counts, write_counts
-from corpuscle.corpus.maker import Maker, from_rows, picked, with_made
+from corpuscle.corpus.count_file import read_counts, write_counts
+from corpuscle.corpus.derived import Derived, from_rows, picked, with_made
 
 
 @component
@@ -67,7 +67,7 @@ class ImputeRare(Alteration):
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Choose which cells new ones are made from; see `Alteration.apply`."""
         label_N = label_or_refuse(corpus, self.by, self)
-        before = counted(uses(corpus), label_N)
+        before = counted(times_used(corpus), label_N)
         rare = self._rare(before)
         if not corpus.is_whole:
             raise CorpusError("impute_rare: a step before made cells whose counts are no whole numbers; impute first")
@@ -84,7 +84,7 @@ class ImputeRare(Alteration):
         )
         base = np.concatenate([one.base for one in rounds])
         made = with_made(corpus, maker, "impute_rare", parents.cells.iloc[base])
-        after = counted(uses(made), made.labels(self.by))
+        after = counted(times_used(made), made.labels(self.by))
         touched = [{self.by: label, "from": n, "made": self.threshold - n} for label, n in rare.items()]
         account = {"by": self.by, "before": before, "after": after, "touched": touched, "trainings": len(rounds)}
         return Altered(made, {**account, "model": reconstructor.spec()})
@@ -148,14 +148,14 @@ def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
 
-class _Imputed(Maker):
+class _Imputed(Derived):
     """Cells that a model makes. They are made together, once, in one order: kept in the store, or in memory."""
 
     def __init__(
         self,
         parents: Corpus,
         rounds: list[_Round],
-        reconstructor: Reconstructor,
+        reconstructor: Imputer,
         *,
         version: int | str,
         keys: tuple[int, bool],
@@ -229,7 +229,7 @@ class _Imputed(Maker):
 
 
 def _expected(
-    fitted: Reconstruction, cells: Corpus, samples: np.random.Generator | None = None
+    fitted: ImputedCounts, cells: Corpus, samples: np.random.Generator | None = None
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Yield, block by block, the counts expected in each cell at its own total; none of genes not measured in it."""
     for rows, fraction_BG in fitted.expected_fractions(cells, samples):
@@ -237,7 +237,7 @@ def _expected(
         yield rows, fraction_BG.astype(np.float64) * total_B * cells.measured_SG[cells.source_codes[rows]]
 
 
-def _dispersions(fitted: Reconstruction, cells: Corpus) -> NDArray[np.float64]:
+def _dispersions(fitted: ImputedCounts, cells: Corpus) -> NDArray[np.float64]:
     """Return each gene's inverse dispersion around its expectations, by moments; infinite where it varies no more."""
     square_G, excess_G = np.zeros(cells.n_genes), np.zeros(cells.n_genes)
     for rows, mean_BG in _expected(fitted, cells):

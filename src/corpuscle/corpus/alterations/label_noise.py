@@ -10,7 +10,7 @@ from pydantic import Field
 
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, matching, uses
+from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, matching, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 
@@ -75,7 +75,7 @@ class LabelNoise(Alteration):
         self, corpus: Corpus, chosen: NDArray[np.int64], label_N: NDArray[np.str_], noisy_N: NDArray[np.object_]
     ) -> dict[str, object]:
         flips = pd.DataFrame(
-            {"from": label_N[chosen], "to": noisy_N[chosen].astype(str), "n_cells": uses(corpus)[chosen]}
+            {"from": label_N[chosen], "to": noisy_N[chosen].astype(str), "n_cells": times_used(corpus)[chosen]}
         )
         table = flips.groupby(["from", "to"], sort=True)["n_cells"].sum().reset_index()
         return {"by": self.by, "flipped": int(flips["n_cells"].sum()), "touched": table.to_dict("records")}

@@ -11,10 +11,10 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, uses
+from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.maker import LARGEST_COUNT, Maker, sums, with_made
+from corpuscle.corpus.derived import LARGEST_COUNT, Derived, sums, with_made
 from corpuscle.source.source import ROLES
 
 
@@ -61,7 +61,7 @@ class Pseudobulk(Alteration):
         """Put cells into groups; see `Alteration.apply`."""
         if self.how == "sum" and not corpus.is_whole:
             raise CorpusError("pseudobulk: a step before made cells whose counts are no whole numbers; take a mean")
-        cell_U = np.repeat(np.arange(len(corpus)), uses(corpus))
+        cell_U = np.repeat(np.arange(len(corpus)), times_used(corpus))
         groups = self._groups(corpus, cell_U)
         members, sizes, touched = [], [], []
         for names, use_U in groups:
@@ -73,7 +73,7 @@ class Pseudobulk(Alteration):
             )
         if not any(map(len, sizes)):
             raise CorpusError(f"pseudobulk: no {self.by} has {self.k:,} cells; lower k")
-        made = Groups(np.concatenate(members), np.concatenate([[0], *sizes]).cumsum())
+        made = CellGroups(np.concatenate(members), np.concatenate([[0], *sizes]).cumsum())
         maker = _Profiles(corpus, made, self.k, self.how)
         nothing = replace(corpus.take(np.zeros(len(corpus), bool)), makers={})
         without = int(np.sum(corpus.labels(self.by)[cell_U] == ""))
@@ -111,14 +111,14 @@ class Pseudobulk(Alteration):
         return size_M[np.cumsum(size_M) <= n]
 
 
-class Groups(NamedTuple):
+class CellGroups(NamedTuple):
     """Which cells are in each of M groups: flat positions, and where each group's begin and end, shape (M + 1,)."""
 
     members: NDArray[np.int64]
     starts: NDArray[np.int64]
 
 
-def _shared_labels(corpus: Corpus, groups: Groups) -> pd.DataFrame:
+def _shared_labels(corpus: Corpus, groups: CellGroups) -> pd.DataFrame:
     """Return the labels on which all members of a group agree."""
     table = {}
     for column in ("source", *(role for role in ROLES if role in corpus.cells)):
@@ -131,10 +131,10 @@ def _shared_labels(corpus: Corpus, groups: Groups) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-class _Profiles(Maker):
+class _Profiles(Derived):
     """A profile for each group of parents."""
 
-    def __init__(self, parents: Corpus, groups: Groups, k: int, how: str) -> None:
+    def __init__(self, parents: Corpus, groups: CellGroups, k: int, how: str) -> None:
         super().__init__(parents)
         self.groups, self.k, self.how = groups, k, how
 

@@ -10,12 +10,20 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
-from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, refuse_to_make, uses
+from corpuscle.corpus.alteration import (
+    MOST_MADE,
+    Alteration,
+    Altered,
+    counted,
+    label_or_refuse,
+    refuse_to_make,
+    times_used,
+)
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.maker import Maker, with_made
-from corpuscle.corpus.neighbours import nearest
-from corpuscle.corpus.principal_components import find_axes, project
+from corpuscle.corpus.derived import Derived, with_made
+from corpuscle.corpus.expression.neighbours import nearest_others
+from corpuscle.corpus.expression.principal_components import find_axes, project
 
 
 @component
@@ -54,7 +62,7 @@ class Smote(Alteration):
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Choose pairs of cells; see `Alteration.apply`."""
-        label_N, times_N = label_or_refuse(corpus, self.by, self), uses(corpus)
+        label_N, times_N = label_or_refuse(corpus, self.by, self), times_used(corpus)
         before = counted(times_N, label_N)
         missing = self._missing(before)
         parents = corpus.take(np.isin(label_N, list(missing)))
@@ -64,7 +72,7 @@ class Smote(Alteration):
         joined = Pairs(*(np.concatenate(part) for part in zip(*pairs, strict=True)))
         maker = _Interpolated(parents, joined, drawn_key(rng) if self.rounding == "stochastic" else None)
         made = with_made(corpus, maker, "smote", parents.cells.iloc[joined.first])
-        after = counted(uses(made), made.labels(self.by))
+        after = counted(times_used(made), made.labels(self.by))
         return Altered(made, {"by": self.by, "before": before, "after": after, "made": sum(missing.values())})
 
     def _missing(self, before: dict[str, int]) -> dict[str, int]:
@@ -96,7 +104,7 @@ class Smote(Alteration):
             project(cells, axes, points)
             for name in np.unique(label):
                 own = np.flatnonzero(label == name)
-                found[here[own]] = here[own][nearest(points[own], self.n_neighbours)]
+                found[here[own]] = here[own][nearest_others(points[own], self.n_neighbours)]
         return found
 
 
@@ -114,7 +122,7 @@ def _pairs(mask_P: NDArray[np.bool_], n: int, neighbour_PK: NDArray[np.int64], r
     return Pairs(first, second, rng.random(n))
 
 
-class _Interpolated(Maker):
+class _Interpolated(Derived):
     """Cells between two parents."""
 
     def __init__(self, parents: Corpus, pairs: Pairs, key: int | None) -> None:

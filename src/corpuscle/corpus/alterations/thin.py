@@ -11,10 +11,10 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
-from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, uses
+from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.maker import Maker, free_key, picked
+from corpuscle.corpus.derived import Derived, free_key, picked
 
 
 @component
@@ -50,12 +50,12 @@ class Thin(Alteration):
         cells.loc[here_N, "row"] = np.arange(len(touched))
         cells.loc[here_N, "made"] = key
         thinned = replace(corpus, cells=cells, makers={**corpus.makers, key: maker})
-        times_N = uses(corpus)[here_N]
+        times_N = times_used(corpus)[here_N]
         by_source = counted(times_N, touched.labels("source"))
         return Altered(thinned, {"thinned": int(times_N.sum()), "by_source": by_source})
 
 
-class _Thinned(Maker):
+class _Thinned(Derived):
     """A thinned cell for each parent."""
 
     is_whole = True

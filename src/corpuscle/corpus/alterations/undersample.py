@@ -7,7 +7,7 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, counted, drawn_uses, label_or_refuse, uses, with_uses
+from corpuscle.corpus.alteration import Alteration, Altered, counted, drawn_uses, label_or_refuse, times_used, with_uses
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 
@@ -37,7 +37,7 @@ class Undersample(Alteration):
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Remove cells; see `Alteration.apply`."""
-        label_N, times_N = label_or_refuse(corpus, self.by, self), uses(corpus)
+        label_N, times_N = label_or_refuse(corpus, self.by, self), times_used(corpus)
         before = counted(times_N, label_N)
         labelled = {label: n for label, n in before.items() if label}
         if not labelled:

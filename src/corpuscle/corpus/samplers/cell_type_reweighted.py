@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import component
 from corpuscle.core.randomness import drawn_key, name_numbers
+from corpuscle.corpus.balanced_order import rank_within, take_turns
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Groups, Sampler, cell_numbers, label_groups, n_missing
-from corpuscle.corpus.turns import rank_within, take_turns
 
 
 @component

@@ -9,11 +9,11 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
+from corpuscle.corpus.balanced_order import rank_within
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import N_COMPONENTS
+from corpuscle.corpus.expression.principal_components import N_COMPONENTS
 from corpuscle.corpus.sampler import Sampler
-from corpuscle.corpus.turns import rank_within
 
 # A centroid is well placed by this many points (as in faiss); more only cost time.
 POINTS_PER_CENTROID = 256

@@ -9,12 +9,12 @@ from pydantic import Field
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key
+from corpuscle.corpus.balanced_order import smallest
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import N_COMPONENTS
+from corpuscle.corpus.expression.principal_components import N_COMPONENTS
 from corpuscle.corpus.sampler import Sampler, cell_numbers
-from corpuscle.corpus.turns import smallest
-from corpuscle.source import where as where_expression
+from corpuscle.source import cell_filter as where_expression
 
 
 @component

@@ -9,10 +9,10 @@ from pydantic import Field
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, name_numbers
+from corpuscle.corpus.balanced_order import rank_within, take_turns
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Groups, Sampler, cell_numbers, label_groups, n_missing
-from corpuscle.corpus.turns import rank_within, take_turns
 
 
 @component

@@ -9,10 +9,10 @@ from pydantic import Field
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key
+from corpuscle.corpus.balanced_order import smallest
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler, cell_numbers
-from corpuscle.corpus.turns import smallest
 
 
 @component

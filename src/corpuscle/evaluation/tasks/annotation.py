@@ -18,10 +18,10 @@ from corpuscle.evaluation.annotators import COSTS, Answer, Parts, fine_tuned, ow
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics import classification
 from corpuscle.evaluation.task import Task, units
-from corpuscle.model.fine_tuning import FineTuning
-from corpuscle.model.label_losses import Remedy
-from corpuscle.model.label_training import TrainingSettings
 from corpuscle.model.model import Annotates, FittedModel
+from corpuscle.model.training.class_losses import Remedy
+from corpuscle.model.training.fine_tuning import FineTuning
+from corpuscle.model.training.supervised import TrainingSettings
 
 SUMMARIES = declared(
     Metric("macro_f1", "Macro-F1", "Mean F1 over cell types of the cells that are asked for.", "higher", "share"),

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from corpuscle.core.components import component
 from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import find_axes, project
+from corpuscle.corpus.expression.principal_components import find_axes, project
 from corpuscle.evaluation.embedding import N_GRAPH, Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics import classification, mixing
 from corpuscle.evaluation.metrics.neighbours import nearest_in

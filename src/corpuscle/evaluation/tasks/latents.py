@@ -14,7 +14,7 @@ from pydantic import Field
 from corpuscle.core.components import component
 from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.variable_genes import moments
+from corpuscle.corpus.expression.variable_genes import gene_moments
 from corpuscle.evaluation.embedding import N_GRAPH, Embedding, embedded, reasons
 from corpuscle.evaluation.metrics.latents import cka, correlations, latent_r2, procrustes_distance
 from corpuscle.evaluation.metrics.neighbours import neighbour_overlap
@@ -157,7 +157,7 @@ def _latent_scores(
 def _loading_scores(loadings: pd.DataFrame, target: Corpus) -> Iterator[Score]:
     """Yield the correlation of each latent's loadings with the target's mean expression."""
     measured = target.measured_SG.any(axis=0)
-    mean_G = np.log1p(moments(target).mean_G[measured])
+    mean_G = np.log1p(gene_moments(target).mean_G[measured])
     loading_GK = loadings.to_numpy(np.float64)[measured]
     found_K = correlations(loading_GK, np.tile(mean_G[:, None], (1, loading_GK.shape[1])))
     known = np.abs(found_K[np.isfinite(found_K)])

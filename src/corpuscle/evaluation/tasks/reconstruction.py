@@ -14,7 +14,7 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k, moments, most_variable
+from corpuscle.corpus.expression.variable_genes import TARGET_SUM, cp10k, gene_moments, most_variable
 from corpuscle.evaluation.likelihood import LIKELIHOOD, likelihood_scores
 from corpuscle.evaluation.metrics.correlation import squared_pearson
 from corpuscle.evaluation.task import Task, units
@@ -75,7 +75,7 @@ class Reconstruction(Task):
             yield from likelihood_scores(model, target, seed=int(rng.integers(1 << 32)))
 
     def _correlations(self, model: Reconstructs, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
-        genes_V = most_variable(moments(target), self.n_variable_genes)
+        genes_V = most_variable(gene_moments(target), self.n_variable_genes)
         if len(genes_V) < 2:
             reason = f"only {len(genes_V)} genes vary over the {len(target)} cells of the target: no correlation"
             for unit in units(target):

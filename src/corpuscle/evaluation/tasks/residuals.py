@@ -10,7 +10,7 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.variable_genes import TARGET_SUM, cp10k
+from corpuscle.corpus.expression.variable_genes import TARGET_SUM, cp10k
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel, Reconstructs
 from corpuscle.source.genes import GeneSpace

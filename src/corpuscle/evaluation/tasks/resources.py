@@ -10,7 +10,7 @@ from corpuscle.core.components import component
 from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.core.usage import measured
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.evaluation.embedding import draw
+from corpuscle.evaluation.embedding import draw_cells
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel
 
@@ -66,7 +66,7 @@ class Resources(Task):
         peak = fit.peak_bytes / GIGABYTE if fit and fit.peak_bytes is not None else None
         yield _score("fit_peak_gb", peak, n_train, NOT_TOLD if fit else NOT_MEASURED)
         yield _score("n_parameters", cost.n_parameters if cost else None, n_train, NOT_MEASURED)
-        cells = draw(target, self.max_cells)
+        cells = draw_cells(target, self.max_cells)
         with measured() as usage:
             model.embed(cells)
         yield _score("embed_seconds_per_1000_cells", 1000 * usage.seconds / len(cells), len(cells), "")

@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 from corpuscle.core.components import component
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import Axes
-from corpuscle.model.axes import axes_of, coordinates, corpus_axes
-from corpuscle.model.expression import check_genes
+from corpuscle.corpus.expression.principal_components import Axes
+from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.families.log_expression import check_genes
+from corpuscle.model.families.principal_components import axes_of, coordinates, corpus_axes
 from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
-from corpuscle.model.saving import Saved, parameters, reading, save
 
 # harmonypy's own rule: a cluster for each 30 cells, at most 100. It forgets that there must be one.
 CELLS_PER_CLUSTER, MOST_CLUSTERS = 30, 100
@@ -74,7 +74,7 @@ class Harmony(WithoutSteps):
 
     def load_fitted(self, folder: Path) -> "FittedHarmony":
         """Load what `FittedHarmony.save` wrote; the settings are the folder's."""
-        with reading(folder, "harmony") as saved:
+        with reading_checkpoint(folder, "harmony") as saved:
             return FittedHarmony(Harmony(**saved.settings), saved.genes, axes_of(saved.arrays), saved.facts["state"])
 
 

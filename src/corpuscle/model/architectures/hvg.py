@@ -12,9 +12,9 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
+from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.families.log_expression import check_genes, repeated, scaled_blocks, variable_genes
 from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
-from corpuscle.model.saving import Saved, parameters, reading, save
 
 
 @component
@@ -50,11 +50,11 @@ class HVG(WithoutSteps):
         ModelError
             When no gene varies over the corpus.
         """
-        return FittedHVG(self, corpus.space.ids, variable_genes(uses(corpus), self.n_genes, progress))
+        return FittedHVG(self, corpus.space.ids, variable_genes(repeated(corpus), self.n_genes, progress))
 
     def load_fitted(self, folder: Path) -> "FittedHVG":
         """Load what `FittedHVG.save` wrote; the settings are the folder's."""
-        with reading(folder, "hvg") as saved:
+        with reading_checkpoint(folder, "hvg") as saved:
             return FittedHVG(HVG(**saved.settings), saved.genes, saved.arrays["genes_H"])
 
 

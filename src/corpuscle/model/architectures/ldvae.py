@@ -13,13 +13,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from corpuscle.core.components import component
-from corpuscle.model.batches import Batch, TrainingCounts
-from corpuscle.model.dense import DenseBatch
-from corpuscle.model.likelihoods import Decoded
-from corpuscle.model.modules import VARIANCE_FLOOR, Encoded, Encoder, LinearDecoder, draw
-from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.data.batches import Batch, TrainingCounts
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.families.variational import FittedVariational, VariationalModel, VariationalNetwork
+from corpuscle.model.nn.count_modules import VARIANCE_FLOOR, Encoded, Encoder, LinearDecoder, draw_latents
+from corpuscle.model.nn.likelihoods import Decoded
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.variational import FittedVariational, VariationalModel, VariationalNetwork
+from corpuscle.model.training.budget import Budget, TrainingBudget, ValidationShare
 
 
 class LdvaeNetwork(VariationalNetwork):
@@ -43,7 +43,7 @@ class LdvaeNetwork(VariationalNetwork):
         assert encoded.library is not None, "its encoder was made with a library"
         shape = *encoded.library.shape[:-1], 1
         noise_B1 = torch.randn(shape, generator=noise, device=encoded.library.device)
-        library_B1, kl_B = draw(encoded.library, noise_B1, self.library_prior)
+        library_B1, kl_B = draw_latents(encoded.library, noise_B1, self.library_prior)
         return library_B1.squeeze(-1), kl_B
 
     def decoded(self, z_BK: Tensor, library_B: Tensor, covariates_BC: Tensor | None = None) -> Decoded:
@@ -132,7 +132,7 @@ def library_prior(table: TrainingCounts) -> tuple[float, float]:
     Examples
     --------
     >>> from scipy.sparse import csr_matrix
-    >>> from corpuscle.model.batches import CountTable
+    >>> from corpuscle.model.data.batches import CountTable
     >>> library_prior(CountTable(csr_matrix(np.array([[1, 0], [3, 4]], np.float32))))
     (0.972..., 0.946...)
     """

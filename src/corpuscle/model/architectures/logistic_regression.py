@@ -16,10 +16,10 @@ from scipy.special import log_softmax
 from corpuscle.core.components import component
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
+from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.families.log_expression import check_genes, repeated, scaled_blocks, variable_genes
 from corpuscle.model.labels import cell_types
 from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
-from corpuscle.model.saving import Saved, parameters, reading, save
 
 
 @component
@@ -76,7 +76,7 @@ class LogisticRegression(WithoutSteps):
         from sklearn.exceptions import ConvergenceWarning
 
         known = cell_types(corpus)
-        cells = uses(known.cells)
+        cells = repeated(known.cells)
         genes_H = variable_genes(cells, self.n_genes, lambda share: progress(share / 2))
         logged_NH = vstack([scaled_BH.log1p() for _, scaled_BH in scaled_blocks(cells, genes_H)], format="csr")
         regression = linear_model.LogisticRegression(
@@ -99,7 +99,7 @@ class LogisticRegression(WithoutSteps):
 
     def load_fitted(self, folder: Path) -> "FittedLogisticRegression":
         """Load what `FittedLogisticRegression.save` wrote; the settings are the folder's."""
-        with reading(folder, "logistic_regression") as saved:
+        with reading_checkpoint(folder, "logistic_regression") as saved:
             rule = Rule(**{name: saved.arrays[name] for name in Rule._fields})
             facts = dict(saved.facts)
             labels, settings = tuple(facts.pop("labels")), LogisticRegression(**saved.settings)

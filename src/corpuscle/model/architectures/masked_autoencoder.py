@@ -18,17 +18,17 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
-from corpuscle.model.autoencoder import MaskedNetwork
-from corpuscle.model.batches import CountTable, stream
-from corpuscle.model.disk import training_counts
-from corpuscle.model.expression import check_genes
-from corpuscle.model.fine_tuning import Encoder
+from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save, set_state, state_of
+from corpuscle.model.data.batches import CountTable, stream
+from corpuscle.model.data.on_disk import training_counts
+from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import FittedModel, Model, Progress, silent
-from corpuscle.model.saving import Saved, parameters, reading, save, set_state, state_of
-from corpuscle.model.schedule import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.nn.masked_network import MaskedNetwork
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
-from corpuscle.model.training import Optimiser, named_noise, train
+from corpuscle.model.training.budget import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.training.fine_tuning import TrainableEncoder
+from corpuscle.model.training.loop import Optimiser, named_noise, train
+from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # As torch's AdamW has it; the published code leaves it there.
 ADAM_EPS = 1e-8
@@ -103,7 +103,7 @@ class MaskedAutoencoder(Model):
 
     def load_fitted(self, folder: Path) -> "FittedMaskedAutoencoder":
         """Load what `FittedMaskedAutoencoder.save` wrote; the settings are the folder's."""
-        with reading(folder, "masked autoencoder") as saved:
+        with reading_checkpoint(folder, "masked autoencoder") as saved:
             settings = MaskedAutoencoder(**saved.settings)
             network = settings._network(len(saved.genes), torch.Generator())
             set_state(network, saved.arrays)
@@ -164,11 +164,11 @@ class FittedMaskedAutoencoder(FittedModel):
             embedded_NK[rows] = self.network.encode(batch).numpy()
         return embedded_NK
 
-    def encoder(self) -> Encoder:
+    def encoder(self) -> TrainableEncoder:
         """Return a copy of the network, its decoder idle; see `FineTunes`."""
         network = copy.deepcopy(self.network)
         network.decoder = torch.nn.ModuleList()
-        return Encoder(network, network.encode, self.settings.widths[-1])
+        return TrainableEncoder(network, network.encode, self.settings.widths[-1])
 
     def save(self, folder: Path) -> None:
         """Write weights, settings and curve."""

@@ -17,19 +17,19 @@ from scipy.sparse import vstack
 from corpuscle.core.components import component
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.batches import Batch, CountTable
-from corpuscle.model.expression import check_genes, scaled_blocks, uses, variable_genes
-from corpuscle.model.label_losses import Remedy
-from corpuscle.model.label_training import PUBLISHED, Codes, LabelTraining, train_labels
+from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save, set_state, state_of
+from corpuscle.model.data.batches import Batch, CountTable
+from corpuscle.model.families.log_expression import check_genes, repeated, scaled_blocks, variable_genes
 from corpuscle.model.labels import cell_types
 from corpuscle.model.model import FittedModel, Model, Progress, silent
-from corpuscle.model.modules import SparseLinear
-from corpuscle.model.perceptron import Perceptron
-from corpuscle.model.saving import Saved, parameters, reading, save, set_state, state_of
-from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.nn.count_modules import SparseLinear
+from corpuscle.model.nn.perceptron import Perceptron
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
-from corpuscle.model.timing import STEPS, random_counts, seconds_per_step
-from corpuscle.model.training import named_noise
+from corpuscle.model.training.budget import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.training.class_losses import Remedy
+from corpuscle.model.training.loop import named_noise
+from corpuscle.model.training.supervised import PUBLISHED, Codes, LabelTraining, train_labels
+from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # More cell types than an atlas has: for an estimate of memory.
 MOST_TYPES = 1000
@@ -88,7 +88,7 @@ class MlpClassifier(Model):
             When there are not two cell types, too few cells, or no gene varies.
         """
         known = cell_types(corpus)
-        genes_H = variable_genes(uses(known.cells), self.n_genes, silent)
+        genes_H = variable_genes(repeated(known.cells), self.n_genes, silent)
         table = CountTable(vstack([scaled_BH for _, scaled_BH in scaled_blocks(known.cells, genes_H)], format="csr"))
         network = self._network(len(genes_H), len(known.labels), named_noise(seed, "init"))
         history = train_labels(
@@ -105,7 +105,7 @@ class MlpClassifier(Model):
 
     def load_fitted(self, folder: Path) -> "FittedMlpClassifier":
         """Load what `FittedMlpClassifier.save` wrote; the settings are the folder's."""
-        with reading(folder, "mlp_classifier") as saved:
+        with reading_checkpoint(folder, "mlp_classifier") as saved:
             settings, arrays, labels = MlpClassifier(**saved.settings), dict(saved.arrays), tuple(saved.facts["labels"])
             genes_H = arrays.pop("genes_H")
             network = settings._network(len(genes_H), len(labels), torch.Generator())

@@ -13,11 +13,11 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.principal_components import Axes
-from corpuscle.model.axes import axes_of, coordinates, corpus_axes
-from corpuscle.model.expression import check_genes
+from corpuscle.corpus.expression.principal_components import Axes
+from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.families.log_expression import check_genes
+from corpuscle.model.families.principal_components import axes_of, coordinates, corpus_axes
 from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
-from corpuscle.model.saving import Saved, parameters, reading, save
 
 
 @component
@@ -63,7 +63,7 @@ class PCA(WithoutSteps):
 
     def load_fitted(self, folder: Path) -> "FittedPCA":
         """Load what `FittedPCA.save` wrote; the settings are the folder's."""
-        with reading(folder, "pca") as saved:
+        with reading_checkpoint(folder, "pca") as saved:
             return FittedPCA(PCA(**saved.settings), saved.genes, axes_of(saved.arrays))
 
 

@@ -11,14 +11,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from corpuscle.core.components import component
-from corpuscle.model.batches import Batch
-from corpuscle.model.dense import DenseBatch
-from corpuscle.model.layers import Linear
-from corpuscle.model.likelihoods import Decoded
-from corpuscle.model.modules import DeepDecoder, Encoded, Encoder
-from corpuscle.model.schedule import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.data.batches import Batch
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.families.variational import FittedVariational, VariationalModel, VariationalNetwork
+from corpuscle.model.nn.count_modules import DeepDecoder, Encoded, Encoder
+from corpuscle.model.nn.layers import Linear
+from corpuscle.model.nn.likelihoods import Decoded
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.variational import FittedVariational, VariationalModel, VariationalNetwork
+from corpuscle.model.training.budget import Budget, TrainingBudget, ValidationShare
 
 
 class ScviNetwork(VariationalNetwork):

@@ -246,7 +246,7 @@ def _settle(slope_G: Floats, bias_slope_G: Floats, out_G: Floats) -> None:
 
 
 @njit(fastmath=SUMS, error_model="numpy", cache=True, nogil=True)
-def sweep(
+def sweep_counts(
     logits: tuple[Floats, ...],
     cells: tuple[Floats, Floats],
     nonzeros: tuple[Any, Any, Floats],

@@ -141,7 +141,7 @@ def normalise_back(
 
 
 @njit(error_model="numpy", cache=True, nogil=True)
-def draw(
+def draw_and_diverge(
     head_B2K: Floats, noise_BK: Floats, settings: tuple[Any, Any, Any, Any], drawn_BK: Floats, kl_B: Floats
 ) -> None:
     """Draw from normal distributions given by mean and log variance, and say how far they are from a prior.
@@ -180,7 +180,7 @@ def draw_back(
     slopes: tuple[Floats, Floats],
     head_slope_B2K: Floats,
 ) -> None:
-    """Take slopes in the draw (B, K) and in the divergence (B,) back through `draw`; fills `head_slope_B2K`."""
+    """Take slopes in the draw (B, K) and divergence (B,) back through `draw_and_diverge`; fills `head_slope_B2K`."""
     ceiling, floor, prior_mean, prior_variance = settings
     drawn_slope_BK, kl_slope_B = slopes
     n_latent = noise_BK.shape[1]

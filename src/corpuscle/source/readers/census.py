@@ -20,9 +20,9 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source import files
 from corpuscle.source.reader import Cells, Reader, gist, reading
-from corpuscle.source.value_filter import value_filter
+from corpuscle.source.storage import file_hash
+from corpuscle.source.storage.soma_filter import value_filter
 
 # The columns of obs that may name cells; the Census has the second.
 NAMES = ("obs_id", "observation_joinid")
@@ -140,11 +140,11 @@ class Census(Reader):
 
     def stamp(self) -> str:
         """Return a hash of the files' sizes and times; of the hosted Census, which never changes, its name."""
-        return fingerprint(str(self.path)) if self._is_hosted else files.stamp([self.path])
+        return fingerprint(str(self.path)) if self._is_hosted else file_hash.stamp([self.path])
 
     def content(self) -> str:
         """Hash the files; of the hosted Census, its name."""
-        return fingerprint(str(self.path)) if self._is_hosted else files.content([self.path])
+        return fingerprint(str(self.path)) if self._is_hosted else file_hash.content([self.path])
 
 
 def _tiledbsoma() -> Any:

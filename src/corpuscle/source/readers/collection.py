@@ -15,10 +15,10 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source import layout
-from corpuscle.source.identifiers import gene_names
+from corpuscle.source.gene_names import gene_names
 from corpuscle.source.reader import AboutGenes, Cells, Reader, Unstored, reader_for
-from corpuscle.source.stacking import distinct, stacked
+from corpuscle.source.stacking import distinct, stack_tables
+from corpuscle.source.storage import anndata_layout
 
 # The column that says which file a cell is from.
 FILE = "file"
@@ -117,7 +117,7 @@ class Collection(Reader):
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read the counts of some cells; see `Reader.read_counts`."""
-        return layout.in_order(rows, self._read)
+        return anndata_layout.in_order(rows, self._read)
 
     def _read(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read ascending rows, file by file."""
@@ -127,7 +127,7 @@ class Collection(Reader):
             found = self._readers[at].read_counts(rows[ends[at] : ends[at + 1]] - self._starts[at])
             order = self._orders[at]
             pieces.append(found if order is None else found[:, order])
-        return layout.stack(pieces) if pieces else self._readers[0].read_counts(rows)
+        return anndata_layout.stack_rows(pieces) if pieces else self._readers[0].read_counts(rows)
 
     def about_genes(self) -> AboutGenes:
         """Return what there is to say of the genes: of a kind that is left out, how many the file with most has."""
@@ -176,4 +176,4 @@ def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Put tables below each other; columns in which nothing has a value stay."""
     columns = list(dict.fromkeys(column for table in tables for column in table))
     # Of cells that were all left out unread, it is still known which values there were.
-    return stacked(tables).reindex(columns=columns)
+    return stack_tables(tables).reindex(columns=columns)

@@ -11,9 +11,9 @@ from pathlib import Path
 import h5py
 
 from corpuscle.core.components import component
-from corpuscle.source import hdf5
-from corpuscle.source.layout import AnnDataReader
 from corpuscle.source.reader import reading
+from corpuscle.source.storage import hdf5
+from corpuscle.source.storage.anndata_layout import AnnDataReader
 
 
 @component
@@ -38,5 +38,5 @@ class H5ad(AnnDataReader):
 
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:
-        with reading(self.path, ".h5ad"), hdf5.opened(self.path) as file:
+        with reading(self.path, ".h5ad"), hdf5.open_hdf5(self.path) as file:
             yield file

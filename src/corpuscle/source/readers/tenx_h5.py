@@ -17,8 +17,8 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
-from corpuscle.source import files, hdf5, layout, soundness
 from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit
+from corpuscle.source.storage import anndata_layout, file_hash, hdf5, soundness
 
 
 @component
@@ -41,7 +41,7 @@ class TenxH5(Reader):
     @contextmanager
     def _open(self) -> Iterator[h5py.Group]:
         """Open the group that holds the matrix."""
-        with reading(self.path, "10x .h5"), hdf5.opened(self.path) as file:
+        with reading(self.path, "10x .h5"), hdf5.open_hdf5(self.path) as file:
             there = _genomes(file)
             if not there:
                 raise SourceError("an HDF5 file, but not 10x's: no group in it holds a matrix with barcodes")
@@ -75,21 +75,21 @@ class TenxH5(Reader):
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read the counts of some cells; see `Reader.read_counts`."""
         with self._open() as group:
-            return layout.read_csr(group, rows, len(_features(group)))
+            return anndata_layout.read_csr(group, rows, len(_features(group)))
 
     def alternatives(self) -> Sequence[str]:
         """List the groups that hold a matrix."""
-        with reading(self.path, "10x .h5"), hdf5.opened(self.path) as file:
+        with reading(self.path, "10x .h5"), hdf5.open_hdf5(self.path) as file:
             found = _genomes(file)
             return ["X"] if len(found) == 1 else found
 
     def stamp(self) -> str:
         """Return a hash of size and time."""
-        return files.stamp([self.path])
+        return file_hash.stamp([self.path])
 
     def content(self) -> str:
         """Hash the file."""
-        return files.content([self.path])
+        return file_hash.content([self.path])
 
 
 def _genomes(file: h5py.File) -> list[str]:

@@ -16,9 +16,9 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.source import files, layout, tenx_text
 from corpuscle.source.reader import Cells, Reader, all_rows, reading, refuse_misfit, refuse_special
-from corpuscle.source.scratch import Counts, Triples
+from corpuscle.source.storage import anndata_layout, file_hash, tenx_text
+from corpuscle.source.storage.row_cache import Counts, Triples
 
 # Lines of the matrix that are parsed at once.
 LINES = 1 << 21
@@ -52,7 +52,7 @@ class TenxMtx(Reader):
             if at < 0:
                 raise SourceError("10x files are called …matrix.mtx, …features.tsv and …barcodes.tsv; rename these")
             prefix = self.path.name[:at]
-        found = tenx_text.find(folder, [f"{prefix}{stem}{zipped}" for stem in stems for zipped in ("", ".gz")])
+        found = tenx_text.find_file(folder, [f"{prefix}{stem}{zipped}" for stem in stems for zipped in ("", ".gz")])
         if found is None:
             raise SourceError(f"there is no {prefix}{stems[0]} (or .gz) in {folder}; a 10x folder has three files")
         refuse_special(found)
@@ -98,7 +98,7 @@ class TenxMtx(Reader):
             head = _header(matrix)
             shape = (head.n_cells, head.n_genes)
             whole = Counts(shape, head.n_stored, np.dtype(head.dtype), lambda: _blocks(matrix, head))
-            return layout.read_copy(key, rows, whole)
+            return anndata_layout.read_copy(key, rows, whole)
 
     def alternatives(self) -> Sequence[str]:
         """List the one place there is."""
@@ -107,12 +107,12 @@ class TenxMtx(Reader):
     def stamp(self) -> str:
         """Return a hash of the files' sizes and times."""
         with reading(self.path, "10x .mtx"):
-            return files.stamp(self._files)
+            return file_hash.stamp(self._files)
 
     def content(self) -> str:
         """Hash the files."""
         with reading(self.path, "10x .mtx"):
-            return files.content(self._files)
+            return file_hash.content(self._files)
 
 
 class _Header(NamedTuple):
@@ -126,7 +126,7 @@ class _Header(NamedTuple):
 
 
 def _header(path: Path) -> _Header:
-    with tenx_text.opened(path) as file:
+    with tenx_text.open_text(path) as file:
         words = file.readline().lower().split()
         if words[:2] != ["%%matrixmarket", "matrix"] or words[3:4] not in ([number] for number in NUMBERS):
             raise SourceError(

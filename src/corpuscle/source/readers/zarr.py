@@ -8,9 +8,9 @@ from typing import Any
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import SourceError
-from corpuscle.source import soundness
-from corpuscle.source.layout import AnnDataReader, find_matrix
 from corpuscle.source.reader import Unstored, reading
+from corpuscle.source.storage import soundness
+from corpuscle.source.storage.anndata_layout import AnnDataReader, find_matrix
 
 
 @component

@@ -1,0 +1,210 @@
+"""Maker: gives the counts of cells that are in no file, on demand; what an alteration that changes counts leaves.
+
+A maker is small and picklable: what it was made from is a corpus (a table of cells), never its counts. The counts of a
+made cell hang on the maker and the cell's row alone, whatever rows are asked for together and in whatever order, so
+that streaming, training from disk, worker processes and writing see the same cell bit for bit.
+
+Axes in names: N made cells, P parent cells, G genes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+
+from corpuscle.core.components import guarded
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.source.stacking import stack_tables
+
+# Parents that are read at once: 8,192 × 2,000 counts take some 200 MB while they are added up.
+BLOCK_PARENTS = 8192
+# Above this, float32 does not hold every whole number.
+LARGEST_COUNT = 2**24
+
+
+class Derived(ABC):
+    """Counts of made cells.
+
+    Parameters
+    ----------
+    parents
+        The cells that they are made from.
+    """
+
+    def __init__(self, parents: Corpus) -> None:
+        made = [column for column in ("made",) if column in parents.cells]
+        # Their labels are not needed any more, and would travel to each worker.
+        self.parents = Corpus(
+            parents.name,
+            parents.cells[[*KEYS, *made]].reset_index(drop=True),
+            parents.readers,
+            parents.space,
+            makers=parents.used_makers,
+        )
+
+    @property
+    @abstractmethod
+    def is_whole(self) -> bool:
+        """Whether all its counts are whole numbers."""
+
+    @abstractmethod
+    def counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Make the counts of some cells: float32, shape (n, G), in the order of `rows`, indices sorted."""
+
+    @abstractmethod
+    def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Say how much of which parent is in each cell, shape (n, P); no entry where all parents had a say alike."""
+
+    @abstractmethod
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where the counts would, the parents' aside; for fingerprints."""
+
+    def prepare(self, notice: Callable[[str, float], None]) -> None:  # noqa: B027  # most have nothing to prepare
+        """Do now what takes long and is kept, rather than when counts are first asked for."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of how the cells are made and of what."""
+        kind = f"{type(self).__module__}:{type(self).__qualname__}"
+        return fingerprint(kind, self.parents.fingerprint, self.identity())
+
+
+def origins(corpus: Corpus) -> pd.DataFrame:
+    """Say of which cells of files each made cell is made, through all steps.
+
+    Returns
+    -------
+    Columns ``cell`` (its position in the corpus' table), ``source``, ``row`` (of a cell in a file) and ``weight`` (how
+    much of that cell is in it). Synthetic cells, in which all cells of a label had their say, have no row.
+    """
+    tables = [_origins(corpus, key) for key in corpus.used_makers]
+    columns = {"cell": np.int64, "source": str, "row": np.int64, "weight": np.float32}
+    table = pd.concat([pd.DataFrame({name: np.empty(0, kind) for name, kind in columns.items()}), *tables])
+    return table.sort_values(["cell", "source", "row"], ignore_index=True)
+
+
+def _origins(corpus: Corpus, key: str) -> pd.DataFrame:
+    """Say it of the cells of one maker."""
+    maker = corpus.used_makers[key]
+    cell_n = np.flatnonzero(corpus.labels("made") == key)
+    weights = maker.weights(corpus.cells["row"].to_numpy(np.int64)[cell_n]).tocoo()
+    parents = maker.parents.cells
+    table = pd.DataFrame(
+        {"cell": cell_n[weights.row], "parent": weights.col, "weight": weights.data.astype(np.float32)}
+    )
+    in_file = maker.parents.labels("made") == ""
+    own = table[in_file[weights.col]]
+    own = own.assign(
+        source=parents["source"].to_numpy(str)[own["parent"]], row=parents["row"].to_numpy()[own["parent"]]
+    )
+    if in_file.all():
+        return own[["cell", "source", "row", "weight"]]
+    through = table.merge(origins(maker.parents).rename(columns={"cell": "parent", "weight": "share"}), on="parent")
+    through = through.assign(weight=through["weight"] * through["share"])
+    found = pd.concat([own, through])[["cell", "source", "row", "weight"]]
+    return found.groupby(["cell", "source", "row"], as_index=False)["weight"].sum()
+
+
+def prepare_derived(corpus: Corpus, notice: Callable[[str, float], None]) -> None:
+    """Let the makers of a corpus, and those of what they made cells from, do what takes long."""
+    for maker in corpus.used_makers.values():
+        prepare_derived(maker.parents, notice)
+        with guarded(maker):
+            maker.prepare(notice)
+
+
+def sums(members_NP: csr_matrix, parents: Corpus) -> csr_matrix:
+    """Add up parents' counts, a few cells at a time.
+
+    A cell's sum is taken in one order, whatever cells are asked for with it: fractions, too, give the same to the bit.
+
+    Parameters
+    ----------
+    members_NP
+        How often each parent goes into each cell; indices sorted.
+    parents
+        P cells.
+
+    Returns
+    -------
+    float64, shape (N, G), indices sorted.
+    """
+    pieces, start = [csr_matrix((0, parents.n_genes))], 0
+    while start < members_NP.shape[0]:
+        # As many cells as have so many parents together; at least one.
+        last = members_NP.indptr[start] + BLOCK_PARENTS
+        stop = max(start + 1, int(np.searchsorted(members_NP.indptr, last, side="right")) - 1)
+        pieces.append(_sum(members_NP[start:stop], parents))
+        start = stop
+    total_NG = vstack(pieces, format="csr")
+    total_NG.sort_indices()
+    return total_NG
+
+
+def _sum(members_NP: csr_matrix, parents: Corpus) -> csr_matrix:
+    """Add up; parents are read in several turns only where they are those of one cell."""
+    used, column = np.unique(members_NP.indices, return_inverse=True)
+    total_NG = csr_matrix((members_NP.shape[0], parents.n_genes))
+    for start in range(0, len(used), BLOCK_PARENTS):
+        block = used[start : start + BLOCK_PARENTS]
+        here = (column >= start) & (column < start + BLOCK_PARENTS)
+        ends = np.concatenate([[0], np.cumsum(here)])[members_NP.indptr]
+        times = members_NP.data[here].astype(np.float64)
+        weights = csr_matrix((times, column[here] - start, ends), shape=(members_NP.shape[0], len(block)))
+        total_NG = total_NG + weights @ parents.counts(block)
+    return total_NG
+
+
+def picked(parent_N: NDArray[np.int64], n_parents: int) -> csr_matrix:
+    """Return the weights of cells that are of one parent each, shape (N, P)."""
+    n = len(parent_N)
+    return csr_matrix((np.ones(n, np.float32), parent_N, np.arange(n + 1)), shape=(n, n_parents))
+
+
+def from_rows(genes: Sequence[NDArray[Any]], counts: Sequence[NDArray[Any]], n_genes: int) -> csr_matrix:
+    """Put cells together, each given as its genes, ascending, and its counts of them; float32, shape (N, G)."""
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in genes])]).astype(np.int64)
+    data = np.concatenate([np.empty(0, np.float32), *counts]).astype(np.float32)
+    columns = np.concatenate([np.empty(0, np.int32), *genes]).astype(np.int32)
+    return csr_matrix((data, columns, starts), shape=(len(genes), n_genes))
+
+
+def with_made(kept: Corpus, maker: Derived, name: str, labels: pd.DataFrame) -> Corpus:
+    """Return a corpus with all cells of a maker after its own.
+
+    Parameters
+    ----------
+    kept
+        The cells to keep; may be none.
+    maker
+        What makes the new ones.
+    name
+        What makes them, for people; it goes into their barcodes.
+    labels
+        One row per new cell, in the maker's order: ``source`` and labels.
+    """
+    key = free_key(kept, name)
+    table = labels.drop(columns=[column for column in (*KEYS[1:], "made") if column in labels]).reset_index(drop=True)
+    row_N = np.arange(len(table), dtype=np.int64)
+    barcodes = pd.Series([f"{key}-{row}" for row in row_N.tolist()], dtype=object)
+    table = table.assign(row=row_N, barcode=barcodes, times=1, made=key)
+    before = kept.cells if "made" in kept.cells else kept.cells.assign(made="")
+    cells = stack_tables([before, table]).reset_index(drop=True)
+    cells = cells[[*KEYS, *(column for column in cells if column not in KEYS)]]
+    return replace(kept, cells=cells, makers={**kept.makers, key: maker})
+
+
+def free_key(corpus: Corpus, name: str) -> str:
+    """Return a key for a further maker: its name, with a number where a maker has that already."""
+    taken, n = set(corpus.makers), 2
+    key = name
+    while key in taken:
+        key, n = f"{name} {n}", n + 1
+    return key

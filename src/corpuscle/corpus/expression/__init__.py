@@ -1,0 +1,1 @@
+"""Expression: variable genes, principal components and neighbours of a corpus' cells."""

@@ -1,0 +1,119 @@
+"""Candidates: pairs of cells that may be one cell, by marks that are equal; and cells whose counts are equal.
+
+Axes in names: N cells, S sources, W bands, P pairs of cells.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from corpuscle.corpus.overlap import marks
+from corpuscle.corpus.overlap.chance import Evidence
+
+# Candidates per cell that are looked at; bands beyond are left out.
+MOST_CANDIDATES = 100
+# Bands whose candidates are put together in one sort.
+BANDS_AT_ONCE = 8
+# Groups of one turn are numbered from a multiple of this.
+GROUPS = int(1e12)
+
+
+class Marked(NamedTuple):
+    """The marks of all cells that are compared over the same genes, source by source."""
+
+    place_N: NDArray[np.int64]
+    source_N: NDArray[np.int64]
+    barcode_N: NDArray[np.uint64]
+    count_N: NDArray[np.uint64]
+    gene_N: NDArray[np.uint64]
+    presence_N: NDArray[np.float64]
+    equal_N: NDArray[np.float64]
+    band_NW: NDArray[np.uint32]
+
+    def of(self, source: int) -> slice:
+        """Return where the cells of a source are."""
+        first, last = np.searchsorted(self.source_N, [source, source + 1])
+        return slice(int(first), int(last))
+
+
+class Tried(NamedTuple):
+    """How many pairs of two sources are compared, and how many cells are known to be identical."""
+
+    n_pairs: float
+    n_known: int
+
+
+def identical(marked: Marked, bars: Evidence, n_genes: int, turn: int) -> pd.DataFrame:
+    """Group the cells with exactly equal counts, where these are not so few that they are equal by chance."""
+    at = np.flatnonzero((marked.count_N != 0) & (marked.equal_N >= bars.identical))
+    table = pd.DataFrame({"cell": marked.place_N[at], "group": pd.factorize(marked.count_N[at])[0]})
+    table = table[table.duplicated("group", keep=False)].astype(np.int64)
+    return table.assign(group=table["group"] + turn * GROUPS, n_genes=n_genes)
+
+
+def candidates(
+    marked: Marked, allowed_SS: NDArray[np.bool_], banded_SS: NDArray[np.bool_], bars: Evidence
+) -> NDArray[np.int64]:
+    """Return the pairs of cells to look at, each once, shape (P, 2): positions in `marked`, ascending.
+
+    Parameters
+    ----------
+    marked
+        The cells.
+    allowed_SS
+        Which sources are compared: by the same set of detected genes, and by barcode.
+    banded_SS
+        Which of them also by bands.
+    bars
+        Cells with less evidence have no copy that could be recognised.
+    """
+    n = len(marked.place_N)
+
+    def keys(pairs_P2: NDArray[np.int64], among_SS: NDArray[np.bool_]) -> NDArray[np.int64]:
+        source_P2 = marked.source_N[pairs_P2]
+        ordered = np.sort(unknown(marked, pairs_P2[among_SS[source_P2[:, 0], source_P2[:, 1]]], bars), axis=1)
+        found: NDArray[np.int64] = ordered[:, 0] * n + ordered[:, 1]
+        return found
+
+    pending = [keys(marks.matching_marks(mark_N, all_of_crowds=True), allowed_SS)
+               for mark_N in (marked.gene_N, marked.barcode_N)]  # fmt: skip
+    in_banded_S = np.asarray(banded_SS.any(axis=1))
+    able_N = (np.maximum(marked.presence_N, marked.equal_N) >= bars.near) & in_banded_S[marked.source_N]
+    able = np.flatnonzero(able_N)
+    for band in range(marks.BANDS if len(able) else 0):
+        pending.append(keys(able[marks.matching_marks(marked.band_NW[able, band])], banded_SS))
+        if band % BANDS_AT_ONCE == 0:
+            pending = [np.unique(np.concatenate(pending))]
+            if len(pending[0]) > MOST_CANDIDATES * n:
+                break
+    found = np.unique(np.concatenate(pending))
+    return np.stack([found // n, found % n], axis=1)
+
+
+def unknown(marked: Marked, pairs_P2: NDArray[np.int64], bars: Evidence) -> NDArray[np.int64]:
+    """Leave out pairs that are identical beyond chance: these are known already."""
+    equal = marked.count_N[pairs_P2[:, 0]] == marked.count_N[pairs_P2[:, 1]]
+    found: NDArray[np.int64] = pairs_P2[~(equal & (marked.equal_N[pairs_P2].min(axis=1) >= bars.identical))]
+    return found
+
+
+def tried(marked: Marked, one: int, two: int, bars: Evidence) -> tuple[Tried, Tried]:
+    """Count the pairs of two sources, all of them and those with the same barcode, and the identical cells in them."""
+    sides = [marked.of(one), marked.of(two)]
+    sizes = [side.stop - side.start for side in sides]
+    every = sizes[0] * (sizes[0] - 1) / 2 if one == two else float(sizes[0]) * sizes[1]
+    codes, times = zip(*(np.unique(marked.barcode_N[side], return_counts=True) for side in sides), strict=True)
+    _, at, there = np.intersect1d(codes[0][codes[0] > 0], codes[1][codes[1] > 0], return_indices=True)
+    counts = [times[0][codes[0] > 0][at].astype(float), times[1][codes[1] > 0][there].astype(float)]
+    same = float(np.sum(counts[0] * (counts[0] - 1) / 2 if one == two else counts[0] * counts[1]))
+    if one == two:
+        # Identical cells of one source are no sign that others have copies there.
+        return Tried(every, 0), Tried(same, 0)
+    rich = [np.flatnonzero((marked.count_N[side] != 0) & (marked.equal_N[side] >= bars.identical)) + side.start
+            for side in sides]  # fmt: skip
+    named = [at[marked.barcode_N[at] > 0] for at in rich]
+    both = [marked.count_N[at] ^ (marked.barcode_N[at] * np.uint64(0x9E3779B97F4A7C15)) for at in named]
+    n_equal = int(np.isin(marked.count_N[rich[0]], marked.count_N[rich[1]]).sum())
+    return Tried(every, n_equal), Tried(same, int(np.isin(both[0], both[1]).sum()))

@@ -1,0 +1,233 @@
+"""Output: the folder that a run leaves, whose it is, and what is written into it besides results.
+
+::
+
+    study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
+    draws.parquet                how much of its pool a draw takes, and what two seeds' draws share
+    measures.parquet  profiles.parquet  cell_types.parquet       what the corpora are, and measures.csv for reading
+    fits.parquet                 how well each model gives its own training cells back, by which diverged fits are found
+    maps.parquet                 embeddings laid out in the plane, where a task looks at embeddings
+    corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
+                                 where the corpus was composed
+    report.html  figures/        the report
+    description.html  .json      the same without scores, where the corpora were described
+    store/                       surveys, models and scores, each under the fingerprint of what it hangs on
+"""
+
+import json
+import platform
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from corpuscle.core.errors import FolderError
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.paths import safe_name
+from corpuscle.core.version import __version__
+from corpuscle.corpus import derived
+from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.corpus.obs import changes
+from corpuscle.execution.measuring import Measured
+from corpuscle.source.source import ROLES, dataset_facts
+from corpuscle.store import atomic, write_text
+from corpuscle.study.plan import Plan
+from corpuscle.study.spec import Study
+
+PACKAGES = ("anndata", "h5py", "numpy", "pandas", "scipy", "torch")
+LOCK = ".lock"
+# What a run that was refused for its data may have left: the folder is still anybody's.
+UNCLAIMED = {LOCK, "store"}
+
+
+@contextmanager
+def claimed(folder: Path, study: Study) -> Iterator[None]:
+    """Make sure that a folder is this study's or nobody's, and keep other processes out while the block lasts.
+
+    Raises
+    ------
+    FolderError
+        When the folder holds another study or something else, is in use, or cannot be written.
+    """
+    _refuse_foreign(folder, study)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FolderError(f"{folder} is in use by another run; wait for it, or choose another folder") from None
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def claim(folder: Path, study: Study) -> None:
+    """Make a folder this study's: later runs of other studies will be refused there."""
+    write_text(folder / "study.toml", study.text)
+
+
+def _refuse_foreign(folder: Path, study: Study) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FolderError(f"{folder} is a file; choose a folder with -o")
+    kept = folder / "study.toml"
+    if kept.exists():
+        name = _study_name(kept)
+        if name != study.name:
+            raise FolderError(
+                f"{folder} holds the study {name!r}, and this one is called {study.name!r}; "
+                "choose another folder with -o (a changed study of the same name goes on in its folder)"
+            )
+    elif folder.is_dir() and not {entry.name for entry in folder.iterdir()} <= UNCLAIMED:
+        raise FolderError(f"{folder} is not empty and holds no study; choose a new or empty folder with -o")
+
+
+def _study_name(path: Path) -> str:
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("name"))
+    except (OSError, ValueError) as error:
+        raise FolderError(
+            f"{path}: cannot be read ({error}); if the folder is this study's, copy the study file there, else choose "
+            "another folder with -o"
+        ) from None
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as parquet, whole or not at all, with checksums that `RunFolder.read` compares."""
+    with atomic(path) as partial:
+        table.to_parquet(partial, index=False, write_page_checksum=True)
+
+
+def corpus_folder(folder: Path, name: str, seed: int) -> Path:
+    """Return where a corpus is written."""
+    return folder / "corpora" / safe_name(name) / str(seed)
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write all that is known before anything is trained: the study, manifests, and what the data were."""
+    claim(folder, plan.study)
+    for (name, seed), corpus in plan.corpora.items():
+        write_manifest(corpus_folder(folder, name, seed), plan, corpus, seed)
+    write_table(plan.composition(), folder / "composition.parquet")
+    write_table(plan.draws, folder / "draws.parquet")
+    write_table(plan.quality, folder / "sources.parquet")
+    write_table(plan.genes, folder / "genes.parquet")
+
+
+def write_measures(folder: Path, measured: Measured) -> None:
+    """Write what the corpora are: measures, curves, and what their cell types were taken for."""
+    for name, table in measured._asdict().items():
+        write_table(table, folder / f"{name}.parquet")
+    with atomic(folder / "measures.csv") as partial:
+        measured.measures.to_csv(partial, index=False, lineterminator="\n")
+
+
+def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
+    """Write which cells a corpus holds (``cells.parquet``) and how they were chosen (``manifest.json``).
+
+    Where a step made cells, ``origins.parquet`` says of which cells of files each is made.
+    """
+    labels = [role for role in ROLES if role in corpus.cells]
+    # What a step left beside a label, and the maker of made cells.
+    labels += [column for column in ("made", *(f"{role}_before_noise" for role in ROLES)) if column in corpus.cells]
+    cells = corpus.cells[[*KEYS, *labels]].astype({"source": "string", "barcode": "string"})
+    cells = cells.astype(dict.fromkeys(labels, "string"))
+    write_table(cells, folder / "cells.parquet")
+    origins = folder / "origins.parquet"
+    if corpus.used_makers:
+        write_table(derived.origins(corpus), origins)
+    else:
+        origins.unlink(missing_ok=True)
+    write_text(folder / "manifest.json", json.dumps(manifest(plan, corpus, seed), indent=1))
+
+
+def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
+    """Say how a corpus' cells were chosen, and from what."""
+    recipe = plan.recipe(corpus.name)
+    changed = changes(corpus.cells)
+    return {
+        "corpus": corpus.name,
+        "seed": seed,
+        "recipe": str(recipe),
+        "account": list(corpus.account),
+        "n_cells": corpus.n_cells,
+        "n_distinct_cells": len(corpus),
+        "repeated_barcodes": corpus.repeated_barcodes,
+        "renamed_columns": changed.renamed,
+        "columns_as_text": changed.as_text,
+        "gene_space": gene_space_facts(plan),
+        "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.inputs],
+        "fingerprint": fingerprint(plan.identity(corpus)),
+        "corpuscle": __version__,
+    }
+
+
+def gene_space_facts(plan: Plan) -> dict[str, Any]:
+    """Say what the gene space is."""
+    return {"kind": plan.study.spec.genes.space, "by": plan.by, "n_genes": len(plan.space)}
+
+
+def input_facts(plan: Plan) -> list[dict[str, Any]]:
+    """Say what each source is: its file or data set, its content's hash, its size, its citation."""
+    found = []
+    for name, source in plan.sources.items():
+        spec = plan.study.spec.sources[name]
+        facts: dict[str, Any] = {"source": name, "dataset": spec.dataset, "path": spec.path, "where": spec.where,
+                                 "counts": spec.counts.layer, "rounded": spec.counts.round or None,
+                                 "sha256": source.content, "n_cells": len(source),
+                                 "n_genes": len(source.genes)}  # fmt: skip
+        if spec.dataset:
+            known = dataset_facts(spec.dataset)
+            facts |= {key: known[key] for key in ("title", "citation", "licence", "accession") if key in known}
+        found.append({key: value for key, value in facts.items() if value is not None})
+    return found
+
+
+def write_provenance(
+    folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]], seconds: float, name: str = "provenance.json"
+) -> None:
+    """Write where everything came from, and what failed."""
+    provenance = {
+        "study": plan.study.name,
+        "corpuscle": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "gene_space": gene_space_facts(plan),
+        "inputs": input_facts(plan),
+        "targets": [target_facts(plan, name) for name in plan.targets],
+        "corpora": [
+            {"name": recipe.name, "n_cells": plan.corpora[recipe.name, 0].n_cells, "recipe": str(recipe)}
+            for recipe in plan.study.recipes
+        ],
+        "warnings": [str(warning) for warning in plan.warnings],
+        "failures": list(failures),
+        # A report without one of them would say other things, so it is not made.
+        "tables": sorted(path.name for path in folder.glob("*.parquet")),
+        "seconds": {"total": round(seconds, 1)},
+    }
+    write_text(folder / name, json.dumps(provenance, indent=1))
+
+
+def target_facts(plan: Plan, name: str) -> dict[str, Any]:
+    """Say what a target is."""
+    spec = plan.study.targets[name]
+    held = plan.study.holdout.get(spec.source)
+    what = f"cells of {spec.source} held out by {held.by}" if held else f"all cells of {spec.source}"
+    description = f"{what}, where {spec.where}" if spec.where else what
+    return {
+        "name": name,
+        "source": spec.source,
+        "n_cells": len(plan.targets[name]),
+        "description": description,
+    }

@@ -1,0 +1,97 @@
+"""What a fit is fed: its batches and its held-out cells, in the form that its device works on."""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+
+import numpy as np
+import torch
+
+from corpuscle.core.errors import ModelError
+from corpuscle.core.randomness import generator
+from corpuscle.model import kernels
+from corpuscle.model.data.batches import Batch, CountTable, TrainingCounts
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.data.epoch_order import hold_out
+from corpuscle.model.data.on_gpu import Resident
+from corpuscle.model.training.budget import Schedule
+
+# Each point of a curve is from at most this many held-out cells, so that it stays cheap.
+VALIDATION_CELLS = 2048
+
+
+class Supply:
+    """One fit's split of a corpus, and the order of its cells; both by its seed.
+
+    Parameters
+    ----------
+    table
+        The counts.
+    schedule
+        How many cells a batch has, and how many are held out.
+    seed
+        The fit's seed.
+    device
+        Where batches are needed. On the CPU they are sparse, where there are kernels for such; elsewhere dense, and
+        gathered from counts that stay there, unless the corpus is on disk.
+
+    Raises
+    ------
+    ModelError
+        When none can be held out where the budget has patience.
+    """
+
+    def __init__(self, table: TrainingCounts, schedule: Schedule, seed: int, device: torch.device) -> None:
+        self.table, self._schedule, self._seed, self._device = table, schedule, seed, device
+        self._held = hold_out(table.times_N, schedule.n_validation, generator(seed, "model", "split"))
+        if schedule.budget.patience is not None and not len(self._held):
+            raise ModelError(
+                f"a budget with patience needs held-out cells; of {schedule.n_cells} cells none could be held"
+            )
+        self.held = table.take(np.sort(self._held[:VALIDATION_CELLS]))
+
+    @contextmanager
+    def batches(self) -> Iterator[Iterator[Batch | DenseBatch]]:
+        """Give the batches to train on, for ever."""
+        n_train, batch_size = self._schedule.n_train, self._schedule.batch_size
+        layout = self.table.layout
+        windows = layout.windows(self._held, n_train, generator(self._seed, "model", "order"))
+        if self._device.type != "cpu" and isinstance(self.table, CountTable):
+            yield Resident(self.table, self._device).batches(windows, layout, batch_size)
+            return
+        with closing(self.table.batches(windows, batch_size)) as batches:
+            yield map(self._prepared, batches)
+
+    def held_batches(self) -> Iterator[Batch | DenseBatch]:
+        """Yield the held-out cells."""
+        for start in range(0, len(self.held), self._schedule.batch_size):
+            yield self._prepared(self.held.batch(slice(start, start + self._schedule.batch_size)))
+
+    def _prepared(self, batch: Batch) -> Batch | DenseBatch:
+        sparse = self._device.type == "cpu" and kernels.available()
+        return batch if sparse else batch.dense(self._device)
+
+
+@contextmanager
+def together(supplies: Sequence[Supply]) -> Iterator[Iterator[Batch | DenseBatch]]:
+    """Give the batches of several fits: each fit's first as one, each one's second, and so on."""
+    with ExitStack() as stack:
+        yield stacked_batches([stack.enter_context(supply.batches()) for supply in supplies])
+
+
+def stacked_batches(streams: Sequence[Iterator[Batch | DenseBatch]]) -> Generator[Batch | DenseBatch]:
+    """Yield dense batches of several streams as one, with an axis for the streams in front; of one as they come."""
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    for several in zip(*streams, strict=True):
+        counts = torch.stack([batch.counts for batch in several])
+        yield DenseBatch(counts, *(_stack([batch[part] for batch in several]) for part in (-2, -1)))
+
+
+def _stack(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    present = [part for part in parts if part is not None]
+    if present and len(present) < len(parts):
+        raise ModelError(
+            "some of the corpora have genes that a source did not measure, others not: these cannot be trained together"
+        )
+    return torch.stack(present) if present else None

@@ -1,0 +1,124 @@
+"""Training on a GPU: which device there is, counts that stay on it, and batches gathered there.
+
+Axes in names: N cells, B cells of a batch, G genes; "nz" runs over nonzero counts.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from corpuscle.core.errors import ModelError
+from corpuscle.model.data.batches import CountTable, Rows
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.data.epoch_order import EpochLayout, Window
+
+VARIABLE = "CORPUSCLE_DEVICE"
+CPU = torch.device("cpu")
+# Of a GPU's free memory, what models that are trained together may take.
+MEMORY_SHARE = 0.8
+# Arrays of cells × genes that a step of a count model holds at once, its gradient's included.
+DENSE_ARRAYS = 16
+
+
+def training_device() -> torch.device:
+    """Return where count models are trained: a GPU where torch finds one, else the CPU.
+
+    The environment variable ``CORPUSCLE_DEVICE`` names another, such as ``cpu`` or ``cuda:1``.
+
+    Raises
+    ------
+    ModelError
+        When it names none that is here.
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ["CORPUSCLE_DEVICE"] = "cpu"
+    >>> training_device()
+    device(type='cpu')
+    >>> del os.environ["CORPUSCLE_DEVICE"]
+    """
+    name = os.environ.get(VARIABLE) or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"{VARIABLE} = {name!r} is no device that torch finds here ({str(error).splitlines()[0]}); "
+            'set it to "cpu", or leave it out'
+        ) from error
+    return device
+
+
+def n_together(n_parameters: int, batch_size: int, n_genes: int, device: torch.device) -> int:
+    """Return how many models of a size can be trained as one in the memory that a GPU has free; at least one."""
+    # Weights, gradients and Adam's two moments.
+    each = 4 * (4 * n_parameters + DENSE_ARRAYS * batch_size * n_genes)
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, int(MEMORY_SHARE * free / each))
+
+
+class Resident:
+    """A table of counts on a device, as compressed sparse rows; batches are gathered there without waiting for it.
+
+    Parameters
+    ----------
+    table
+        The counts.
+    device
+        Where they are kept: 8 bytes a nonzero.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> table = CountTable(csr_matrix(np.array([[0, 2, 0], [1, 0, 3]], np.float32)))
+    >>> Resident(table, CPU).batch(torch.tensor([1, 1])).counts
+    tensor([[1., 0., 3.],
+            [1., 0., 3.]])
+    """
+
+    def __init__(self, table: CountTable, device: torch.device) -> None:
+        packed = table.packed
+        self._starts = torch.from_numpy(packed.starts).to(device)
+        self._genes = torch.from_numpy(packed.genes.astype(np.int32)).to(device)
+        self._counts = torch.from_numpy(packed.counts.astype(np.float32)).to(device)
+        # Known beforehand, the longest cell gives batches their shape; to ask the device would be to wait for it.
+        longest = int(np.diff(packed.starts).max(initial=0))
+        self._places = torch.arange(longest, device=device)
+        self._n_genes = packed.n_genes
+        self._beside = [_on_device(rows, device) if rows else None for rows in table.beside]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self._starts.device
+
+    def batch(self, cell_B: Tensor) -> DenseBatch:
+        """Gather some cells, repeats allowed; `cell_B` is on the device, too."""
+        start_B = self._starts[cell_B]
+        place_BL = start_B[:, None] + self._places
+        is_count_BL = place_BL < self._starts[cell_B + 1][:, None]
+        place_BL = place_BL.clamp(max=max(len(self._genes) - 1, 0))
+        counts_BG = self._counts.new_zeros((len(cell_B), self._n_genes))
+        if len(self._genes):
+            gene_BL = self._genes[place_BL].masked_fill(~is_count_BL, 0).long()
+            counts_BG.scatter_add_(1, gene_BL, self._counts[place_BL] * is_count_BL)
+        unmeasured, covariates = (rows and rows[0][rows[1][cell_B]] for rows in self._beside)
+        return DenseBatch(counts_BG, unmeasured, covariates)
+
+    def batches(self, windows: Iterator[Window], layout: EpochLayout, batch_size: int) -> Generator[DenseBatch]:
+        """Yield the batches of some windows; see `TrainingCounts.batches`."""
+        left = torch.empty(0, dtype=torch.long, device=self.device)
+        for window in windows:
+            cells = torch.from_numpy(layout.cell_U[window.places]).to(self.device, non_blocking=True)
+            pieces = torch.split(torch.cat([left, cells]), batch_size)
+            whole = pieces if window.ends_epoch or len(pieces[-1]) == batch_size else pieces[:-1]
+            yield from map(self.batch, whole)
+            left = pieces[-1] if len(whole) < len(pieces) else cells[:0]
+
+
+def _on_device(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(rows.table_RX).to(device), torch.from_numpy(rows.row_N).to(device)

@@ -1,0 +1,1 @@
+"""Families: what several models have in common."""

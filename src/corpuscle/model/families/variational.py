@@ -1,0 +1,408 @@
+"""What the variational autoencoders of counts share: their objective, fitting, answers and files.
+
+scVI is Lopez et al. 2018, doi 10.1038/s41592-018-0229-2. Axes in names: N cells, B cells of a batch, G genes, K
+latents, C covariates.
+"""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
+from corpuscle.model import checkpoint
+from corpuscle.model.data.batches import Batch, CountTable, Rows, TrainingCounts, stream
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.data.on_disk import training_counts
+from corpuscle.model.data.on_gpu import n_together, training_device
+from corpuscle.model.model import FittedModel, Model, Progress, silent
+from corpuscle.model.nn.count_modules import LOG_LIBRARY_CEILING, Encoded, Encoder, draw_latents, posterior_moments
+from corpuscle.model.nn.likelihoods import (
+    Decoded,
+    expected_fractions,
+    log_likelihood,
+    negative_log_likelihood,
+)
+from corpuscle.model.threads import one_thread
+from corpuscle.model.training import fine_tuning
+from corpuscle.model.training.budget import Budget, Schedule
+from corpuscle.model.training.loop import Optimiser, named_noise, train, train_together
+from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
+
+# Dense blocks (cells × genes) that leave the model have at most this many numbers: 64 MB.
+DENSE_NUMBERS = 1 << 24
+
+
+class VariationalNetwork(nn.Module):
+    """A variational autoencoder of counts: an encoder, and what a decoder says of latent positions.
+
+    Attributes
+    ----------
+    encoder
+        The encoders.
+    log_theta
+        Log of the genes' inverse dispersion, shape (G,).
+    """
+
+    encoder: Encoder
+    log_theta: nn.Parameter
+    standard: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The prior of z in each dimension: mean and variance.
+        self.register_buffer("standard", torch.tensor([0.0, 1.0]), persistent=False)
+
+    @abstractmethod
+    def library(
+        self, batch: Batch | DenseBatch, encoded: Encoded, noise: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return each cell's log library size (B,), and its divergence from its prior, where it is drawn."""
+
+    @abstractmethod
+    def decoded(self, z_BK: Tensor, library_B: Tensor, covariates_BC: Tensor | None) -> Decoded:
+        """Decode latent positions; in training the batch's own statistics normalise."""
+
+    def _sampled(
+        self, batch: Batch | DenseBatch, noise: torch.Generator, dropout: torch.Generator | None
+    ) -> tuple[Decoded, Tensor, Tensor | None]:
+        """Encode, draw and decode a batch; return also the divergences of z and of the library size."""
+        encoded = self.encoder(batch, dropout)
+        shape = *encoded.z.shape[:-1], encoded.z.shape[-1] // 2
+        noise_BK = torch.randn(shape, generator=noise, device=encoded.z.device)
+        z_BK, kl_z_B = draw_latents(encoded.z, noise_BK, self.standard)
+        library_B, kl_library_B = self.library(batch, encoded, noise)
+        return self.decoded(z_BK, library_B, batch.covariates), kl_z_B, kl_library_B
+
+    def loss(
+        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what is minimised (per cell, the divergence of z weighted) and its parts, summed over the batch."""
+        decoded, kl_z_B, kl_library_B = self._sampled(batch, noise, noise)
+        reconstruction, kl_z = negative_log_likelihood(decoded, batch), kl_z_B.sum(-1)
+        kl_library = None if kl_library_B is None else kl_library_B.sum(-1)
+        loss = reconstruction + kl_weight * kl_z
+        if kl_library is not None:
+            loss = loss + kl_library
+        return loss / len(batch), _terms(reconstruction, kl_z, kl_library)
+
+    @torch.no_grad()
+    def score(self, batch: Batch | DenseBatch, noise: torch.Generator) -> dict[str, Tensor]:
+        """Return the parts of each cell's negative ELBO, shape (B,) each, from one sample of its posterior."""
+        decoded, kl_z_B, kl_library_B = self._sampled(batch, noise, None)
+        decoded = decoded._replace(library=decoded.library.clamp(max=LOG_LIBRARY_CEILING))
+        return _terms(-log_likelihood(decoded, batch), kl_z_B, kl_library_B)
+
+
+def _terms(reconstruction: Tensor, kl_z: Tensor, kl_library: Tensor | None) -> dict[str, Tensor]:
+    """Name the parts of the negative ELBO (nats, lower is better); `elbo` is their sum, nothing weighted."""
+    reconstruction, kl_z = reconstruction.detach(), kl_z.detach()
+    kl_library = None if kl_library is None else kl_library.detach()
+    kl = kl_z if kl_library is None else kl_z + kl_library
+    terms = {"elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+    return terms if kl_library is None else {**terms, "kl_z": kl_z, "kl_library": kl_library}
+
+
+NEGATIVE_ELBO = Metric("elbo", "Negative ELBO", "Negative ELBO per cell, nats; lower is better.", "lower")
+
+
+class VariationalModel(Model):
+    """Settings of a variational autoencoder of counts; a model adds its own, and says which network they make."""
+
+    curves: ClassVar[tuple[Metric, ...]] = (NEGATIVE_ELBO,)
+
+    n_latent: int
+    learning_rate: float
+    batch_size: int
+    budget: Budget
+    validation_share: float
+    kl_warmup_epochs: int
+    weight_decay: float
+    adam_eps: float
+
+    fitted: ClassVar["type[FittedVariational]"]
+
+    @abstractmethod
+    def network(self, n_genes: int, n_categories: int, init: torch.Generator) -> VariationalNetwork:
+        """Make an untrained network."""
+
+    def adapt(self, network: Any, table: TrainingCounts) -> None:
+        """Set what a network takes from the corpus before it is trained; nothing, unless a model has such."""
+
+    @property
+    def covariate(self) -> str | None:
+        """The label that the decoder is told of each cell."""
+        return None
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedVariational":
+        """Fit on a corpus, on `training_device`; on the CPU with one thread, the same to the bit for the same seed.
+
+        A corpus that is larger than `memory_limit` is trained on from disk, which gives the same weights.
+        """
+        categories = self._categories(corpus)
+        with training_counts(corpus, categories.rows(corpus) if categories else None) as table:
+            network = self._untrained(corpus, table, categories, seed)
+            schedule = self.schedule(corpus.n_cells)
+            history = train(network, table, schedule, self.optimiser(), seed=seed, progress=progress)
+        return self.fitted(self, corpus.space.ids, network, history, categories)
+
+    @one_thread()
+    def fit_together(
+        self, corpora: Sequence[Corpus], seeds: Sequence[int], progress: Progress = silent
+    ) -> list["FittedVariational"]:
+        """Fit on several corpora with the same genes and as many cells, as one; see `TrainsTogether`.
+
+        Raises
+        ------
+        ModelError
+            When they differ in their number of cells, genes or batches, the budget has patience, or one cannot be
+            trained on.
+        """
+        categories = [self._categories(corpus) for corpus in corpora]
+        shapes = {
+            (corpus.n_cells, corpus.space.ids, len(found or ()))
+            for corpus, found in zip(corpora, categories, strict=True)
+        }
+        if len(shapes) > 1 or self.budget.patience is not None:
+            raise ModelError(
+                "to be trained together, corpora need the same genes, as many cells and as many values of the "
+                "covariate, and the budget no patience; fit them one by one"
+            )
+        with ExitStack() as stack:
+            tables, networks = [], []
+            for corpus, found, seed in zip(corpora, categories, seeds, strict=True):
+                rows = found.rows(corpus) if found else None
+                tables.append(stack.enter_context(training_counts(corpus, rows)))
+                networks.append(self._untrained(corpus, tables[-1], found, seed))
+            schedule = self.schedule(corpora[0].n_cells)
+            histories = train_together(networks, tables, schedule, self.optimiser(), seeds=seeds, progress=progress)
+        parts = zip(networks, histories, categories, strict=True)
+        return [self.fitted(self, corpora[0].space.ids, *part) for part in parts]
+
+    def n_together(self, n_genes: int) -> int:
+        """How many trainings to do at once; see `TrainsTogether`."""
+        device = training_device()
+        if device.type != "cuda" or self.budget.patience is not None:
+            return 1
+        network = self.network(n_genes, 0, torch.Generator())
+        n_parameters = sum(parameter.numel() for parameter in network.parameters())
+        return n_together(n_parameters, self.batch_size, n_genes, device)
+
+    def _categories(self, corpus: Corpus) -> "Categories | None":
+        return Categories.of(corpus, self.covariate) if self.covariate else None
+
+    def _untrained(
+        self, corpus: Corpus, table: TrainingCounts, categories: "Categories | None", seed: int
+    ) -> VariationalNetwork:
+        if not table.largest:
+            raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
+        network = self.network(corpus.n_genes, len(categories or ()), named_noise(seed, "init"))
+        self.adapt(network, table)
+        return network
+
+    def load_fitted(self, folder: Path) -> "FittedVariational":
+        """Load what `FittedVariational.save` wrote; the settings are the folder's.
+
+        Raises
+        ------
+        ModelError
+            When a file is missing, damaged or not what it should be.
+        """
+        with checkpoint.reading_checkpoint(folder, self.name) as saved:
+            settings = type(self)(**saved.settings)
+            categories = Categories(**saved.facts["categories"]) if saved.facts["categories"] else None
+            network = settings.network(len(saved.genes), len(categories or ()), torch.Generator())
+            checkpoint.set_state(network, saved.arrays)
+            return self.fitted(settings, saved.genes, network, saved.history, categories)
+
+    def n_steps(self, n_cells: int) -> int:
+        """How many optimisation steps a corpus of this many cells gets; 0 where they are too few to train on."""
+        return self.schedule(n_cells).n_steps
+
+    def seconds_per_step(self, n_genes: int) -> float:
+        """Measure the processor seconds of a step with 10 % of the counts nonzero: the median of five."""
+        table = CountTable(random_counts(self.batch_size, n_genes))
+        network = self.network(n_genes, 0, named_noise(0, "init"))
+        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0, 0)
+        return seconds_per_step(
+            network.encoder, lambda: train(network, table, schedule, self.optimiser(), seed=0, progress=silent)
+        )
+
+    def schedule(self, n_cells: int) -> Schedule:
+        """Return the steps that a corpus of this many cells gets."""
+        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, self.kl_warmup_epochs)
+
+    def optimiser(self) -> Optimiser:
+        """Return Adam's settings."""
+        return Optimiser(self.learning_rate, self.weight_decay, self.adam_eps)
+
+
+class Categories:
+    """The values of a label that a network is told of, and how a cell's is written: 1 for its own, 0 for the others.
+
+    A value that was not in training is written as their shares in training: the network's answer is then between
+    those for the values it knows.
+
+    Attributes
+    ----------
+    label
+        Which label.
+    values
+        Its values in the training corpus, sorted; ``""`` for cells without one.
+    shares
+        Their shares of the training corpus.
+
+    Examples
+    --------
+    >>> categories = Categories("batch", ["a", "b"], [0.25, 0.75])
+    >>> categories.table[categories.codes(np.array(["b", "z"]))]
+    array([[0.  , 1.  ],
+           [0.25, 0.75]], dtype=float32)
+    """
+
+    def __init__(self, label: str, values: Sequence[str], shares: Sequence[float]) -> None:
+        self.label, self.values, self.shares = label, list(values), list(shares)
+        if not self.values or len(self.values) != len(self.shares):
+            raise ValueError(f"{len(self.values)} values have {len(self.shares)} shares")
+
+    @classmethod
+    def of(cls, corpus: Corpus, label: str) -> Self:
+        """Take them from a training corpus.
+
+        Raises
+        ------
+        ModelError
+            When the corpus does not have the label.
+        """
+        if label not in corpus.cells:
+            raise ModelError(f"corpus {corpus.name!r} has no column {label!r}, which the model is to be told; "
+                             "name the column in [sources], or leave the covariate out")  # fmt: skip
+        values, codes = np.unique(corpus.labels(label), return_inverse=True)
+        n_cells = np.bincount(codes, weights=corpus.cells["times"])
+        return cls(label, values.tolist(), (n_cells / n_cells.sum()).tolist())
+
+    def __len__(self) -> int:
+        """Count the values."""
+        return len(self.values)
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """What is written for each value, and in the last row for others; shape (n values + 1, n values)."""
+        return np.vstack([np.eye(len(self)), self.shares]).astype(np.float32)
+
+    def codes(self, label_N: NDArray[np.str_]) -> NDArray[np.int64]:
+        """Return each cell's row of `table`."""
+        place = {value: row for row, value in enumerate(self.values)}
+        values, inverse = np.unique(label_N, return_inverse=True)
+        rows = np.array([place.get(value, len(self)) for value in values.tolist()], np.int64)
+        return rows[inverse]
+
+    def rows(self, cells: Corpus) -> Rows:
+        """Return what batches of some cells have."""
+        return Rows(self.table, self.codes(cells.labels(self.label)))
+
+    def spec(self) -> dict[str, Any]:
+        """Return what makes the same again."""
+        return {"label": self.label, "values": self.values, "shares": self.shares}
+
+
+class FittedVariational(FittedModel):
+    """A variational autoencoder with weights.
+
+    Attributes
+    ----------
+    settings
+        What it was fitted with.
+    genes
+        Ids of its genes, length G.
+    history
+        The training curve: ``elbo_train``, ``elbo_validation`` (negative ELBO per cell in nats, lower is better) and
+        their parts, ``reconstruction_…`` and ``kl_…``.
+    categories
+        The label that it is told of each cell, if any.
+    """
+
+    def __init__(
+        self,
+        settings: VariationalModel,
+        genes: tuple[str, ...],
+        network: Any,
+        history: pd.DataFrame,
+        categories: Categories | None = None,
+    ) -> None:
+        self.settings, self.genes, self.network, self.history = settings, genes, network, history
+        self.categories = categories
+
+    @torch.no_grad()
+    def embed(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return the mean of each cell's posterior, shape (N, K)."""
+        embedded_NK = np.empty((len(cells), self.settings.n_latent), np.float32)
+        for rows, batch in self._stream(cells, BLOCK_CELLS):
+            embedded_NK[rows] = posterior_moments(self.network.encoder(batch).z)[0].numpy()
+        return embedded_NK
+
+    @torch.no_grad()
+    def expected_fractions(
+        self, cells: Corpus, samples: np.random.Generator | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield the expected share of each gene, block by block; see `Reconstruction.expected_fractions`."""
+        for rows, batch in self._stream(cells, max(1, min(BLOCK_CELLS, DENSE_NUMBERS // len(self.genes)))):
+            z_BK, variance_BK = posterior_moments(self.network.encoder(batch).z)
+            if samples is not None:
+                noise_BK = torch.from_numpy(samples.standard_normal(z_BK.shape, np.float32))
+                z_BK = z_BK + variance_BK.sqrt() * noise_BK
+            decoded = self.network.decoded(z_BK, z_BK.new_zeros(len(z_BK)), batch.covariates)
+            yield rows, expected_fractions(decoded, batch.unmeasured).numpy()
+
+    def elbo(self, cells: Corpus, seed: int = 0) -> pd.DataFrame:
+        """Return each cell's negative ELBO and its parts in nats (lower is better), from one posterior sample.
+
+        Parameters
+        ----------
+        cells
+            The cells, N of them.
+        seed
+            Names the sample; the same seed gives the same numbers.
+
+        Returns
+        -------
+        One row per cell; columns ``elbo``, ``reconstruction``, ``kl`` and, where the library size is modelled, its
+        parts ``kl_z`` and ``kl_library``.
+        """
+        noise = named_noise(seed, "elbo")
+        scores = [self.network.score(batch, noise) for _, batch in self._stream(cells, BLOCK_CELLS)]
+        blocks = [pd.DataFrame({name: term.numpy() for name, term in score.items()}) for score in scores]
+        return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame({"elbo": []})
+
+    def encoder(self) -> fine_tuning.TrainableEncoder:
+        """Return a copy of the encoder of latent positions; see `corpuscle.model.training.fine_tuning.FineTunes`."""
+        module = copy.deepcopy(self.network.encoder)
+
+        def encode(batch: Batch, noise: torch.Generator | None) -> Tensor:
+            return posterior_moments(module(batch, noise).z)[0]
+
+        return fine_tuning.TrainableEncoder(module, encode, self.settings.n_latent)
+
+    def save(self, folder: Path) -> None:
+        """Write ``weights.safetensors``, ``model.json`` (settings, genes, categories) and ``history.parquet``."""
+        facts = {"categories": self.categories.spec() if self.categories else None}
+        arrays, settings = checkpoint.state_of(self.network), checkpoint.parameters(self.settings)
+        checkpoint.save(folder, checkpoint.Saved(settings, self.genes, arrays, self.history, facts))
+
+    def _stream(self, cells: Corpus, n_cells: int) -> Iterator[tuple[slice, Batch]]:
+        if cells.space.ids != self.genes:
+            raise ModelError(
+                f"corpus {cells.name!r} has other genes ({cells.n_genes}) than this model was fitted on "
+                f"({len(self.genes)}); make it in the same gene space"
+            )
+        return stream(cells, n_cells, self.categories.rows(cells) if self.categories else None)

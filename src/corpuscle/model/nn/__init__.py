@@ -1,0 +1,1 @@
+"""Networks' parts: layers, likelihoods and modules of counts."""

@@ -1,0 +1,1 @@
+"""Training: the loop, its budget, optimiser and checkpoints, and learning from labels."""

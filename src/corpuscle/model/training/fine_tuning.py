@@ -1,0 +1,212 @@
+"""Fine-tuning: teach a fitted model cell types, with its weights frozen or all of them moving.
+
+Axes in names: N cells, B cells of a batch, K latents, C labels.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import ModelError
+from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
+from corpuscle.model.data.batches import Batch, CountTable, stream
+from corpuscle.model.families.log_expression import check_genes
+from corpuscle.model.labels import Labelled, labelled
+from corpuscle.model.model import FittedModel, Progress, silent
+from corpuscle.model.nn.layers import Linear
+from corpuscle.model.nn.perceptron import Perceptron
+from corpuscle.model.threads import one_thread
+from corpuscle.model.training.loop import named_noise
+from corpuscle.model.training.supervised import Codes, LabelTraining, train_labels
+
+
+class TrainableEncoder(NamedTuple):
+    """A network to go on training.
+
+    Attributes
+    ----------
+    module
+        Its weights, a copy of the fitted model's.
+    encode
+        Of a batch, and of a generator for dropout (None: none), what `FittedModel.embed` gives, shape (B, K); it can
+        be differentiated.
+    n_latent
+        K.
+    """
+
+    module: nn.Module
+    encode: Callable[[Batch, torch.Generator | None], Tensor]
+    n_latent: int
+
+
+@runtime_checkable
+class FineTunes(Protocol):
+    """A fitted model whose whole network can be trained on."""
+
+    def encoder(self) -> TrainableEncoder:
+        """Return a copy of what embeds cells; the fitted model stays as it is."""
+        ...
+
+
+@component
+class FineTuning(LabelTraining):
+    """How a fitted model is taught labels: as `LabelTraining` says, and which weights learn.
+
+    Parameters
+    ----------
+    weights
+        ``"frozen"``: only the perceptron on top of the embedding learns. ``"whole"``: so does the model, which must be
+        a `FineTunes`.
+
+    Examples
+    --------
+    >>> FineTuning(weights="whole", learning_rate=9e-4, remedy="class_weights", budget={"steps": 500}).n_hidden
+    128
+    """
+
+    weights: Literal["frozen", "whole"] = "frozen"
+
+
+class FineTuned:
+    """A model that was taught labels; it annotates (`Annotates`).
+
+    Attributes
+    ----------
+    labels
+        The labels that it can say, sorted, length C.
+    history
+        The training curve, ``cross_entropy_train`` and ``cross_entropy_validation``.
+    n_unlabelled
+        How many cells had no label and were left out.
+    n_parameters
+        How many numbers learned: those of the perceptron and, where the whole network was taught, of the encoder.
+    """
+
+    def __init__(
+        self,
+        known: Labelled,
+        history: pd.DataFrame,
+        embed: Callable[[Corpus], NDArray[np.float32]],
+        head: Perceptron,
+        *,
+        network: nn.Module,
+    ) -> None:
+        self.labels, self.n_unlabelled, self.history = known.labels, known.n_unlabelled, history
+        self.n_parameters = sum(weight.numel() for weight in network.parameters())
+        self._embed, self._head = embed, head
+
+    @torch.no_grad()
+    def label_probabilities(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return the probability of each label, shape (N, C)."""
+        found: NDArray[np.float32] = self._head(torch.from_numpy(self._embed(cells))).softmax(1).numpy()
+        return found
+
+
+class _Network(nn.Module):
+    """An encoder and the perceptron on top of it."""
+
+    def __init__(self, encoder: TrainableEncoder, head: Perceptron) -> None:
+        super().__init__()
+        self.module, self.head, self._encode = encoder.module, head, encoder.encode
+
+    def forward(self, batch: Batch, noise: torch.Generator | None) -> Tensor:
+        logit_BC: Tensor = self.head(self._encode(batch, noise), noise)
+        return logit_BC
+
+
+@one_thread()
+def fine_tune(  # noqa: PLR0917
+    fitted: FittedModel,
+    cells: Corpus,
+    label_N: NDArray[np.str_],
+    settings: FineTuning,
+    seed: int,
+    progress: Progress = silent,
+) -> FineTuned:
+    """Teach a fitted model the labels of some cells, on one thread; the model itself stays as it is.
+
+    The perceptron has one hidden layer with ReLU and dropout. With frozen weights it learns from the cells'
+    embedding, which is made once; a model that embeds cells together, such as `Harmony`, embeds these by themselves.
+    With the whole network, the cells' counts are held in memory.
+
+    Parameters
+    ----------
+    fitted
+        The model.
+    cells, label_N
+        N cells and their labels; ``""`` for none.
+    settings
+        How it is taught.
+    seed
+        Where all random numbers come from.
+    progress
+        Told now and then which share is done.
+
+    Raises
+    ------
+    ModelError
+        When there are not two labels, too few cells, or the model has no network that can be trained on.
+    DivergedError
+        When the loss is no longer a finite number.
+    """
+    known = labelled(cells, label_N)
+    if settings.weights == "frozen":
+        return _on_embedding(fitted, known, settings, seed, progress)
+    if not isinstance(fitted, FineTunes):
+        raise ModelError(
+            f'{type(fitted).__name__} has no network that can be trained on; fine-tune it with weights = "frozen"'
+        )
+    check_genes(cells, fitted.genes)
+    return _whole(fitted.encoder(), known, settings, seed, progress)
+
+
+def _head(n_latent: int, known: Labelled, settings: FineTuning, seed: int) -> Perceptron:
+    init = named_noise(seed, "head")
+    first = Linear(n_latent, settings.n_hidden, init)
+    return Perceptron(
+        first,
+        settings.n_hidden,
+        len(known.labels),
+        dropout=settings.dropout,
+        cosine=settings.remedy == "ldam",
+        init=init,
+    )
+
+
+def _on_embedding(
+    fitted: FittedModel, known: Labelled, settings: FineTuning, seed: int, progress: Progress
+) -> FineTuned:
+    embedded_NK = torch.from_numpy(fitted.embed(known.cells))
+    head = _head(embedded_NK.shape[1], known, settings, seed)
+
+    def inputs(positions: NDArray[np.int64]) -> Tensor:
+        return embedded_NK[positions]
+
+    history = train_labels(head, inputs, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress)
+    return FineTuned(known, history, fitted.embed, head, network=head)
+
+
+def _whole(
+    encoder: TrainableEncoder, known: Labelled, settings: FineTuning, seed: int, progress: Progress
+) -> FineTuned:
+    head = _head(encoder.n_latent, known, settings, seed)
+    network, table = _Network(encoder, head), CountTable.of(known.cells)
+    history = train_labels(
+        network, table.batch, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress
+    )
+
+    @torch.no_grad()
+    def embed(cells: Corpus) -> NDArray[np.float32]:
+        check_genes(cells, known.cells.space.ids)
+        embedded_NK = np.empty((len(cells), encoder.n_latent), np.float32)
+        for rows, batch in stream(cells, BLOCK_CELLS):
+            embedded_NK[rows] = encoder.encode(batch, None).numpy()
+        return embedded_NK
+
+    return FineTuned(known, history, embed, head, network=network)

@@ -1,0 +1,317 @@
+"""The one fit loop that torch models share: split, order of cells, Adam, stopping, history; every number from the seed.
+
+The loop never waits for the device that computes: what its steps return is looked at now and then, many at once.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corpuscle.core.errors import DivergedError, ModelError
+from corpuscle.core.randomness import generator, torch_seed
+from corpuscle.model.data.batches import Batch, TrainingCounts
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.data.loader import Supply, stacked_batches, together
+from corpuscle.model.data.on_gpu import CPU, training_device
+from corpuscle.model.model import HISTORY, Progress, no_history
+from corpuscle.model.training.budget import Schedule
+from corpuscle.model.training.optimiser import Adam
+from corpuscle.model.training.stopwatch import Stopwatch
+
+# How many steps' losses are looked at together.
+LOOKED_AT = 32
+# From here on, not every whole number is a 32-bit float; as a count of molecules it is no such thing.
+LARGEST_COUNT = 2**24
+PROGRESS_SECONDS = 0.1
+
+
+class Trainable(Protocol):
+    """A torch module that this loop can fit.
+
+    Terms are named parts of what is minimised, lower is better, such as ``"elbo"``; patience looks at the first.
+    """
+
+    def to(self, device: torch.device) -> Self:
+        """Move it to a device."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Set its weights."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its weights."""
+        ...
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  # torch's own signature
+        """Turn training mode on or off."""
+        ...
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Yield the parameters."""
+        ...
+
+    def modules(self) -> Iterator[torch.nn.Module]:
+        """Yield the modules it is made of, itself too."""
+        ...
+
+    def loss(
+        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the loss to minimise (a mean per cell) and its terms, summed over the batch."""
+        ...
+
+    def score(self, batch: Batch | DenseBatch, noise: torch.Generator) -> Mapping[str, Tensor]:
+        """Return the terms of each cell, shape (B,), in evaluation mode."""
+        ...
+
+
+class Optimiser(NamedTuple):
+    """Adam's settings; `decoupled` makes it AdamW."""
+
+    learning_rate: float
+    weight_decay: float
+    eps: float
+    decoupled: bool = False
+
+    def of(self, network: Trainable) -> Adam:
+        """Make the optimiser of a network's parameters."""
+        return Adam(network, **self._asdict())
+
+
+def named_noise(seed: int, name: str, device: torch.device = CPU) -> torch.Generator:
+    """Return a torch generator for one named purpose of a model's fit."""
+    return torch.Generator(device).manual_seed(torch_seed(generator(seed, "model", name)))
+
+
+def train(
+    network: Trainable,
+    table: TrainingCounts,
+    schedule: Schedule,
+    optimiser: Optimiser,
+    *,
+    seed: int,
+    progress: Progress,
+) -> pd.DataFrame:
+    """Fit a network to counts, on `training_device`; leaves it in evaluation mode, on the CPU.
+
+    Returns
+    -------
+    The training curve (see `HISTORY`): each of the network's terms per cell in nats (lower is better), as
+    ``<term>_train``, the mean over the steps since the point before (as the network was in training), and
+    ``<term>_validation``, over held-out cells in evaluation mode. Its last step is the last that was taken. In its
+    ``attrs``, ``seconds`` has the time by phase: ``reading`` (and ``writing``, to disk), cutting ``batches``,
+    ``steps`` and ``validation``.
+
+    Raises
+    ------
+    ModelError
+        When there are too few cells to train on, or none is held out where the budget has patience.
+    DivergedError
+        When the loss or a weight is no longer a finite number.
+    """
+    curve = _fit(network, [table], schedule, optimiser, [seed], progress)
+    network.to(CPU)
+    return curve.tables()[0]
+
+
+def train_together(
+    networks: Sequence[Trainable],
+    tables: Sequence[TrainingCounts],
+    schedule: Schedule,
+    optimiser: Optimiser,
+    *,
+    seeds: Sequence[int],
+    progress: Progress,
+) -> list[pd.DataFrame]:
+    """Fit several networks of one shape as one network, each to its own counts; see `train`.
+
+    A small network leaves a GPU idle; fifty of them do not. Their parameters get an axis in front, so that each
+    operation works on all of them. What is random is drawn for all at once, so that a network's weights are not
+    those that it would have if it were trained alone, but as good.
+
+    Parameters
+    ----------
+    networks, tables, seeds
+        What is trained, on what, and the seeds of the splits and orders. The schedule is the same for all: so the
+        corpora have as many uses of cells each.
+
+    Returns
+    -------
+    Each network's training curve; the phases' seconds are those of all of them.
+    """
+    assert schedule.budget.patience is None, "fits that stop by themselves cannot be trained as one"
+    whole = stack_networks(networks)
+    curve = _fit(whole, tables, schedule, optimiser, seeds, progress)
+    for number, network in enumerate(networks):
+        network.load_state_dict({name: part[number].cpu() for name, part in whole.state_dict().items()})
+        network.train(mode=False)
+    return curve.tables()
+
+
+def stack_networks(networks: Sequence[Any]) -> Any:
+    """Return one network with the parameters and buffers of several, stacked along an axis in front."""
+    whole = copy.deepcopy(networks[0])
+    for parts in zip(*(network.modules() for network in [whole, *networks]), strict=True):
+        module, *sources = parts
+        for name in module._parameters:
+            if module._parameters[name] is not None:
+                data = torch.stack([source._parameters[name].detach() for source in sources])
+                module._parameters[name] = torch.nn.Parameter(data)
+        for name in module._buffers:
+            module._buffers[name] = torch.stack([source._buffers[name] for source in sources])
+    return whole
+
+
+def _fit(  # noqa: PLR0917  # what `train` is told
+    network: Trainable,
+    tables: Sequence[TrainingCounts],
+    schedule: Schedule,
+    optimiser: Optimiser,
+    seeds: Sequence[int],
+    progress: Progress,
+) -> "_Curve":
+    if not schedule.steps_per_epoch:
+        raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
+    device, phases = training_device(), Stopwatch(tables[0].seconds)
+    network.to(device)
+    with phases.timed("reading"):
+        supplies = [Supply(table, schedule, seed, device) for table, seed in zip(tables, seeds, strict=True)]
+    curve = _Curve(schedule, supplies, seeds[0], device, phases)
+    noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network), time.monotonic()
+    largest = max(table.largest for table in tables)
+    network.train()
+    with together(supplies) as batches:
+        for step in range(schedule.n_steps):
+            with phases.timed("batches"):
+                batch = next(batches)
+            with phases.timed("steps"):
+                loss, terms = network.loss(batch, noise, schedule.kl_weight(step))
+                adam.zero_grad()
+                loss.sum().backward()  # type: ignore[no-untyped-call]
+                adam.step()
+                curve.add(loss, terms, len(batch))
+                if curve.is_due and (bad := curve.first_not_finite()) is not None:
+                    raise DivergedError(_diverged(bad, schedule, optimiser, largest))
+            if curve.has_point:
+                with phases.timed("validation"):
+                    curve.add_point(network)
+                if curve.has_converged:
+                    break
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                progress((step + 1) / schedule.n_steps)
+    if not all(parameter.isfinite().all() for parameter in network.parameters()):
+        raise DivergedError(_diverged(curve.step, schedule, optimiser, largest))
+    network.train(mode=False)
+    progress(1.0)
+    return curve
+
+
+def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, largest: float) -> str:
+    place = f"training diverged at step {step} of {schedule.n_steps}"
+    if step == 1 or largest > LARGEST_COUNT:
+        return f"{place}: the counts are too large for 32-bit numbers (the largest is {largest:g})"
+    return f"{place}: the learning rate {optimiser.learning_rate:g} is probably too high; try a tenth of it"
+
+
+class _Curve:
+    """Gathers the training curves of networks that are trained together (M of them, often one), and says when to stop.
+
+    Attributes
+    ----------
+    step
+        How many steps were taken.
+    """
+
+    def __init__(
+        self, schedule: Schedule, supplies: Sequence[Supply], seed: int, device: torch.device, phases: Stopwatch
+    ) -> None:
+        self.schedule, self.supplies, self.seed, self.device, self.phases = schedule, supplies, seed, device, phases
+        self.step, self.best, self.best_step = 0, math.inf, 0
+        self.rows: list[list[tuple[int, float, str, float]]] = [[] for _ in supplies]
+        self.names: list[str] = []
+        # Losses and terms of the last steps, on their device; sums of the terms since the last point.
+        self.recent, self.n_recent = torch.empty(0), 0
+        self.sums_TM, self.n_cells = np.zeros((0, 0)), 0
+
+    def add(self, loss: Tensor, terms: Mapping[str, Tensor], n_cells: int) -> None:
+        """Take note of a step's loss and terms, without waiting for them."""
+        n_networks = len(self.supplies)
+        if not self.names:
+            self.names, self.sums_TM = list(terms), np.zeros((len(terms), n_networks))
+            self.recent = torch.empty((LOOKED_AT, 1 + len(terms), n_networks), dtype=loss.dtype, device=loss.device)
+        self.recent[self.n_recent] = torch.stack([loss.detach(), *terms.values()]).reshape(-1, n_networks)
+        self.n_recent, self.step, self.n_cells = self.n_recent + 1, self.step + 1, self.n_cells + n_cells
+
+    @property
+    def has_point(self) -> bool:
+        """Say whether the curve gets a point at this step."""
+        return self.step % self.schedule.record_every == 0 or self.step == self.schedule.n_steps
+
+    @property
+    def is_due(self) -> bool:
+        """Say whether it is time to look at the last steps: there are many, or the curve gets a point."""
+        return self.n_recent == LOOKED_AT or self.has_point
+
+    def first_not_finite(self) -> int | None:
+        """Look at the last steps, adding them up; return the first without a finite loss, counted from 1."""
+        recent = self.recent[: self.n_recent].double().numpy(force=True)
+        first, self.n_recent = self.step - self.n_recent + 1, 0
+        bad = np.flatnonzero(~np.isfinite(recent).all(axis=(1, 2)))
+        if len(bad):
+            return first + int(bad[0])
+        for terms in recent[:, 1:]:
+            self.sums_TM += terms
+        return None
+
+    def add_point(self, network: Trainable) -> None:
+        """Add a point to the curves."""
+        self._add(self.names, "train", self.sums_TM / self.n_cells)
+        self.sums_TM, self.n_cells = np.zeros_like(self.sums_TM), 0
+        if not len(self.supplies[0].held):
+            return
+        names, means_TM = self._validate(network)
+        self._add(names, "validation", means_TM)
+        if means_TM[0, 0] < self.best - (self.schedule.budget.min_delta or 0.0):
+            self.best, self.best_step = float(means_TM[0, 0]), self.step
+
+    def _add(self, names: Sequence[str], part: str, means_TM: NDArray[np.float64]) -> None:
+        epoch = self.step / self.schedule.steps_per_epoch
+        for rows, means in zip(self.rows, means_TM.T.tolist(), strict=True):
+            rows += [(self.step, epoch, f"{name}_{part}", mean) for name, mean in zip(names, means, strict=True)]
+
+    @property
+    def has_converged(self) -> bool:
+        """Say whether the budget's patience is at its end."""
+        return self.step - self.best_step >= self.schedule.patience_steps
+
+    def _validate(self, network: Trainable) -> tuple[list[str], NDArray[np.float64]]:
+        """Return the mean of each term over the held-out cells' uses; the same noise each time, for a smooth curve."""
+        network.train(mode=False)
+        noise = named_noise(self.seed, "validation", self.device)
+        batches = stacked_batches([supply.held_batches() for supply in self.supplies])
+        scores = [network.score(batch, noise) for batch in batches]
+        network.train()
+        times_MN = np.stack([supply.held.times_N for supply in self.supplies])
+        means = [
+            np.average(torch.cat([score[name] for score in scores], -1).cpu().reshape(times_MN.shape), 1, times_MN)
+            for name in scores[0]
+        ]
+        return list(scores[0]), np.stack(means).astype(np.float64)
+
+    def tables(self) -> list[pd.DataFrame]:
+        """Return each network's curve in long form, with the time by phase."""
+        tables = []
+        for rows in self.rows:
+            tables.append(pd.DataFrame(rows, columns=list(HISTORY)) if rows else no_history())
+            tables[-1].attrs["seconds"] = self.phases.seconds
+        return tables

@@ -1,0 +1,1 @@
+"""Page: a run's folder read, and the page written."""

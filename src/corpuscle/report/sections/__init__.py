@@ -1,0 +1,1 @@
+"""Sections: what each part of the page says, as plain data."""

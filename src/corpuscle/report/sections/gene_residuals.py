@@ -1,0 +1,167 @@
+"""Gene residuals: which genes a model gets wrong on a target, and which of them the corpus is to blame for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from corpuscle.report import numbers
+from corpuscle.statistics.comparisons import GROUP, Overlaps, differences, over_seeds
+
+METRICS = ("observed_cp10k", "predicted_cp10k", "relative_residual")
+COLUMNS = ["corpus", "gene"]
+
+
+@dataclass(frozen=True)
+class GeneResiduals:
+    """Residuals of one model on one target.
+
+    Attributes
+    ----------
+    table
+        One row per (corpus, gene): ``observed_cp10k`` and ``predicted_cp10k`` (means over target cells and
+        seeds, counts per 10,000), ``relative_residual`` with ``low`` and ``high`` ((observed - predicted) /
+        observed; positive: predicted too low), ``n_seeds``, ``difference`` of it from the baseline with
+        ``difference_low`` and ``difference_high`` (paired by seed), ``shift`` and ``reason``.
+    story
+        The genes whose prediction moved furthest from the baseline's; the corpora take turns in naming them.
+    """
+
+    model: str
+    target: str
+    baseline: str
+    corpora: list[str]
+    story: list[str]
+    table: pd.DataFrame = field(repr=False)
+
+    def of(self, corpus: str) -> pd.DataFrame:
+        """Rows of one corpus."""
+        return self.table[self.table["corpus"] == corpus]
+
+    def worst(self, corpus: str, n_genes: int = 12) -> pd.DataFrame:
+        """Genes that a corpus gets most wrong, by the error on the log1p scale."""
+        here = self.of(corpus)
+        error = (np.log1p(here["observed_cp10k"]) - np.log1p(here["predicted_cp10k"])).abs()
+        return here.loc[error.sort_values(ascending=False, kind="stable").index].head(n_genes)
+
+    def moved(self, corpus: str, n_genes: int = 12) -> pd.DataFrame:
+        """Genes whose prediction moved furthest from the baseline's; none for the baseline itself."""
+        here = self.of(corpus).dropna(subset=["shift"])
+        here = here[here["shift"] != 0]
+        return here.loc[here["shift"].abs().sort_values(ascending=False, kind="stable").index].head(n_genes)
+
+    @property
+    def undefined(self) -> list[tuple[str, int]]:
+        """Reasons for which genes have no relative residual, with the number of genes."""
+        missing = self.table[self.table["relative_residual"].isna()]
+        counts = missing.groupby("reason", sort=False)["gene"].nunique()
+        return [(str(reason), int(count)) for reason, count in counts.items()]
+
+    @property
+    def most_moved(self) -> str:
+        """The corpus whose ten furthest genes moved most; empty without a comparison."""
+        totals = {c: self.moved(c, 10)["shift"].abs().sum() for c in self.corpora if c != self.baseline}
+        return max(totals, key=lambda c: totals[c]) if totals and max(totals.values()) > 0 else ""
+
+
+def gene_residuals(
+    scores: pd.DataFrame,
+    baseline: str,
+    corpora: Sequence[str],
+    targets: Sequence[str],
+    overlaps: Overlaps | None = None,
+) -> list[GeneResiduals]:
+    """Collect gene residuals, one `GeneResiduals` per model and target that has any.
+
+    ``shift`` is how far the prediction moved from the baseline's, log1p(cp10k) of the corpus minus that of the
+    baseline, paired by seed and averaged. Genes are ranked by its size and not by the difference in relative
+    residual, which for a gene with hardly any counts is large and means nothing.
+    """
+    rows = scores[scores["unit"].str.startswith("gene=") & scores["metric"].isin(METRICS)]
+    if rows.empty:
+        return []
+    rows = rows[rows["version"] == rows.groupby("metric")["version"].transform("max")]
+    found = []
+    for model in rows["model"].unique():
+        for target in targets:
+            here = rows[(rows["model"] == model) & (rows["target"] == target)]
+            if len(here):
+                table = _table(here, baseline, overlaps)
+                present = [name for name in corpora if name in set(table["corpus"])]
+                story = _story(table)
+                found.append(GeneResiduals(str(model), target, baseline, present, story, table))
+    return found
+
+
+def _table(rows: pd.DataFrame, baseline: str, overlaps: Overlaps | None) -> pd.DataFrame:
+    """Summarise the residual rows of one model and target, one row per corpus and gene."""
+    summary = over_seeds(rows, overlaps=overlaps)
+    summary["gene"] = summary["unit"].str.removeprefix("gene=")
+    means = summary.pivot_table(index=COLUMNS, columns="metric", values="mean", sort=False, dropna=False)
+    table = means.reindex(columns=list(METRICS))
+    relative = summary[summary["metric"] == "relative_residual"].set_index(COLUMNS)
+    table = table.join(relative[["low", "high", "n_seeds", "reason"]])
+    changes = differences(rows[rows["metric"] == "relative_residual"], baseline, overlaps=overlaps)
+    changes["gene"] = changes["unit"].str.removeprefix("gene=")
+    wanted = ["difference", "difference_low", "difference_high"]
+    table = table.join(changes.set_index(COLUMNS)[wanted]).join(_shift(rows, baseline))
+    table["reason"] = table["reason"].fillna("no relative residual recorded")
+    return table.reset_index()
+
+
+def _shift(rows: pd.DataFrame, baseline: str) -> pd.Series:
+    """Mean change of the prediction against the baseline, log1p(cp10k), per corpus and gene."""
+    predicted = rows[rows["metric"] == "predicted_cp10k"].copy()
+    predicted["value"] = np.log1p(predicted["value"].clip(lower=0))
+    change = differences(predicted, baseline)[[*GROUP, "difference"]]
+    change["gene"] = change["unit"].str.removeprefix("gene=")
+    return change.set_index(COLUMNS)["difference"].rename("shift")
+
+
+def _story(table: pd.DataFrame, n_genes: int = 20) -> list[str]:
+    """Genes whose prediction moved furthest; the corpora take turns, so that a very different one leaves room."""
+    size = table.dropna(subset=["relative_residual"])
+    size = size.assign(size=size["shift"].abs()).query("size > 0")
+    size["turn"] = size.groupby("corpus")["size"].rank(ascending=False, method="first")
+    ordered = size.sort_values(["turn", "size"], ascending=[True, False], kind="stable")
+    return [str(gene) for gene in ordered["gene"].drop_duplicates().head(n_genes)]
+
+
+@dataclass(frozen=True)
+class GeneCell:
+    """One cell of the gene table: a relative residual, its colour and everything in words."""
+
+    value: str
+    tone: str
+    weight: float
+    resolved: bool
+    tip: str
+
+
+def gene_grid(found: GeneResiduals) -> list[tuple[str, str, list[GeneCell]]]:
+    """Lay the story's genes out as (gene, observed cp10k, one cell per corpus)."""
+    table = found.table.set_index(["gene", "corpus"])
+    grid = []
+    for gene in found.story:
+        observed = table.loc[gene]["observed_cp10k"].mean()
+        cells = [_gene_cell(table, gene, corpus) for corpus in found.corpora]
+        grid.append((gene, numbers.number(float(observed), 2), cells))
+    return grid
+
+
+def _gene_cell(table: pd.DataFrame, gene: str, corpus: str) -> GeneCell:
+    if (gene, corpus) not in table.index:
+        return GeneCell("n/a", "neutral", 0, resolved=False, tip="no score")
+    row = table.loc[(gene, corpus)]
+    residual = float(row["relative_residual"])
+    if not np.isfinite(residual):
+        return GeneCell("n/a", "neutral", 0, resolved=False, tip=str(row["reason"]))
+    tip = (
+        f"{gene}, {corpus}: observed {numbers.number(row['observed_cp10k'])}, predicted "
+        f"{numbers.number(row['predicted_cp10k'])} per 10,000; relative residual {numbers.signed(residual)}; "
+        f"difference from the baseline {numbers.signed(float(row['difference']))}"
+    )
+    tone = "warm" if residual > 0 else "cool"
+    resolved = float(row["difference_low"]) > 0 or float(row["difference_high"]) < 0
+    return GeneCell(numbers.signed(residual), tone, min(1.0, abs(residual)), resolved, tip)

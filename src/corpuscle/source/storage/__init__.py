@@ -1,0 +1,1 @@
+"""Storage: how files of cells are laid out, read in pieces, checked and watched."""

@@ -1,0 +1,328 @@
+"""Display: what the command line shows, with rich. Texts from data are escaped: none is markup or a code."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.markup import escape as without_markup
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from corpuscle.core import components
+from corpuscle.core.components import Component, legal_names
+from corpuscle.core.errors import ComponentError, Problem
+from corpuscle.core.text import shown
+from corpuscle.corpus.alteration import Alteration
+from corpuscle.corpus.sampler import Sampler
+from corpuscle.evaluation.task import Task
+from corpuscle.execution.job import Job
+from corpuscle.execution.measuring import Measured
+from corpuscle.execution.results_folder import target_facts
+from corpuscle.execution.workers import Update
+from corpuscle.execution.workflow import Listener, Results
+from corpuscle.model.model import Model
+from corpuscle.report.sections.measures import sections
+from corpuscle.report.sections.shown import of_corpora
+from corpuscle.source.source import dataset_facts, dataset_names
+from corpuscle.study.labels import shared_labels
+from corpuscle.study.plan import Plan, Run
+
+# Of a longer table or list, so many lines are shown: a terminal is for reading, the files have all.
+MOST_ROWS = 30
+KINDS: dict[str, type[Component]] = {"samplers": Sampler, "alterations": Alteration, "models": Model, "tasks": Task}
+
+
+def escape(text: str) -> str:
+    """Return a text so that rich prints it as it stands, without control characters and not endlessly."""
+    return without_markup(shown(text))
+
+
+class Preparing:
+    """What is being done, how far it is and how long it will take; shown while its `progress` is entered."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f}%"))
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        # Over minutes: how fast counts are read differs from stretch to stretch.
+        self.progress = Progress(*columns, *times, console=console, transient=True, speed_estimate_period=120)
+        self.task, self.what = self.progress.add_task("starting", total=1.0), "starting"
+
+    def notice(self, what: str, share: float) -> None:
+        """Show what is being done, and which share of it is."""
+        if what != self.what:
+            self.what = what
+            self.progress.reset(self.task, total=1.0, description=escape(what))
+        self.progress.update(self.task, completed=share)
+
+
+class Running(Listener):
+    """One bar for the whole study, with time left, and one for each model in training; see `Preparing`."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        bar = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+        left = (TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
+        self.progress = Progress(TextColumn("{task.description}"), *bar, *left, console=console)
+        self.whole = self.progress.add_task("preparing", total=None)
+        self.steps: dict[Run, int] = {}
+        self.shares: dict[Run, float] = {}
+        self.bars: dict[Run, TaskID] = {}
+
+    def notice(self, what: str, share: float) -> None:
+        """Show a step of the preparation."""
+        self.progress.update(self.whole, description=escape(what))
+
+    def warned(self, warnings: Sequence[Problem]) -> None:
+        """Show them above the bars."""
+        show_warnings(self.console, warnings)
+
+    def planned(self, found: list[Job]) -> None:
+        """Count what is to do."""
+        missing = [job for job in found if not job.is_done]
+        self.steps = {job.run: max(1, job.n_steps) for job in missing}
+        reused = len(found) - len(missing)
+        if reused:
+            self.console.print(f"{reused} of {len(found)} runs are there already")
+        self.progress.reset(self.whole, total=sum(self.steps.values()) or None, description=f"{len(missing)} runs")
+
+    def update(self, news: Update) -> None:
+        """Move a run's bar, and the whole's."""
+        if news.run not in self.steps:
+            return
+        if news.run not in self.bars:
+            self.bars[news.run] = self.progress.add_task(escape(str(news.run)), total=1.0)
+        self.shares[news.run] = news.share
+        self.progress.update(self.bars[news.run], completed=news.share, visible=news.share < 1)
+        self.progress.update(self.whole, completed=sum(self.steps[run] * share for run, share in self.shares.items()))
+
+
+def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> None:
+    """Show what a study would do."""
+    study = plan.study
+    console.print(f"[bold]{escape(study.name)}[/bold]")
+    console.print(
+        f"{len(plan.runs)} runs = corpora ({len(study.recipes)}) × models ({len(study.models)}) × seeds "
+        f"({len(study.seeds)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
+        f"({escape(study.spec.genes.space)}, by {plan.by})"
+    )
+    counted = {run.model for run in plan.runs if plan.n_steps(run)}
+    uncounted = [model.label for model in study.models if model.label not in counted]
+    others = f"; not counted: {', '.join([*uncounted, 'tasks', 'measures'])}"
+    console.print(f"About {_duration(seconds)} of training steps on {workers} cores{escape(others)}\n")
+    _print(console, "Sources", _sources_table(plan))
+    _print(console, "Corpora", _corpora_table(plan), n_rows=len(study.recipes))
+    _print(console, "Targets", _targets_table(plan))
+    first = {name: corpus for (name, seed), corpus in plan.corpora.items() if seed == study.seeds[0]}
+    shared = shared_labels(study, plan.targets, first)
+    if len(shared):
+        _print(console, "Labels that targets and corpora share", shared)
+    for model, task in plan.unanswerable:
+        told = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
+        console.print(f"[yellow]Note[/yellow] {escape(told)}", soft_wrap=True)
+    show_warnings(console, plan.warnings)
+
+
+def show_warnings(console: Console, warnings: Iterable[Problem]) -> None:
+    """Show what is legal and yet likely not meant."""
+    warnings = list(warnings)
+    for warning in warnings[:MOST_ROWS]:
+        console.print(f"[yellow]Warning[/yellow] {escape(str(warning))}", soft_wrap=True)
+    if len(warnings) > MOST_ROWS:
+        console.print(f"… and {len(warnings) - MOST_ROWS:,} more warnings", style="dim")
+
+
+def _sources_table(plan: Plan) -> pd.DataFrame:
+    rows = []
+    for name, source in plan.sources.items():
+        table = plan.quality[plan.quality["source"] == name]
+        dropped = table[table["reason"] != "kept"]
+        why = ", ".join(f"{row.n_cells:,} {row.reason}" for row in dropped.itertuples()) or "none"
+        genes = plan.genes.set_index("source").loc[name]
+        held = plan.study.holdout.get(name)
+        rows.append(
+            {
+                "source": name,
+                "cells": f"{len(source):,}",
+                "dropped": why,
+                "genes kept": f"{int(genes['kept']):,} of {int(genes['n_genes']):,}"
+                + (f"; left out: {genes['left_out']}" if genes["left_out"] else ""),
+                "counts kept": f"{genes['counts_kept']:.0%}",
+                "held out": f"{len(source) - plan.n_training[name]:,} by {held.by}" if held else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _corpora_table(plan: Plan) -> pd.DataFrame:
+    rows = []
+    for recipe in plan.study.recipes[:MOST_ROWS]:
+        runs = [Run(recipe.name, model.label, seed) for seed in plan.study.seeds for model in plan.study.models]
+        # Models that take no steps are beside the point here.
+        steps = {plan.n_steps(run) for run in runs} - {0} or {0}
+        cells = plan.corpora[recipe.name, 0].n_cells
+        shown = " to ".join(f"{n:,}" for n in sorted({min(steps), max(steps)}))
+        rows.append({"corpus": recipe.name, "cells": f"{cells:,}", "steps": shown, "recipe": str(recipe)})
+    return pd.DataFrame(rows)
+
+
+def _targets_table(plan: Plan) -> pd.DataFrame:
+    rows = []
+    for name in plan.targets:
+        facts = target_facts(plan, name)
+        tasks = ", ".join(task.label for task in plan.study.tasks if name in task.targets)
+        rows.append({"target": name, "cells": f"{facts['n_cells']:,}", "what": facts["description"], "tasks": tasks})
+    return pd.DataFrame(rows, columns=["target", "cells", "what", "tasks"])
+
+
+def show_results(console: Console, results: Results) -> None:
+    """Show the scores in short, what failed, and where the report is."""
+    scores = results.scores[results.scores["unit"] == "all"]
+    for task, table in scores.groupby("task", sort=False):
+        first = table[table["headline"]]
+        if first.empty:
+            continue
+        named = ", ".join(part for part in (first["metric"].iloc[0], *_only(first["way"])) if part)
+        title = f"{task}, {named}, mean over seeds"
+        if first["model"].nunique() == 1:
+            _print(console, f"{first['model'].iloc[0]}: {title}", _means(first, "target"))
+            continue
+        for target, here in first.groupby("target", sort=False):
+            _print(console, f"{target}: {title}", _means(here, "model"))
+    for run, message in results.failures.items():
+        console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
+    console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)
+
+
+def _only(values: pd.Series) -> list[str]:
+    """Return the one value that a column has; none where it has several."""
+    found = [str(value) for value in values.unique()]
+    return found if len(found) == 1 else []
+
+
+def _means(scores: pd.DataFrame, columns: str) -> pd.DataFrame:
+    """Lay out the means over seeds, a row per corpus."""
+    means = scores.pivot_table(
+        index="corpus", columns=columns, values="value", aggfunc="mean", sort=False, dropna=False
+    )
+    return means.map(lambda value: "n/a" if pd.isna(value) else f"{value:.3f}").reset_index()
+
+
+def show_measures(console: Console, measured: Measured, corpora: list[str]) -> None:
+    """Show the measures of corpora, means over seeds, and which cell types are not known in the Cell Ontology."""
+    shown = corpora[:MOST_ROWS]
+    for section in sections(of_corpora(measured.measures, shown), shown):
+        rows = [[row.label, *(cell.value for cell in row.cells)] for row in section.rows]
+        if rows:
+            _print(console, section.title, pd.DataFrame(rows, columns=["", *shown]))
+        for reason in section.notes:
+            console.print(f"n/a: {escape(reason)}", style="dim", soft_wrap=True)
+    if len(corpora) > len(shown):
+        console.print(f"… and {len(corpora) - len(shown):,} more corpora", style="dim")
+    unknown = measured.cell_types[measured.cell_types["term"] == ""]
+    if len(unknown) < len(measured.cell_types):
+        labels = ", ".join(f"{row.label} ({row.n_cells:,})" for row in unknown.itertuples())
+        console.print(f"Not known in the Cell Ontology: {escape(labels or 'none')}\n", soft_wrap=True)
+
+
+def remarks_on(composed: Path) -> list[str]:
+    """Say what is odd about a composed corpus, from the manifest beside it."""
+    manifest = json.loads((composed.parent / "manifest.json").read_text(encoding="utf-8"))
+    barcodes = [
+        f"{n_cells:,} cells of {source} share their barcode with another; they are named {source}:BARCODE-ROW"
+        for source, n_cells in manifest["repeated_barcodes"].items()
+    ]
+    renamed = [
+        f"column {name!r} is called {legal!r} there, a name that h5ad and zarr can hold"
+        for name, legal in manifest["renamed_columns"].items()
+    ]
+    as_text = [f"column {name!r} is written as text: its values are not of one kind that h5ad and zarr can hold"
+               for name in manifest["columns_as_text"]]  # fmt: skip
+    return [f"{composed}: {remark}" for remark in (*barcodes, *renamed, *as_text)]
+
+
+def show_components(console: Console, what: str | None) -> None:
+    """List what a study file can name.
+
+    Raises
+    ------
+    ComponentError
+        When there is no such kind of thing.
+    """
+    legal = ["datasets", *KINDS]
+    if what is not None and what not in legal:
+        raise ComponentError(f"there is no kind {what!r}; {legal_names(what, legal)}")
+    for kind in [what] if what else legal:
+        _print(
+            console,
+            kind.capitalize(),
+            _datasets_table() if kind == "datasets" else _components_table(KINDS[kind]),
+        )
+
+
+def _datasets_table() -> pd.DataFrame:
+    rows = []
+    for name in dataset_names():
+        facts = dataset_facts(name)
+        size = f"{facts['n_cells']:,} × {facts['n_genes']:,}"
+        origin = f"{facts['citation']} ({facts['licence']})"
+        rows.append({"name": name, "cells × genes": size, "what": facts["title"], "from": origin})
+    return pd.DataFrame(rows)
+
+
+def _components_table(kind: type[Component]) -> pd.DataFrame:
+    rows = []
+    for name in components.names(kind):
+        cls = components.find(kind, name)
+        fields = cls.__pydantic_fields__  # type: ignore[attr-defined]  # by @component
+        parameters = ", ".join(_parameter(field, info) for field, info in fields.items())
+        summary = (cls.__doc__ or "").strip().partition("\n")[0]
+        rows.append({"name": name, "what": summary, "parameters": parameters})
+    return pd.DataFrame(rows)
+
+
+def _parameter(name: str, info: FieldInfo) -> str:
+    if info.is_required():
+        return f"{name} (required)"
+    default = info.get_default(call_default_factory=True, validated_data={})
+    return f"{name} = {_plain(default)!r}"
+
+
+def _plain(value: Any) -> Any:
+    """Return a default as a study file would have it: a table of settings as a dictionary, what is not set left out."""
+    if not is_dataclass(value):
+        return value
+    return {key: _plain(part) for key, part in vars(value).items() if part is not None}
+
+
+def _print(console: Console, title: str, rows: pd.DataFrame, n_rows: int = 0) -> None:
+    """Print the first rows of a table of so many; by default, of as many as are given."""
+    n_rows = n_rows or len(rows)
+    console.print(f"[bold]{escape(title)}[/bold]")
+    table = Table(header_style="dim", box=None)
+    for column in rows:
+        table.add_column(escape(str(column)), overflow="fold")
+    for row in rows.head(MOST_ROWS).itertuples(index=False):
+        table.add_row(*(escape(str(value)) for value in row))
+    console.print(table)
+    if n_rows > MOST_ROWS:
+        console.print(f"… and {n_rows - MOST_ROWS:,} more", style="dim")
+    console.print()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
