@@ -4,14 +4,22 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-growth datasets-check clean
+QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/study/test_spec.py tests/study/test_lines.py
+
+.PHONY: help quick demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-growth datasets-check clean
+
+help:                         ## what can be made
+	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
 	$(BIN)/corpuscle demo -o demo
 
 test: check unit              ## every check and every test
 
-check: $(VENV)/.dev
+quick: check                  ## every check, and the tests that take no training: some three minutes
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow" $(QUICK)
+
+check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -1,0 +1,33 @@
+"""What the package offers: a name that goes, or that another takes the place of, is seen here first."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import corpuscle
+
+OFFERED = {
+    "CorpuscleError", "InputError", "Plan", "Results", "Study", "__version__", "compose", "dataset_path", "describe",
+    "open_source", "prepare", "render", "run",
+}  # fmt: skip
+
+
+def test_the_package_offers_these_names_and_no_others() -> None:
+    assert set(corpuscle.__all__) == OFFERED
+    for name in OFFERED:
+        assert getattr(corpuscle, name) is not None
+
+
+def test_no_room_takes_the_place_of_a_name_that_is_offered() -> None:
+    import_module("corpuscle.execution.workflow")
+    import_module("corpuscle.cli")
+    assert callable(corpuscle.run)
+    rooms = {path.stem for path in Path(corpuscle.__file__).parent.iterdir() if path.name != "__init__.py"}
+    assert not rooms & OFFERED
+
+
+def test_the_citation_has_the_version() -> None:
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8")
+    found = re.search(r"^version: (.+)$", citation, re.MULTILINE)
+    assert found is not None
+    assert found[1] == corpuscle.__version__
