@@ -28,28 +28,28 @@ check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
-bench-training: $(VENV)/.dev  ## our trainer beside scvi-tools
+bench-training: $(VENV)/.dev  ## our trainer next to scvi-tools
 	$(BIN)/python benchmarks/training.py --steps 15
 
-bench-reading: $(VENV)/.dev   ## 100,000 random cells of 1,000,000, beside backed AnnData; 4 GB of disk
+bench-reading: $(VENV)/.dev   ## 100,000 random cells of 1,000,000, next to backed AnnData; 4 GB of disk
 	$(BIN)/python benchmarks/reading.py
 
 bench-compose: $(VENV)/.dev   ## a corpus of 1,000,000 cells within 2 GB of memory; 20 GB of disk
 	$(BIN)/python benchmarks/compose.py
 
-bench-sampling: $(VENV)/.dev  ## samplers beside geosketch, and on millions of cells
+bench-sampling: $(VENV)/.dev  ## samplers next to geosketch, and on millions of cells
 	$(BIN)/python benchmarks/sampling.py
 
-bench-out-of-core: $(VENV)/.dev  ## training from disk beside training from memory
+bench-out-of-core: $(VENV)/.dev  ## training from disk next to training from memory
 	$(BIN)/python benchmarks/out_of_core.py
 
-bench-measuring: $(VENV)/.dev ## measures beside vendi-score and scikit-learn
+bench-measuring: $(VENV)/.dev ## measures next to vendi-score and scikit-learn
 	$(BIN)/python benchmarks/measuring.py
 
-bench-altering: $(VENV)/.dev  ## alterations of 1,000,000 cells beside imbalanced-learn and scanpy
+bench-altering: $(VENV)/.dev  ## alterations of 1,000,000 cells next to imbalanced-learn and scanpy
 	$(BIN)/python benchmarks/altering.py
 
-bench-tasks: $(VENV)/.dev     ## tasks on 10,000 and 200,000 cells, beside scib-metrics
+bench-tasks: $(VENV)/.dev     ## tasks on 10,000 and 200,000 cells, next to scib-metrics
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tasks.py --reference
 
 bench-overlap: $(VENV)/.dev  ## the search for cells that are one cell: found, false alarms, time and memory

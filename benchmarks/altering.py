@@ -1,4 +1,4 @@
-"""Altering a large corpus in a stream: seconds and peak memory, beside doing the same in memory with other packages.
+"""Altering a large corpus in a stream: seconds and peak memory, next to doing the same in memory with other packages.
 
     python benchmarks/altering.py                          # 1,000,000 cells × 2,000 genes: ten minutes, 1 GB of disk
     python benchmarks/altering.py --cells 100000           # a tenth of it: a minute

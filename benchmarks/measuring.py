@@ -7,7 +7,7 @@
 References: vendi-score's `score_dual`; the same on the pooled cells, for a mixture; scikit-learn's brute-force nearest
 neighbours, blocked, with the definitions of Naeem et al. 2020 written out, for coverage and k-NN distance. The last
 column but one is the reference's processor time over ours; "agree" is the largest relative difference of the results.
-Input is made before the clock starts. Ours must stay within 1.5 GB beside the input, which is asserted.
+Input is made before the clock starts. Ours must stay within 1.5 GB next to the input, which is asserted.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import numpy as np
 
 DIMENSIONS = 50
 K = 5
-# Peak memory beside the input.
+# Peak memory next to the input.
 MOST_GB = 1.5
 
 

@@ -1,4 +1,4 @@
-"""Training from disk beside training from memory: steps per second, peak resident memory, bytes on disk.
+"""Training from disk next to training from memory: steps per second, peak resident memory, bytes on disk.
 
     python benchmarks/out_of_core.py                                # 60,000 cells: a minute
     python benchmarks/out_of_core.py --cells 1000000 --steps 1000   # the target: 12 GB of disk, five minutes

@@ -1,4 +1,4 @@
-"""Seconds and memory to read random cells of an atlas on disk: ours beside backed AnnData's fancy indexing.
+"""Seconds and memory to read random cells of an atlas on disk: ours next to backed AnnData's fancy indexing.
 
     python benchmarks/reading.py                                     # 100,000 of 1,000,000 cells × 5,000 genes
     python benchmarks/reading.py --cells 100000 --read 10000         # a tenth of it

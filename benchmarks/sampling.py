@@ -1,4 +1,4 @@
-"""Samplers and principal components at scale, ours beside the reference implementation where that can run.
+"""Samplers and principal components at scale, ours next to the reference implementation where that can run.
 
     python benchmarks/sampling.py                          # one of each; most of the minutes are geosketch's
     python benchmarks/sampling.py sketch --cells 200000 --sketch 20000

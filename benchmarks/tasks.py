@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/tasks.py``; ``--cells 10000`` does one size. Counts (200 genes) and embeddings are generated;
 each task runs in this one process, so that what they share is computed once, in the order in which it is shown. With
-``--reference``, scib-metrics' own functions on the same cells stand beside the task integration.
+``--reference``, scib-metrics' own functions on the same cells stand next to the task integration.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Training LDVAE and scVI beside scvi-tools': time and processor time per step, cells per second, memory, loss.
+"""Training LDVAE and scVI next to scvi-tools': time and processor time per step, cells per second, memory, loss.
 
     python benchmarks/training.py                                  # 2,000 genes at 25 % and 19,331 genes at 6 %
     python benchmarks/training.py --model scvi                     # scVI (zero-inflated) only
@@ -108,7 +108,7 @@ def train_scvi(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[
 
 
 def timed(told: list[tuple[float, float]], how: How) -> dict[str, float]:
-    """Per step and model. A GPU is told of steps ahead of time: there, the mean over many says how long one is."""
+    """Per step and model. A GPU is given its steps ahead of time: there, the mean over many says how long one is."""
     taken = np.diff(np.array(told), axis=0)
     middle = taken[len(taken) // 4 :].mean(0) if how.gpu else np.median(taken, axis=0)
     wall, processor = 1000 * middle / how.together

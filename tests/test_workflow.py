@@ -298,7 +298,7 @@ def test_a_study_with_bad_data_trains_nothing(tmp_path: Path) -> None:
     assert "asks for 60,000 cells of blood, which has 1,200" in str(caught.value)
     assert not (tmp_path / "out" / "scores.parquet").exists()
     # The folder is still anybody's: a study under another name may take it.
-    assert corpuscle.run(study(name="mended"), tmp_path / "out", workers=1).reused == 0
+    assert corpuscle.run(study(name="fixed"), tmp_path / "out", workers=1).reused == 0
 
 
 def test_compose_writes_the_cells_of_the_manifest(tmp_path: Path) -> None:

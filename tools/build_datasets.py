@@ -363,7 +363,7 @@ def with_depth(table: Table) -> Table:
 
 
 def unambiguous(symbols: Iterable[str]) -> set[str]:
-    """Drop symbols that occurred twice and were told apart by a suffix (``TLR9`` and ``TLR9-1``)."""
+    """Drop symbols that occurred twice and were distinguished by a suffix (``TLR9`` and ``TLR9-1``)."""
     names = set(symbols)
     stems = {name: name[: -len(digits) - 1] for name in names if (digits := trailing_digits(name))}
     doubled = {name: stem for name, stem in stems.items() if stem in names and name[len(stem)] in ".-"}

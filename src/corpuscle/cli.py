@@ -189,7 +189,7 @@ def list_(
 
 @contextmanager
 def _resumable() -> Iterator[None]:
-    """Say on Ctrl-C that the same command goes on; typer would end without a word."""
+    """On Ctrl-C, say that the same command goes on; typer would end without a word."""
     try:
         yield
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ _sound: dict[Path, _Files] = {}
 class Store:
     """A folder of results, each written once and whole.
 
-    A result is written into a folder of another name beside it, flushed to the disk with the checksums of its files,
+    A result is written into a folder of another name next to it, flushed to the disk with the checksums of its files,
     and renamed when it is complete. Before it is used, its files are compared with their checksums, once per process
     and again when they changed. A result that does not fit is removed with a warning (logger ``corpuscle.store``), and
     is then like one that was never made.
@@ -110,7 +110,7 @@ class Store:
 
 
 def _seal(folder: Path) -> None:
-    """Write the checksums of a folder's files beside them, and flush all of it to the disk."""
+    """Write the checksums of a folder's files next to them, and flush all of it to the disk."""
     sums = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():

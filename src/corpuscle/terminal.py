@@ -170,7 +170,7 @@ def _corpora_table(plan: Plan) -> pd.DataFrame:
     rows = []
     for recipe in plan.study.recipes[:MOST_ROWS]:
         runs = [Run(recipe.name, model.label, seed) for seed in plan.study.seeds for model in plan.study.models]
-        # Models that take no steps are beside the point here.
+        # Models that take no steps are not of interest here.
         steps = {plan.n_steps(run) for run in runs} - {0} or {0}
         cells = plan.corpora[recipe.name, 0].n_cells
         shown = " to ".join(f"{n:,}" for n in sorted({min(steps), max(steps)}))
@@ -238,7 +238,7 @@ def show_measures(console: Console, measured: Measured, corpora: list[str]) -> N
 
 
 def remarks_on(composed: Path) -> list[str]:
-    """Say what is odd about a composed corpus, from the manifest beside it."""
+    """Return what is odd about a composed corpus, from the manifest next to it."""
     manifest = json.loads((composed.parent / "manifest.json").read_text(encoding="utf-8"))
     barcodes = [
         f"{n_cells:,} cells of {source} share their barcode with another; they are named {source}:BARCODE-ROW"

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(name, train
     model = small(name)
     first, again, other = (model.fit(train, seed).embed(cells) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    # What takes no steps may hang on the corpus alone.
+    # What takes no steps may depend on the corpus alone.
     assert not model.n_steps(40) or not np.any(first) or not np.array_equal(first, other)
     assert model.uses_seed or np.array_equal(first, other)
 

@@ -16,7 +16,7 @@ from corpuscle.source.source import open_source
 
 NAMES = components.names(Sampler)
 each = pytest.mark.parametrize("name", NAMES)
-# Of those that cannot be built from nothing; and a number of boxes that hangs on the pool, so that sketches nest.
+# Of those that cannot be built from nothing; and a number of boxes that depends on the pool, so that sketches nest.
 SETTINGS = {
     "geometric_sketch": {"box_share": 0.2},
     "importance": {"target": "blood", "where": "cell_type == 'T'"},

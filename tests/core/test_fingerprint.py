@@ -27,7 +27,7 @@ def test_what_differs_has_another_fingerprint(one, other):
 def test_the_same_content_has_one_fingerprint():
     array = np.arange(12).reshape(3, 4)
     assert fingerprint({"a": 1, "b": array}) == fingerprint({"b": np.asfortranarray(array), "a": 1})
-    # Stored results hang on this number: it may change only together with a version.
+    # Stored results depend on this number: it may change only together with a version.
     assert fingerprint("corpuscle", [1, 2.5], {"a": None}) == "10f5da084d16d6a7"
 
 

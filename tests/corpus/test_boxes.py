@@ -70,5 +70,5 @@ def test_points_without_extent_are_one_box(n, n_dims, n_boxes):
 def test_what_is_not_finite_is_told_with_its_place(bad):
     points = np.zeros((10, 3))
     points[4, 1] = bad
-    with pytest.raises(CorpusError, match=rf"cell 4 has {bad} on component 2; mend the embedding"):
+    with pytest.raises(CorpusError, match=rf"cell 4 has {bad} on component 2; fix the embedding"):
         plaid_cover(points, 2)

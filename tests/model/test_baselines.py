@@ -90,7 +90,7 @@ def test_harmony_is_harmonypys_on_the_corpus_components(halves):
     found = fitted.embed(target)
     np.testing.assert_allclose(found, theirs, atol=1e-4)
     assert np.abs(found - placed).max() > 0.1, "Harmony moves cells"
-    # A cell's place hangs on the set of cells, not on their order.
+    # A cell's place depends on the set of cells, not on their order.
     order = np.random.default_rng(0).permutation(len(target))
     np.testing.assert_array_equal(fitted.embed(target.take(order)), found[order])
 

@@ -134,7 +134,7 @@ def test_a_cell_without_counts_has_a_finite_error():
 
 
 def test_it_overfits_a_few_cells(make_corpus):
-    # Genes come in two programmes: hidden ones can be told from those that are shown.
+    # Genes come in two programmes: hidden ones can be distinguished from those that are shown.
     rng = np.random.default_rng(0)
     profiles = np.repeat([[100.0, 5.0], [5.0, 100.0]], 10, axis=1)
     corpus = make_corpus(rng.poisson(profiles[np.arange(60) % 2]).astype(np.float32))

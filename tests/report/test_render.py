@@ -201,7 +201,7 @@ def test_no_scores_at_all_still_gives_a_page(make_run: MakeRun) -> None:
 def test_one_seed_has_no_interval(make_run: MakeRun) -> None:
     text = Page(render(make_run(seeds=1))).text
     assert "interval not estimable from one seed" in text
-    assert "no difference can be told from the scatter of seeds" in text
+    assert "no difference can be distinguished from the scatter of seeds" in text
     assert "±" not in text.split("R² (log), reconstruction · ldvae")[1].split("worse")[0]
 
 

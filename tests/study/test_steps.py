@@ -1,4 +1,4 @@
-"""A study's steps alter its corpora, and all that hangs on a corpus sees the altered one."""
+"""A study's steps alter its corpora, and all that depends on a corpus sees the altered one."""
 
 import json
 

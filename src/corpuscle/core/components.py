@@ -342,7 +342,7 @@ _EXPECTED = {
 
 
 def explain(error: Any, legal: Iterable[str]) -> str:
-    """Say in a sentence what one pydantic error means: what was expected, what came, and the nearest legal name."""
+    """Return in a sentence what one pydantic error means: what was expected, what came, and the nearest legal name."""
     field = str(error["loc"][-1]) if error["loc"] and isinstance(error["loc"][-1], str) else ""
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"there is no {field!r} here; {legal_names(field, legal)}"

@@ -34,12 +34,12 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def torch_seed(rng: np.random.Generator) -> int:
-    """Draw a seed for a ``torch.Generator``, so that torch's numbers hang on the same named stream."""
+    """Draw a seed for a ``torch.Generator``, so that torch's numbers depend on the same named stream."""
     return int(rng.integers(2**62))
 
 
 def row_generators(key: int, rows: Iterable[int]) -> Iterator[np.random.Generator]:
-    """Yield a generator for each row: its numbers hang on key and row alone, whatever rows are asked for together.
+    """Yield a generator for each row: its numbers depend on key and row alone, whatever rows are asked for together.
 
     Parameters
     ----------

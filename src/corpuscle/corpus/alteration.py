@@ -97,10 +97,10 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, context:
     if not len(after):
         raise CorpusError(f"{step.name}: no cell would be left of {corpus.n_cells:,}")
     if after.fingerprint == corpus.fingerprint:
-        raise CorpusError(f"{step.name}: nothing would change; mend the step, or leave it out")
+        raise CorpusError(f"{step.name}: nothing would change; fix the step, or leave it out")
     if foreign := _n_foreign(after, corpus):
         raise CorpusError(
-            f"{step.name}: {foreign:,} cells were not in the corpus that it was to alter; mend the alteration"
+            f"{step.name}: {foreign:,} cells were not in the corpus that it was to alter; fix the alteration"
         )
     record = {
         "step": step.spec(),
@@ -126,7 +126,7 @@ def _n_foreign(after: Corpus, before: Corpus) -> int:
 
 
 def matching(corpus: Corpus, where: str | None, step: Alteration) -> NDArray[np.bool_]:
-    """Say which cells match a filter, shape (N,); all, where there is none.
+    """Return which cells match a filter, shape (N,); all, where there is none.
 
     Raises
     ------

@@ -75,7 +75,7 @@ class Context:
     content
         By source, plain data that differ where what is read of it differs: results in the store are named after it.
     notice
-        Told what is being done, and which share of it is done.
+        Called with what is being done, and which share of it is done.
     """
 
     pools: Mapping[str, Corpus] = field(default_factory=dict)

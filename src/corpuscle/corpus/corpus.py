@@ -130,7 +130,7 @@ class Corpus:
 
     @property
     def inputs(self) -> list[str]:
-        """The sources that these cells hang on, sorted: their own, and of what made cells were made from."""
+        """The sources that these cells depend on, sorted: their own, and of what made cells were made from."""
         parents = (maker.parents.inputs for maker in self.used_makers.values())
         return sorted({*self.sources, *(source for inputs in parents for source in inputs)})
 

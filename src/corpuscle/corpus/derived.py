@@ -1,7 +1,7 @@
 """Maker: gives the counts of cells that are in no file, on demand; what an alteration that changes counts leaves.
 
 A maker is small and picklable: what it was made from is a corpus (a table of cells), never its counts. The counts of a
-made cell hang on the maker and the cell's row alone, whatever rows are asked for together and in whatever order, so
+made cell depend on the maker and the cell's row alone, whatever rows are asked for together and in whatever order, so
 that streaming, training from disk, worker processes and writing see the same cell bit for bit.
 
 Axes in names: N made cells, P parent cells, G genes.
@@ -60,7 +60,7 @@ class Derived(ABC):
 
     @abstractmethod
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
-        """Say how much of which parent is in each cell, shape (n, P); no entry where all parents had a say alike."""
+        """Return how much of which parent is in each cell, shape (n, P); no entry where all parents contributed."""
 
     @abstractmethod
     def identity(self) -> list[Any]:
@@ -77,12 +77,12 @@ class Derived(ABC):
 
 
 def origins(corpus: Corpus) -> pd.DataFrame:
-    """Say of which cells of files each made cell is made, through all steps.
+    """Return of which cells of files each made cell is made, through all steps.
 
     Returns
     -------
     Columns ``cell`` (its position in the corpus' table), ``source``, ``row`` (of a cell in a file) and ``weight`` (how
-    much of that cell is in it). Synthetic cells, in which all cells of a label had their say, have no row.
+    much of that cell is in it). Synthetic cells, in which all cells of a label contributed, have no row.
     """
     tables = [_origins(corpus, key) for key in corpus.used_makers]
     columns = {"cell": np.int64, "source": str, "row": np.int64, "weight": np.float32}
@@ -91,7 +91,7 @@ def origins(corpus: Corpus) -> pd.DataFrame:
 
 
 def _origins(corpus: Corpus, key: str) -> pd.DataFrame:
-    """Say it of the cells of one maker."""
+    """Return it of the cells of one maker."""
     maker = corpus.used_makers[key]
     cell_n = np.flatnonzero(corpus.labels("made") == key)
     weights = maker.weights(corpus.cells["row"].to_numpy(np.int64)[cell_n]).tocoo()

@@ -1,6 +1,6 @@
 """Writing: a corpus streamed into an AnnData file, in bounded memory; stopped and called again, it goes on.
 
-Counts go into segments of a fixed size in a work folder beside the file, each written whole or not at all, with a
+Counts go into segments of a fixed size in a work folder next to the file, each written whole or not at all, with a
 journal of how many there are. When all cells are read, the segments become the file, which takes its name last.
 
 Axes in names: N cells, G genes.
@@ -64,7 +64,7 @@ def write_corpus(
     uns
         Further texts for ``uns["corpuscle"]``.
     progress
-        Told now and then which share of the cells is written.
+        Called now and then with which share of the cells is written.
 
     Raises
     ------

@@ -138,13 +138,13 @@ class Recipe:
 
     @property
     def looks_at(self) -> list[str]:
-        """The sources whose cells have a say in the choice, though they may not be drawn."""
+        """The sources whose cells affect the choice, though they may not be drawn."""
         return list(dict.fromkeys(source for part in self.parts for source in part.sampler.looks_at))
 
     def draw(self, pools: Mapping[str, Corpus], seed: int, context: Context | None = None) -> Corpus:
         """Choose the cells.
 
-        Parts are drawn in order. What a part draws hangs on the seed, its source and how many parts before it drew
+        Parts are drawn in order. What a part draws depends on the seed, its source and how many parts before it drew
         from that source, not on the corpus' name: so ``Blood`` and ``Blood+Pancreas`` hold the same blood cells at
         the same seed, and their difference is what was added. The sizes of a nested ladder are drawn from the largest
         down, each part of a size from the cells that it has in the next larger one.
@@ -211,8 +211,8 @@ class Recipe:
     def alter(self, drawn: Corpus, seed: int, at: int, context: Context) -> Corpus:
         """Do one of the steps.
 
-        What is random in a step hangs on the seed and its place, not on what it is: where one corpus has a type ablated
-        and another has it downsampled, both have the same type of the same batch touched at a seed.
+        What is random in a step depends on the seed and its place, not on what it is: where one corpus has a type
+        ablated and another has it downsampled, both have the same type of the same batch touched at a seed.
 
         Parameters
         ----------
@@ -248,7 +248,7 @@ class Recipe:
         if all(len(pool) == len(pools[source]) for source, pool in left.items()):
             raise CorpusError(
                 f'exclude "{self.exclude}" excludes none of the cells for training of {", ".join(left)}: '
-                "mend it, or leave it out"
+                "fix it, or leave it out"
             )
         return left
 
@@ -318,6 +318,6 @@ def _checked(part: Part, pool: Corpus, n_cells: int, rng: np.random.Generator, c
     if not (distinct and enough):
         raise CorpusError(
             f"sampler {part.sampler.name!r} was to choose {n_cells:,} distinct cells of {len(pool):,}, but returned "
-            f"{len(chosen):,} positions, {len(np.unique(chosen)):,} of them distinct; mend the sampler"
+            f"{len(chosen):,} positions, {len(np.unique(chosen)):,} of them distinct; fix the sampler"
         )
     return chosen

@@ -31,7 +31,7 @@ class Sampler(Component, ABC):
 
     @property
     def looks_at(self) -> tuple[str, ...]:
-        """Sources whose cells have a say in the choice: see `Context.pools`."""
+        """Sources whose cells affect the choice: see `Context.pools`."""
         return ()
 
     @property

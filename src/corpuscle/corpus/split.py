@@ -44,7 +44,7 @@ class Holdout:
         return self
 
     def mask(self, cells: pd.DataFrame, rng: np.random.Generator) -> NDArray[np.bool_]:
-        """Say which cells are held out.
+        """Return which cells are held out.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class Watch:
         return found[np.isin(found["cell"], places)]
 
     def _leak(self, corpus: Corpus, target: Corpus, same_row: NDArray[np.bool_], copied: pd.DataFrame) -> str:
-        """Say which cells of a target are in a corpus, and how that is known; nothing where there is none."""
+        """Return which cells of a target are in a corpus, and how that is known; nothing where there is none."""
         if not same_row.any() and not len(copied):
             return ""
         n_identical = int(copied["identical"].sum())

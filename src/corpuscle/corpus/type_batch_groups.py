@@ -124,7 +124,7 @@ def _refuse_unknown(wanted: list[str], known: list[str], column: str, step: Alte
 
 
 def account_of(found: list[Patch], left: list[int], column: str) -> dict[str, Any]:
-    """Say, for each batch and type, how many cells there were and are."""
+    """Return, for each batch and type, how many cells there were and are."""
     return {
         "touched": [
             {"batch": patch.batch, column: patch.type, "n_cells": n, "from": patch.n_cells}

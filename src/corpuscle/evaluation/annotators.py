@@ -1,4 +1,4 @@
-"""Annotators: classifiers that are told the types of reference cells, and what each says of query cells.
+"""Annotators: classifiers that are given the types of reference cells, and what each says of query cells.
 
 Axes in names: Q query cells, R reference cells, J nearest of them, K dimensions, L labels.
 """
@@ -37,14 +37,14 @@ NOTHING: NDArray[np.floating] = np.empty((0, 0))
 
 
 class Parts(NamedTuple):
-    """Reference cells, whose types are told, and query cells, whose types are asked for.
+    """Reference cells, whose types are given, and query cells, whose types are asked for.
 
     Attributes
     ----------
     reference, query
         The cells, and where a model puts them.
     note
-        What is to be said of them beside every score.
+        What is to be said of them next to every score.
     trouble
         Why they cannot be parted; empty where they can.
     """
@@ -60,7 +60,7 @@ class Parts(NamedTuple):
         return labels, size_L
 
     def nothing_to_learn(self, *, on_embedding: bool) -> str:
-        """Say why nothing can be learned from the reference cells, or from their embedding; empty where it can."""
+        """Return why nothing can be learned from the reference cells, or from their embedding; empty where it can."""
         if self.trouble:
             return self.trouble
         if on_embedding:
@@ -86,7 +86,7 @@ class Answer(NamedTuple):
     least
         How many cells a type needs to be found at all.
     note
-        What is to be said beside its scores.
+        What is to be said next to its scores.
     trouble
         Why it says nothing; empty where it does.
     costs
@@ -174,7 +174,7 @@ def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> 
 
 
 def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str) -> tuple[Score, ...]:
-    """Tell what fine-tuning took."""
+    """Return what fine-tuning took."""
     untold = "" if usage.peak_bytes is not None else "this system does not tell the peak memory of a process"
     peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
     told = {

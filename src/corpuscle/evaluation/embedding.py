@@ -107,7 +107,7 @@ def draw_cells(cells: Corpus, max_cells: int) -> Corpus:
 
 
 def left_out(labels: Mapping[str, NDArray[np.str_]]) -> str:
-    """Say how many cells have no label of each kind; empty where all have.
+    """Return how many cells have no label of each kind; empty where all have.
 
     Examples
     --------

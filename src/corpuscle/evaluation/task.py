@@ -82,7 +82,7 @@ def answers(task: Task, model: FittedModel, train: Corpus, target: Corpus, rng: 
 
 
 def surely_lacks(model: Model, task: Task) -> bool:
-    """Say before it is fitted whether a model will be unable to answer: where its ``fit`` says what it returns.
+    """Return before it is fitted whether a model will be unable to answer: where its ``fit`` says what it returns.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class Compares(Protocol):
     def compare(
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
     ) -> Iterator[Score]:
-        """Compare a model with its reference on a target; yields scores beside those of `Task.run`."""
+        """Compare a model with its reference on a target; yields scores next to those of `Task.run`."""
         ...
 
 

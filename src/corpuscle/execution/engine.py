@@ -110,7 +110,7 @@ def execute(found: list[Job], workers: int, on_update: Callable[[Update], None])
     workers
         How many processes.
     on_update
-        Told of the progress of each run.
+        Called with the progress of each run.
 
     Returns
     -------

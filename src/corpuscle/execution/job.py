@@ -79,12 +79,12 @@ class Job:
 
     @property
     def is_fitted(self) -> bool:
-        """Say whether the store has the model."""
+        """Return whether the store has the model."""
         return Store(self.store).has("models", self.key)
 
     @property
     def is_done(self) -> bool:
-        """Say whether the store has the model, all of its scores, and its maps."""
+        """Return whether the store has the model, all of its scores, and its maps."""
         store = Store(self.store)
         return (
             self.is_fitted
@@ -93,7 +93,7 @@ class Job:
         )
 
     def waits_for(self, coming: Collection[str]) -> bool:
-        """Say whether a model that it is compared with is among those, by key, that are still to be fitted."""
+        """Return whether a model that it is compared with is among those, by key, that are still to be fitted."""
         return any(ask.reference.key in coming for ask in self.questions if ask.reference)
 
 
@@ -105,7 +105,7 @@ def do(job: Job, tell: Progress, *, last_chance: bool) -> str | None:
     job
         The job.
     tell
-        Told now and then which share of it is done.
+        Called now and then with which share of it is done.
     last_chance
         Whether a model that is not there now will never be.
 

@@ -65,7 +65,7 @@ def measure(plan: Plan, store: Store | None = None, notice: Notice | None = None
     store
         Where the common space and each corpus' rows are kept, so that they need not be found again.
     notice
-        Told what is being done, and which share of it is done.
+        Called with what is being done, and which share of it is done.
     """
     measurer = _Measurer(plan, store, notice or (lambda _what, _share: None))
     tables = [measurer.of(name, seed) for name, seed in plan.corpora]

@@ -11,7 +11,7 @@
                                  where the corpus was composed
     report.html  figures/        the report
     description.html  .json      the same without scores, where the corpora were described
-    store/                       surveys, models and scores, each under the fingerprint of what it hangs on
+    store/                       surveys, models and scores, each under the fingerprint of what it depends on
 """
 
 import json
@@ -137,7 +137,7 @@ def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
     Where a step made cells, ``origins.parquet`` says of which cells of files each is made.
     """
     labels = [role for role in ROLES if role in corpus.cells]
-    # What a step left beside a label, and the maker of made cells.
+    # What a step left next to a label, and the maker of made cells.
     labels += [column for column in ("made", *(f"{role}_before_noise" for role in ROLES)) if column in corpus.cells]
     cells = corpus.cells[[*KEYS, *labels]].astype({"source": "string", "barcode": "string"})
     cells = cells.astype(dict.fromkeys(labels, "string"))
@@ -151,7 +151,7 @@ def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
 
 
 def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
-    """Say how a corpus' cells were chosen, and from what."""
+    """Return how a corpus' cells were chosen, and from what."""
     recipe = plan.recipe(corpus.name)
     changed = changes(corpus.cells)
     return {
@@ -172,12 +172,12 @@ def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
 
 
 def gene_space_facts(plan: Plan) -> dict[str, Any]:
-    """Say what the gene space is."""
+    """Return what the gene space is."""
     return {"kind": plan.study.spec.genes.space, "by": plan.by, "n_genes": len(plan.space)}
 
 
 def input_facts(plan: Plan) -> list[dict[str, Any]]:
-    """Say what each source is: its file or data set, its content's hash, its size, its citation."""
+    """Return what each source is: its file or data set, its content's hash, its size, its citation."""
     found = []
     for name, source in plan.sources.items():
         spec = plan.study.spec.sources[name]
@@ -220,7 +220,7 @@ def write_provenance(
 
 
 def target_facts(plan: Plan, name: str) -> dict[str, Any]:
-    """Say what a target is."""
+    """Return what a target is."""
     spec = plan.study.targets[name]
     held = plan.study.holdout.get(spec.source)
     what = f"cells of {spec.source} held out by {held.by}" if held else f"all cells of {spec.source}"

@@ -46,7 +46,7 @@ def pool_of(n_workers: int) -> Iterator[list["Worker"]]:
 
 
 class Worker:
-    """A process that does one job at a time, and a pipe of its own on which it tells of its progress."""
+    """A process that does one job at a time, and a pipe of its own on which it describes its progress."""
 
     future: Future[str | None]
 
@@ -66,7 +66,7 @@ class Worker:
         self.submit(_do, job, last_chance)
 
     def begin_together(self, group: list[Job]) -> None:
-        """Let it fit a group's models as one; what comes of it is told by the store."""
+        """Let it fit a group's models as one; what comes of it is reported by the store."""
         self.submit(_fit_together, group)
 
     def submit(self, work: Callable[..., str | None], *arguments: Any) -> None:
@@ -79,7 +79,7 @@ class Worker:
 
     @property
     def has_ended(self) -> bool:
-        """Say whether its job has come to an end, good or bad."""
+        """Return whether its job has come to an end, good or bad."""
         return self.job is not None and self.future.done()
 
     def end(self) -> tuple[Job, str | None]:
@@ -172,7 +172,7 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# In a worker: where it tells of its progress.
+# In a worker: where it describes its progress.
 _news: Connection
 
 
@@ -201,7 +201,7 @@ def _do(job: Job, last_chance: bool) -> str | None:  # noqa: FBT001  # by positi
 
 
 def _fit_together(group: list[Job]) -> str | None:
-    """Fit a group's models as one, in a worker; return nothing: what went wrong is told when each is fitted alone."""
+    """Fit a group's models as one, in a worker; what went wrong is reported when each is fitted alone."""
 
     def tell(share: float) -> None:
         for job in group:

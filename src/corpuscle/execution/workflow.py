@@ -61,7 +61,7 @@ def cores() -> int:
 
 
 class Listener:
-    """Told how a run goes; this one says nothing. The command line shows a subclass."""
+    """Hears how a run goes; this one says nothing. The command line shows a subclass."""
 
     def notice(self, what: str, share: float) -> None:
         """Hear what the preparation is doing, and which share of it is done."""
@@ -147,7 +147,7 @@ def describe(study: Study | Path | str, folder: Path | str | None = None, *, not
         Where to write tables, figures and the page ``description.html``; as for `run`, which goes on in the same
         folder. None: nothing is written.
     notice
-        Told what is being done, and which share of it is done.
+        Called with what is being done, and which share of it is done.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def compose(
     form
         ``"h5ad"``, or ``"zarr"``: a zarr 3 folder, sharded.
     notice
-        Told what is being done, and which share of it is done.
+        Called with what is being done, and which share of it is done.
 
     Returns
     -------
@@ -234,7 +234,7 @@ def _compose_one(path: Path, plan: Plan, corpus: Corpus, seed: int, notice: Noti
     results_folder.write_manifest(path.parent, plan, corpus, seed)
     if written_identity(path) != manifest["fingerprint"]:
         what = f"writing {corpus.name}, seed {seed}"
-        # The file says itself what it is: the manifest beside it may be that of a later study.
+        # The file says itself what it is: the manifest next to it may be that of a later study.
         uns = {"manifest": json.dumps(manifest)}
         derived.prepare_derived(corpus, notice)
         write_corpus(corpus, path, manifest["fingerprint"], uns, lambda share: notice(what, share))

@@ -58,13 +58,13 @@ def common_space(
     Parameters
     ----------
     pools
-        Each source's cells that training may use: cells held out have no say.
+        Each source's cells that training may use: cells held out have no effect.
     content
         By source, plain data that differ where the content of its file differs.
     store
         Where the axes are kept; None: found anew.
     progress
-        Told which share is done.
+        Called with which share is done.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from corpuscle.corpus.corpus import Corpus
 
 N_DRAWS = 400
 LEVEL = 0.95
-# With fewer, what other donors would show cannot be told from these.
+# With fewer, what other donors would show cannot be distinguished from these.
 MIN_DONORS = 5
 
 

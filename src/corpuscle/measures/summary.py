@@ -112,7 +112,7 @@ def profile(
     rng
         Decides which, the order in which fewer are drawn, and draws of donors.
     progress
-        Told which share is done.
+        Called with which share is done.
     """
     use_U = np.repeat(np.arange(len(cells)), cells.cells["times"].to_numpy(np.int64))
     if len(use_U) > most:

@@ -17,7 +17,7 @@ from corpuscle.corpus.context import ImputedCounts
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.threads import one_thread
 
-# Told now and then what share of a fit is done, from 0 to 1.
+# Called now and then with what share of a fit is done, from 0 to 1.
 Progress = Callable[[float], None]
 
 # Columns of `FittedModel.history`: a training curve in long form.

@@ -50,7 +50,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def spread(half: float, beside: float) -> str:
-    """Write half the width of an interval to the decimals of the mean that it stands beside.
+    """Write half the width of an interval to the decimals of the mean that it stands next to it.
 
     Examples
     --------

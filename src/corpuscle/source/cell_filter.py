@@ -112,7 +112,7 @@ def _allowed(node: ast.AST) -> bool:
 
 
 def _is_negative(node: ast.AST) -> bool:
-    """Say whether this is a negative number; a minus before a column would wrap around where it is unsigned."""
+    """Return whether this is a negative number; a minus before a column would wrap around where it is unsigned."""
     return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and _is_constant(node.operand, int | float)
 
 
@@ -132,7 +132,7 @@ def columns(expression: str) -> set[str]:
 
 
 def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Say which rows of a table match.
+    """Return which rows of a table match.
 
     A missing value matches no comparison but ``!=`` and ``not in``, so ``donor == donor`` are the rows that have one. A
     text that stands for none, such as ``''`` or ``'NA'``, equals what is missing: ``donor != ''`` are these rows, too.

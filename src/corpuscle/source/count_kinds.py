@@ -108,7 +108,7 @@ def count_kind(counts: csr_matrix) -> Kind:
 
 
 def unlike_counts(survey: pd.DataFrame) -> str:
-    """Say why whole numbers are likely no raw counts, for people; empty where nothing tells.
+    """Return why whole numbers are likely no raw counts, for people; empty where nothing tells.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Features that a file counts beside genes (antibodies, peaks, guides, …): which those are."""
+"""Features that a file counts in addition to genes (antibodies, peaks, guides, …): which those are."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Features(NamedTuple):
 
 
 def features_of(table: pd.DataFrame) -> Features:
-    """Tell genes from other features, by the column of a file's var that holds their kinds.
+    """Find the genes among the features, by the column of a file's var that holds their kinds.
 
     Where any kind is called "Gene Expression" or the like, the others are no genes; else those that are known not to be
     (antibodies, peaks, …). A feature without a kind is a gene, and so are all where there is no such column.
@@ -88,7 +88,7 @@ def plain_name(name: str) -> str:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """Say how many features there are of each kind.
+    """Return how many features there are of each kind.
 
     Examples
     --------

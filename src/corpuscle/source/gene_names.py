@@ -111,12 +111,12 @@ class GeneNames:
 
     @property
     def has_ensembl(self) -> bool:
-        """Say whether at least half of the genes have an Ensembl id."""
+        """Return whether at least half of the genes have an Ensembl id."""
         return bool(np.mean(self.ensembl != "") >= 0.5) if len(self.ensembl) else False
 
     @property
     def mitochondrial(self) -> NDArray[np.bool_]:
-        """Say which genes are mitochondrial: by symbol (``MT-``, ``mt-``), or by Ensembl id (human)."""
+        """Return which genes are mitochondrial: by symbol (``MT-``, ``mt-``), or by Ensembl id (human)."""
         by_symbol = np.char.startswith(np.char.upper(_genomes(self.symbols)[1]), "MT-")
         return by_symbol | np.isin(self.ensembl, list(HUMAN_MITOCHONDRIAL))
 

@@ -69,7 +69,7 @@ class GeneSpace:
         return fingerprint(list(self.ids), dict(self.columns))
 
     def measured(self, source: str) -> NDArray[np.bool_]:
-        """Say which genes a source measured, shape (G,)."""
+        """Return which genes a source measured, shape (G,)."""
         columns = self.columns[source]
         mask = np.zeros(len(self), bool)
         mask[columns[columns >= 0]] = True
@@ -256,7 +256,7 @@ def _symbols(ids: list[str], names: Mapping[str, GeneNames], columns: Mapping[st
 
 
 def not_found(path: Path, by: By, space: GeneSpace) -> str:
-    """Say how many genes of a list no source has, and which; empty where all were found."""
+    """Return how many genes of a list no source has, and which; empty where all were found."""
     listed = listed_genes(path, by)
     missing = sorted(listed - set(space.ids))
     if not missing:
@@ -269,7 +269,7 @@ def not_found(path: Path, by: By, space: GeneSpace) -> str:
 
 
 def loss_table(names: Mapping[str, GeneNames], space: GeneSpace, by: By) -> pd.DataFrame:
-    """Say what each source lost on the way to the gene space.
+    """Return what each source lost on the way to the gene space.
 
     Returns
     -------

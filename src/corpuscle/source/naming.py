@@ -99,7 +99,7 @@ def named(table: pd.DataFrame, column: str | None = None) -> Named:
 
 
 def _in_place_of_names(index: NDArray[np.str_], shown: str) -> str:
-    """Say what an index holds that does not name genes; empty where it names most of them."""
+    """Return what an index holds that does not name genes; empty where it names most of them."""
     if are_numbers(index):
         return f"numbers that merely count them ({shown})" if counts_genes(index) else f"numbers ({shown})"
     if others := no_genes(index):
@@ -109,7 +109,7 @@ def _in_place_of_names(index: NDArray[np.str_], shown: str) -> str:
 
 
 def _dates(index: NDArray[np.str_]) -> str:
-    """Say that a spreadsheet made dates of names, if it did."""
+    """Return that a spreadsheet made dates of names, if it did."""
     dates = [name for name in index.tolist() if ("-" in name or "/" in name) and _DATE.match(name)]
     if not dates:
         return ""

@@ -49,7 +49,7 @@ class Quality:
     near_duplicates: Literal["refuse", "drop", "keep"] = "refuse"
 
     def reasons(self, survey: pd.DataFrame) -> NDArray[np.str_]:
-        """Say of each cell why it is dropped, or `KEPT`: the first reason that holds.
+        """Return of each cell why it is dropped, or `KEPT`: the first reason that holds.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ def survey(source: Source, space: GeneSpace, progress: Callable[[float], None] |
     space
         The study's genes.
     progress
-        Told now and then which share is done.
+        Called now and then with which share is done.
 
     Returns
     -------

@@ -245,7 +245,7 @@ def _is_elsewhere(path: Path) -> bool:
 
 
 def _is_of(kind: type[Reader], path: Path) -> bool:
-    """Say whether a path begins with a reader's prefix."""
+    """Return whether a path begins with a reader's prefix."""
     return bool(kind.prefix) and path.parts[:1] != () and path.parts[0].startswith(kind.prefix)
 
 

@@ -155,7 +155,7 @@ def _matching(labels: pd.DataFrame, where: str, n_cells: int) -> NDArray[np.bool
 
 
 def _some_values(cells: pd.DataFrame, column: str) -> str:
-    """Say what a column holds, so that a filter that matches nothing can be mended."""
+    """Return what a column holds, so that a filter that matches nothing can be fixed."""
     values = cells[column].dropna()
     if not len(values) and isinstance(values.dtype, pd.CategoricalDtype):
         # A reader may have left all cells out, but it knows which values there are.
@@ -250,7 +250,7 @@ def dataset_path(name: str) -> Path:
 
 
 def dataset_facts(name: str) -> dict[str, Any]:
-    """Return what stands beside a data set: title, citation, licence, accession, provenance."""
+    """Return what stands next to a data set: title, citation, licence, accession, provenance."""
     import tomllib
 
     dataset_path(name)

@@ -274,7 +274,7 @@ def _overlap(corpora: pd.Series, overlaps: Overlaps | None) -> "pd.Series[float]
 
 
 def _not_replicated(table: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]"]]:
-    """Say of which rows all seeds are one replicate, and why, number of seeds by number of seeds."""
+    """Return of which rows all seeds are one replicate, and why, number of seeds by number of seeds."""
     found = []
     for n_seeds in sorted(table.loc[table["same"], "n_seeds"].unique()):
         here = table["same"] & table["n_seeds"].eq(n_seeds)
@@ -322,7 +322,7 @@ def _baseline_keys(pairs: pd.DataFrame, baseline: str) -> pd.MultiIndex:
 
 
 def _reasons(frame: pd.DataFrame, rows: pd.Series) -> pd.Series:
-    """Say per group why values are NaN, and what is to be said of the others, and in how many seeds; empty for none."""
+    """Return per group why values are NaN, what is to be said of the others, and in how many seeds; empty for none."""
     told = frame[["reason", *GROUP]].assign(missing=frame["value"].isna())
     told["reason"] = told["reason"].fillna("")
     told.loc[told["missing"] & told["reason"].eq(""), "reason"] = "no reason recorded"
@@ -332,7 +332,7 @@ def _reasons(frame: pd.DataFrame, rows: pd.Series) -> pd.Series:
     grouped = told.groupby([*GROUP, "reason"], sort=False, dropna=False)
     counts = grouped.agg(count=("reason", "size"), missing=("missing", "any")).reset_index()
     counts = counts.join(rows.rename("rows"), on=list(GROUP))
-    # Of what is missing it is always told how much; of a remark, where it is not of all.
+    # Of what is missing it is always reported how much; of a remark, where it is not of all.
     partly = (counts["rows"] > 1) & (counts["missing"] | (counts["count"] < counts["rows"]))
     share = " (" + counts["count"].astype(str) + " of " + counts["rows"].astype(str) + " seeds)"
     counts["text"] = counts["reason"] + share.where(partly, "")

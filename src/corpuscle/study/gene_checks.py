@@ -17,7 +17,7 @@ MIN_COUNTS_KEPT = 0.2
 def gene_warnings(
     sources: Mapping[str, Source], space: GeneSpace, by: By, listed: Path | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Say how genes are named where that is not plain, and which listed genes no source has.
+    """Return how genes are named where that is not plain, and which listed genes no source has.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def lost_sources(
 
 
 def _cause(name: str, names: Mapping[str, GeneNames], space: GeneSpace, by: By) -> str:
-    """Say what the likely cause is."""
+    """Return what the likely cause is."""
     own = names[name].ids(by)
     without = int((own == "").sum())
     if without > len(own) / 2:

@@ -73,7 +73,7 @@ def _known(target: Corpus, training: Corpus) -> KnownTarget:
 
 
 def warnings_of(targets: Iterable[str], corpora: Mapping[str, Corpus], known: KnownTargets) -> dict[str, str]:
-    """Say which targets are not scored on all of their genes, and which on different genes for different corpora.
+    """Return which targets are not scored on all of their genes, and which on different genes for different corpora.
 
     Parameters
     ----------

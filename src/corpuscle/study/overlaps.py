@@ -115,7 +115,7 @@ def repeated_files(opened: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
 
 
 def undecidable(copies: Copies, opened: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
-    """Say of which sources cells are too poor to be recognised."""
+    """Return of which sources cells are too poor to be recognised."""
     names, counts = np.unique(copies.cells[copies.undecidable].get_level_values("source"), return_counts=True)
     for name, n in zip(names.tolist(), counts.tolist(), strict=True):
         yield (

@@ -44,7 +44,7 @@ from corpuscle.study.replicates import COLUMNS, draw_facts, replicate_warnings
 from corpuscle.study.spec import LabelledModel, Study
 from corpuscle.study.tables import TargetSpec
 
-# Told what is being done and which share of it is done.
+# Called with what is being done and which share of it is done.
 Notice = Callable[[str, float], None]
 
 COMPOSITION_COLUMNS = ("source", "cell_type", "tissue", "disease", "study", "donor", "batch")
@@ -197,7 +197,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     store
         Where surveys of sources and their principal components are kept, so that they need not be made again.
     notice
-        Told what is being done.
+        Called with what is being done.
 
     Raises
     ------

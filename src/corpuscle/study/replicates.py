@@ -17,7 +17,7 @@ NAMED_AT_MOST = 3
 
 
 def draw_facts(recipe: Recipe, pools: Mapping[str, Corpus], draws: Sequence[Corpus]) -> pd.DataFrame:
-    """Say how much of each source's pool a corpus' draws take, and what two of them have in common.
+    """Return how much of each source's pool a corpus' draws take, and what two of them have in common.
 
     Parameters
     ----------
@@ -81,7 +81,11 @@ def replicate_warnings(
     """Yield what keeps a study's seeds from being replicates: its corpus (empty: the study), the key, and why."""
     n_seeds = len(study.seeds)
     if n_seeds == 1:
-        yield "", "seeds", "with one seed nothing has an interval: no difference can be told from chance; 3 or more do"
+        yield (
+            "",
+            "seeds",
+            "with one seed nothing has an interval: no difference can be distinguished from chance; 3 or more do",
+        )
         return
     alike = [name for name in dict.fromkeys(draws["corpus"]) if _is_one_draw(name, draws, corpora, n_seeds)]
     if alike:
@@ -112,7 +116,7 @@ def _is_one_draw(name: str, draws: pd.DataFrame, corpora: Mapping[tuple[str, int
 
 
 def _one_draw(study: Study, corpora: Sequence[str], n_seeds: int) -> str:
-    """Say what follows where corpora are the same at every seed."""
+    """Return what follows where corpora are the same at every seed."""
     fixed = [model.label for model in study.models if not model.model.uses_seed]
     random = [model.label for model in study.models if model.model.uses_seed]
     follows = []

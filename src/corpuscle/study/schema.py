@@ -66,7 +66,7 @@ _VALUES: dict[str | int, Any] = {
     "models": [{"name": "?"}],
     "on": ["?"],
 }
-# Each round mends what the one before brought to light; a study file is not nested deeper than this.
+# Each round fixes what the one before brought to light; a study file is not nested deeper than this.
 _ROUNDS = 10
 
 
@@ -111,7 +111,7 @@ def read_tables(raw: dict[str, Any], text: str) -> tuple[StudySpec | None, list[
 
 
 def follows_from(problem: Problem, known: Sequence[Problem]) -> bool:
-    """Say whether a problem is there only because of what stands in for a known one."""
+    """Return whether a problem is there only because of what stands in for a known one."""
     places = [other.place for other in known]
     if any(problem.place == place or problem.place.startswith((f"{place}.", f"{place}[")) for place in places):
         return True

@@ -32,7 +32,7 @@ def _term(value: Any) -> Any:
 
 
 Term = Annotated[str, BeforeValidator(_term)]
-# One path or several; checked in one go, so that a fault is told once.
+# One path or several; checked in one go, so that a fault is reported once.
 Paths = Annotated[str | tuple[str, ...], BeforeValidator(_paths)]
 
 
@@ -49,7 +49,7 @@ class OpenTable(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The keys beside the table's own."""
+        """The keys next to the table's own."""
         return dict(self.model_extra or {})
 
 

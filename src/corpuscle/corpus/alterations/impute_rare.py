@@ -30,7 +30,7 @@ class ImputeRare(Alteration):
     the training cells around their own expectations, by moments. ``published = true`` repeats the published remedy: the
     expectations themselves (denoised, no whole numbers) of those same cells, each once a round, with a model trained
     anew each round, until the labels are full. There they sum to one; here to their cell's total, so that they can
-    stand beside counts (rank encodings see no difference).
+    stand next to counts (rank encodings see no difference).
 
     The model is trained when the plan stands, and what it made is kept in the store.
 
@@ -196,7 +196,7 @@ class _Imputed(Derived):
         return read_counts(self._path, rows)
 
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
-        """Name the cell that was encoded; all others of the training had their say, too."""
+        """Name the cell that was encoded; all others of the training contributed, too."""
         return picked(np.concatenate([one.base for one in self.rounds])[rows], len(self.parents))
 
     def identity(self) -> list[Any]:

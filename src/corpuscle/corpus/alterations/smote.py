@@ -154,7 +154,7 @@ class _Interpolated(Derived):
         return between_NG.astype(np.float32)
 
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
-        """Say how near each cell is to its two parents."""
+        """Return how near each cell is to its two parents."""
         step_N = self.pairs.step[rows]
         parents = np.column_stack([self.pairs.first[rows], self.pairs.second[rows]])
         shares = np.column_stack([1 - step_N, step_N])

@@ -63,7 +63,7 @@ def find_axes(
     cells
         N cells; their counts are read twice.
     progress
-        Told now and then which share is done.
+        Called now and then with which share is done.
     n_genes
         How many variable genes to look at.
     n_components
@@ -133,7 +133,7 @@ class PrincipalComponents:
     store
         Where results are kept; None: in memory.
     progress
-        Told which share of what is being done.
+        Called with which share of what is being done.
     n_genes
         How many variable genes to look at.
     """

@@ -52,7 +52,7 @@ def gene_moments(cells: Corpus, progress: Callable[[float], None] | None = None)
     cells
         What to look at.
     progress
-        Told now and then which share is done.
+        Called now and then with which share is done.
     """
     total_G, square_G = np.zeros(cells.n_genes), np.zeros(cells.n_genes)
     for rows, counts_NG in cells.blocks():

@@ -103,7 +103,7 @@ class Copies:
 
 
 def why(copy: "pd.Series[int]") -> str:
-    """Say how a cell is known to be a copy: one row of `Copies.of`.
+    """Return how a cell is known to be a copy: one row of `Copies.of`.
 
     Examples
     --------

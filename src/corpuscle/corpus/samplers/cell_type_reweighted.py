@@ -1,4 +1,4 @@
-"""Cell-type re-weighted: the published water-filling over cell types, with its fault mended or kept."""
+"""Cell-type re-weighted: the published water-filling over cell types, with its fault fixed or kept."""
 
 from typing import Any
 

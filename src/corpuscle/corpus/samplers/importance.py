@@ -28,7 +28,7 @@ class Importance(Sampler):
     one generator state, a smaller draw is contained in a larger.
 
     The components are those of the source that is drawn from, and the target's cells are placed on them: a difference
-    that the source does not know has no say.
+    that the source does not know has no effect.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Importance(Sampler):
         target = self._target(context)
         points_NK, target_MK = components.of(pool, self.n_components), components.of(target, self.n_components)
         if not (np.isfinite(points_NK).all() and np.isfinite(target_MK).all()):
-            raise CorpusError("importance: the cells' coordinates hold NaN or infinite values; mend the embedding")
+            raise CorpusError("importance: the cells' coordinates hold NaN or infinite values; fix the embedding")
         log_weight_N = log_ratio(points_NK, target_MK, self.n_bins)
         # In (0, 1): the 53 bits that a float holds, and half a step.
         uniform_N = ((cell_numbers(pool, drawn_key(rng)) >> np.uint64(11)) + 0.5) * 2.0**-53

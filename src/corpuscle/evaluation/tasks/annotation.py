@@ -1,4 +1,4 @@
-"""Annotation: how well cell types can be told from what a model makes of cells.
+"""Annotation: how well cell types can be distinguished from what a model makes of cells.
 
 Axes in names: N cells, Q query cells, L labels.
 """
@@ -51,7 +51,7 @@ def _settings(value: Any) -> Any:
 
 @component
 class Annotation(Task):
-    """Tell the types of query cells from reference cells that lie near them, or from a label model's own answer.
+    """Predict the types of query cells from reference cells that lie near them, or from a label model's own answer.
 
     A model that embeds is asked zero-shot: its embedding is frozen, and a classifier is given the types of the
     reference cells. A label model gives its own answer, of the types in its corpus. Metrics:

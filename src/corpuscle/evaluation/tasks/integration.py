@@ -138,7 +138,7 @@ class Integration(Task):
 
 
 def _too_few(type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str) -> str:
-    """Say why nothing can be measured; empty where something can."""
+    """Return why nothing can be measured; empty where something can."""
     n_types, n_batches = len(np.unique(type_N)), len(np.unique(batch_N))
     if n_batches < 2:
         return f"the cells have {n_batches} {by} labels: no batches to mix"

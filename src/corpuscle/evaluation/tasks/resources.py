@@ -58,7 +58,7 @@ class Resources(Task):
     max_cells: Annotated[int, Field(ge=1)] = 20_000
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
-        """Tell and measure; see `Task.run`."""
+        """Measure; see `Task.run`."""
         cost, n_train = model.cost, len(train)
         fit = cost.fit if cost else None
         yield _score("fit_seconds", fit.seconds if fit else None, n_train, NOT_MEASURED)

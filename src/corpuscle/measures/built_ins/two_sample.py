@@ -45,10 +45,10 @@ def two_sample_auc(
     """Return the cross-fitted area under the ROC curve of a linear discriminant that tells target from corpus.
 
     Each fold's cells are scored by a discriminant (covariance shrunk as Ledoit and Wolf do) that never saw them; the
-    mean over folds is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area, unlike the accuracy, does not hang
-    on the sizes).
-    0.5: they cannot be told apart by a plane; 1: they can, always. Lower (down to 0.5) is nearer; a little below 0.5 is
-    chance. Linear in the coordinates: a difference in spread alone is seen by the other measures.
+    mean over folds is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area, unlike the accuracy, does not
+    depend on the sizes).
+    0.5: they cannot be distinguished by a plane; 1: they can, always. Lower (down to 0.5) is nearer; a little below
+    0.5 is chance. Linear in the coordinates: a difference in spread alone is seen by the other measures.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 The score of n cells with the similarity matrix K is the exponential of the entropy of the eigenvalues of K / n
 (Friedman & Dieng 2023, arXiv 2210.02410; orders: Pasarkar & Dieng 2024, arXiv 2310.12952). With cosine similarity these
-are, beside zeros, the eigenvalues of the d × d Gram matrix of the cells' directions: exact in O(n d²), and the Gram
+are, apart from zeros, the eigenvalues of the d × d Gram matrix of the cells' directions: exact in O(n d²), and the Gram
 matrix of any mixture of sources is the mixture of theirs, so that a mixture's score never touches a cell.
 
 Higher is more diverse: from 1 (all cells point one way) to d. Axes in names: N cells, K dimensions, S sources.
@@ -137,7 +137,7 @@ def scores_of(gram_KK: NDArray[np.float64], order: float = 1.0) -> NDArray[np.fl
     if not order >= 0:
         raise MeasureError(f"the order of a Vendi score is at least 0 (it is {order})")
     values_K = np.linalg.eigvalsh(gram_KK)
-    # What is this small beside the largest is rounding: an order below 1 would count it.
+    # What is this small compared with the largest is rounding: an order below 1 would count it.
     values_K = np.where(values_K > 1e-12 * values_K[..., -1:], values_K, 0)
     values_K /= values_K.sum(axis=-1, keepdims=True)
     if math.isinf(order):

@@ -30,7 +30,7 @@ class Harmony(WithoutSteps):
     """Harmony on the corpus' principal components.
 
     Harmony has no map for new cells: it moves the cells that it is given, together. So what is learned of the corpus
-    are the components, and Harmony is run anew on each set of cells that is embedded. A cell's embedding hangs on
+    are the components, and Harmony is run anew on each set of cells that is embedded. A cell's embedding depends on
     which others are embedded with it, but not on their order. Cells of one batch keep their coordinates, as `PCA`
     gives them. A gene that a target's source did not measure counts as absent.
 
@@ -99,7 +99,7 @@ class FittedHarmony(FittedModel):
     def embed(self, cells: Corpus) -> NDArray[np.float32]:
         """Bring the batches of these cells together, shape (N, K)."""
         check_genes(cells, self.genes)
-        # Harmony hangs on the order of the cells, in its first clusters and in rounding: it sees one order always.
+        # Harmony depends on the order of the cells, in its first clusters and in rounding: it sees one order always.
         order = np.lexsort([cells.cells["row"].to_numpy(np.int64), cells.cells["source"].to_numpy(str)])
         ordered = cells.take(order)
         embedded_NK = np.empty((len(cells), len(self.axes.variance_K)), np.float32)

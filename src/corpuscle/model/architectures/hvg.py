@@ -43,7 +43,7 @@ class HVG(WithoutSteps):
         return False
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedHVG":
-        """Choose the genes; nothing hangs on the seed.
+        """Choose the genes; nothing depends on the seed.
 
         Raises
         ------

@@ -88,7 +88,7 @@ class LogisticRegression(WithoutSteps):
             random_state=random_state(seed),
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it is told by `converged`
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it is reported by `converged`
             regression.fit(logged_NH, np.repeat(known.code_N, known.times_N))
         progress(1.0)
         rule = Rule(genes_H, *_one_row_a_type(regression.coef_, regression.intercept_))

@@ -51,7 +51,7 @@ class PCA(WithoutSteps):
         return False
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedPCA":
-        """Find the components; nothing hangs on the seed.
+        """Find the components; nothing depends on the seed.
 
         Raises
         ------

@@ -66,7 +66,7 @@ class SCVI(VariationalModel):
     likelihood
         ``"zinb"``: zero-inflated negative binomial; ``"nb"``: negative binomial.
     batch
-        A label, such as ``"batch"`` or ``"donor"``, whose value the decoder is told at each layer; the encoder is
+        A label, such as ``"batch"`` or ``"donor"``, whose value the decoder gets at each layer; the encoder is
         not. Cells without it, or with a value that was not in training, can be embedded all the same; they are
         decoded as the training's average.
     dropout
@@ -107,7 +107,7 @@ class SCVI(VariationalModel):
 
     @property
     def covariate(self) -> str | None:
-        """The label that the decoder is told of each cell."""
+        """The label that the decoder is given for each cell."""
         return self.batch
 
     def network(self, n_genes: int, n_categories: int, init: torch.Generator) -> ScviNetwork:

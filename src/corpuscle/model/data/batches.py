@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     unmeasured
         True where the cell's source did not measure the gene, shape (B, G); None where all is measured.
     covariates
-        What a model is told of each cell beside its counts, shape (B, C); None: nothing.
+        What a model is given with each cell in addition to its counts, shape (B, C); None: nothing.
     """
 
     starts: torch.Tensor
@@ -88,7 +88,7 @@ class Rows(NamedTuple):
 
 
 class CellCovariates(NamedTuple):
-    """What batches hold of cells beside their counts: see `Batch.unmeasured` and `Batch.covariates`."""
+    """What batches hold of cells in addition to their counts: see `Batch.unmeasured` and `Batch.covariates`."""
 
     unmeasured: Rows | None = None
     covariates: Rows | None = None

@@ -65,7 +65,7 @@ class EpochLayout:
 
     def __init__(self, times_N: NDArray[np.int64]) -> None:
         cell_U = np.repeat(np.arange(len(times_N)), times_N)
-        # It need not hang on the seed: windows are drawn from it by the seed.
+        # It need not depend on the seed: windows are drawn from it by the seed.
         self.cell_U = cell_U if len(cell_U) <= WINDOW_USES else generator(0, "model", "layout").permutation(cell_U)
 
     def __len__(self) -> int:

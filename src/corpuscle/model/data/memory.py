@@ -16,7 +16,7 @@ def memory_limit() -> int:
     """Return the bytes that one corpus' counts may take in memory; a larger corpus is trained on from disk.
 
     It is what the environment variable ``CORPUSCLE_MEMORY`` says, in gigabytes, else half of what is available to
-    this process now. No result hangs on it.
+    this process now. No result depends on it.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def training_counts(
     corpus
         The corpus.
     covariates
-        What a model is told of its cells beside their counts.
+        What a model is given with its cells in addition to their counts.
     limit
         How many bytes it may take in memory; `memory_limit` by default.
 
@@ -69,7 +69,7 @@ def training_counts(
 
 
 def fits(corpus: Corpus, limit: int) -> bool:
-    """Say whether a corpus can be read within so many bytes, judged by a sample of its cells.
+    """Return whether a corpus can be read within so many bytes, judged by a sample of its cells.
 
     That takes twice what the packed counts do, as blocks of them are put together into one table.
     """
@@ -101,7 +101,7 @@ class DiskTable:
     stretch_bytes
         How many bytes of packed counts are put in order at once.
     covariates
-        What batches hold of the cells beside their counts.
+        What batches hold of the cells in addition to their counts.
 
     Raises
     ------

@@ -32,7 +32,7 @@ def variable_genes(corpus: Corpus, n_genes: int, progress: Progress) -> NDArray[
     n_genes
         How many; where fewer genes vary, all that do.
     progress
-        Told now and then which share is done.
+        Called now and then with which share is done.
 
     Returns
     -------

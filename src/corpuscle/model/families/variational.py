@@ -141,7 +141,7 @@ class VariationalModel(Model):
 
     @property
     def covariate(self) -> str | None:
-        """The label that the decoder is told of each cell."""
+        """The label that the decoder is given for each cell."""
         return None
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedVariational":
@@ -248,7 +248,7 @@ class VariationalModel(Model):
 
 
 class Categories:
-    """The values of a label that a network is told of, and how a cell's is written: 1 for its own, 0 for the others.
+    """The values of a label that a network is given, and how a cell's is written: 1 for its own, 0 for the others.
 
     A value that was not in training is written as their shares in training: the network's answer is then between
     those for the values it knows.
@@ -329,7 +329,7 @@ class FittedVariational(FittedModel):
         The training curve: ``elbo_train``, ``elbo_validation`` (negative ELBO per cell in nats, lower is better) and
         their parts, ``reconstruction_…`` and ``kl_…``.
     categories
-        The label that it is told of each cell, if any.
+        The label that it is given for each cell, if any.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 @cache
 def available() -> bool:
-    """Say whether kernels can be compiled here; warn once where not."""
+    """Return whether kernels can be compiled here; warn once where not."""
     try:
         import numba  # noqa: F401
     except ImportError as error:
@@ -29,5 +29,5 @@ def available() -> bool:
 
 
 def serve(x: Tensor) -> bool:
-    """Say whether there are kernels for a tensor: of one model, in single precision, on the CPU."""
+    """Return whether there are kernels for a tensor: of one model, in single precision, on the CPU."""
     return x.dim() == 2 and x.dtype == torch.float32 and x.device.type == "cpu" and available()

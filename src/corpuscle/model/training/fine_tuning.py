@@ -146,7 +146,7 @@ def fine_tune(  # noqa: PLR0917
     seed
         Where all random numbers come from.
     progress
-        Told now and then which share is done.
+        Called now and then with which share is done.
 
     Raises
     ------

@@ -254,12 +254,12 @@ class _Curve:
 
     @property
     def has_point(self) -> bool:
-        """Say whether the curve gets a point at this step."""
+        """Return whether the curve gets a point at this step."""
         return self.step % self.schedule.record_every == 0 or self.step == self.schedule.n_steps
 
     @property
     def is_due(self) -> bool:
-        """Say whether it is time to look at the last steps: there are many, or the curve gets a point."""
+        """Return whether it is time to look at the last steps: there are many, or the curve gets a point."""
         return self.n_recent == LOOKED_AT or self.has_point
 
     def first_not_finite(self) -> int | None:
@@ -291,7 +291,7 @@ class _Curve:
 
     @property
     def has_converged(self) -> bool:
-        """Say whether the budget's patience is at its end."""
+        """Return whether the budget's patience is at its end."""
         return self.step - self.best_step >= self.schedule.patience_steps
 
     def _validate(self, network: Trainable) -> tuple[list[str], NDArray[np.float64]]:

@@ -41,7 +41,7 @@ class Adam:
     learning_rate, weight_decay, eps
         As ``torch.optim.Adam`` names them.
     decoupled
-        Whether weights decay beside the step, as in AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), rather than
+        Whether weights decay next to the step, as in AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), rather than
         through the gradient.
     """
 

@@ -79,7 +79,7 @@ class TrainingSettings:
     validation_share: ValidationShare = 0.1
 
     def schedule(self, n_cells: int) -> Schedule:
-        """Say what the budget comes to for so many cells."""
+        """Return what the budget comes to for so many cells."""
         return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, 0)
 
 
@@ -122,7 +122,7 @@ def train_labels(
     seed
         Where all random numbers come from.
     progress
-        Told now and then which share is done.
+        Called now and then with which share is done.
 
     Returns
     -------

@@ -29,7 +29,7 @@ def seconds_per_step(first: nn.Module, train: Callable[[], object]) -> float:
     Parameters
     ----------
     first
-        A layer that each step calls once; by its calls, steps are told apart.
+        A layer that each step calls once; by its calls, steps are distinguished.
     train
         Takes a few steps.
     """

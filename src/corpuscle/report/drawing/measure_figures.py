@@ -49,7 +49,7 @@ class Tables:
 
 
 def glance(tables: Tables, corpus: str, stem: str) -> Figure:
-    """Draw one corpus beside the others, which are grey."""
+    """Draw one corpus next to the others, which are grey."""
     height = max(PANEL_TOP + PANEL_H + 40, PANEL_TOP + ROW_H * len(tables.coverage) + 46)
     drawing = Drawing(WIDTH, height, name=stem, title=f"{corpus} at a glance")
     types = tables.types

@@ -16,7 +16,7 @@ THEME = {
     INK: "#1c2430", MUTED: "#5b6675", RULE: "#d4d9e0", SURFACE: "#ffffff", PANEL: "#f6f7f9",
     TRAIN: "#8d99a8", VALID: "#1f6fb4", "cool": "#2a78b8", "warm": "#d9731a", "neutral": "#aab2bd",
 }  # fmt: skip
-# Categories: told apart under the common colour-vision deficiencies, light and dark grounds alike; after P. Tol.
+# Categories: distinguished under the common colour-vision deficiencies, light and dark grounds alike; after P. Tol.
 CATEGORIES = (
     "#4477aa", "#ee8866", "#44bb99", "#aa3377", "#ccbb44", "#66ccee", "#7768ae", "#228833", "#ee6677", "#8c6d46",
 )  # fmt: skip
@@ -56,11 +56,11 @@ class Drawing:
         self._parts.append(f"<{tag}{_attributes(attributes)}>{inner}{_clean(content)}</{tag}>")
 
     def text(self, x: float, y: float, content: str, **attributes: Any) -> None:
-        """Write one line of text with its baseline at `y`; 11 px and ink unless told otherwise."""
+        """Write one line of text with its baseline at `y`; 11 px and ink by default."""
         self.add("text", content=content, **{"x": x, "y": y, "font_size": 11, "fill": INK, **attributes})
 
     def line(self, x1: float, y1: float, x2: float, y2: float, **attributes: Any) -> None:
-        """Draw a straight line; a thin rule unless told otherwise."""
+        """Draw a straight line; a thin rule by default."""
         self.add("line", **{"x1": x1, "y1": y1, "x2": x2, "y2": y2, "stroke": RULE, **attributes})
 
     def path(self, points: Sequence[tuple[float, float]], **attributes: Any) -> None:

@@ -43,7 +43,7 @@ class TaskFindings(NamedTuple):
 def answer(
     table: pd.DataFrame, every_way: pd.DataFrame, heading: str, baseline: str, targets: Sequence[str]
 ) -> TaskFindings:
-    """Say in plain words what the corpora did, from the summary of one metric, unit "all".
+    """Put in plain words what the corpora did, from the summary of one metric, unit "all".
 
     Corpora are compared by log2 fold changes, or by differences where ratios have no meaning, all of them alike (see
     `scale_of`). A difference counts as resolved when its interval leaves out 0. Nothing is corrected for the number of
@@ -107,7 +107,7 @@ def _lead(found: Tally, why_none: Sequence[str], baseline: str) -> str:
     if estimable == 0:
         return (
             f"None of the {numbers.plural(total, 'comparison')} with {baseline} has an interval ({without}), so no "
-            "difference can be told from the scatter of seeds."
+            "difference can be distinguished from the scatter of seeds."
         )
     left = total - estimable
     rest = f" {left} more {'has' if left == 1 else 'have'} no interval ({without})." if left else ""
@@ -122,7 +122,7 @@ def _lead(found: Tally, why_none: Sequence[str], baseline: str) -> str:
 
 
 def _finding(here: pd.DataFrame, baseline: str, sign: int, scale: Scale) -> tuple[list[str], bool]:
-    """Say one model's largest gain and loss on one target, and what has no interval; and whether one is resolved."""
+    """Put in words one model's largest gain and loss on a target, and what has no interval; and whether one is resolved."""
     others, base = here[here["corpus"] != baseline], here.loc[here["corpus"] == baseline, "mean"]
     resolved = others[(others[scale.low] > 0) | (others[scale.high] < 0)]
     sentences = []
@@ -164,7 +164,7 @@ def _compared(row: pd.Series, scale: Scale) -> str:
 
 
 def scope(draws: pd.DataFrame, corpora: Sequence[str], n_seeds: int) -> list[str]:
-    """Say what intervals are about, where the draws of two seeds share cells: these cells only, or the sources.
+    """Return what intervals are about, where the draws of two seeds share cells: these cells only, or the sources.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class Fits:
         return [*_rows(self.unconverged, _why_unconverged), *_rows(self.strays, lambda run: str(run["reason"]))]
 
     def remarks(self, models: Iterable[str]) -> list[str]:
-        """Say what an answer that rests on some models must say of their trainings; empty where nothing is flagged."""
+        """Return what an answer about some models must say of their trainings; empty where nothing is flagged."""
         known, found = list(models), []
         late = self.unconverged["model"].isin(known).sum()
         if late:

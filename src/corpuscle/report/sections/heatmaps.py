@@ -294,7 +294,7 @@ def _changed(change: float, scale: Scale) -> str:
 
 
 def _tip(row: pd.Series, scale: Scale, reason: str) -> str:
-    """Say everything about a cell in words."""
+    """Return everything about a cell in words."""
     parts = [f"{row.name} on {row['target']}: {numbers.number(row['mean'], 4)}"]
     if pd.notna(row["low"]):
         parts.append(f"95 % interval {numbers.number(row['low'], 4)} to {numbers.number(row['high'], 4)}")

@@ -74,7 +74,7 @@ class Collection(Reader):
 
     @property
     def _names(self) -> list[str]:
-        """Say of each file how it differs from the others: its path below the folder that all are in."""
+        """Return of each file how it differs from the others: its path below the folder that all are in."""
         shared = Path(os.path.commonpath([path.parent for path in self.paths]))
         return [path.relative_to(shared).as_posix() for path in self.paths]
 

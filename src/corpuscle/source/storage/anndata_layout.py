@@ -143,7 +143,7 @@ def stored_places(root: Any) -> list[str]:
 
 
 def _raw(root: Any, part: str) -> str:
-    """Return where raw's counts or genes are; before 0.7, anndata wrote them beside X."""
+    """Return where raw's counts or genes are; before 0.7, anndata wrote them next to X."""
     return f"raw.{part}" if f"raw.{part}" in root else f"raw/{part}"
 
 

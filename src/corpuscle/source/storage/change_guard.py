@@ -99,7 +99,7 @@ class ChangeGuard(Reader):
         if not same:
             raise SourceError(
                 f"source {self.source!r} has changed, or is gone, since it was opened, so its rows may be other cells "
-                "than planned; run the same command again when the file is complete: what hangs on it is done anew"
+                "than planned; run the same command again when the file is complete: what depends on it is done anew"
             )
         now = time.monotonic()
         self._next_look = now + REST * (now - started)

@@ -44,7 +44,7 @@ def content(paths: Iterable[Path]) -> str:
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """Say which file is gone, or may not be read."""
+    """Return which file is gone, or may not be read."""
     try:
         yield
     except OSError as error:

@@ -163,7 +163,7 @@ def _is_of_numbers(array: Any) -> bool:
 
 
 def _is_gzip(array: Any) -> bool:
-    """Say whether an array is stored in chunks of gzip, shuffled or not, and nothing else."""
+    """Return whether an array is stored in chunks of gzip, shuffled or not, and nothing else."""
     if not _is_of_numbers(array) or array.chunks is None:
         return False
     n_filters: int = array.id.get_create_plist().get_nfilters()
@@ -171,7 +171,7 @@ def _is_gzip(array: Any) -> bool:
 
 
 def _is_plain(array: Any) -> bool:
-    """Say whether numbers lie in the file as they lie in memory; a file being written may yet hold them back."""
+    """Return whether numbers lie in the file as they lie in memory; a file being written may yet hold them back."""
     if not _is_of_numbers(array) or not hasattr(os, "preadv"):
         return False
     if array.file.driver != "sec2" or array.file.mode != "r":

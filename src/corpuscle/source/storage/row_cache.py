@@ -123,7 +123,7 @@ def write_by_cell(path: Path, counts: Counts) -> None:
 
 @contextmanager
 def _telling(folder: Path) -> Iterator[None]:
-    """Say what to do about a full disk."""
+    """Return what to do about a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reads the names of genes and cells beside a ``matrix.mtx``, as Cell Ranger writes them and as R and others do.
+"""Reads the names of genes and cells next to a ``matrix.mtx``, as Cell Ranger writes them and as R and others do.
 
 That is with or without quotes, a header and row names, with tabs, commas or blanks between fields, and any line ends.
 """

@@ -81,7 +81,7 @@ class SynthesizeFromBulk(Alteration):
         table = read_profiles(context.folder / self.bulk, corpus.space) if self.bulk is not None else None
         labels = self._labels(known, known if table is None else [str(name) for name in table.index])
         refuse_to_make(self.n_cells * len(labels), self)
-        # Only cells that have a say are parents.
+        # Only cells that count are parents.
         if self.spread == "label":
             cells = cells.take(np.isin(cells.labels(self.by), labels))
         law = self._law(cells, labels, table, context)
@@ -204,7 +204,7 @@ class _Synthetic(Derived):
         return from_rows(genes, counts, self.parents.n_genes)
 
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
-        """All cells of a label had their say: none is named."""
+        """All cells of a label contributed: none is named."""
         return csr_matrix((len(rows), len(self.parents)), dtype=np.float32)
 
     def identity(self) -> list[Any]:

@@ -44,11 +44,11 @@ class TruncatedNormal:
 
     @property
     def is_whole(self) -> bool:
-        """Say no."""
+        """Return False."""
         return False
 
     def parts(self) -> list[Any]:
-        """Return all that it hangs on, for fingerprints."""
+        """Return all that it depends on, for fingerprints."""
         return [self.mean_LG, self.sd_RG, self.largest_RG, self.group_L]
 
     def prepare(self, label: int) -> _Bounds:
@@ -88,11 +88,11 @@ class CorrelatedCounts:
 
     @property
     def is_whole(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def parts(self) -> list[Any]:
-        """Return all that it hangs on, for fingerprints; no dispersion is -1."""
+        """Return all that it depends on, for fingerprints; no dispersion is -1."""
         size_RG = np.where(np.isfinite(self.size_RG), self.size_RG, -1)
         return [self.mean_LG, size_RG, [[*factors] for factors in self.factors], self.group_L]
 

@@ -87,7 +87,7 @@ def find_factors(
     n_factors
         How many factors at most.
     progress
-        Told which share is done.
+        Called with which share is done.
     """
     genes_H = np.sort(np.argsort(-mean_G, kind="stable")[:N_CORRELATED])
     genes_H = genes_H[mean_G[genes_H] > 0]
@@ -107,7 +107,7 @@ def find_factors(
         np.fill_diagonal(latent_HH, communality_H)
     length_H = np.sqrt((loadings_HK**2).sum(axis=1))
     too_long_H = np.maximum(length_H / np.sqrt(LARGEST_COMMUNALITY), 1)
-    # Rounded, so that they do not hang on how many threads added up.
+    # Rounded, so that they do not depend on how many threads added up.
     return CorrelationFactors(genes_H, np.round(loadings_HK / too_long_H[:, None], 6))
 
 

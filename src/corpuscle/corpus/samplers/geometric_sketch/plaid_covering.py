@@ -108,7 +108,7 @@ def _extent(points_ND: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDAr
         row, d = np.argwhere(~np.isfinite(points_ND))[0].tolist()
         raise CorpusError(
             f"geometric sketching needs finite coordinates, but cell {row:,} has {points_ND[row, d]} on component "
-            f"{d + 1}; mend the embedding, or leave the cell out"
+            f"{d + 1}; fix the embedding, or leave the cell out"
         )
     return low_D, high_D - low_D
 
