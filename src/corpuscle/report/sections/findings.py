@@ -122,7 +122,7 @@ def _lead(found: Tally, why_none: Sequence[str], baseline: str) -> str:
 
 
 def _finding(here: pd.DataFrame, baseline: str, sign: int, scale: Scale) -> tuple[list[str], bool]:
-    """Put in words one model's largest gain and loss on a target, and what has no interval; and whether one is resolved."""
+    """Put in words one model's largest gain and loss on a target, what has no interval, and whether one is resolved."""
     others, base = here[here["corpus"] != baseline], here.loc[here["corpus"] == baseline, "mean"]
     resolved = others[(others[scale.low] > 0) | (others[scale.high] < 0)]
     sentences = []
