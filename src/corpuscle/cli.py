@@ -74,7 +74,7 @@ def check(study: StudyFile, workers: Workers = None) -> None:
     terminal.show_plan(_console(), plan, seconds, n_workers)
 
 
-@app.command()
+@app.command("run")
 def run_command(study: StudyFile, output: Output, workers: Workers = None) -> None:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
@@ -125,7 +125,7 @@ def report(
     _console().print(f"Report: {render(folder)}", soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command("describe")
 def describe_command(
     study: StudyFile,
     output: Annotated[
@@ -150,7 +150,7 @@ def describe_command(
         _console().print(f"Page: {output / 'description.html'}", soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command("compose")
 def compose_command(
     study: StudyFile,
     output: Output,

@@ -15,7 +15,7 @@ from corpuscle.measures.view import View
 
 
 class Measure(Component, ABC):
-    """Numbers of a corpus that one computation gives. Each is one file in ``corpus/measures``; all there are found."""
+    """Numbers of a corpus that one computation gives. Each is one file in ``measures/built_ins``; all are found."""
 
     home: ClassVar[str] = "corpuscle.measures.built_ins"
     kind: ClassVar[str] = "measure"

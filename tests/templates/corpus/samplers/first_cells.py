@@ -1,0 +1,21 @@
+"""First cells: those that stand first in their file."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpuscle.core.components import component
+from corpuscle.corpus.context import Context
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.sampler import Sampler
+
+
+@component
+class FirstCells(Sampler):
+    """Take every `step`-th cell, from the first on."""
+
+    step: int = 1
+
+    def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
+        """Choose cells; see `Sampler.choose`."""
+        order = np.argsort(np.arange(len(pool)) % self.step, kind="stable")
+        return order[:n_cells]

@@ -1,0 +1,70 @@
+"""A sampler, an alteration, a model in a folder, a task and a measure: one file or folder each, nothing else edited.
+
+The templates that CONTRIBUTING teaches by are put into a copy of the package, where a study uses all five.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import corpuscle
+
+TEMPLATES = Path(__file__).parent / "templates"
+STUDY = """
+name = "extended"
+seeds = 2
+[sources]
+lines = { dataset = "chen2019" }
+[holdout]
+lines = { by = "cell", share = 0.3 }
+[[corpora]]
+name = "First"
+parts = [{ source = "lines", n_cells = 60, sampler = "first_cells", step = 2 }]
+[[corpora]]
+name = "More H1"
+parts = [{ source = "lines", n_cells = 60, sampler = "first_cells" }]
+steps = [{ alteration = "repeat_type", type = "H1", times = 3 }]
+[[models]]
+name = "mean_profile"
+pseudocount = 1.0
+[[tasks]]
+name = "rank_match"
+on = ["lines"]
+"""
+
+
+def test_five_templates_run_in_one_study_and_show_in_its_report(tmp_path: Path) -> None:
+    # Compiled kernels travel with their sources: making them anew takes longer than all the rest.
+    package = shutil.copytree(Path(corpuscle.__file__).parent, tmp_path / "lib" / "corpuscle")
+    shutil.copytree(TEMPLATES, package, dirs_exist_ok=True)
+    (tmp_path / "study.toml").write_text(STUDY)
+    command = [sys.executable, "-m", "corpuscle.cli", "run", "study.toml", "-o", "out", "--workers", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    whole = scores[scores["unit"] == "all"]
+    assert set(whole["metric"]) == {"rank_match"}
+    assert whole["headline"].all()
+    assert whole["value"].between(0.3, 1).all()
+    measures = pd.read_parquet(tmp_path / "out" / "measures.parquet")
+    assert measures.loc[measures["measure"] == "zeros", "value"].between(0, 1).all()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    answer = page.split('id="answer"')[1].split('id="scores"')[0]
+    assert "Match of gene ranks" in answer
+    assert "Spearman correlation of expected and counted mean expression." in page
+    assert "Share of zeros" in page
+    assert "repeat_type" in page
+    assert "first_cells" in page
+    listed = subprocess.run(
+        [sys.executable, "-m", "corpuscle.cli", "list", "models"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "mean_profile" in listed.stdout
