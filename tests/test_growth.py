@@ -192,7 +192,7 @@ def test_a_page_shows_the_baseline_and_what_moved_furthest(by: str, other: str) 
     corpora = [f"C{at}" for at in range(100)]
     rows = [("m", "t", target, "r2", "all", name, at % 50) for target in "ab" for at, name in enumerate(corpora)]
     columns = ["model", "task", "target", "metric", "unit", "corpus", by]
-    summary = pd.DataFrame(rows, columns=columns).assign(**{other: 0.0})
+    summary = pd.DataFrame(rows, columns=columns).assign(way="", **{other: 0.0})
     summary["compared_by"] = "ratio" if by == "log2_fold_change" else "difference"
     shown = shown_corpora(corpora, "C0", summary)
     assert len(shown) == MOST_CORPORA

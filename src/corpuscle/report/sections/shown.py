@@ -12,8 +12,8 @@ def shown_corpora(corpora: Sequence[str], baseline: str, summary: pd.DataFrame) 
     """Choose the corpora that a page shows, in their order: all, or `MOST_CORPORA` of them.
 
     Of more, the baseline is shown, then the corpora whose scores moved furthest from it, by ratios or by differences as
-    the metric is compared: the comparisons (model, task, target, metric) take turns in naming them. Without scores, the
-    first are shown.
+    the metric is compared: the comparisons (model, task, target, metric, way) take turns in naming them. Without
+    scores, the first are shown.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def shown_corpora(corpora: Sequence[str], baseline: str, summary: pd.DataFrame) 
 
     Examples
     --------
-    >>> columns = ["corpus", "unit", "model", "task", "target", "metric"]
+    >>> columns = ["corpus", "unit", "model", "task", "target", "metric", "way"]
     >>> columns += ["log2_fold_change", "difference", "compared_by"]
     >>> len(shown_corpora([f"C{at}" for at in range(500)], "C0", pd.DataFrame(columns=columns)))
     30
@@ -37,7 +37,9 @@ def shown_corpora(corpora: Sequence[str], baseline: str, summary: pd.DataFrame) 
     # All rows of a metric are compared in one way.
     size = moved["log2_fold_change"].where(moved["compared_by"] == "ratio", moved["difference"])
     moved = moved.assign(size=pd.to_numeric(size).abs()).dropna(subset=["size"])
-    moved["turn"] = moved.groupby(["model", "task", "target", "metric"])["size"].rank(ascending=False, method="first")
+    moved["turn"] = moved.groupby(["model", "task", "target", "metric", "way"])["size"].rank(
+        ascending=False, method="first"
+    )
     ordered = moved.sort_values(["turn", "size"], ascending=[True, False], kind="stable")["corpus"]
     chosen = set(list(dict.fromkeys([baseline, *ordered, *corpora]))[:MOST_CORPORA])
     return [corpus for corpus in corpora if corpus in chosen]
