@@ -88,7 +88,7 @@ def count_kind(counts: csr_matrix) -> Kind:
     Examples
     --------
     >>> profile = np.random.default_rng(0).poisson(3.0, (4, 50)).astype(np.float32)
-    >>> kind_of(csr_matrix(profile)), kind_of(csr_matrix(np.log1p(profile * [[0.7], [0.9], [1.1], [1.3]])))
+    >>> count_kind(csr_matrix(profile)), count_kind(csr_matrix(np.log1p(profile * [[0.7], [0.9], [1.1], [1.3]])))
     ('counts', 'log-normalised')
     """
     data = counts.data

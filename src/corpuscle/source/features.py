@@ -81,7 +81,7 @@ def plain_name(name: str) -> str:
 
     Examples
     --------
-    >>> plain("Feature_Types"), plain("feature type")
+    >>> plain_name("Feature_Types"), plain_name("feature type")
     ('featuretypes', 'featuretype')
     """
     return re.sub(r"[\W_]+", "", name.casefold())

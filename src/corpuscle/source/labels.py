@@ -124,7 +124,7 @@ def label_texts(column: "pd.Series[Any]") -> NDArray[np.str_]:
 
     Examples
     --------
-    >>> texts(pd.Series([3, None, 4])).tolist()
+    >>> label_texts(pd.Series([3, None, 4])).tolist()
     ['3', '', '4']
     """
     labels = as_labels(column)

@@ -27,7 +27,7 @@ def column_kind(column: "pd.Series[Any] | pd.Index") -> Kind:
 
     Examples
     --------
-    >>> [kind_of(pd.Series(values)) for values in ([1, None], ["a", None], [True, 1])]
+    >>> [column_kind(pd.Series(values)) for values in ([1, None], ["a", None], [True, 1])]
     ['number', 'text', 'mixed']
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -88,7 +88,7 @@ def stack_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> whole = stacked([pd.DataFrame({"n": [1], "kind": [0]}), pd.DataFrame({"kind": ["b"]})])
+    >>> whole = stack_tables([pd.DataFrame({"n": [1], "kind": [0]}), pd.DataFrame({"kind": ["b"]})])
     >>> whole["n"].tolist(), whole["kind"].tolist()
     ([1, <NA>], ['0', 'b'])
     """

@@ -43,7 +43,7 @@ def plain_label(label: str) -> str:
 
     Examples
     --------
-    >>> plain(" Donor  1 ") == plain("donor 1")
+    >>> plain_label(" Donor  1 ") == plain_label("donor 1")
     True
     """
     return " ".join(label.split()).casefold()

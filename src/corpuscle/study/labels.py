@@ -111,7 +111,7 @@ def some_names(names: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> listed(["A", "B", "C", "D", "E"])
+    >>> some_names(["A", "B", "C", "D", "E"])
     'A, B, C and 2 more'
     """
     rest = len(names) - MOST_NAMES

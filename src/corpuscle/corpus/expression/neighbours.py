@@ -113,7 +113,7 @@ def nearest_others(points_NK: NDArray[np.float32], n_neighbours: int) -> NDArray
 
     Examples
     --------
-    >>> nearest(np.array([[0.0], [1.0], [3.0], [7.0]], np.float32), 2).tolist()
+    >>> nearest_others(np.array([[0.0], [1.0], [3.0], [7.0]], np.float32), 2).tolist()
     [[1, 2], [0, 2], [1, 0], [2, 1]]
     """
     points = points_NK.astype(np.float64)

@@ -100,7 +100,7 @@ def matching_marks(
 
     Examples
     --------
-    >>> matches(np.array([5, 6, 5, 0, 0], np.uint64)).tolist()
+    >>> matching_marks(np.array([5, 6, 5, 0, 0], np.uint64)).tolist()
     [[0, 2]]
     """
     order = np.argsort(mark_N, kind="stable")

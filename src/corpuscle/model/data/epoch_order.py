@@ -55,7 +55,7 @@ class EpochLayout:
 
     Examples
     --------
-    >>> layout = Layout(np.array([1, 2, 1, 1]))
+    >>> layout = EpochLayout(np.array([1, 2, 1, 1]))
     >>> layout.cell_U
     array([0, 1, 1, 2, 3])
     >>> windows = layout.windows(np.array([2]), n_train=4, rng=np.random.default_rng(0))

@@ -15,7 +15,7 @@ class Stopwatch:
 
     Examples
     --------
-    >>> phases = Phases({"reading": 2.0})
+    >>> phases = Stopwatch({"reading": 2.0})
     >>> with phases.timed("steps"):
     ...     pass
     >>> list(phases.seconds)

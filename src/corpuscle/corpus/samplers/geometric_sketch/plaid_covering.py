@@ -47,7 +47,7 @@ def plaid_cover(points_ND: NDArray[np.floating], n_boxes: int) -> PlaidCover:
 
     Examples
     --------
-    >>> cover(np.array([[0.0], [0.1], [0.9], [1.0]]), 2).box_N.tolist()
+    >>> plaid_cover(np.array([[0.0], [0.1], [0.9], [1.0]]), 2).box_N.tolist()
     [0, 0, 1, 1]
     """
     low_D, range_D = _extent(points_ND)
