@@ -279,10 +279,10 @@ holdout = { pbmc3k = { by = "cell", share = 0.1 } }
 KILLED = """
 import os, sys
 from pathlib import Path
-from corpuscle.corpus import writing
+from corpuscle.corpus import export
 from corpuscle.execution.workflow import compose
 
-writing.BLOCK_CELLS, writing.SEGMENT, writing.CHUNK = 7, 200, 50
+export.BLOCK_CELLS, export.SEGMENT, export.CHUNK = 7, 200, 50
 
 def notice(what, share):
     if what.startswith("writing") and share > 0.5:
