@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime        ## the main job on real cells that come with the p
 
 test: check unit              ## every check and every test
 
-quick: check                  ## every check, and the tests that take no training: some three minutes
+quick: check                  ## every check, and the quicker tests
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow" $(QUICK)
 
 check: $(VENV)/.dev           ## ruff, mypy and the import contracts

@@ -44,9 +44,8 @@ def source(name: str, counts: csr_matrix, genes: list[str]) -> Source:
     cells = pd.DataFrame(
         {"row": np.arange(counts.shape[0]), "barcode": [f"{name}{at}x" for at in range(counts.shape[0])]}
     )
-    versions = {"shared_version": 1, "code_version": 1}
     reader: Any = SimpleNamespace(
-        read_counts=lambda rows: counts[rows], spec=lambda: {"counts": "X"}, counts="X", **versions
+        read_counts=lambda rows: counts[rows], spec=lambda: {"counts": "X"}, counts="X", code_version="1"
     )
     return Source(name, cells, pd.DataFrame(index=genes), reader, name)
 

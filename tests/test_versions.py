@@ -14,7 +14,9 @@ import corpuscle
 from corpuscle.core.code_version import code_version
 from corpuscle.core.components import component
 from corpuscle.core.errors import ComponentError
+from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.alterations.downsample import Downsample
+from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.samplers.label_balanced import LabelBalanced
 from corpuscle.evaluation.tasks.clustering import Clustering
 from corpuscle.execution import engine
@@ -23,6 +25,7 @@ from corpuscle.measures.built_ins.vendi import Vendi
 from corpuscle.model.architectures.hvg import HVG
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.model import Model
+from corpuscle.source.reader import Reader
 from corpuscle.source.readers.zarr import Zarr
 from corpuscle.store import Store
 
@@ -107,6 +110,9 @@ RAISED = (
     # The targets are of the other file.
     (Zarr, "version", only({"Two"})),
     (Model, "shared_version", ALL),
+    (Sampler, "shared_version", ALL),
+    (Alteration, "shared_version", only({"Fewer"})),
+    (Reader, "shared_version", ALL),
 )
 
 
@@ -123,7 +129,7 @@ def test_a_raised_version_remakes_what_depends_on_it_and_nothing_else(
             patch.setattr(kind, attribute, 2)
             after = keys(study, store)
         assert {what for what, key in after.items() if key != before[what]} == remade, kind
-        assert len(set(surveys.iterdir()) - known) == (1 if kind is Zarr else 0), kind
+        assert len(set(surveys.iterdir()) - known) == {Zarr: 1, Reader: 2}.get(kind, 0), kind
 
 
 def test_a_raised_measure_or_metric_remakes_the_measures_and_nothing_else(

@@ -49,6 +49,9 @@ def _is_users(cls: type) -> bool:
 
 
 def _states_version(cls: type) -> bool:
+    # A library's class may have a version of its own that says nothing of the component's code.
+    if not hasattr(cls, "shared_version"):
+        return False
     is_setting = dataclasses.is_dataclass(cls) and any(field.name == "version" for field in dataclasses.fields(cls))
     return "version" in vars(cls) and not is_setting
 

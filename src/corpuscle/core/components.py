@@ -89,9 +89,9 @@ class Component:
         return {"name": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]  # by @component
 
     @property
-    def code_version(self) -> int | str:
-        """What differs where its code gives other results than before; see `corpuscle.core.code_version`."""
-        return code_version(type(self))
+    def code_version(self) -> str:
+        """What differs where its code, or that of its kind, gives other results; see `corpuscle.core.code_version`."""
+        return f"{self.shared_version}.{code_version(type(self))}"
 
     @property
     def uses(self) -> "tuple[Component, ...]":
@@ -100,7 +100,7 @@ class Component:
 
     def identity(self) -> list[Any]:
         """Return plain data that differ where its settings, its code or that of what it uses do; for fingerprints."""
-        return [self.spec(), self.shared_version, self.code_version, [used.identity() for used in self.uses]]
+        return [self.spec(), self.code_version, [used.identity() for used in self.uses]]
 
 
 def names(kind: type[Component]) -> list[str]:

@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import astuple
 from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
@@ -41,8 +42,8 @@ class Task(Component, ABC):
         return ()
 
     def identity(self) -> list[Any]:
-        """Return plain data that differ where its settings, its code or the definition of one of its metrics do."""
-        return [*super().identity(), [(metric.name, metric.version) for metric in self.metrics]]
+        """Return plain data that differ where its settings, its code or what it says of one of its metrics do."""
+        return [*super().identity(), [astuple(metric) for metric in self.metrics]]
 
     @property
     def refusal(self) -> str:

@@ -53,7 +53,7 @@ class GenesOnly(Reader):
         return is_gene, about
 
     @property
-    def code_version(self) -> int | str:
+    def code_version(self) -> str:
         """What differs where the reader's code does."""
         return self.reader.code_version
 

@@ -67,7 +67,7 @@ class Source:
     @property
     def identity(self) -> list[Any]:
         """Plain data that differ where what is read of its counts does; for fingerprints."""
-        return [self.content, self.reader.spec()["counts"], self.reader.shared_version, self.reader.code_version]
+        return [self.content, self.reader.spec()["counts"], self.reader.code_version]
 
     def keep(self, mask: NDArray[np.bool_]) -> "Source":
         """Return the source with only some of its cells, by a mask of shape (n,)."""

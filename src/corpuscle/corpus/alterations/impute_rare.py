@@ -157,7 +157,7 @@ class _Imputed(Derived):
         rounds: list[_Round],
         reconstructor: Imputer,
         *,
-        version: int | str,
+        version: str,
         keys: tuple[int, bool],
         context: Context,
     ) -> None:

@@ -92,9 +92,9 @@ class Collection(Reader):
         return order
 
     @property
-    def code_version(self) -> int | str:
+    def code_version(self) -> str:
         """What differs where its code, or that of a reader of its files, does."""
-        return ", ".join(str(version) for version in (self.version, *(one.code_version for one in self._readers)))
+        return ", ".join((super().code_version, *(one.code_version for one in self._readers)))
 
     def n_cells(self) -> int:
         """Count the cells of all files."""

@@ -46,7 +46,7 @@ class ChangeGuard(Reader):
         return {**spec, "counts": f"{self.counts}, rounded"} if self.rounds else spec
 
     @property
-    def code_version(self) -> int | str:
+    def code_version(self) -> str:
         """What differs where the reader's code does."""
         return self.reader.code_version
 
