@@ -45,14 +45,14 @@ class Parts(NamedTuple):
         The cells, and where a model puts them.
     note
         What is to be said of them next to every score.
-    trouble
+    problem
         Why they cannot be parted; empty where they can.
     """
 
     reference: Embedding
     query: Embedding
     note: str
-    trouble: str
+    problem: str
 
     def types(self) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
         """Return the types of the reference cells, sorted, and how many cells each has; both of length L."""
@@ -61,11 +61,11 @@ class Parts(NamedTuple):
 
     def nothing_to_learn(self, *, on_embedding: bool) -> str:
         """Return why nothing can be learned from the reference cells, or from their embedding; empty where it can."""
-        if self.trouble:
-            return self.trouble
+        if self.problem:
+            return self.problem
         if on_embedding:
             embeddings = (self.query, self.reference) if len(self.query) > 1 else (self.reference,)
-            broken = [embedding.trouble for embedding in embeddings if embedding.trouble]
+            broken = [embedding.problem for embedding in embeddings if embedding.problem]
             if broken:
                 return broken[0]
         labels, _ = self.types()
@@ -87,7 +87,7 @@ class Answer(NamedTuple):
         How many cells a type needs to be found at all.
     note
         What is to be said next to its scores.
-    trouble
+    problem
         Why it says nothing; empty where it does.
     costs
         What learning took.
@@ -99,7 +99,7 @@ class Answer(NamedTuple):
     probability_QL: NDArray[np.floating] = NOTHING
     least: int = 1
     note: str = ""
-    trouble: str = ""
+    problem: str = ""
     costs: tuple[Score, ...] = ()
 
 
@@ -108,24 +108,24 @@ def own(model: Annotates, parts: Parts) -> Answer:
     labels = np.array(model.labels, dtype=str)
     seen_L = np.ones(len(labels), np.int64)
     if not len(parts.query):
-        return Answer(OWN, labels, seen_L, trouble=parts.trouble)
+        return Answer(OWN, labels, seen_L, problem=parts.problem)
     return Answer(OWN, labels, seen_L, model.label_probabilities(parts.query.cells))
 
 
 def zero_shot(parts: Parts) -> Iterator[Answer]:
     """Ask what learns from an embedding as it is: the nearest reference cells, few and many, and a linear probe."""
     labels, size_L = parts.types()
-    trouble = parts.nothing_to_learn(on_embedding=True)
+    problem = parts.nothing_to_learn(on_embedding=True)
     for k in (PUBLISHED_K, LARGE_K):
         way = f"{k} nearest"
         n_cells = len(parts.reference)
         few = f"{n_cells:,} reference cells: fewer than k = {k}" if n_cells < k else ""
-        if trouble or few:
-            yield Answer(way, labels, size_L, trouble=trouble or few)
+        if problem or few:
+            yield Answer(way, labels, size_L, problem=problem or few)
         else:
             yield Answer(way, labels, size_L, _nearest(parts, labels, k), least=k)
-    if trouble:
-        yield Answer("linear probe", labels, size_L, trouble=trouble)
+    if problem:
+        yield Answer("linear probe", labels, size_L, problem=problem)
     else:
         probability_QL, note = _probe(parts, labels)
         yield Answer("linear probe", labels, size_L, probability_QL, note=note)
@@ -157,23 +157,23 @@ def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> 
     name = way.weights if way.remedy == "none" else f"{way.weights}, {way.remedy}"
     labels, size_L = parts.types()
     reference, frozen = parts.reference.cells, way.weights == "frozen"
-    trouble = parts.nothing_to_learn(on_embedding=frozen)
+    problem = parts.nothing_to_learn(on_embedding=frozen)
     if not frozen and not isinstance(model, FineTunes):
-        trouble = "the model has no network that can be trained on"
+        problem = "the model has no network that can be trained on"
     usage, n_parameters, probability_QL = Usage(), 0, NOTHING
-    if not trouble:
+    if not problem:
         try:
             with measured() as usage:
                 tuned = fine_tune(model, reference, reference.labels("cell_type"), way, seed)
             n_parameters = tuned.n_parameters
             probability_QL = tuned.label_probabilities(parts.query.cells)
         except ModelError as error:
-            trouble = str(error)
-    costs = _costs(name, usage, n_parameters, len(reference), trouble)
-    return Answer(name, labels, size_L, probability_QL, trouble=trouble, costs=costs)
+            problem = str(error)
+    costs = _costs(name, usage, n_parameters, len(reference), problem)
+    return Answer(name, labels, size_L, probability_QL, problem=problem, costs=costs)
 
 
-def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str) -> tuple[Score, ...]:
+def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, problem: str) -> tuple[Score, ...]:
     """Return what fine-tuning took."""
     untold = "" if usage.peak_bytes is not None else "this system does not tell the peak memory of a process"
     peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
@@ -183,6 +183,6 @@ def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, trouble: str
         "parameters": (float(n_parameters), ""),
     }
     return tuple(
-        COSTS[f"fine_tune_{what}"].score("all", float("nan") if trouble else value, n_cells, trouble or why, way)
+        COSTS[f"fine_tune_{what}"].score("all", float("nan") if problem else value, n_cells, problem or why, way)
         for what, (value, why) in told.items()
     )  # fmt: skip

@@ -47,7 +47,7 @@ class Embedding:
         return len(self.cells)
 
     @cached_property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why nothing can be said of it; empty where something can."""
         broken = int((~np.isfinite(self.z_NK)).any(axis=1).sum())
         if broken:

@@ -39,7 +39,7 @@ def umap_table(model: FittedModel, target: Corpus, seed: int) -> pd.DataFrame:
     from umap import UMAP
 
     found = embedded(model, draw_cells(target, MOST_CELLS), MOST_CELLS)
-    if found.trouble or len(found) < LEAST_CELLS:
+    if found.problem or len(found) < LEAST_CELLS:
         return pd.DataFrame({"x": [], "y": [], "cell_type": [], "batch": []}).astype({"cell_type": str, "batch": str})
     layout = UMAP(
         n_neighbors=min(N_NEIGHBOURS, len(found) - 1),

@@ -166,8 +166,8 @@ class Annotation(Task):
         if self.split == "corpus":
             whole = embedded(model, train, self.max_cells)
             reference = whole.among(whole.cells.labels("cell_type") != "")
-            trouble = "" if len(reference) else "no cell of the training corpus has a type"
-            return Parts(reference, cells, f"reference: {whole.drawn}" if whole.drawn else "", trouble)
+            problem = "" if len(reference) else "no cell of the training corpus has a type"
+            return Parts(reference, cells, f"reference: {whole.drawn}" if whole.drawn else "", problem)
         if self.split == "cell":
             in_reference = np.zeros(len(cells), bool)
             in_reference[rng.permutation(len(cells))[: len(cells) // 2]] = True
@@ -191,22 +191,22 @@ def _by_donor(cells: Embedding, rng: np.random.Generator) -> Parts:
 def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:
     """Score one classifier's answer: overall, per donor or batch, and per type."""
     truth_Q = query.labels("cell_type")
-    trouble = answer.trouble or ("" if len(query) else "no query cell has a type")
+    problem = answer.problem or ("" if len(query) else "no query cell has a type")
     unseen_Q = ~np.isin(truth_Q, answer.labels)
     unseen = sorted(set(truth_Q[unseen_Q]))
     told = f"types that no reference cell has count as not found: {', '.join(unseen)}" if unseen else ""
-    predicted_Q = truth_Q if trouble else answer.labels[answer.probability_QL.argmax(axis=1)]
+    predicted_Q = truth_Q if problem else answer.labels[answer.probability_QL.argmax(axis=1)]
     for unit, mask_Q in units(query).items():
         n_cells = int(mask_Q.sum())
-        if trouble:
+        if problem:
             values = dict.fromkeys(SUMMARIES, float("nan"))
         else:
             values = _summaries(truth_Q[mask_Q], predicted_Q[mask_Q], answer.probability_QL[mask_Q], answer.labels)
             values["unseen_share"] = float(unseen_Q[mask_Q].mean())
-        reason = reasons(trouble, note, answer.note, told if not trouble and unseen_Q[mask_Q].any() else "")
+        reason = reasons(problem, note, answer.note, told if not problem and unseen_Q[mask_Q].any() else "")
         for name, metric in SUMMARIES.items():
             yield metric.score(unit, values[name], n_cells, reason, answer.way)
-    yield from _type_scores(truth_Q, predicted_Q, answer, reasons(trouble, note, answer.note), trouble)
+    yield from _type_scores(truth_Q, predicted_Q, answer, reasons(problem, note, answer.note), problem)
 
 
 def _summaries(
@@ -226,7 +226,7 @@ def _summaries(
 
 
 def _type_scores(
-    truth_Q: NDArray[np.str_], predicted_Q: NDArray[np.str_], answer: Answer, reason: str, trouble: str
+    truth_Q: NDArray[np.str_], predicted_Q: NDArray[np.str_], answer: Answer, reason: str, problem: str
 ) -> Iterator[Score]:
     types = np.unique(truth_Q)
     if not len(types):
@@ -240,6 +240,6 @@ def _type_scores(
             why = f"only {size} reference cells have this type, fewer than k = {answer.least}"
         never = "no cell is given this type" if np.isnan(found.precision[at]) else ""
         for name, metric in PER_TYPE.items():
-            value = float("nan") if trouble else float(getattr(found, name)[at])
-            said = reason if trouble else reasons(reason, why, never if name == "precision" else "")
+            value = float("nan") if problem else float(getattr(found, name)[at])
+            said = reason if problem else reasons(reason, why, never if name == "precision" else "")
             yield metric.score(f"cell_type={label}", value, int(found.support[at]), said, answer.way)

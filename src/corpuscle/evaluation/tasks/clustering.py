@@ -99,43 +99,43 @@ class Clustering(Task):
         type_N = whole.cells.labels("cell_type")
         known_N, note = type_N != "", reasons(whole.drawn, left_out({"cell type": type_N}))
         n_types = len(np.unique(type_N[known_N]))
-        trouble = whole.trouble
-        if not trouble and n_types < 2:
-            trouble = f"the cells have {n_types} types: no groups to find again"
-        for way, cluster_N in self._clusters(whole, trouble, rng):
+        problem = whole.problem
+        if not problem and n_types < 2:
+            problem = f"the cells have {n_types} types: no groups to find again"
+        for way, cluster_N in self._clusters(whole, problem, rng):
             for unit, mask_N in units(whole.cells).items():
                 here = mask_N & known_N
-                yield from _scores(way, unit, type_N[here], cluster_N, here, reasons(trouble, note))
+                yield from _scores(way, unit, type_N[here], cluster_N, here, reasons(problem, note))
             found = float("nan") if cluster_N is None else float(len(np.unique(cluster_N)))
-            yield N_CLUSTERS.score("all", found, len(whole), reasons(trouble, whole.drawn), way)
+            yield N_CLUSTERS.score("all", found, len(whole), reasons(problem, whole.drawn), way)
 
     def compare(
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
     ) -> Iterator[Score]:
         """Compare the clusters with those of another model; see `Compares.compare`."""
         one, other = (embedded(each, target, self.max_cells) for each in (model, reference))
-        trouble = one.trouble or (f"reference: {other.trouble}" if other.trouble else "")
+        problem = one.problem or (f"reference: {other.problem}" if other.problem else "")
         seed = int(rng.integers(2**31))
-        pairs = (self._clusters(each, trouble, np.random.default_rng(seed)) for each in (one, other))
+        pairs = (self._clusters(each, problem, np.random.default_rng(seed)) for each in (one, other))
         for (way, cluster_N), (_, reference_N) in zip(*pairs, strict=True):
             for unit, mask_N in units(one.cells).items():
                 value = float("nan")
                 if cluster_N is not None and reference_N is not None:
                     value = agreement(reference_N[mask_N].astype(str), cluster_N[mask_N]).ari
-                note = reasons(trouble, one.drawn)
+                note = reasons(problem, one.drawn)
                 yield CONCORDANCE.score(unit, value, int(mask_N.sum()), note, way)
 
     def _clusters(
-        self, embedding: Embedding, trouble: str, rng: np.random.Generator
+        self, embedding: Embedding, problem: str, rng: np.random.Generator
     ) -> Iterator[tuple[str, NDArray[np.int64] | None]]:
-        """Yield the way and the clusters of each clustering; None where there is trouble."""
+        """Yield the way and the clusters of each clustering; None where there is problem."""
         for resolution in self.resolutions:
             seed = int(rng.integers(2**31))
-            yield f"Leiden {resolution:g}", None if trouble else leiden(embedding.graph, resolution, seed)
+            yield f"Leiden {resolution:g}", None if problem else leiden(embedding.graph, resolution, seed)
         type_N = embedding.cells.labels("cell_type")
         wanted = self.n_clusters or len(np.unique(type_N[type_N != ""]))
         k = min(wanted, len(embedding))
-        yield "k-means", None if trouble else k_means(embedding.z_NK, k, int(rng.integers(2**31)))
+        yield "k-means", None if problem else k_means(embedding.z_NK, k, int(rng.integers(2**31)))
 
 
 def _scores(  # noqa: PLR0917

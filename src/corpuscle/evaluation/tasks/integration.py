@@ -131,10 +131,10 @@ class Integration(Task):
         cells = whole.among(np.all([label_N != "" for label_N in labels.values()], axis=0))
         type_N, batch_N = cells.cells.labels("cell_type"), cells.cells.labels(self.by)
         note = reasons(whole.drawn, left_out(labels))
-        trouble = cells.trouble or _too_few(type_N, batch_N, self.by)
-        yield from _whole(cells, type_N, batch_N, trouble, note)
-        yield from _by_batch(cells, type_N, batch_N, self.by, reasons(trouble, note), trouble=bool(trouble))
-        yield from _by_type(cells, type_N, batch_N, reasons(trouble, note), trouble=bool(trouble))
+        problem = cells.problem or _too_few(type_N, batch_N, self.by)
+        yield from _whole(cells, type_N, batch_N, problem, note)
+        yield from _by_batch(cells, type_N, batch_N, self.by, reasons(problem, note), problem=bool(problem))
+        yield from _by_type(cells, type_N, batch_N, reasons(problem, note), problem=bool(problem))
 
 
 def _too_few(type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str) -> str:
@@ -150,11 +150,11 @@ def _too_few(type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str) -> st
 
 
 def _whole(
-    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], trouble: str, note: str
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], problem: str, note: str
 ) -> Iterator[Score]:
     """Yield the metrics over all cells."""
-    values, why = dict.fromkeys(WHOLE, float("nan")), dict.fromkeys(WHOLE, trouble)
-    if not trouble:
+    values, why = dict.fromkeys(WHOLE, float("nan")), dict.fromkeys(WHOLE, problem)
+    if not problem:
         values, why = _measured(cells, type_N, batch_N)
     for metric in WHOLE:
         yield METRICS[metric].score("all", values[metric], len(cells), reasons(why.get(metric, ""), note))
@@ -224,11 +224,11 @@ def _scaled_clisi(cells: Embedding, type_N: NDArray[np.str_]) -> NDArray[np.floa
 
 
 def _by_batch(
-    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str, note: str, *, trouble: bool
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], by: str, note: str, *, problem: bool
 ) -> Iterator[Score]:
     """Yield what can be said of each batch: means and medians over its cells."""
     value: Mapping[str, NDArray[np.float64]] = {metric: np.full(len(cells), np.nan) for metric in PER_BATCH}
-    if not trouble:
+    if not problem:
         value = {
             "asw_label": _apart(cells, type_N),
             "asw_batch": mixing.batch_silhouettes(cells.z_NK, type_N, batch_N),
@@ -242,17 +242,17 @@ def _by_batch(
             known = of_cells[np.isfinite(of_cells)]
             middle = np.median if metric.endswith("lisi") else np.mean
             found = float(middle(known)) if len(known) else float("nan")
-            why = "" if trouble or len(known) else "no type of this batch is in another"
+            why = "" if problem or len(known) else "no type of this batch is in another"
             yield METRICS[metric].score(f"{by}={batch}", found, int(here.sum()), reasons(why, note))
 
 
 def _by_type(
-    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], note: str, *, trouble: bool
+    cells: Embedding, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], note: str, *, problem: bool
 ) -> Iterator[Score]:
     """Yield what can be said of each type."""
     types = np.unique(type_N)
     table: dict[tuple[str, str], dict[str, tuple[float, str]]] = {of: {} for of in PER_TYPE}
-    if not trouble:
+    if not problem:
         table = {
             OTHERS: _f1_from_other_batches(cells, type_N, batch_N),
             **_published_f1(cells, type_N),

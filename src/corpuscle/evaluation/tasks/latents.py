@@ -112,18 +112,18 @@ class Latents(Task):
     ) -> Iterator[Score]:
         """Compare with the reference's latents; see `Compares.compare`."""
         one, other = (embedded(each, target, self.max_cells) for each in (model, reference))
-        trouble = one.trouble or (f"reference: {other.trouble}" if other.trouble else "")
-        if not trouble and len(one) < 10:
-            trouble = f"{len(one)} cells: too few to leave some out"
-        note = reasons(trouble, one.drawn)
+        problem = one.problem or (f"reference: {other.problem}" if other.problem else "")
+        if not problem and len(one) < 10:
+            problem = f"{len(one)} cells: too few to leave some out"
+        note = reasons(problem, one.drawn)
         n_latents = one.z_NK.shape[1]
-        found_K = np.full(n_latents, np.nan) if trouble else latent_r2(other.z_NK, one.z_NK, rng)
-        yield from _latent_scores(found_K, _names(model, n_latents), len(one), note, trouble)
-        alike = (float("nan"),) * 2 if trouble else (cka(one.z_NK, other.z_NK), _distance(one, other))
+        found_K = np.full(n_latents, np.nan) if problem else latent_r2(other.z_NK, one.z_NK, rng)
+        yield from _latent_scores(found_K, _names(model, n_latents), len(one), note, problem)
+        alike = (float("nan"),) * 2 if problem else (cka(one.z_NK, other.z_NK), _distance(one, other))
         yield WITH_REFERENCE["cka"].score("all", alike[0], len(one), note)
         yield WITH_REFERENCE["procrustes"].score("all", alike[1], len(one), note)
         overlap_N = np.full(len(one), np.nan)
-        if not trouble:
+        if not problem:
             overlap_N = neighbour_overlap(one.neighbours.first(N_GRAPH), other.neighbours.first(N_GRAPH))
         for unit, mask_N in units(one.cells).items():
             overlap = float(overlap_N[mask_N].mean())
@@ -141,16 +141,16 @@ def _names(model: FittedModel, n_latents: int) -> list[str]:
 
 
 def _latent_scores(
-    found_K: NDArray[np.float64], names: list[str], n_cells: int, note: str, trouble: str
+    found_K: NDArray[np.float64], names: list[str], n_cells: int, note: str, problem: str
 ) -> Iterator[Score]:
     """Yield R² overall and per latent."""
     known = found_K[np.isfinite(found_K)]
     mean = float(known.mean()) if len(known) else float("nan")
     constant = f"{len(found_K) - len(known)} of {len(found_K)} latents are constant, or predicted to be"
-    why = constant if len(known) < len(found_K) and not trouble else ""
+    why = constant if len(known) < len(found_K) and not problem else ""
     yield WITH_REFERENCE["latent_r2"].score("all", mean, n_cells, reasons(note, why))
     for name, value in zip(names, found_K.tolist(), strict=True):
-        said = "" if np.isfinite(value) or trouble else "the latent is constant, or predicted to be"
+        said = "" if np.isfinite(value) or problem else "the latent is constant, or predicted to be"
         yield WITH_REFERENCE["latent_r2"].score(f"latent={name}", value, n_cells, reasons(note, said))
 
 
