@@ -15,7 +15,11 @@ from corpuscle import store as store_module
 from corpuscle.core.errors import BrokenComponentError, ComponentError, DiskError, DivergedError, StudyError
 from corpuscle.corpus.alterations.thin import Thin
 from corpuscle.execution import engine, workflow
-from corpuscle.store import CHECKSUMS, Store
+from corpuscle.execution.artifact import Artifact
+from corpuscle.execution.graph import runs_of
+from corpuscle.execution.opened import Opened
+from corpuscle.execution.workers import ThisProcess
+from corpuscle.store import CHECKSUMS
 from corpuscle.study.plan import Run
 from toy import MeanProfile
 
@@ -60,7 +64,7 @@ def done(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("done") / "out"
     with pytest.MonkeyPatch.context() as patch:
         _make_quick(patch)
-        assert not corpuscle.run(study(cells), folder, workers=1).failures
+        assert not corpuscle.run(study(cells), folder, workers=0).failures
     return folder
 
 
@@ -74,7 +78,6 @@ def out(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _make_quick(patch: pytest.MonkeyPatch) -> None:
     """Do in this process what workers do, and leave the report out."""
-    patch.setattr(engine, "pool_of", _no_workers)
     patch.setattr(workflow, "render", lambda _folder: None)
 
 
@@ -89,16 +92,19 @@ def _flip(path: Path) -> None:
 
 
 SPOIL: dict[str, Callable[[Path], object]] = {"cut": _cut, "flipped": _flip, "deleted": Path.unlink}
-KINDS = {"copies", "surveys", "components", "coordinates", "measures", "models", "scores"}
+KINDS = {"copies", "surveys", "components", "coordinates", "measures", "models", "scores", "views"}
+# What is looked at where an artifact needs it.
+NEEDED = {"corpora", "gene_spaces", "sources"}
 
 
 def _spoil(out: Path, how: str) -> list[Path]:
-    """Damage the first file of one result of each kind."""
+    """Damage the first file of one result of each kind; of corpora, all. Return those that are surely looked at."""
     spoilt = []
-    for kind in sorted(KINDS):
-        folder = min((out / "store" / kind).iterdir())
-        SPOIL[how](min(path for path in folder.iterdir() if path.name != CHECKSUMS))
-        spoilt.append(folder)
+    for kind in sorted(KINDS | NEEDED):
+        found = sorted((out / "store" / kind).iterdir())
+        for folder in found if kind in NEEDED else found[:1]:
+            SPOIL[how](min(path for path in folder.iterdir() if path.name != CHECKSUMS))
+        spoilt += found[:1] if kind in KINDS else []
     return spoilt
 
 
@@ -106,49 +112,20 @@ def _spoil(out: Path, how: str) -> list[Path]:
 def test_every_kind_of_result_is_made_again_when_it_is_damaged(
     cells: Path, out: Path, done: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert {folder.name for folder in (out / "store").iterdir()} == KINDS
+    assert {folder.name for folder in (out / "store").iterdir()} == KINDS | NEEDED
     spoilt = _spoil(out, how)
-    again = corpuscle.run(study(cells), out, workers=1)
+    again = corpuscle.run(study(cells), out, workers=0)
     assert not again.failures
     assert again.reused < 2, "a run that lacks something is not there already"
     assert [str(folder) for folder in spoilt if f"{folder}: " not in caplog.text] == []
+    for kind in NEEDED:
+        assert f"/store/{kind}/" in caplog.text.replace("\\", "/")
     pd.testing.assert_frame_equal(again.scores, pd.read_parquet(done / "scores.parquet"))
     before, after = (pd.read_parquet(folder / "measures.parquet") for folder in (done, out))
     pd.testing.assert_frame_equal(after, before)
     caplog.clear()
-    assert corpuscle.run(study(cells), out, workers=1).reused == 2
+    assert corpuscle.run(study(cells), out, workers=0).reused == 2
     assert caplog.text == ""
-
-
-class _InProcess:
-    """A worker without a process."""
-
-    job = None
-
-    def begin(self, job: object, *, last_chance: bool) -> None:
-        from concurrent.futures import Future
-
-        from corpuscle.execution.job import do
-
-        self.job, self.future = job, Future()
-        self.future.set_result(do(job, lambda _share: None, last_chance=last_chance))
-
-    def news(self) -> list[object]:
-        return []
-
-    @property
-    def has_ended(self) -> bool:
-        return self.job is not None
-
-    def end(self) -> tuple[object, object]:
-        job, self.job = self.job, None
-        return job, self.future.result()
-
-
-def _no_workers(n: int) -> object:
-    import contextlib
-
-    return contextlib.nullcontext([_InProcess() for _ in range(n)])
 
 
 COMPARED = """
@@ -167,28 +144,26 @@ seeds = 1
 def test_a_reference_that_is_damaged_meanwhile_is_fitted_again(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "pool_of", _no_workers)
-    store, plan = Store(tmp_path / "store"), corpuscle.prepare(corpuscle.Study.parse(COMPARED.format(path=cells)))
-    first, second = engine.jobs(plan, store)
-    assert not engine.execute([second], 1, lambda _news: None).failures
-    begin, spoilt = _InProcess.begin, []
+    opened, plan = Opened(tmp_path / "store"), corpuscle.prepare(corpuscle.Study.parse(COMPARED.format(path=cells)))
+    first, second = runs_of(plan, opened.corpora)
+    assert not engine.execute(second.all, opened.corpora, 0, lambda _news: None)
+    begin, spoilt = ThisProcess.begin, []
 
-    def spoiling(worker: _InProcess, job: object, *, last_chance: bool) -> None:
-        if not spoilt:
-            spoilt.append(_cut(store.folder("models", second.key) / "history.parquet"))
-        begin(worker, job, last_chance=last_chance)
+    def spoiling(worker: ThisProcess, artifact: Artifact) -> None:
+        if artifact is first.scores[0] and not spoilt:
+            spoilt.append(_cut(opened.store.folder(*second.fit.address) / "history.parquet"))
+        begin(worker, artifact)
 
-    monkeypatch.setattr(_InProcess, "begin", spoiling)
-    outcome = engine.execute([first, second], 1, lambda _news: None)
-    assert not outcome.failures
-    assert first.is_done
-    assert second.is_done
+    monkeypatch.setattr(ThisProcess, "begin", spoiling)
+    assert not engine.execute([*first.all, *second.all], opened.corpora, 0, lambda _news: None)
+    assert spoilt
+    assert first.is_done(opened.store)
+    assert second.is_done(opened.store)
 
 
 def test_a_disk_that_does_not_keep_what_is_written_ends_the_run_and_not_never(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "pool_of", _no_workers)
     real = store_module._seal
 
     def failing(folder: Path) -> None:
@@ -197,9 +172,10 @@ def test_a_disk_that_does_not_keep_what_is_written_ends_the_run_and_not_never(
             _cut(folder / "history.parquet")
 
     monkeypatch.setattr(store_module, "_seal", failing)
-    found = engine.jobs(corpuscle.prepare(study(cells)), Store(tmp_path / "store"))
-    outcome = engine.execute(found[:1], 1, lambda _news: None)
-    assert "cannot be read again; check that disk" in outcome.failures[found[0].run]
+    opened = Opened(tmp_path / "store")
+    first, _ = runs_of(corpuscle.prepare(study(cells)), opened.corpora)
+    failures = engine.execute(first.all, opened.corpora, 0, lambda _news: None)
+    assert "cannot be read again; check that disk" in str(first.failure(failures))
 
 
 # With the corpus on which: what a full disk leaves of its worker must come last.
@@ -318,8 +294,8 @@ def test_a_full_disk_in_the_parent_is_one_message_and_what_was_complete_stays(
 
     full.setattr(store_module, "flush", flush)
     with pytest.raises(DiskError, match=r"scores\.parquet: the disk is full"):
-        corpuscle.run(study(cells), out, workers=1)
+        corpuscle.run(study(cells), out, workers=0)
     full.undo()
     pd.testing.assert_frame_equal(pd.read_parquet(out / "scores.parquet"), pd.read_parquet(done / "scores.parquet"))
     assert not list(out.rglob(".partial-*"))
-    assert corpuscle.run(study(cells), out, workers=1).reused == 2
+    assert corpuscle.run(study(cells), out, workers=0).reused == 2

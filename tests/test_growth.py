@@ -17,10 +17,10 @@ from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.places import Places
 from corpuscle.evaluation.maps import MOST_MAPPED
-from corpuscle.execution.engine import jobs
+from corpuscle.execution.graph import runs_of
+from corpuscle.execution.opened import Opened
 from corpuscle.measures.table import Book, Once, attempt, demand, tables
 from corpuscle.report.sections.shown import MOST_CORPORA, shown_corpora
-from corpuscle.store import Store
 from corpuscle.study import plan as planning
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
@@ -59,7 +59,7 @@ def refusal(make: Callable[[], Any]) -> str:
 
 def test_of_many_corpora_the_baseline_and_the_first_have_maps(study: Callable[..., Study], tmp_path: Path) -> None:
     found = study(MOST_MAPPED + 4, task="annotation", seeds=f'baseline = "C{MOST_MAPPED + 2}"')
-    mapped = [job.run.corpus for job in jobs(prepare(found), Store(tmp_path)) if job.maps]
+    mapped = [one.run.corpus for one in runs_of(prepare(found), Opened(tmp_path).corpora) if one.maps]
     assert mapped == [*(f"C{at}" for at in range(MOST_MAPPED - 1)), f"C{MOST_MAPPED + 2}"]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ import corpuscle
 from corpuscle.core.errors import MeasureError
 from corpuscle.core.scores import Metric
 from corpuscle.execution import measuring
-from corpuscle.execution.measuring import MEASURES, PROFILES, measure
+from corpuscle.execution.measuring import MEASURES, PROFILES, Measured
+from corpuscle.execution.opened import Opened
 from corpuscle.measures import built_ins as measures_folder
 from corpuscle.measures.cell_ontology import CellTypes
 from corpuscle.measures.measure import Measure, built_ins, measure_corpus
 from corpuscle.measures.table import Book
 from corpuscle.measures.view import StudyView, View
-from corpuscle.store import Store
+from corpuscle.study.plan import Plan
 
 STUDY = """
 name = "small"
@@ -54,6 +56,12 @@ def plan(write: Callable[..., Path], tmp_path: Path, counts_of: Callable[..., An
         return corpuscle.prepare(corpuscle.Study.parse(text))
 
     return made
+
+
+def measure(plan: Plan, folder: Path | None = None) -> Measured:
+    """Measure in this process, with a store in a folder that is kept or not."""
+    with TemporaryDirectory() as scratch:
+        return measuring.measure(plan, Opened(folder or Path(scratch)).corpora)
 
 
 def one(table: pd.DataFrame, **which: Any) -> pd.Series:
@@ -142,10 +150,10 @@ def test_the_store_is_used_and_the_numbers_are_those_without(
     plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = plan()
-    without, first = measure(planned), measure(planned, Store(tmp_path / "store"))
+    without, first = measure(planned), measure(planned, tmp_path / "store")
     monkeypatch.setattr("corpuscle.measures.view.profile", lambda *_: 1 / 0)
     monkeypatch.setattr(measuring, "common_space", lambda *_: 1 / 0)
-    again = measure(planned, Store(tmp_path / "store"))
+    again = measure(planned, tmp_path / "store")
     for tables in zip(without, first, again, strict=True):
         pd.testing.assert_frame_equal(tables[0], tables[1])
         pd.testing.assert_frame_equal(tables[0], tables[2])
@@ -280,7 +288,7 @@ def test_what_a_measure_cannot_find_at_all_is_the_reason_of_its_metrics(plan: Ca
                 row.value = 1.0
             raise MeasureError("there is nothing to compare")
 
-    study = StudyView(3, CellTypes(MeasureError("none"), {}), plan().targets, lambda: 1 / 0, lambda _: print)  # type: ignore[arg-type,return-value]
+    study = StudyView(3, CellTypes(MeasureError("none"), {}), plan().targets, lambda: 1 / 0)
     rows, _ = measure_corpus([Failing()], View(plan().corpora["All", 0], 0, study))
     assert rows[["measure", "target", "reason"]].to_numpy().tolist() == [
         ["first", "blood", "interval: not estimated"],

@@ -19,8 +19,9 @@ from corpuscle.corpus.alterations.downsample import Downsample
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.samplers.label_balanced import LabelBalanced
 from corpuscle.evaluation.tasks.clustering import Clustering
-from corpuscle.execution import engine
+from corpuscle.execution.graph import runs_of
 from corpuscle.execution.measuring import measure
+from corpuscle.execution.opened import Opened
 from corpuscle.measures.built_ins.vendi import Vendi
 from corpuscle.model.architectures.hvg import HVG
 from corpuscle.model.architectures.ldvae import LDVAE
@@ -82,9 +83,9 @@ def study(tmp_path: Path, write: Callable[..., Path], annotated: Any, counts_of:
 def keys(study: corpuscle.Study, store: Store) -> dict[tuple[str, str, str], str]:
     """Return what each result of a study is called in the store, as the code is now."""
     found = {}
-    for job in engine.jobs(corpuscle.prepare(study, store), store):
-        of = {"model": job.key, "map": job.maps[0].key, **{ask.label: ask.key for ask in job.questions}}
-        found.update({(job.run.corpus, job.run.model, what): key for what, key in of.items()})
+    for one in runs_of(corpuscle.prepare(study, store), Opened(store.root).corpora):
+        of = {"model": one.fit.key, "map": one.maps[0].key, **{asked.asked: asked.key for asked in one.scores}}
+        found.update({(one.run.corpus, one.run.model, what): key for what, key in of.items()})
     return found
 
 
@@ -142,7 +143,7 @@ def test_a_raised_measure_or_metric_remakes_the_measures_and_nothing_else(
         with monkeypatch.context() as patch:
             if change:
                 patch.setattr(Vendi, *change)
-            measure(corpuscle.prepare(study, store), store)
+            measure(corpuscle.prepare(study, store), Opened(store.root).corpora)
             assert keys(study, store) == before
         kept.append(len(list((store.root / "measures").iterdir())))
     n_corpora = len(CORPORA)

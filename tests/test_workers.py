@@ -12,7 +12,7 @@ from threads import threads_in_use
 
 def test_a_worker_keeps_to_one_thread_whatever_is_loaded_in_it() -> None:
     before = dict(os.environ)
-    with workers.pool_of(1) as (worker,):
+    with workers.pool_of(1, Path()) as (worker,):
         worker.submit(threads_in_use)
         found = json.loads(worker.future.result())
     assert found == {"torch": 1, "numba": 1, "others": [1] * len(found["others"])}
@@ -25,7 +25,7 @@ def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
         import threads
         from corpuscle.execution import workers
         if __name__ == "__main__":
-            with workers.pool_of(1) as (worker,):
+            with workers.pool_of(1, Path()) as (worker,):
                 worker.submit(threads.show_progress)
                 print(worker.future.result())
     """

@@ -21,6 +21,7 @@ import corpuscle
 from corpuscle import terminal
 from corpuscle.core.errors import CorpusError, FolderError, InputError, StudyError
 from corpuscle.core.scores import COLUMNS
+from corpuscle.execution import tables
 
 STUDY = """
 name = "toy"
@@ -68,15 +69,15 @@ def test_a_run_leaves_scores_for_every_corpus_seed_and_target(tmp_path: Path) ->
 
 
 def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    collect = corpuscle.execution.workflow.engine.collect_fits
+    gathered = tables.fits
 
-    def with_one_astray(found: list[Any]) -> pd.DataFrame:
-        fits = collect(found)
+    def with_one_astray(*found: Any) -> pd.DataFrame:
+        fits = gathered(*found)
         assert fits["r2_log"].between(0.01, 1).all()
         fits.loc[(fits["corpus"] == "Blood") & (fits["seed"] == 1), "r2_log"] = 0.001
         return fits
 
-    monkeypatch.setattr(corpuscle.execution.workflow.engine, "collect_fits", with_one_astray)
+    monkeypatch.setattr(tables, "fits", with_one_astray)
     scores = corpuscle.run(study(), tmp_path / "out", workers=2).scores
     astray = (scores["corpus"] == "Blood") & (scores["seed"] == 1)
     assert scores["value"].isna().tolist() == astray.tolist()

@@ -34,7 +34,7 @@ Output = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("-w", "--workers", min=1, metavar="N", help="Models trained at once. Default: all cores."),
+    typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that work at once. Default: all cores."),
 ]
 
 
@@ -132,6 +132,7 @@ def describe_command(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Folder to write into: tables, figures and a page."),
     ] = None,
+    workers: Workers = None,
 ) -> None:
     """Measure a study's corpora, and how well they cover its targets; train nothing.
 
@@ -144,7 +145,7 @@ def describe_command(
     read = Study.read(study)
     preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
-        measured = workflow.describe(read, output, notice=preparing.notice)
+        measured = workflow.describe(read, output, workers=workers, notice=preparing.notice)
     terminal.show_measures(_console(), measured, list(dict.fromkeys(recipe.name for recipe in read.recipes)))
     if output is not None:
         _console().print(f"Page: {output / 'description.html'}", soft_wrap=True, markup=False)
@@ -156,6 +157,7 @@ def compose_command(
     output: Output,
     corpus: Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Only this corpus.")] = None,
     form: Annotated[str, typer.Option("--format", metavar="FORM", help="h5ad, or zarr (version 3, sharded).")] = "h5ad",
+    workers: Workers = None,
 ) -> None:
     """Write a study's corpora as .h5ad or zarr with their manifests; train nothing.
 
@@ -168,7 +170,7 @@ def compose_command(
 
     preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
-        written = workflow.compose(study, output, only=corpus, form=form, notice=preparing.notice)
+        written = workflow.compose(study, output, only=corpus, form=form, workers=workers, notice=preparing.notice)
     for path in written:
         for remark in terminal.remarks_on(path):
             typer.echo(shown(remark), err=True)

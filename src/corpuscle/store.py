@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -81,6 +81,22 @@ class Store:
         _remove(folder)
         _log.warning("%s: %s; it was removed, and is made again", folder, damage)
         return None
+
+    def kept(self, kind: str, key: str, write: Callable[[Path], None]) -> Path:
+        """Return the folder of a result, after `write` made it there where the store lacked it.
+
+        Raises
+        ------
+        FolderError
+            When what was written cannot be read again.
+        """
+        if (found := self.find(kind, key)) is None:
+            with self.create(kind, key) as folder:
+                write(folder)
+            found = self.find(kind, key)
+        if found is None:
+            raise FolderError(f"what was written to {self.folder(kind, key)} cannot be read again; check that disk")
+        return found
 
     @contextmanager
     def create(self, kind: str, key: str) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """Display: what the command line shows, with rich. Texts from data are escaped: none is markup or a code."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,8 @@ from corpuscle.core.text import shown
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
-from corpuscle.execution.job import Job
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.results_folder import target_facts
-from corpuscle.execution.workers import Update
 from corpuscle.execution.workflow import Listener, Results
 from corpuscle.model.model import Model
 from corpuscle.report.sections.measures import sections
@@ -89,23 +87,19 @@ class Running(Listener):
         """Show them above the bars."""
         show_warnings(self.console, warnings)
 
-    def planned(self, found: list[Job]) -> None:
+    def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
         """Count what is to do."""
-        missing = [job for job in found if not job.is_done]
-        self.steps = {job.run: max(1, job.n_steps) for job in missing}
-        reused = len(found) - len(missing)
+        self.steps = {run: max(1, n) for run, n in n_steps.items()}
         if reused:
-            self.console.print(f"{reused} of {len(found)} runs are there already")
-        self.progress.reset(self.whole, total=sum(self.steps.values()) or None, description=f"{len(missing)} runs")
+            self.console.print(f"{reused} of {len(n_steps) + reused} runs are there already")
+        self.progress.reset(self.whole, total=sum(self.steps.values()) or None, description=f"{len(n_steps)} runs")
 
-    def update(self, news: Update) -> None:
+    def update(self, run: Run, share: float) -> None:
         """Move a run's bar, and the whole's."""
-        if news.run not in self.steps:
-            return
-        if news.run not in self.bars:
-            self.bars[news.run] = self.progress.add_task(escape(str(news.run)), total=1.0)
-        self.shares[news.run] = news.share
-        self.progress.update(self.bars[news.run], completed=news.share, visible=news.share < 1)
+        if run not in self.bars:
+            self.bars[run] = self.progress.add_task(escape(str(run)), total=1.0)
+        self.shares[run] = share
+        self.progress.update(self.bars[run], completed=share, visible=share < 1)
         self.progress.update(self.whole, completed=sum(self.steps[run] * share for run, share in self.shares.items()))
 
 

@@ -17,7 +17,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.corpus import derived
 from corpuscle.corpus.alteration import Alteration, altered
 from corpuscle.corpus.context import Context
-from corpuscle.model.imputer import ModelImputer
+from corpuscle.model.imputer import model_imputer
 from corpuscle.source.source import open_source
 
 NAMES = components.names(Alteration)
@@ -62,12 +62,7 @@ def built(case):
 
 
 def context(**parts):
-    def reconstructor(name, settings):
-        from corpuscle.model.model import Model
-
-        return ModelImputer(components.build(Model, name, settings))
-
-    return Context(reconstructor=reconstructor, **parts)
+    return Context(imputer=model_imputer, **parts)
 
 
 def alter(case, corpus, seed=0):

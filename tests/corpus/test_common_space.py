@@ -7,7 +7,7 @@ import pytest
 
 from corpuscle.core.errors import MeasureError
 from corpuscle.measures import common_space as module
-from corpuscle.measures.common_space import common_space
+from corpuscle.measures.common_space import basis_of, common_space
 from corpuscle.measures.summary import profile
 from corpuscle.source.source import open_source
 from corpuscle.store import Store
@@ -23,7 +23,7 @@ def pools(write, corpus_of, counts_of):
 
 
 def test_it_has_the_genes_that_all_sources_measured(pools):
-    found = common_space(pools, dict.fromkeys(pools, ""))
+    found = common_space(basis_of(pools))
     cut = found.of(pools["blood"])
     assert set(cut.space.ids) == {f"G{at}" for at in range(10, 30)}
     assert cut.space.measured("blood").all()
@@ -37,15 +37,14 @@ def test_sources_give_equally_many_cells(pools, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "PrincipalComponents", lambda basis, *_, **__: seen.append(basis) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        common_space(pools, {})
+        common_space(basis_of(pools))
     assert seen[0].cells["source"].value_counts().to_dict() == {"blood": 20, "other": 20}
 
 
 def test_it_is_found_once_and_does_not_hang_on_the_order_of_cells(pools, tmp_path, monkeypatch):
-    content = dict.fromkeys(pools, "x")
-    first = common_space(pools, content, Store(tmp_path))
+    first = common_space(basis_of(pools), Store(tmp_path))
     monkeypatch.setattr("corpuscle.corpus.expression.principal_components.find_axes", lambda *_: 1 / 0)
-    again = common_space(pools, content, Store(tmp_path))
+    again = common_space(basis_of(pools), Store(tmp_path))
     np.testing.assert_array_equal(first.axes.axes_HK, again.axes.axes_HK)
 
 
@@ -55,15 +54,15 @@ def test_no_shared_gene_and_no_variation_are_refused(write, corpus_of, counts_of
     whole = corpus_of(blood, other, genes="union")
     apart = {source: whole.take(whole.cells["source"].to_numpy() == source) for source in ("blood", "other")}
     with pytest.raises(MeasureError, match="no gene that all sources measured"):
-        common_space(apart, dict.fromkeys(apart, ""))
+        common_space(basis_of(apart))
     same = corpus_of(open_source("same", write("same", np.full((9, 30), 2))))
     with pytest.raises(MeasureError, match="does not vary"):
-        common_space({"same": same}, {"same": ""})
+        common_space(basis_of({"same": same}))
 
 
 def test_a_pass_leaves_what_the_dense_array_has(pools, monkeypatch):
     monkeypatch.setattr("corpuscle.measures.summary.BLOCK_CELLS", 7)
-    space = common_space(pools, dict.fromkeys(pools, ""))
+    space = common_space(basis_of(pools))
     times = np.arange(50) % 3 + 1
     corpus = replace(pools["blood"], cells=pools["blood"].cells.assign(times=times))
     found = profile(corpus, space, 1000, np.random.default_rng(0))
@@ -81,7 +80,7 @@ def test_a_pass_leaves_what_the_dense_array_has(pools, monkeypatch):
 
 
 def test_a_large_corpus_is_drawn_from_and_only_that_is_read(pools):
-    space = common_space(pools, dict.fromkeys(pools, ""))
+    space = common_space(basis_of(pools))
     corpus = replace(pools["blood"], cells=pools["blood"].cells.assign(times=2))
     found = profile(corpus, space, 30, np.random.default_rng(0))
     assert len(found.use_U) == 30

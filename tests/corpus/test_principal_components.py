@@ -1,6 +1,7 @@
 """Principal components are scanpy's, found out of core, once, and kept."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from corpuscle.corpus.context import Context
 from corpuscle.corpus.expression import principal_components as pcs
 from corpuscle.corpus.expression.principal_components import PrincipalComponents, find_axes, project
 from corpuscle.source.source import dataset_path, open_source
+from corpuscle.source.storage.change_guard import ChangeGuard
 from corpuscle.store import Store
 
 
@@ -67,9 +69,8 @@ def test_few_cells_have_few_components(make, n_cells):
 def test_coordinates_come_in_the_tables_order_from_any_source(write, corpus_of, tmp_path):
     corpus = corpus_of(open_source("one", write("one", 20)), open_source("two", write("two", 15, seed=1)))
     pools = {name: corpus.take(corpus.cells["source"].to_numpy() == name) for name in ("one", "two")}
-    content = {"one": "1", "two": "2"}
     for store in (None, Store(tmp_path / "store")):
-        found = PrincipalComponents(pools["one"], pools, content, store)
+        found = PrincipalComponents(pools["one"], pools, store)
         expected = np.empty((35, len(found.axes.variance_K)), np.float32)
         project(corpus, found.axes, expected)
         shuffled = np.random.default_rng(0).permutation(35)[:30]
@@ -78,19 +79,20 @@ def test_coordinates_come_in_the_tables_order_from_any_source(write, corpus_of, 
 
 def test_they_are_found_once_and_kept(make, tmp_path, monkeypatch):
     corpus, store = make(20), Store(tmp_path / "store")
-    one = PrincipalComponents(corpus, {"blood": corpus}, {"blood": "content"}, store).of(corpus, 5)
+    one = PrincipalComponents(corpus, {"blood": corpus}, store).of(corpus, 5)
     calls = []
     monkeypatch.setattr(pcs, "find_axes", lambda *_, **__: calls.append("axes"))
     monkeypatch.setattr(pcs, "project", lambda *_: calls.append("project"))
-    again = PrincipalComponents(corpus, {"blood": corpus}, {"blood": "content"}, Store(tmp_path / "store"))
+    again = PrincipalComponents(corpus, {"blood": corpus}, Store(tmp_path / "store"))
     np.testing.assert_array_equal(again.of(corpus, 5), one)
     assert not calls
-    changed = PrincipalComponents(corpus, {"blood": corpus}, {"blood": "changed"}, store)
+    opened = corpus.readers["blood"].opened
+    changed = replace(corpus, readers={"blood": ChangeGuard(opened._replace(content="changed"))})
     with pytest.raises(AttributeError):
-        changed.of(corpus, 5)
+        PrincipalComponents(changed, {"blood": changed}, store).of(changed, 5)
     fewer = corpus.take(np.arange(10))
     with pytest.raises(AttributeError):
-        PrincipalComponents(fewer, {"blood": fewer}, {"blood": "content"}, store).of(fewer, 5)
+        PrincipalComponents(fewer, {"blood": fewer}, store).of(fewer, 5)
 
 
 def test_nothing_is_kept_of_what_was_interrupted(make, tmp_path, monkeypatch):
@@ -100,12 +102,12 @@ def test_nothing_is_kept_of_what_was_interrupted(make, tmp_path, monkeypatch):
         yield np.ones((3, len(axes.variance_K)), np.float32)
         raise KeyboardInterrupt
 
-    made = PrincipalComponents(corpus, {"blood": corpus}, {"blood": "content"}, store)
+    made = PrincipalComponents(corpus, {"blood": corpus}, store)
     with monkeypatch.context() as patch:
         patch.setattr(pcs, "_projected", stopped)
         with pytest.raises(KeyboardInterrupt):
             made.of(corpus, 5)
-    expected = PrincipalComponents(corpus, {"blood": corpus}, {}).of(corpus, 5)
+    expected = PrincipalComponents(corpus, {"blood": corpus}).of(corpus, 5)
     np.testing.assert_array_equal(made.of(corpus, 5), expected)
 
 
@@ -114,7 +116,7 @@ def test_genes_that_a_source_did_not_measure_are_refused(write, corpus_of):
     sources = open_source("one", write("one", 20)), open_source("two", write("two", 9, genes=names))
     corpus = corpus_of(*sources, genes="union")
     pools = {name: corpus.take(corpus.cells["source"].to_numpy() == name) for name in ("one", "two")}
-    found = PrincipalComponents(pools["one"], pools, {})
+    found = PrincipalComponents(pools["one"], pools)
     assert len(found.of(pools["one"], 3)) == 20
     with pytest.raises(CorpusError, match=r"variable genes, of which 'two' did not measure 9; set space = "):
         found.of(pools["two"], 3)
@@ -122,7 +124,7 @@ def test_genes_that_a_source_did_not_measure_are_refused(write, corpus_of):
 
 def test_progress_is_told(make):
     corpus, told = make(20), []
-    PrincipalComponents(corpus, {"blood": corpus}, {}, progress=told.append).of(corpus, 2)
+    PrincipalComponents(corpus, {"blood": corpus}, progress=told.append).of(corpus, 2)
     assert told == [0.5, 1.0, 1.0]
 
 

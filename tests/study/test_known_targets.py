@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 
 from corpuscle.corpus.expression.variable_genes import cp10k
-from corpuscle.execution import engine
-from corpuscle.execution.job import do
-from corpuscle.model.model import silent
-from corpuscle.store import Store
+from corpuscle.execution import engine, tables
+from corpuscle.execution.graph import runs_of
+from corpuscle.execution.opened import Opened
 from corpuscle.study.known_targets import KnownTargets, warnings_of
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
@@ -39,9 +38,11 @@ def plan(tmp_path, write):
 
 
 def done(plan, folder):
-    found = engine.jobs(plan, Store(folder / "store"))
-    assert [do(job, silent, last_chance=True) for job in found] == [None] * len(found)
-    return engine.collect_scores(found)
+    opened = Opened(folder / "store")
+    runs = runs_of(plan, opened.corpora)
+    wanted = [artifact for one in runs for artifact in one.all]
+    assert engine.execute(wanted, opened.corpora, 0, lambda _news: None) == {}
+    return tables.scores(runs, opened.store)
 
 
 def test_genes_that_the_corpus_never_measured_count_as_not_measured(plan):
@@ -85,8 +86,9 @@ def of_targets(plan):
 
 def test_in_an_intersection_nothing_changes(plan, tmp_path):
     found = plan('intersection", min_counts_kept = 0, by = "symbol')
-    questions = [question for job in engine.jobs(found, Store(tmp_path)) for question in job.questions]
-    assert all(question.target is found.targets["two"] and not question.note for question in questions)
+    corpora = Opened(tmp_path).corpora
+    asked = [scores for one in runs_of(found, corpora) for scores in one.scores]
+    assert all(corpora.named(one.target) is found.targets["two"] and not one.note for one in asked)
     assert not of_targets(found)
 
 

@@ -10,6 +10,7 @@ import pytest
 import corpuscle
 from corpuscle.core.errors import StudyError
 from corpuscle.corpus import derived
+from corpuscle.model.imputer import model_imputer
 from corpuscle.study.plan import prepare
 from corpuscle.study.spec import Study
 
@@ -217,8 +218,6 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
     from corpuscle.core.randomness import generator
     from corpuscle.corpus.alteration import Alteration, altered
     from corpuscle.corpus.context import Context
-    from corpuscle.model.imputer import ModelImputer
-    from corpuscle.model.model import Model
     from corpuscle.source.source import open_source
 
     rng = np.random.default_rng(0)
@@ -226,7 +225,7 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
     labels = ["T"] * 300 + ["B"] * 1000
     corpus = corpus_of(open_source("blood", write("blood", counts, obs={"cell_type": labels})))
     step = components.build(Alteration, "impute_rare", {"threshold": 1000, "model": "toy:MeanProfile"})
-    context = Context(reconstructor=lambda name, settings: ModelImputer(components.build(Model, name, settings)))
+    context = Context(imputer=model_imputer)
     after = altered(step, corpus, generator(0), context)
     made = after.take(after.labels("made") != "")
     assert set(made.labels("cell_type")) == {"T"}

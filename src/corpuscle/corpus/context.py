@@ -68,21 +68,18 @@ class Context:
         By source, the cells that training may use, whatever a corpus excludes.
     folder
         What relative paths among a component's parameters are relative to.
-    reconstructor
+    imputer
         Makes the model of a name and settings.
     store
         Where what is costly to make is kept; None: in memory.
-    content
-        By source, plain data that differ where what is read of it differs: results in the store are named after it.
     notice
         Called with what is being done, and which share of it is done.
     """
 
     pools: Mapping[str, Corpus] = field(default_factory=dict)
     folder: Path = Path()
-    reconstructor: Callable[[str, Mapping[str, Any]], Imputer] = _no_model
+    imputer: Callable[[str, Mapping[str, Any]], Imputer] = _no_model
     store: Store | None = None
-    content: Mapping[str, Any] = field(default_factory=dict)
     notice: Callable[[str, float], None] = lambda _what, _share: None
     _components: dict[str, PrincipalComponents] = field(default_factory=dict, repr=False, compare=False)
 
@@ -95,10 +92,8 @@ class Context:
         source = str(cells.cells["source"].iloc[0]) if len(cells) else ""
         if source not in self.pools:
             own = {name: cells.take(cells.source_codes == at) for at, name in enumerate(cells.sources)}
-            return PrincipalComponents(cells, own, {})
+            return PrincipalComponents(cells, own)
         if source not in self._components:
             told = partial(self.notice, f"finding principal components of {source}")
-            self._components[source] = PrincipalComponents(
-                self.pools[source], self.pools, self.content, self.store, told
-            )
+            self._components[source] = PrincipalComponents(self.pools[source], self.pools, self.store, told)
         return self._components[source]

@@ -6,6 +6,7 @@ Axes in names: N cells, G genes of the study's gene space, S sources.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,8 +52,22 @@ class CountsMaker(Protocol):
         """Return how much of which parent is in each cell, shape (n, P)."""
         ...
 
-    def prepare(self, notice: Callable[[str, float], None]) -> None:
-        """Do now what takes long and is kept."""
+    @property
+    def kind(self) -> str:
+        """Where its class is."""
+        ...
+
+    @property
+    def made_key(self) -> str | None:
+        """What its cells are called in a store, if they are made together."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the counts depend on, the parents aside."""
+        ...
+
+    def make(self, folder: Path, notice: Callable[[str, float], None]) -> None:
+        """Make all cells, and write them into a folder."""
         ...
 
 
@@ -133,6 +148,13 @@ class Corpus:
         """The sources that these cells depend on, sorted: their own, and of what made cells were made from."""
         parents = (maker.parents.inputs for maker in self.used_makers.values())
         return sorted({*self.sources, *(source for inputs in parents for source in inputs)})
+
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints.
+
+        So do they where the code of what chose, altered or reads the cells has another version.
+        """
+        return [self.fingerprint, self.versions, [self.readers[source].identity() for source in self.inputs]]
 
     @property
     def versions(self) -> list[list[Any]]:

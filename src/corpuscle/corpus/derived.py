@@ -1,8 +1,9 @@
-"""Maker: gives the counts of cells that are in no file, on demand; what an alteration that changes counts leaves.
+"""Derived: gives the counts of cells that are in no file, on demand; what an alteration that changes counts leaves.
 
-A maker is small and picklable: what it was made from is a corpus (a table of cells), never its counts. The counts of a
-made cell depend on the maker and the cell's row alone, whatever rows are asked for together and in whatever order, so
-that streaming, training from disk, worker processes and writing see the same cell bit for bit.
+It is small: what it was made from is a corpus (a table of cells), never its counts; and it can be written down
+(`state`) and restored, so that worker processes need only its name in the store. The counts of a made cell depend on it
+and on the cell's row alone, whatever rows are asked for together and in whatever order, so that streaming, training
+from disk, worker processes and writing see the same cell bit for bit.
 
 Axes in names: N made cells, P parent cells, G genes.
 """
@@ -11,20 +12,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.corpus.context import Context
+from corpuscle.corpus.corpus import KEYS, Corpus, CountsMaker
 from corpuscle.source.stacking import stack_tables
 
 # Parents that are read at once: 8,192 × 2,000 counts take some 200 MB while they are added up.
 BLOCK_PARENTS = 8192
+# What cells that are made together are called in a store.
+MADE_CELLS = "made_cells"
 # Above this, float32 does not hold every whole number.
 LARGEST_COUNT = 2**24
 
@@ -63,17 +67,35 @@ class Derived(ABC):
         """Return how much of which parent is in each cell, shape (n, P); no entry where all parents contributed."""
 
     @abstractmethod
-    def identity(self) -> list[Any]:
-        """Return plain data that differ where the counts would, the parents' aside; for fingerprints."""
+    def state(self) -> dict[str, Any]:
+        """Return all that the counts depend on, the parents aside: numbers, texts and arrays, nested as is needed.
 
-    def prepare(self, notice: Callable[[str, float], None]) -> None:  # noqa: B027  # most have nothing to prepare
-        """Do now what takes long and is kept, rather than when counts are first asked for."""
+        `restored` makes an equal object of it, in another process too; and fingerprints are of it.
+        """
+
+    @classmethod
+    def restored(cls, parents: Corpus, state: dict[str, Any], context: Context) -> Self:
+        """Return what had a state (in which tuples are now lists); by default, its keys are the constructor's."""
+        return cls(parents, **state)
+
+    @property
+    def made_key(self) -> str | None:
+        """What all its cells are called in a store, for cells that are made together, once; None: made when asked."""
+        return None
+
+    def make(self, folder: Path, notice: Callable[[str, float], None]) -> None:
+        """Make all cells, and write them into a folder; only asked of what has a `made_key`."""
+        raise NotImplementedError
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of how the cells are made and of what."""
-        kind = f"{type(self).__module__}:{type(self).__qualname__}"
-        return fingerprint(kind, self.parents.fingerprint, self.identity())
+        return fingerprint(self.kind, self.parents.fingerprint, self.state())
+
+    @property
+    def kind(self) -> str:
+        """Where its class is."""
+        return f"{type(self).__module__}:{type(self).__qualname__}"
 
 
 def origins(corpus: Corpus) -> pd.DataFrame:
@@ -112,12 +134,14 @@ def _origins(corpus: Corpus, key: str) -> pd.DataFrame:
     return found.groupby(["cell", "source", "row"], as_index=False)["weight"].sum()
 
 
-def prepare_derived(corpus: Corpus, notice: Callable[[str, float], None]) -> None:
-    """Let the makers of a corpus, and those of what they made cells from, do what takes long."""
+def made_once(corpus: Corpus) -> "list[CountsMaker]":
+    """List what makes cells of a corpus together, once, and of what these are made from; in an order to make them."""
+    found: dict[str, CountsMaker] = {}
     for maker in corpus.used_makers.values():
-        prepare_derived(maker.parents, notice)
-        with guarded(maker):
-            maker.prepare(notice)
+        found |= {before.fingerprint: before for before in made_once(maker.parents)}
+        if maker.made_key is not None:
+            found[maker.fingerprint] = maker
+    return [*found.values()]
 
 
 def sums(members_NP: csr_matrix, parents: Corpus) -> csr_matrix:

@@ -7,17 +7,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.metrics.neighbours import Neighbours, connectivities, nearest
 from corpuscle.model.model import FittedModel
 
+# Raised when what is kept of an embedding changes in form, or by code of no component.
+EMBEDDINGS = 1
 # Each cell's nearest that are found, itself among them: what LISI at its usual perplexity of 30 looks at.
 N_NEAREST = 90
 # What graphs are built on: the default of scanpy, and of the published studies.
@@ -94,8 +98,22 @@ def embedded(model: FittedModel, cells: Corpus, max_cells: int) -> Embedding:
     if max_cells not in made:
         drawn = draw_cells(cells, max_cells)
         note = f"{len(drawn):,} of {len(cells):,} cells drawn" if len(drawn) < len(cells) else ""
-        made[max_cells] = Embedding(drawn, model.embed(drawn), note)
+        made[max_cells] = Embedding(drawn, _places(model, drawn), note)
     return made[max_cells]
+
+
+def _places(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
+    """Embed cells, or take what the store has of them, where the model is in one."""
+    if model.stored is None:
+        return model.embed(cells)
+
+    def write(folder: Path) -> None:
+        np.save(folder / "embedding.npy", model.embed(cells), allow_pickle=False)
+
+    store, key = model.stored
+    folder = store.kept("embeddings", fingerprint("embedding", EMBEDDINGS, key, cells.identity()), write)
+    found: NDArray[np.float32] = np.load(folder / "embedding.npy")
+    return found
 
 
 def draw_cells(cells: Corpus, max_cells: int) -> Corpus:

@@ -4,24 +4,27 @@ All corpora are looked at in one common space (see `corpuscle.measures.common_sp
 table. A measure that is not defined is NaN with its reason, and so is an interval.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from corpuscle.core.errors import MeasureError
+from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.corpus.corpus import Corpus
+from corpuscle.core.plain_files import write_data
+from corpuscle.corpus.stored import StoredCorpora
+from corpuscle.execution import engine
+from corpuscle.execution.artifacts import VIEWS, CommonComponents, Measures
+from corpuscle.execution.graph import made_cells
+from corpuscle.execution.workers import Update
 from corpuscle.measures.cell_ontology import CellOntology, CellTypes, mapped, type_labels
-from corpuscle.measures.common_space import CommonSpace, common_space
-from corpuscle.measures.measure import Measure, built_ins, measure_corpus
+from corpuscle.measures.common_space import Basis, basis_of, components_of
+from corpuscle.measures.measure import built_ins
 from corpuscle.measures.table import attempt
-from corpuscle.measures.view import MOST_PAIRED, StudyView, View
-from corpuscle.store import Store
+from corpuscle.measures.view import MOST_PAIRED
 from corpuscle.study.plan import MISSING, Notice, Plan
 
 MEASURES = (
@@ -55,102 +58,121 @@ class Measured(NamedTuple):
     cell_types: pd.DataFrame
 
 
-def measure(plan: Plan, store: Store | None = None, notice: Notice | None = None) -> Measured:
+def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, workers: int = 0) -> Measured:
     """Measure every corpus of a study, and each against every target.
 
     Parameters
     ----------
     plan
         The study with its data.
-    store
-        Where the common space and each corpus' rows are kept, so that they need not be found again.
+    corpora
+        The corpora of the store in which what was found is kept, so that it need not be found again.
     notice
         Called with what is being done, and which share of it is done.
+    workers
+        How many processes measure at once; 0: this one does.
+
+    Raises
+    ------
+    StudyError
+        When a corpus could not be measured: its worker was killed, say.
     """
-    measurer = _Measurer(plan, store, notice or (lambda _what, _share: None))
-    tables = [measurer.of(name, seed) for name, seed in plan.corpora]
+    notice = notice or (lambda _what, _share: None)
+    types = _cell_types(plan)
+    wanted = _artifacts(plan, corpora, types)
+    done, labels = set[str](), {one.address: one.label for one in wanted.values()}
+
+    def on_update(news: Update) -> None:
+        done.update([news.address.key] if news.share == 1 and news.address in labels else [])
+        notice(labels.get(news.address, "preparing to measure"), len(done) / len(wanted))
+
+    failures = engine.execute(wanted.values(), corpora, workers, on_update)
+    if problems := [
+        plan.study.problem("corpora", f"{one.label}: {failures[one.address]}")
+        for one in wanted.values()
+        if one.address in failures
+    ]:
+        raise StudyError(problems)
+    tables = []
+    for (name, seed), one in wanted.items():
+        folder = corpora.store.folder(*one.address)
+        found = (pd.read_parquet(folder / f"{stem}.parquet") for stem in ("measures", "profiles"))
+        tables.append([table.assign(corpus=name, seed=seed) for table in found])
     measures, profiles = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
-    return Measured(measures[list(MEASURES)], profiles[list(PROFILES)], measurer.cell_types)
+    return Measured(measures[list(MEASURES)], profiles[list(PROFILES)], _types_table(plan, types))
 
 
-@dataclass(frozen=True, eq=False)
-class _Measurer:
-    """Measures the corpora of a study one by one."""
-
-    plan: Plan
-    store: Store | None
-    notice: Notice
-    measures: list[Measure] = field(default_factory=built_ins)
-
-    @cached_property
-    def n_equal(self) -> int:
-        """How many cells the smallest corpus has, within bounds."""
-        return min(MOST_PAIRED, *(corpus.n_cells for corpus in self.plan.corpora.values()))
-
-    @cached_property
-    def type_counts(self) -> Mapping[str, int]:
-        """The most cells that any corpus has of each cell type."""
-        counts: dict[str, int] = {}
-        for corpus in self.plan.corpora.values():
-            for label, n in zip(*np.unique(type_labels(corpus), return_counts=True), strict=True):
-                counts[str(label)] = max(counts.get(str(label), 0), int(n))
-        return counts
-
-    @cached_property
-    def types(self) -> CellTypes:
-        """What the cell types mean."""
-        ontology = attempt(CellOntology)
-        if isinstance(ontology, MeasureError):
-            return CellTypes(ontology, dict.fromkeys(self.type_counts))
-        return CellTypes(ontology, mapped(self.type_counts, ontology, self.plan.study.spec.cell_types))
-
-    @property
-    def cell_types(self) -> pd.DataFrame:
-        """See `Measured`."""
-        matches = self.types.matches.items()
-        rows = [(label or MISSING, self.type_counts[label], *(match or ("", "", ""))) for label, match in matches]
-        return pd.DataFrame(rows, columns=list(CELL_TYPES)).sort_values("n_cells", ascending=False, ignore_index=True)
-
-    @cached_property
-    def view(self) -> StudyView:
-        """What all corpora are measured in and against."""
-        return StudyView(self.n_equal, self.types, self.plan.targets, self._space, self._progress)
-
-    def _space(self) -> CommonSpace:
-        content = {name: source.identity for name, source in self.plan.sources.items()}
-        return common_space(
-            self.plan.pools, content, self.store, self._progress("finding principal components of all sources")
+def _artifacts(plan: Plan, corpora: StoredCorpora, types: CellTypes) -> dict[tuple[str, int], Measures]:
+    """Lay out the measuring of every corpus."""
+    measures, basis = built_ins(), attempt(lambda: basis_of(plan.pools))
+    n_equal = min(MOST_PAIRED, *(corpus.n_cells for corpus in plan.corpora.values()))
+    view = _keep_view(plan, corpora, types, basis, n_equal)
+    # Not all of the view: pools and targets count by what they are, not by what they are called in the store.
+    installed = "" if isinstance(types.ontology, MeasureError) else version("cellxgene-ontology-guide")
+    terms = {label: match.term if match else "" for label, match in types.matches.items()}
+    pools = [pool.identity() for pool in plan.pools.values()]
+    targets = {name: cells.identity() for name, cells in plan.targets.items()}
+    said = [measure.identity() for measure in measures]
+    shared = fingerprint("measures", said, installed, terms, pools, targets, n_equal)
+    components: tuple[CommonComponents, ...] = ()
+    if not isinstance(basis, MeasureError):
+        found = components_of(basis)
+        label = "finding principal components of all sources"
+        components = (CommonComponents(found.key, label, corpora.key(basis.cells)),)
+    return {
+        (name, seed): Measures(
+            fingerprint(shared, corpus.identity(), type_labels(corpus), seed),
+            f"measuring {name}, seed {seed}",
+            tuple(measures),
+            corpora.key(corpus),
+            seed,
+            view,
+            components,
+            made_cells(corpus, corpora),
         )
+        for (name, seed), corpus in plan.corpora.items()
+    }
 
-    def _progress(self, what: str) -> Callable[[float], None]:
-        return lambda share: self.notice(what, share)
 
-    @cached_property
-    def _context(self) -> str:
-        """Hash of what corpora are measured by, in and against."""
-        installed = "" if isinstance(self.types.ontology, MeasureError) else version("cellxgene-ontology-guide")
-        terms = {label: match.term if match else "" for label, match in self.types.matches.items()}
-        pools = [self.plan.identity(pool) for pool in self.plan.pools.values()]
-        targets = {name: self.plan.identity(cells) for name, cells in self.plan.targets.items()}
-        measures = [measure.identity() for measure in self.measures]
-        return fingerprint("measures", measures, installed, terms, pools, targets, self.n_equal)
+def _keep_view(plan: Plan, corpora: StoredCorpora, types: CellTypes, basis: Basis | MeasureError, n_equal: int) -> str:
+    """Put into the store what all corpora are measured in and against; return its key."""
+    problem = str(basis) if isinstance(basis, MeasureError) else ""
+    record = {
+        "n_equal": n_equal,
+        "matches": [(label, list(match) if match else None) for label, match in types.matches.items()],
+        "targets": {name: corpora.keep(cells) for name, cells in plan.targets.items()},
+        "problem": problem,
+        "genes": np.empty(0, np.int64) if isinstance(basis, MeasureError) else basis.genes_C,
+        "basis": "" if isinstance(basis, MeasureError) else corpora.keep(basis.cells),
+    }
+    key = fingerprint("view", 1, record)
 
-    def of(self, name: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Measure one corpus, or take what the store has of it."""
-        corpus = self.plan.corpora[name, seed]
-        if self.store is None:
-            found = self._measured(corpus, seed)
-        else:
-            key = fingerprint(self._context, self.plan.identity(corpus), type_labels(corpus), seed)
-            if not self.store.has("measures", key):
-                with self.store.create("measures", key) as folder:
-                    for stem, table in zip(("measures", "profiles"), self._measured(corpus, seed), strict=True):
-                        table.to_parquet(folder / f"{stem}.parquet")
-            folder = self.store.folder("measures", key)
-            found = (pd.read_parquet(folder / "measures.parquet"), pd.read_parquet(folder / "profiles.parquet"))
-        measures, profiles = (table.assign(corpus=name, seed=seed) for table in found)
-        return measures, profiles
+    def write(folder: Path) -> None:
+        write_data(folder, record)
 
-    def _measured(self, corpus: Corpus, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        self.notice(f"measuring {corpus.name}, seed {seed}", 0)
-        return measure_corpus(self.measures, View(corpus, seed, self.view))
+    corpora.store.kept(VIEWS, key, write)
+    return key
+
+
+def _type_counts(plan: Plan) -> Mapping[str, int]:
+    """Return the most cells that any corpus has of each cell type."""
+    counts: dict[str, int] = {}
+    for corpus in plan.corpora.values():
+        for label, n in zip(*np.unique(type_labels(corpus), return_counts=True), strict=True):
+            counts[str(label)] = max(counts.get(str(label), 0), int(n))
+    return counts
+
+
+def _cell_types(plan: Plan) -> CellTypes:
+    """Return what the cell types mean."""
+    ontology, counts = attempt(CellOntology), _type_counts(plan)
+    if isinstance(ontology, MeasureError):
+        return CellTypes(ontology, dict.fromkeys(counts))
+    return CellTypes(ontology, mapped(counts, ontology, plan.study.spec.cell_types))
+
+
+def _types_table(plan: Plan, types: CellTypes) -> pd.DataFrame:
+    """Return what cell types were taken for; see `Measured`."""
+    counts = _type_counts(plan)
+    rows = [(label or MISSING, counts[label], *(match or ("", "", ""))) for label, match in types.matches.items()]
+    return pd.DataFrame(rows, columns=list(CELL_TYPES)).sort_values("n_cells", ascending=False, ignore_index=True)

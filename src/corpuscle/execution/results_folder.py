@@ -166,7 +166,7 @@ def manifest(plan: Plan, corpus: Corpus, seed: int) -> dict[str, Any]:
         "columns_as_text": changed.as_text,
         "gene_space": gene_space_facts(plan),
         "inputs": [facts for facts in input_facts(plan) if facts["source"] in corpus.inputs],
-        "fingerprint": fingerprint(plan.identity(corpus)),
+        "fingerprint": fingerprint(corpus.identity()),
         "corpuscle": __version__,
     }
 

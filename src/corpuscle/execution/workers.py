@@ -1,4 +1,4 @@
-"""Workers: processes that do one job at a time on one thread, and tell of their progress."""
+"""Workers: processes that make one artifact at a time on one thread, and report their progress."""
 
 import contextlib
 import multiprocessing
@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from corpuscle.core.errors import CorpuscleError
-from corpuscle.execution.job import Job, do, fit_together
-from corpuscle.study.plan import Run
+from corpuscle.execution.artifact import Address, Artifact
+from corpuscle.execution.artifacts import Fit
+from corpuscle.execution.making import fit_together, make
+from corpuscle.execution.opened import Opened
 
 # What libraries read, when they are loaded, to know how many threads to start: OpenMP's, those of BLAS, numba's.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
@@ -28,16 +31,22 @@ WORKER_LOST = "its worker process was killed; most often the machine ran out of 
 
 
 class Update(NamedTuple):
-    """News of a run: which share of it is done."""
+    """News of an artifact: which share of it is done."""
 
-    run: Run
+    address: Address
     share: float
 
 
 @contextlib.contextmanager
-def pool_of(n_workers: int) -> Iterator[list["Worker"]]:
-    """Give so many workers; end them and their processes when the block ends, however it ends."""
-    pool = [Worker() for _ in range(n_workers)]
+def pool_of(n_workers: int, root: Path) -> "Iterator[list[Worker] | list[ThisProcess]]":
+    """Give so many workers for a store; end them and their processes when the block ends, however it ends.
+
+    Of none, this process does the work itself.
+    """
+    if not n_workers:
+        yield [ThisProcess(root)]
+        return
+    pool = [Worker(root) for _ in range(n_workers)]
     try:
         yield pool
     finally:
@@ -46,27 +55,36 @@ def pool_of(n_workers: int) -> Iterator[list["Worker"]]:
 
 
 class Worker:
-    """A process that does one job at a time, and a pipe of its own on which it describes its progress."""
+    """A process that makes one artifact at a time, and a pipe of its own on which it reports its progress.
+
+    Attributes
+    ----------
+    artifact
+        What it is making; None: it is free.
+    last
+        What it made last, by `Artifact.together`.
+    """
 
     future: Future[str | None]
 
-    def __init__(self) -> None:
-        self.job: Job | None = None
+    def __init__(self, root: Path) -> None:
+        self.root, self.last = root, ""
+        self.artifact: Artifact | None = None
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
-        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end))
+        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end, self.root))
 
-    def begin(self, job: Job, *, last_chance: bool) -> None:
-        """Give it a job; at its last chance, a reference that is not there will never be."""
-        self.job = job
-        self.submit(_do, job, last_chance)
+    def begin(self, artifact: Artifact) -> None:
+        """Let it make an artifact."""
+        self.artifact, self.last = artifact, artifact.together
+        self.submit(_make, artifact)
 
-    def begin_together(self, group: list[Job]) -> None:
-        """Let it fit a group's models as one; what comes of it is reported by the store."""
+    def begin_together(self, group: list[Fit]) -> None:
+        """Let it fit a group's models as one; what comes of it is seen in the store."""
         self.submit(_fit_together, group)
 
     def submit(self, work: Callable[..., str | None], *arguments: Any) -> None:
@@ -79,23 +97,23 @@ class Worker:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether its job has come to an end, good or bad."""
-        return self.job is not None and self.future.done()
+        """Return whether what it was making has come to an end, good or bad."""
+        return self.artifact is not None and self.future.done()
 
-    def end(self) -> tuple[Job, str | None]:
-        """Take the job that ended from it; return the job and what went wrong (None: nothing)."""
-        assert self.job is not None, "only a job that was begun can end"
-        job, self.job = self.job, None
+    def end(self) -> tuple[Artifact, str | None]:
+        """Take what ended from it; return the artifact and what went wrong (None: nothing)."""
+        assert self.artifact is not None, "only what was begun can end"
+        artifact, self.artifact = self.artifact, None
         error = self.future.exception()
         if isinstance(error, BrokenProcessPool):
             why = self._why_it_ended()
             self.stop()
             self._start()
-            return job, why
+            return artifact, why
         if error is not None:
-            # The job could not be sent, or its end not be reported: nothing of the job's own gets here.
-            return job, f"{type(error).__name__}: {error}"
-        return job, self.future.result()
+            # It could not be sent, or its end not be reported: nothing of the artifact's own gets here.
+            return artifact, f"{type(error).__name__}: {error}"
+        return artifact, self.future.result()
 
     def _why_it_ended(self) -> str:
         """Return why the process is gone."""
@@ -108,7 +126,7 @@ class Worker:
         return f"its worker process ended itself with exit code {code}: the model, a task or a library called os._exit"
 
     def news(self) -> Iterator[Update]:
-        """Yield what it told since the last call."""
+        """Yield what it reported since the last call."""
         with contextlib.suppress(EOFError, OSError):
             while self.pipe.poll():
                 yield self.pipe.recv()
@@ -122,6 +140,40 @@ class Worker:
             process.join()
         self.pipe.close()
         self.far_end.close()
+
+
+class ThisProcess:
+    """A worker without a process of its own: what it begins is done when `begin` returns."""
+
+    def __init__(self, root: Path) -> None:
+        self.opened, self.last = Opened(root), ""
+        self.artifact: Artifact | None = None
+        self.future: Future[str | None] = Future()
+        self._news: list[Update] = []
+
+    def begin(self, artifact: Artifact) -> None:
+        """Make an artifact."""
+        self.artifact, self.last, self.future = artifact, artifact.together, Future()
+        self.future.set_result(make(artifact, self.opened, lambda share: self._heard(artifact, share)))
+
+    def _heard(self, artifact: Artifact, share: float) -> None:
+        self._news.append(Update(artifact.address, share))
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether it made something."""
+        return self.artifact is not None
+
+    def end(self) -> tuple[Artifact, str | None]:
+        """Return what it made, and what went wrong."""
+        assert self.artifact is not None, "only what was begun can end"
+        artifact, self.artifact = self.artifact, None
+        return artifact, self.future.result()
+
+    def news(self) -> Iterator[Update]:
+        """Yield what was reported since the last call."""
+        while self._news:
+            yield self._news.pop(0)
 
 
 @contextlib.contextmanager
@@ -172,14 +224,15 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# In a worker: where it describes its progress.
+# In a worker: where it reports its progress, and what it has open of the store.
 _news: Connection
+_opened: Opened
 
 
-def _start_worker(parent: int, news: Connection) -> None:
+def _start_worker(parent: int, news: Connection, root: Path) -> None:
     """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
-    global _news  # noqa: PLW0603  # the process is this worker's own
-    _news = news
+    global _news, _opened  # the process is this worker's own
+    _news, _opened = news, Opened(root)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
@@ -195,18 +248,18 @@ def _start_worker(parent: int, news: Connection) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _do(job: Job, last_chance: bool) -> str | None:  # noqa: FBT001  # by position through the pool
-    """Do a job in a worker; return what went wrong."""
-    return do(job, lambda share: _news.send(Update(job.run, share)), last_chance=last_chance)
+def _make(artifact: Artifact) -> str | None:
+    """Make an artifact in a worker; return what went wrong."""
+    return make(artifact, _opened, lambda share: _news.send(Update(artifact.address, share)))
 
 
-def _fit_together(group: list[Job]) -> str | None:
+def _fit_together(group: list[Fit]) -> str | None:
     """Fit a group's models as one, in a worker; what went wrong is reported when each is fitted alone."""
 
-    def tell(share: float) -> None:
-        for job in group:
-            _news.send(Update(job.run, share))
+    def report(share: float) -> None:
+        for fit in group:
+            _news.send(Update(fit.address, share))
 
     with contextlib.suppress(CorpuscleError):
-        fit_together(group, tell)
+        fit_together(group, _opened, report)
     return None

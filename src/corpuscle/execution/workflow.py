@@ -1,27 +1,27 @@
 """Workflow: the main job, from a study to a folder with scores and a report; what the CLI and notebooks call."""
 
-import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError, ModelError, Problem
-from corpuscle.corpus import derived
+from corpuscle.core.errors import CorpusError, Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
-from corpuscle.execution import engine, measuring, results_folder
-from corpuscle.execution.job import Job
+from corpuscle.execution import engine, measuring, results_folder, tables
+from corpuscle.execution.graph import RunShares, made_cells, runs_of
 from corpuscle.execution.measuring import Measured
+from corpuscle.execution.opened import Opened
 from corpuscle.execution.workers import Update
 from corpuscle.report.page.render import render, render_description
 from corpuscle.statistics.divergence import without_diverged
-from corpuscle.store import Store, remove_partial
+from corpuscle.store import remove_partial
 from corpuscle.study.plan import Notice, Plan, Run, prepare
 from corpuscle.study.spec import Study
 
@@ -69,11 +69,11 @@ class Listener:
     def warned(self, warnings: Sequence[Problem]) -> None:
         """Hear what is legal and yet likely not meant."""
 
-    def planned(self, found: list[Job]) -> None:
-        """Hear the jobs, when the plan stands."""
+    def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
+        """Hear which runs are to do, with their optimisation steps, and how many are there already."""
 
-    def update(self, news: Update) -> None:
-        """Hear that a run moved on."""
+    def update(self, run: Run, share: float) -> None:
+        """Hear which share of a run is done."""
 
 
 def run(
@@ -94,9 +94,9 @@ def run(
     folder
         Where everything is written; new, empty, or this study's.
     workers
-        How many models are trained at once, each on one thread; by default as many as there are cores.
+        How many processes work at once, each on one thread; by default as many as there are cores. 0: this one alone.
     listener
-        Told how it goes.
+        Hears how it goes.
 
     Raises
     ------
@@ -105,38 +105,46 @@ def run(
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
+    workers = cores() if workers is None else workers
     with results_folder.claimed(folder, study):
-        store = Store(folder / "store")
+        opened = Opened(folder / "store")
+        store, corpora = opened.store, opened.corpora
         remove_partial(folder)
         plan = prepare(study, store, listener.notice)
         listener.warned(plan.warnings)
         results_folder.write_plan(folder, plan)
-        _prepare_makers(plan, listener.notice)
-        results_folder.write_measures(folder, measuring.measure(plan, store, listener.notice))
-        found = engine.jobs(plan, store)
-        listener.planned(found)
-        outcome = engine.execute(found, workers or cores(), listener.update)
-        fits = engine.collect_fits(found)
-        scores = without_diverged(engine.collect_scores(found), fits)
+        results_folder.write_measures(folder, measuring.measure(plan, corpora, listener.notice, workers))
+        runs = runs_of(plan, corpora)
+        missing = [one for one in runs if not one.is_done(store)]
+        listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
+        shares = RunShares(missing, [one.address for run in missing for one in run.all if store.has(*one.address)])
+
+        def on_update(news: Update) -> None:
+            for run, share in shares.update(*news).items():
+                listener.update(run, share)
+
+        wanted = [artifact for one in missing for artifact in one.all]
+        failed = engine.execute(wanted, corpora, workers, on_update)
+        failures = {one.run: why for one in missing if (why := one.failure(failed)) is not None}
+        fits = tables.fits(runs, store)
+        scores = without_diverged(tables.scores(runs, store), fits)
         results_folder.write_table(scores, folder / "scores.parquet")
-        results_folder.write_table(engine.collect_curves(found), folder / "curves.parquet")
+        results_folder.write_table(tables.curves(runs, store), folder / "curves.parquet")
         results_folder.write_table(fits, folder / "fits.parquet")
-        results_folder.write_table(engine.collect_maps(found), folder / "maps.parquet")
-        failures = [{**run._asdict(), "message": message} for run, message in outcome.failures.items()]
-        results_folder.write_provenance(folder, plan, failures, time.perf_counter() - started)
+        results_folder.write_table(tables.maps(runs, store), folder / "maps.parquet")
+        listed = [{**run._asdict(), "message": message} for run, message in failures.items()]
+        results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
         render(folder)
-    return Results(folder, scores, outcome.failures, outcome.reused)
+    return Results(folder, scores, failures, len(runs) - len(missing))
 
 
-def _prepare_makers(plan: Plan, notice: Notice) -> None:
-    """Let what makes cells do what takes long, once."""
-    for corpus in plan.corpora.values():
-        # Where a model that makes cells cannot be trained, what needs its cells fails and says so.
-        with contextlib.suppress(ModelError):
-            derived.prepare_derived(corpus, notice)
-
-
-def describe(study: Study | Path | str, folder: Path | str | None = None, *, notice: Notice | None = None) -> Measured:
+def describe(
+    study: Study | Path | str,
+    folder: Path | str | None = None,
+    *,
+    workers: int | None = None,
+    notice: Notice | None = None,
+) -> Measured:
     """Measure a study's corpora, and how well they cover its targets, without training.
 
     Parameters
@@ -145,7 +153,9 @@ def describe(study: Study | Path | str, folder: Path | str | None = None, *, not
         A study, or the path of a study file.
     folder
         Where to write tables, figures and the page ``description.html``; as for `run`, which goes on in the same
-        folder. None: nothing is written.
+        folder. None: nothing is left behind.
+    workers
+        How many processes measure at once, as for `run`.
     notice
         Called with what is being done, and which share of it is done.
 
@@ -155,18 +165,18 @@ def describe(study: Study | Path | str, folder: Path | str | None = None, *, not
         When the study, its data or the folder cannot be used.
     """
     study, notice = study if isinstance(study, Study) else Study.read(study), notice or (lambda _what, _share: None)
+    workers = cores() if workers is None else workers
     if folder is None:
-        plan = prepare(study, None, notice)
-        _prepare_makers(plan, notice)
-        return measuring.measure(plan, None, notice)
+        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+            opened = Opened(Path(scratch))
+            return measuring.measure(prepare(study, opened.store, notice), opened.corpora, notice, workers)
     folder, started = Path(folder), time.perf_counter()
     with results_folder.claimed(folder, study):
-        store = Store(folder / "store")
+        opened = Opened(folder / "store")
         remove_partial(folder)
-        plan = prepare(study, store, notice)
+        plan = prepare(study, opened.store, notice)
         results_folder.write_plan(folder, plan)
-        _prepare_makers(plan, notice)
-        measured = measuring.measure(plan, store, notice)
+        measured = measuring.measure(plan, opened.corpora, notice, workers)
         results_folder.write_measures(folder, measured)
         results_folder.write_provenance(folder, plan, [], time.perf_counter() - started, "description.json")
         render_description(folder)
@@ -179,6 +189,7 @@ def compose(
     *,
     only: str | None = None,
     form: str = "h5ad",
+    workers: int | None = None,
     notice: Notice | None = None,
 ) -> list[Path]:
     """Write a study's corpora with their manifests, without training.
@@ -196,6 +207,8 @@ def compose(
         The one corpus to write; all by default.
     form
         ``"h5ad"``, or ``"zarr"``: a zarr 3 folder, sharded.
+    workers
+        How many processes make cells at once, where steps do, as for `run`.
     notice
         Called with what is being done, and which share of it is done.
 
@@ -216,16 +229,25 @@ def compose(
     if form not in FORMS:
         raise CorpusError(f"there is no format {form!r}; {legal_names(form, FORMS)}")
     with results_folder.claimed(folder, study):
-        store = Store(folder / "store")
+        opened = Opened(folder / "store")
         remove_partial(folder)
-        plan = prepare(study, store, notice)
+        plan = prepare(study, opened.store, notice)
         results_folder.claim(folder, study)
+        chosen = {place: corpus for place, corpus in plan.corpora.items() if only in (None, place[0])}
+        cells = [made for corpus in chosen.values() for made in made_cells(corpus, opened.corpora)]
+        labels = {made.address: made.label for made in cells}
+        # Cells that cannot be made say why when they are written.
+        engine.execute(
+            cells,
+            opened.corpora,
+            cores() if workers is None else workers,
+            lambda news: notice(labels[news.address], news.share),
+        )
         return [
             _compose_one(
                 results_folder.corpus_folder(folder, name, seed) / f"corpus.{form}", plan, corpus, seed, notice
             )
-            for (name, seed), corpus in plan.corpora.items()
-            if only in (None, name)
+            for (name, seed), corpus in chosen.items()
         ]
 
 
@@ -236,6 +258,5 @@ def _compose_one(path: Path, plan: Plan, corpus: Corpus, seed: int, notice: Noti
         what = f"writing {corpus.name}, seed {seed}"
         # The file says itself what it is: the manifest next to it may be that of a later study.
         uns = {"manifest": json.dumps(manifest)}
-        derived.prepare_derived(corpus, notice)
         write_corpus(corpus, path, manifest["fingerprint"], uns, lambda share: notice(what, share))
     return path

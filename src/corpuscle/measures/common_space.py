@@ -7,7 +7,7 @@ are found once and kept in the store. Every corpus and target of the study is lo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,29 +47,33 @@ class CommonSpace:
         return _in_genes(cells, self.genes_C)
 
 
-def common_space(
-    pools: Mapping[str, Corpus],
-    content: Mapping[str, Any],
-    store: Store | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> CommonSpace:
-    """Find the common space of some sources.
+class Basis(NamedTuple):
+    """What a common space is found from.
+
+    Attributes
+    ----------
+    genes_C
+        The positions, in the study's gene space, of the genes that every source measured.
+    cells
+        Cells drawn evenly from the sources, with these genes only.
+    """
+
+    genes_C: NDArray[np.int64]
+    cells: Corpus
+
+
+def basis_of(pools: Mapping[str, Corpus]) -> Basis:
+    """Draw what the common space of some sources is found from.
 
     Parameters
     ----------
     pools
         Each source's cells that training may use: cells held out have no effect.
-    content
-        By source, plain data that differ where the content of its file differs.
-    store
-        Where the axes are kept; None: found anew.
-    progress
-        Called with which share is done.
 
     Raises
     ------
     MeasureError
-        When there is no gene that all sources measured, or none of them varies.
+        When there is no gene that all sources measured.
     """
     first = next(iter(pools.values()))
     measured_G = reduce(np.logical_and, (pool.space.measured(source) for source, pool in pools.items()))
@@ -82,11 +86,39 @@ def common_space(
         rng = generator(0, "common space", source)
         drawn = np.sort(rng.choice(len(pool), min(n_each, len(pool)), replace=False))
         tables.append(pool.cells[["source", "row", "barcode", "times"]].iloc[drawn])
-    basis = _in_genes(replace(first, cells=pd.concat(tables, ignore_index=True)), genes_C)
-    axes = PrincipalComponents(basis, {}, content, store, progress, n_genes=N_GENES).axes
+    return Basis(genes_C, _in_genes(replace(first, cells=pd.concat(tables, ignore_index=True)), genes_C))
+
+
+def components_of(
+    basis: Basis, store: Store | None = None, progress: Callable[[float], None] | None = None
+) -> PrincipalComponents:
+    """Return the principal components of a basis, which are kept in the store where there is one."""
+    return PrincipalComponents(basis.cells, {}, store, progress, n_genes=N_GENES)
+
+
+def common_space(
+    basis: Basis, store: Store | None = None, progress: Callable[[float], None] | None = None
+) -> CommonSpace:
+    """Find the common space of some sources.
+
+    Parameters
+    ----------
+    basis
+        What it is found from; see `basis_of`.
+    store
+        Where the axes are kept; None: found anew.
+    progress
+        Called with which share is done.
+
+    Raises
+    ------
+    MeasureError
+        When no gene varies.
+    """
+    axes = components_of(basis, store, progress).axes
     if axes.variance_K.max(initial=0) < ROUNDING:
         raise MeasureError("expression does not vary over cells in the genes that all sources measured")
-    return CommonSpace(genes_C, axes)
+    return CommonSpace(basis.genes_C, axes)
 
 
 def _in_genes(cells: Corpus, genes_C: NDArray[np.int64]) -> Corpus:

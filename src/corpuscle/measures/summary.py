@@ -3,7 +3,6 @@
 Axes in names: N cells, U uses of cells, C common genes, H variable genes, K components.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -97,7 +96,6 @@ def profile(
     common: CommonSpace,
     most: int,
     rng: np.random.Generator,
-    progress: Callable[[float], None] | None = None,
 ) -> Summary:
     """Look at the counts of a corpus once.
 
@@ -111,8 +109,6 @@ def profile(
         Of a corpus of more uses of cells than this, so many are drawn: time and memory are bounded.
     rng
         Decides which, the order in which fewer are drawn, and draws of donors.
-    progress
-        Called with which share is done.
     """
     use_U = np.repeat(np.arange(len(cells)), cells.cells["times"].to_numpy(np.int64))
     if len(use_U) > most:
@@ -133,8 +129,6 @@ def profile(
         log_BH.data = np.log1p(log_BH.data)
         coordinates.append((log_BH @ axes.axes_HK - offset_K).astype(np.float32))
         logs.append(log_BH)
-        if progress:
-            progress(rows.stop / len(seen))
     return Summary(
         cells=cells.take(drawn),
         use_U=use_U,

@@ -21,9 +21,6 @@ MOST_CELLS = 20_000
 # The same for what compares cells pair by pair, and for all cells of a target.
 MOST_PAIRED = 5000
 
-# Given a sentence, returns what is called with the share that is done.
-Progress = Callable[[str], Callable[[float], None]]
-
 
 class Target(NamedTuple):
     """A target's name, and its cells in the common space: all of them, or `MOST_PAIRED`."""
@@ -46,15 +43,12 @@ class StudyView:
         The cells of each target.
     find_space
         Finds the common space.
-    progress
-        Reports what is being done.
     """
 
     n_equal: int
     types: CellTypes
     cells: Mapping[str, Corpus]
     find_space: Callable[[], CommonSpace] = field(repr=False)
-    progress: Progress = field(repr=False)
 
     @Once
     def space(self) -> CommonSpace:
@@ -68,7 +62,7 @@ class StudyView:
 
     def _looked_at(self, name: str) -> Summary:
         rng = generator(0, "measure", "target", name)
-        return profile(self.cells[name], self.space, MOST_PAIRED, rng, self.progress(f"looking at target {name}"))
+        return profile(self.cells[name], self.space, MOST_PAIRED, rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +106,7 @@ class View:
     @Once
     def profile(self) -> Summary:
         """The corpus' cells in the common space: all of them, or `MOST_CELLS`."""
-        progress = self.study.progress(f"measuring {self.corpus.name}, seed {self.seed}")
         try:
-            return profile(self.corpus, self.study.space, MOST_CELLS, self.rng("cells"), progress)
+            return profile(self.corpus, self.study.space, MOST_CELLS, self.rng("cells"))
         except ModelError as error:  # a step makes cells by a model that cannot be trained
             raise MeasureError(str(error)) from error

@@ -4,13 +4,14 @@ It works on one thread: the cells that it makes are part of a corpus, and must b
 cores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core import components
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import Model, Progress, Reconstructs
@@ -49,6 +50,11 @@ class ModelImputer:
         if not isinstance(fitted, Reconstructs):
             raise ModelError(f"model {self.model.name!r} does not reconstruct counts, so it cannot make cells")
         return FittedImputer(fitted)
+
+
+def model_imputer(name: str, settings: Mapping[str, Any]) -> ModelImputer:
+    """Return the model of a name and settings, as alterations use it; see `corpuscle.corpus.context.Context`."""
+    return ModelImputer(components.build(Model, name, settings))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, final, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, final, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from corpuscle.core.usage import Usage
 from corpuscle.corpus.context import ImputedCounts
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.threads import one_thread
+from corpuscle.store import Store
 
 # Called now and then with what share of a fit is done, from 0 to 1.
 Progress = Callable[[float], None]
@@ -47,15 +48,25 @@ class Cost:
     n_parameters: int
 
 
+class Stored(NamedTuple):
+    """A store, and what a fitted model is called there."""
+
+    store: Store
+    key: str
+
+
 class FittedModel(ABC):
     """A model with weights: embeds new cells, and can be saved.
 
     `cost` is what a run of a study measured when it fitted the model; None for a model that was fitted otherwise.
+    `stored` is where a study keeps it, so that what is made of it (embeddings, models that were taught labels) is kept,
+    too; None: it is not.
     """
 
     genes: tuple[str, ...]
     history: pd.DataFrame
     cost: Cost | None = None
+    stored: Stored | None = None
 
     @abstractmethod
     def embed(self, cells: Corpus) -> NDArray[np.float32]:

@@ -76,7 +76,7 @@ def refuse_other_than_counts(source: Source, stored: csr_matrix, rows: NDArray[n
         if not good.all():
             raise _refused(source, rows, what, _example(source, stored, rows, good))
     kind = count_kind(stored)
-    if kind == "counts" or (source.reader.rounds and kind not in TRANSFORMED):
+    if kind == "counts" or (source.reader.opened.rounds and kind not in TRANSFORMED):
         return
     good = data == np.rint(data) if kind == "nearly whole" else _is_whole(data)
     raise _refused(source, rows, _WHAT[kind], _example(source, stored, rows, good), kind)

@@ -75,7 +75,7 @@ class Quality:
 def survey_key(source: Source, space: GeneSpace) -> str:
     """Fingerprint of all that a survey depends on."""
     columns = space.columns[source.name]
-    return fingerprint("survey 2", source.identity, list(space.ids), columns,
+    return fingerprint("survey 2", source.reader.identity(), list(space.ids), columns,
                        source.cells["row"].to_numpy(), source.gene_names.mitochondrial)  # fmt: skip
 
 

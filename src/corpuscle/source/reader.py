@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -147,6 +147,10 @@ class Reader(Component, ABC):
     @abstractmethod
     def content(self) -> str:
         """Hash the file's content: equal for equal copies."""
+
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where what is read of its counts does; for fingerprints."""
+        return [self.content(), self.spec()["counts"], self.code_version]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from corpuscle.source.labels import DOUBTFUL, as_labels
 from corpuscle.source.naming import refuse_transposed
 from corpuscle.source.reader import Unstored, reader_for
 from corpuscle.source.stacking import distinct, free_name
-from corpuscle.source.storage.change_guard import ChangeGuard
+from corpuscle.source.storage.change_guard import ChangeGuard, OpenedFile
 
 # Labels that the rest of Corpuscle knows by name; a source may say which of its columns holds each.
 ROLES = ("cell_type", "donor", "batch", "study", "tissue", "disease", "assay", "organism")
@@ -47,8 +47,6 @@ class Source:
         The file's gene table.
     reader
         Reads its counts; rounds them, where the source is to.
-    content
-        Hash of what the file holds: its SHA-256, where it is a single one.
     remarks
         What is odd about its labels, each a sentence for people.
     """
@@ -57,7 +55,6 @@ class Source:
     cells: pd.DataFrame
     genes: pd.DataFrame
     reader: ChangeGuard
-    content: str
     remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -65,9 +62,9 @@ class Source:
         return len(self.cells)
 
     @property
-    def identity(self) -> list[Any]:
-        """Plain data that differ where what is read of its counts does; for fingerprints."""
-        return [self.content, self.reader.spec()["counts"], self.reader.code_version]
+    def content(self) -> str:
+        """Hash of what the file holds: its SHA-256, where it is a single one."""
+        return self.reader.content()
 
     def keep(self, mask: NDArray[np.bool_]) -> "Source":
         """Return the source with only some of its cells, by a mask of shape (n,)."""
@@ -129,7 +126,7 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     """
     roles = roles or {}
     reader = reader_for(path, counts, genes)
-    watched = ChangeGuard(name, reader, reader.stamp(), rounds=rounds)
+    stamp = reader.stamp()
     cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(var) or not (len(cells.rows) or reader.n_cells()):
         raise SourceError(f"{path}: has {reader.n_cells():,} cells and {len(var):,} genes; there is nothing to read")
@@ -141,8 +138,17 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     remarks = _remarks(obs[offered], labels[offered], roles)
     used = {roles.get(role, role) for role in ROLES} | (where_expression.columns(where) if where else set())
     remarks += tuple(_not_stored(reader.unstored(), obs, used))
-    source = Source(name, table, var, watched, reader.content(), remarks)
+    # Of a pattern or a folder, the files that it stands for now.
+    several = getattr(reader, "paths", None)
+    paths = _absolute(path) if isinstance(path, Path) and several is None else [*map(_absolute, several or ())]
+    opened = OpenedFile(name, paths, counts, genes, rounds, stamp, reader.content())
+    source = Source(name, table, var, ChangeGuard(opened, reader), remarks)
     return source if mask is None else source.keep(mask)
+
+
+def _absolute(path: Path) -> str:
+    """Return a path that means the same in another folder; what is no file of this machine is left as it is."""
+    return str(path.absolute() if path.exists() else path)
 
 
 def _matching(labels: pd.DataFrame, where: str, n_cells: int) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from corpuscle.corpus.recipe import Recipe
 from corpuscle.corpus.split import Watch
 from corpuscle.evaluation.task import Task, surely_lacks
 from corpuscle.model.data.memory import machine_memory
-from corpuscle.model.imputer import ModelImputer
+from corpuscle.model.imputer import model_imputer
 from corpuscle.model.model import Model
 from corpuscle.model.size import memory_of
 from corpuscle.source import cell_filter as where_expression
@@ -144,13 +144,6 @@ class Plan:
         """Return the recipe of the corpus of a name."""
         return self._recipes[name]
 
-    def identity(self, cells: Corpus) -> list[Any]:
-        """Return plain data that differ where the cells, their labels, genes or counts do; for fingerprints.
-
-        So do they where the code of what chose or altered the cells has another version.
-        """
-        return [cells.fingerprint, cells.versions, [self.sources[source].identity for source in cells.inputs]]
-
     def n_steps(self, run: Run) -> int:
         """How many optimisation steps a run takes."""
         model = self.model(run.model).model
@@ -245,7 +238,7 @@ class _Preparation:
         pools, held = self._split(sources, space)
         targets = self._targets(sources, held)
         pools, sources, quality = overlaps.without_copies(self.study, pools, targets, copies, (sources, quality))
-        corpora = self._draw(pools, self._context(pools, opened))
+        corpora = self._draw(pools, self._context(pools))
         drawn: dict[str, list[Corpus]] = {}
         for (name, _), corpus in corpora.items():
             drawn.setdefault(name, []).append(corpus)
@@ -364,14 +357,15 @@ class _Preparation:
 
     def _survey(self, source: Source, space: GeneSpace) -> pd.DataFrame:
         """Survey a source, or take the survey that is in the store."""
+
+        def made() -> pd.DataFrame:
+            return survey(source, space, lambda share: self.notice(f"reading {source.name}", share))
+
+        if self.store is None:
+            return made()
         key = survey_key(source, space)
-        if self.store and self.store.has("surveys", key):
-            return pd.read_parquet(self.store.folder("surveys", key) / "survey.parquet")
-        table = survey(source, space, lambda share: self.notice(f"reading {source.name}", share))
-        if self.store:
-            with self.store.create("surveys", key) as folder:
-                table.to_parquet(folder / "survey.parquet")
-        return table
+        folder = self.store.kept("surveys", key, lambda folder: made().to_parquet(folder / "survey.parquet"))
+        return pd.read_parquet(folder / "survey.parquet")
 
     def _copies(self, opened: Mapping[str, Source], names: Mapping[str, GeneNames], by: By) -> Copies:
         """Find the cells that are one cell; not where the data cannot be read or matched."""
@@ -455,9 +449,8 @@ class _Preparation:
                 targets[name] = _target(name, spec, held[spec.source])
         return targets
 
-    def _context(self, pools: Mapping[str, Corpus], opened: Mapping[str, Source]) -> Context:
-        content = {name: source.identity for name, source in opened.items()}
-        return Context(pools, self.study.folder, _reconstructor, self.store, content, self.notice)
+    def _context(self, pools: Mapping[str, Corpus]) -> Context:
+        return Context(pools, self.study.folder, model_imputer, self.store, self.notice)
 
     def _draw(self, pools: Mapping[str, Corpus], context: Context) -> dict[tuple[str, int], Corpus]:
         """Draw every corpus at every seed, and alter it."""
@@ -507,10 +500,6 @@ class _Preparation:
             for position, target in enumerate(task.on)
             if target.title == name
         )
-
-
-def _reconstructor(name: str, settings: Mapping[str, Any]) -> ModelImputer:
-    return ModelImputer(components.build(Model, name, settings))
 
 
 def _target(name: str, spec: TargetSpec, held: Corpus) -> Corpus:

@@ -9,8 +9,7 @@ from corpuscle.corpus import derived
 from corpuscle.corpus.alteration import Alteration, altered
 from corpuscle.corpus.context import Context
 from corpuscle.model.architectures.ldvae import LDVAE
-from corpuscle.model.imputer import ModelImputer
-from corpuscle.model.model import Model
+from corpuscle.model.imputer import model_imputer
 from corpuscle.store import Store
 
 SETTINGS = {"n_hidden": 8, "n_latent": 2, "batch_size": 32, "budget": {"steps": 8}}
@@ -34,18 +33,20 @@ def test_scvi_fills_rare_labels_up_once_and_the_same(labelled, tmp_path, publish
     step = components.build(Alteration, "impute_rare", settings)
 
     def done(store: Store | None):
-        def reconstructor(name, parameters):
-            return ModelImputer(components.build(Model, name, parameters))
-
-        return altered(step, corpus, generator(0), Context(reconstructor=reconstructor, store=store))
+        return altered(step, corpus, generator(0), Context(imputer=model_imputer, store=store))
 
     told: list[str] = []
-    kept = done(Store(tmp_path))
-    derived.prepare_derived(kept, lambda what, _: told.append(what))
-    assert any("training scvi" in what for what in told)
-    told.clear()
-    derived.prepare_derived(kept, lambda what, _: told.append(what))
-    assert not told
+
+    def hear(what: str, _share: float) -> None:
+        told.append(what)
+
+    store = Store(tmp_path)
+    kept = done(store)
+    (maker,) = derived.made_once(kept)
+    for trained in (True, False):
+        store.kept(derived.MADE_CELLS, maker.made_key, lambda folder: maker.make(folder, hear))
+        assert any("training scvi" in heard for heard in told) == trained
+        told.clear()
     counts = kept.counts().toarray()
     np.testing.assert_array_equal(counts, done(None).counts().toarray())
     assert {label: int(np.sum(kept.labels("cell_type") == label)) for label in ("B", "T", "NK")} == {

@@ -1,9 +1,9 @@
 """Impute rare: fill rare labels up with cells that a model makes from their own cells."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, times_used
-from corpuscle.corpus.context import Context, ImputedCounts, Imputer
+from corpuscle.corpus.context import Context, ImputedCounts
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.count_file import read_counts, write_counts
-from corpuscle.corpus.derived import Derived, from_rows, picked, with_made
+from corpuscle.corpus.derived import MADE_CELLS, Derived, from_rows, picked, with_made
 
 
 @component
@@ -73,13 +73,13 @@ class ImputeRare(Alteration):
             raise CorpusError("impute_rare: a step before made cells whose counts are no whole numbers; impute first")
         parents = corpus.take(np.isin(label_N, list(rare)))
         rounds = [*(_published if self.published else _fresh)(parents.labels(self.by), rare, self.threshold, rng)]
-        reconstructor = context.reconstructor(*self.needs)
         maker = _Imputed(
             parents,
             rounds,
-            reconstructor,
+            self.needs,
             version=self.code_version,
-            keys=(drawn_key(rng), self.published),
+            key=drawn_key(rng),
+            published=self.published,
             context=context,
         )
         base = np.concatenate([one.base for one in rounds])
@@ -87,7 +87,7 @@ class ImputeRare(Alteration):
         after = counted(times_used(made), made.labels(self.by))
         touched = [{self.by: label, "from": n, "made": self.threshold - n} for label, n in rare.items()]
         account = {"by": self.by, "before": before, "after": after, "touched": touched, "trainings": len(rounds)}
-        return Altered(made, {**account, "model": reconstructor.spec()})
+        return Altered(made, {**account, "model": maker.imputer.spec()})
 
     def _rare(self, before: dict[str, int]) -> dict[str, int]:
         """Return the labels at or below the threshold; refuse one that all or none are below."""
@@ -144,6 +144,10 @@ def _published(
         train = np.flatnonzero(np.isin(label_P, [label for label, n in left.items() if n]))
 
 
+def _unheard(_what: str, _share: float) -> None:
+    """Ignore progress."""
+
+
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
@@ -151,72 +155,72 @@ def _seed(rng: np.random.Generator) -> int:
 class _Imputed(Derived):
     """Cells that a model makes. They are made together, once, in one order: kept in the store, or in memory."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its state
         self,
         parents: Corpus,
-        rounds: list[_Round],
-        reconstructor: Imputer,
+        rounds: Iterable[Iterable[Any]],
+        model: tuple[str, Mapping[str, Any]],
         *,
         version: str,
-        keys: tuple[int, bool],
+        key: int,
+        published: bool,
         context: Context,
     ) -> None:
         super().__init__(parents)
-        self.rounds, self.reconstructor, (self.key, self.published) = rounds, reconstructor, keys
-        self.store = context.store
-        self.content = [version, *(context.content.get(source) for source in self.parents.inputs)]
+        self.rounds, self.model = [_Round(*one) for one in rounds], model
+        self.version, self.key, self.published = version, key, published
+        self.imputer, self.store = context.imputer(*model), context.store
         self._made: csr_matrix | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": None}
 
     @property
     def is_whole(self) -> bool:
         """Draws are whole, expectations are not."""
         return not self.published
 
-    def prepare(self, notice: Callable[[str, float], None]) -> None:
+    @property
+    def made_key(self) -> str:
+        """What its cells are called in a store; by their sources' content, too."""
+        return fingerprint("made 1", self.fingerprint, self.parents.identity(), self.imputer.identity())
+
+    def make(self, folder: Path, notice: Callable[[str, float], None]) -> None:
         """Train, and make all cells."""
-        whats = [f"impute_rare: training {self.reconstructor.spec()['name']}"] * len(self.rounds)
-        if len(whats) > 1:
-            whats = [f"{what}, round {at} of {len(whats)}" for at, what in enumerate(whats, start=1)]
-        if self.store is None:
-            if self._made is None:
-                self._made = vstack([*self._blocks(whats, notice)], format="csr")
-        elif not self.store.has("imputed", self._store_key):
-            with self.store.create("imputed", self._store_key) as folder:
-                write_counts(folder / "counts.h5ad", self._blocks(whats, notice), self.parents.n_genes)
+        write_counts(folder / "counts.h5ad", self._blocks(notice), self.parents.n_genes)
 
     def counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Look the cells up; make them all where that was not done yet."""
-        self.prepare(lambda _what, _share: None)
         if self.store is None:
-            assert self._made is not None, "they were prepared"
+            if self._made is None:
+                self._made = vstack([*self._blocks(_unheard)], format="csr")
             return self._made[rows]
-        return read_counts(self._path, rows)
+        folder = self.store.kept(MADE_CELLS, self.made_key, lambda folder: self.make(folder, _unheard))
+        return read_counts(folder / "counts.h5ad", rows)
 
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Name the cell that was encoded; all others of the training contributed, too."""
         return picked(np.concatenate([one.base for one in self.rounds])[rows], len(self.parents))
 
-    def identity(self) -> list[Any]:
-        """Hash the model's settings, which cells, and the random keys."""
-        return [self.reconstructor.identity(), [[*one] for one in self.rounds], self.key, self.published]
+    def state(self) -> dict[str, Any]:
+        """Return the model, which cells it learns from and makes others of, and the random key."""
+        return {
+            "rounds": [[*one] for one in self.rounds],
+            "model": [*self.model],
+            "version": self.version,
+            "key": self.key,
+            "published": self.published,
+        }
 
-    @property
-    def _store_key(self) -> str:
-        return fingerprint("imputed 1", self.fingerprint, self.content)
+    @classmethod
+    def restored(cls, parents: Corpus, state: dict[str, Any], context: Context) -> Self:
+        """Return what had a state; see `Derived.restored`."""
+        return cls(parents, **state, context=context)
 
-    @property
-    def _path(self) -> Path:
-        assert self.store is not None, "asked only where there is one"
-        return self.store.folder("imputed", self._store_key) / "counts.h5ad"
-
-    def _blocks(self, whats: list[str], notice: Callable[[str, float], None]) -> Iterator[csr_matrix]:
+    def _blocks(self, notice: Callable[[str, float], None]) -> Iterator[csr_matrix]:
         start = 0
-        for one, what in zip(self.rounds, whats, strict=True):
+        for at, one in enumerate(self.rounds, start=1):
             train, base = self.parents.take(one.train), self.parents.take(one.base)
-            fitted = self.reconstructor.fit(train, one.seed, partial(notice, what))
+            round_at = f", round {at} of {len(self.rounds)}" if len(self.rounds) > 1 else ""
+            what = f"impute_rare: training {self.model[0]}{round_at}"
+            fitted = self.imputer.fit(train, one.seed, partial(notice, what))
             if self.published:
                 yield from (csr_matrix(mean_BG.astype(np.float32)) for _, mean_BG in _expected(fitted, base))
                 continue

@@ -1,5 +1,6 @@
 """Pseudobulk: replace cells by profiles, each the counts of a group of cells added up."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -134,9 +135,9 @@ def _shared_labels(corpus: Corpus, groups: CellGroups) -> pd.DataFrame:
 class _Profiles(Derived):
     """A profile for each group of parents."""
 
-    def __init__(self, parents: Corpus, groups: CellGroups, k: int, how: str) -> None:
+    def __init__(self, parents: Corpus, groups: Iterable[NDArray[np.int64]], k: int, how: str) -> None:
         super().__init__(parents)
-        self.groups, self.k, self.how = groups, k, how
+        self.groups, self.k, self.how = CellGroups(*groups), k, how
 
     @property
     def is_whole(self) -> bool:
@@ -163,9 +164,9 @@ class _Profiles(Derived):
         """Each member counts once."""
         return self._members(rows)
 
-    def identity(self) -> list[Any]:
-        """Hash who is with whom, and what is done to sums."""
-        return [self.how, self.k, self.groups.members, self.groups.starts]
+    def state(self) -> dict[str, Any]:
+        """Return who is with whom, and what is done to sums."""
+        return {"groups": [*self.groups], "k": self.k, "how": self.how}
 
     def _members(self, rows: NDArray[np.int64]) -> csr_matrix:
         length_N = np.diff(self.groups.starts)[rows]

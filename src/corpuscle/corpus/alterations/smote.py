@@ -1,5 +1,6 @@
 """SMOTE: fill small labels up with cells between a cell and one of its neighbours."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -125,9 +126,9 @@ def _pairs(mask_P: NDArray[np.bool_], n: int, neighbour_PK: NDArray[np.int64], r
 class _Interpolated(Derived):
     """Cells between two parents."""
 
-    def __init__(self, parents: Corpus, pairs: Pairs, key: int | None) -> None:
+    def __init__(self, parents: Corpus, pairs: Iterable[NDArray[Any]], key: int | None) -> None:
         super().__init__(parents)
-        self.pairs, self.key = pairs, key
+        self.pairs, self.key = Pairs(*pairs), key
 
     @property
     def is_whole(self) -> bool:
@@ -163,9 +164,9 @@ class _Interpolated(Derived):
         found.sort_indices()
         return found
 
-    def identity(self) -> list[Any]:
-        """Hash the pairs and the random key."""
-        return [*self.pairs, self.key]
+    def state(self) -> dict[str, Any]:
+        """Return the pairs and the random key."""
+        return {"pairs": [*self.pairs], "key": self.key}
 
 
 def _scaled(counts_NG: csr_matrix, by_N: NDArray[np.float64]) -> csr_matrix:

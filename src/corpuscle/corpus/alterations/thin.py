@@ -79,6 +79,6 @@ class _Thinned(Derived):
         """Each is of one parent."""
         return picked(rows, len(self.parents))
 
-    def identity(self) -> list[Any]:
-        """Hash the share and the random key."""
-        return [self.keep, self.key]
+    def state(self) -> dict[str, Any]:
+        """Return the share and the random key."""
+        return {"keep": self.keep, "key": self.key}

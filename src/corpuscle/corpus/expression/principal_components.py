@@ -10,6 +10,7 @@ Axes in names: N cells, G genes, H variable genes, K components.
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,8 +129,6 @@ class PrincipalComponents:
         The cells whose components these are.
     pools
         By source, the cells whose coordinates can be asked for.
-    content
-        By source, plain data that differ where what is read of it differs: results in the store are named after it.
     store
         Where results are kept; None: in memory.
     progress
@@ -142,13 +141,12 @@ class PrincipalComponents:
         self,
         basis: Corpus,
         pools: Mapping[str, Corpus],
-        content: Mapping[str, Any],
         store: Store | None = None,
         progress: Progress | None = None,
         *,
         n_genes: int = N_GENES,
     ) -> None:
-        self.basis, self.content, self.store, self.progress = basis, content, store, progress
+        self.basis, self.store, self.progress = basis, store, progress
         self.n_genes = n_genes
         self.pools = {source: pool.take(np.argsort(_rows(pool), kind="stable")) for source, pool in pools.items()}
         self._found: dict[str, NDArray[np.float32]] = {}
@@ -158,11 +156,12 @@ class PrincipalComponents:
         """The components."""
         if self.store is None:
             return find_axes(self.basis, self.progress, n_genes=self.n_genes)
-        if not self.store.has("components", self._key):
-            with self.store.create("components", self._key) as folder:
-                np.savez(folder / "axes.npz", **find_axes(self.basis, self.progress, n_genes=self.n_genes)._asdict())
-        with np.load(self.store.folder("components", self._key) / "axes.npz") as file:
+        with np.load(self.store.kept("components", self.key, self.write_axes) / "axes.npz") as file:
             return Axes(**{name: file[name] for name in Axes._fields})
+
+    def write_axes(self, folder: Path) -> None:
+        """Find the components, and write them into a folder."""
+        np.savez(folder / "axes.npz", **find_axes(self.basis, self.progress, n_genes=self.n_genes)._asdict())
 
     def of(self, cells: Corpus, n_components: int) -> NDArray[np.float32]:
         """Return the coordinates of cells on the first components.
@@ -197,7 +196,8 @@ class PrincipalComponents:
         return coordinates_NK
 
     @cached_property
-    def _key(self) -> str:
+    def key(self) -> str:
+        """What the components are called in a store."""
         parts = [self.basis.take(self.basis.source_codes == at) for at in range(len(self.basis.sources))]
         identity = [self._identity(part) for part in parts]
         return fingerprint("components 1", self.n_genes, N_COMPONENTS, list(self.basis.space.ids), identity)
@@ -205,7 +205,7 @@ class PrincipalComponents:
     def _identity(self, pool: Corpus) -> list[Any]:
         """Return plain data that differ where the counts of a pool, all of one source, do."""
         (source,) = pool.sources
-        return [self.content[source], pool.space.columns[source], _rows(pool)]
+        return [pool.readers[source].identity(), pool.space.columns[source], _rows(pool)]
 
     def _coordinates(self, source: str) -> NDArray[np.float32]:
         """Find the coordinates of a source's pool, in the order of its table."""
@@ -220,15 +220,17 @@ class PrincipalComponents:
             found = np.empty(shape, np.float32)
             project(pool, self.axes, found, self.progress)
             return found
-        key = fingerprint(self._key, self._identity(pool))
-        if not self.store.has("coordinates", key):
+
+        def write(folder: Path) -> None:
             axes, kind = self.axes, dtype_to_descr(np.dtype(np.float32))
             # Plain writes: in a memory map, a full disk would be a signal that ends the process.
-            with self.store.create("coordinates", key) as folder, (folder / "coordinates.npy").open("wb") as file:
+            with (folder / "coordinates.npy").open("wb") as file:
                 write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
                 for block_BK in _projected(pool, axes, self.progress):
                     file.write(block_BK.tobytes())
-        kept: NDArray[np.float32] = np.load(self.store.folder("coordinates", key) / "coordinates.npy", mmap_mode="r")
+
+        folder = self.store.kept("coordinates", fingerprint(self.key, self._identity(pool)), write)
+        kept: NDArray[np.float32] = np.load(folder / "coordinates.npy", mmap_mode="r")
         return kept
 
 

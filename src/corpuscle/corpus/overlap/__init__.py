@@ -9,6 +9,7 @@ Axes in names: N cells, G genes of all sources, P pairs of cells.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -157,18 +158,19 @@ def find_copies(
     wanted = sorted({(min(pair), max(pair)) for pair in pairs})
     if not wanted:
         return no_copies(sources)
-    content = {name: [*source.identity, source.cells["row"].to_numpy(),
+    content = {name: [*source.reader.identity(), source.cells["row"].to_numpy(),
                       source.cells["barcode"].astype(str).tolist()] for name, source in sources.items()}  # fmt: skip
     key = fingerprint("copies", VERSION, content, space.fingerprint, [list(pair) for pair in wanted])
-    if not (store and store.has("copies", key)):
+    if store is None:
+        return _Search(sources, space, notice).run(wanted)
+
+    def write(folder: Path) -> None:
         found = _Search(sources, space, notice).run(wanted)
-        if not store:
-            return found
-        with store.create("copies", key) as folder:
-            found.identical.to_parquet(folder / "identical.parquet")
-            found.near.to_parquet(folder / "near.parquet")
-            pd.DataFrame({"cell": found.undecidable}).to_parquet(folder / "undecidable.parquet")
-    folder = store.folder("copies", key)
+        found.identical.to_parquet(folder / "identical.parquet")
+        found.near.to_parquet(folder / "near.parquet")
+        pd.DataFrame({"cell": found.undecidable}).to_parquet(folder / "undecidable.parquet")
+
+    folder = store.kept("copies", key, write)
     identical, near, undecidable = (
         pd.read_parquet(folder / f"{name}.parquet") for name in ("identical", "near", "undecidable")
     )

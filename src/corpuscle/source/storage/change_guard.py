@@ -1,4 +1,4 @@
-"""Watched: what a source reads its counts through. It refuses to go on when the file changed; it can round.
+"""Change guard: what a source reads its counts through. It refuses to go on when the file changed; it can round.
 
 A corpus holds row numbers. In a file that was written anew between planning and reading, they may be other cells.
 """
@@ -6,7 +6,8 @@ A corpus holds row numbers. In a file that was written anew between planning and
 import ast
 import time
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,36 +15,63 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source.reader import AboutGenes, Cells, Reader
+from corpuscle.source.reader import AboutGenes, Cells, Reader, reader_for
 
 # A folder of many files takes a while to look at: it is looked at again after this many times that long.
 REST = 20
 
 
-class ChangeGuard(Reader):
-    """A reader and what its file looked like when it was opened.
+class OpenedFile(NamedTuple):
+    """How a source was opened, and what its file was then: enough to open it again in another process.
 
-    Parameters
+    Attributes
     ----------
     name
         The source's name, for messages.
-    reader
-        What reads.
-    opened
-        The reader's stamp when the file was opened.
+    paths
+        The file or folder; a list of files where several are read as one.
+    counts, genes
+        Where in the file the counts are, and which column names its genes; see `reader_for`.
     rounds
         Whether counts are rounded to the nearest whole number (halves to the even one), as estimated counts are.
+    stamp, content
+        The file's stamp, and the hash of its content.
     """
 
-    def __init__(self, name: str, reader: Reader, opened: str, *, rounds: bool = False) -> None:
-        self.source, self.reader, self.opened, self.rounds = name, reader, opened, rounds
-        self.counts = reader.counts
+    name: str
+    paths: str | list[str]
+    counts: str
+    genes: str | None
+    rounds: bool
+    stamp: str
+    content: str
+
+    def reader(self) -> Reader:
+        """Return a new reader of the file."""
+        paths = Path(self.paths) if isinstance(self.paths, str) else [*map(Path, self.paths)]
+        return reader_for(paths, self.counts, self.genes)
+
+
+class ChangeGuard(Reader):
+    """A reader, and what its file was when it was opened.
+
+    Parameters
+    ----------
+    opened
+        How the source was opened.
+    reader
+        What reads; None: a new one.
+    """
+
+    def __init__(self, opened: OpenedFile, reader: Reader | None = None) -> None:
+        self.opened, self.reader = opened, reader or opened.reader()
+        self.counts = self.reader.counts
         self._next_look = 0.0
 
     def spec(self) -> dict[str, Any]:
         """Return the reader's settings; rounded counts are other counts."""
         spec = self.reader.spec()
-        return {**spec, "counts": f"{self.counts}, rounded"} if self.rounds else spec
+        return {**spec, "counts": f"{self.counts}, rounded"} if self.opened.rounds else spec
 
     @property
     def code_version(self) -> str:
@@ -74,7 +102,7 @@ class ChangeGuard(Reader):
 
     def counted(self, stored: csr_matrix) -> csr_matrix:
         """Return counts of numbers as they are stored: the same, or rounded."""
-        if not self.rounds or stored.dtype.kind != "f":
+        if not self.opened.rounds or stored.dtype.kind != "f":
             return stored
         counts = csr_matrix((np.rint(stored.data), stored.indices, stored.indptr), shape=stored.shape)
         counts.eliminate_zeros()
@@ -93,13 +121,14 @@ class ChangeGuard(Reader):
         if started < self._next_look:
             return
         try:
-            same = self.reader.stamp() == self.opened
+            same = self.reader.stamp() == self.opened.stamp
         except SourceError:
             same = False
         if not same:
             raise SourceError(
-                f"source {self.source!r} has changed, or is gone, since it was opened, so its rows may be other cells "
-                "than planned; run the same command again when the file is complete: what depends on it is done anew"
+                f"source {self.opened.name!r} has changed, or is gone, since it was opened, so its rows may be other "
+                "cells than planned; run the same command again when the file is complete: what depends on it is done "
+                "anew"
             )
         now = time.monotonic()
         self._next_look = now + REST * (now - started)
@@ -121,5 +150,5 @@ class ChangeGuard(Reader):
         return self.reader.stamp()
 
     def content(self) -> str:
-        """Hash the file's content."""
-        return self.reader.content()
+        """Return the hash of the file's content when it was opened."""
+        return self.opened.content

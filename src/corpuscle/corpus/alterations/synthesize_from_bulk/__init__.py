@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,12 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, label_or_refuse, refuse_to_make, times_used
 from corpuscle.corpus.alterations.synthesize_from_bulk.bulk_profiles import CellMoments, cell_moments, read_profiles
-from corpuscle.corpus.alterations.synthesize_from_bulk.cell_distributions import CorrelatedCounts, Law, TruncatedNormal
+from corpuscle.corpus.alterations.synthesize_from_bulk.cell_distributions import (
+    CorrelatedCounts,
+    Law,
+    TruncatedNormal,
+    restored,
+)
 from corpuscle.corpus.alterations.synthesize_from_bulk.gaussian_copula import CorrelationFactors, Margins, find_factors
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
@@ -183,9 +188,6 @@ class _Synthetic(Derived):
         self.law, self.label_N, self.key = law, label_N, key
         self._prepared: dict[int, Any] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_prepared": {}}
-
     @property
     def is_whole(self) -> bool:
         """Whether the law is of whole numbers."""
@@ -207,6 +209,11 @@ class _Synthetic(Derived):
         """All cells of a label contributed: none is named."""
         return csr_matrix((len(rows), len(self.parents)), dtype=np.float32)
 
-    def identity(self) -> list[Any]:
-        """Hash the law (which the bulk's content is part of), the labels and the random key."""
-        return [type(self.law).__name__, self.law.parts(), self.label_N, self.key]
+    def state(self) -> dict[str, Any]:
+        """Return the law (which the bulk's content is part of), the labels and the random key."""
+        return {"law": [type(self.law).__name__, self.law.state()], "label_N": self.label_N, "key": self.key}
+
+    @classmethod
+    def restored(cls, parents: Corpus, state: dict[str, Any], context: Context) -> Self:
+        """Return what had a state; see `Derived.restored`."""
+        return cls(parents, restored(*state["law"]), state["label_N"], state["key"])

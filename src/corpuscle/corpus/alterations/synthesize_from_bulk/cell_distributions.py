@@ -47,8 +47,8 @@ class TruncatedNormal:
         """Return False."""
         return False
 
-    def parts(self) -> list[Any]:
-        """Return all that it depends on, for fingerprints."""
+    def state(self) -> list[Any]:
+        """Return all that it depends on: what it is made from again."""
         return [self.mean_LG, self.sd_RG, self.largest_RG, self.group_L]
 
     def prepare(self, label: int) -> _Bounds:
@@ -91,10 +91,9 @@ class CorrelatedCounts:
         """Return True."""
         return True
 
-    def parts(self) -> list[Any]:
-        """Return all that it depends on, for fingerprints; no dispersion is -1."""
-        size_RG = np.where(np.isfinite(self.size_RG), self.size_RG, -1)
-        return [self.mean_LG, size_RG, [[*factors] for factors in self.factors], self.group_L]
+    def state(self) -> list[Any]:
+        """Return all that it depends on: what it is made from again."""
+        return [self.mean_LG, self.size_RG, [[*factors] for factors in self.factors], self.group_L]
 
     def prepare(self, label: int) -> tuple[Margins, CorrelationFactors]:
         """Return what draws of a label need: a table of quantiles is large, and made only where cells are drawn."""
@@ -107,3 +106,11 @@ class CorrelatedCounts:
 
 
 Law = TruncatedNormal | CorrelatedCounts
+
+
+def restored(name: str, state: list[Any]) -> Law:
+    """Return the distributions of a class's name and a state."""
+    if name == TruncatedNormal.__name__:
+        return TruncatedNormal(*state)
+    mean_LG, size_RG, factors, group_L = state
+    return CorrelatedCounts(mean_LG, size_RG, [CorrelationFactors(*each) for each in factors], group_L)

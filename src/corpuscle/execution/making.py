@@ -1,0 +1,66 @@
+"""Making: one artifact at a time, whole in the store or not at all; and what went wrong, in words."""
+
+import traceback
+from collections.abc import Sequence
+
+from corpuscle.core.errors import BrokenComponentError, CorpuscleError
+from corpuscle.core.paths import safe_name
+from corpuscle.core.usage import Usage, measured
+from corpuscle.execution.artifact import Artifact
+from corpuscle.execution.artifacts import Fit
+from corpuscle.execution.opened import Opened
+from corpuscle.model.model import Progress, TrainsTogether
+from corpuscle.store import write_text
+
+
+def make(artifact: Artifact, opened: Opened, progress: Progress) -> str | None:
+    """Make an artifact, unless the store has it.
+
+    Parameters
+    ----------
+    artifact
+        What to make; its inputs and corpora are in the store.
+    opened
+        What this process has open of the store.
+    progress
+        Called now and then with which share of it is done.
+
+    Returns
+    -------
+    What went wrong, for people; None: nothing did.
+    """
+    for one in artifact.inputs:
+        if not opened.store.has(*one.address):
+            return f"{one.label}: it was damaged, or is gone, before it was used"
+    try:
+        progress(0.0)
+        opened.store.kept(*artifact.address, lambda folder: artifact.make(folder, opened, progress))
+    except BrokenComponentError as error:
+        return f"{error}{_logged(artifact, opened)}"
+    except CorpuscleError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}{_logged(artifact, opened)}"
+    return None
+
+
+def _logged(artifact: Artifact, opened: Opened) -> str:
+    """Write the traceback of what went wrong to a file, and return where it is; the disk may be what went wrong."""
+    log = opened.store.root.parent / "errors" / f"{safe_name(artifact.label.replace(' · ', '-'))}.txt"
+    try:
+        write_text(log, traceback.format_exc())
+    except CorpuscleError as error:
+        return f" (details could not be kept: {error})"
+    return f" (details in {log})"
+
+
+def fit_together(group: Sequence[Fit], opened: Opened, progress: Progress) -> None:
+    """Fit several models as one, and store them; they share what it cost."""
+    model, corpora = group[0].model, [opened.corpora.open(fit.corpus) for fit in group]
+    assert isinstance(model, TrainsTogether), "the group was made for that"
+    with measured() as usage:
+        found = model.fit_together(corpora, [fit.seed for fit in group], progress)
+    share = Usage(usage.seconds / len(group), usage.cpu_seconds / len(group), usage.peak_bytes)
+    for fit, fitted, corpus in zip(group, found, corpora, strict=True):
+        with opened.store.create(*fit.address) as folder:
+            fit.write(folder, fitted, corpus, share)

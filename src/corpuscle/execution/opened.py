@@ -1,0 +1,27 @@
+"""Opened: what a process has open of a store, so that artifacts that follow each other need not open it again."""
+
+from pathlib import Path
+
+from corpuscle.corpus.context import Context
+from corpuscle.corpus.stored import StoredCorpora
+from corpuscle.measures.view import StudyView
+from corpuscle.model.imputer import model_imputer
+from corpuscle.model.model import FittedModel
+from corpuscle.store import Store
+
+
+class Opened:
+    """A store, its corpora, and the model and the view that were used last.
+
+    Parameters
+    ----------
+    root
+        The store's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root)
+        self.corpora = StoredCorpora(Context(store=self.store, imputer=model_imputer))
+        # One: what a run's artifacts share. Models of other runs would only take memory.
+        self.model: tuple[str, FittedModel] | None = None
+        self.view: tuple[str, StudyView] | None = None

@@ -1,0 +1,72 @@
+"""Tables: what a study's runs gave, gathered from the store in the order of the plan."""
+
+import json
+from collections.abc import Iterable
+
+import pandas as pd
+
+from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS
+from corpuscle.execution.graph import RunArtifacts
+from corpuscle.model.model import Model
+from corpuscle.statistics.divergence import FIT_DTYPES, FITS
+from corpuscle.store import Store
+
+CURVES = ("corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning")
+MAPS = ("corpus", "model", "target", "x", "y", "cell_type", "batch")
+
+
+def scores(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:
+    """Gather the scores that are there."""
+    tables = []
+    for one in runs:
+        for asked in one.scores:
+            if folder := store.find(*asked.address):
+                table = pd.read_parquet(folder / "scores.parquet", read_dictionary=TEXTS)
+                place = {"corpus": one.run.corpus, "model": one.run.model, "task": asked.asked}
+                tables.append(table.assign(**place, seed=one.run.seed, target=asked.target_name))
+    empty = pd.DataFrame(columns=list(COLUMNS))
+    return (pd.concat(tables, ignore_index=True) if tables else empty)[list(COLUMNS)].astype(DTYPES)
+
+
+def curves(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:
+    """Gather the training curves: the columns `CURVES`."""
+    tables = []
+    for one in runs:
+        folder = store.find(*one.fit.address)
+        if folder and (folder / "history.parquet").exists():
+            table = pd.read_parquet(folder / "history.parquet")
+            # A model that takes no steps has no curve; pandas warns of joining tables without rows.
+            if len(table):
+                tables.append(table.assign(**one.run._asdict(), **_about(one.fit.model, table["quantity"])))
+    return pd.concat(tables, ignore_index=True)[list(CURVES)] if tables else pd.DataFrame(columns=list(CURVES))
+
+
+def _about(model: Model, quantities: "pd.Series[str]") -> dict[str, "pd.Series[str]"]:
+    """Return what a model says of each quantity of its curves: the ending says on which cells it was found."""
+    known = {curve.name: curve for curve in model.curves}
+    names = quantities.str.replace(r"_(train|validation)$", "", regex=True)
+    return {
+        about: names.map(lambda name: getattr(known.get(name), about, ""))  # noqa: B023
+        for about in ("title", "meaning")
+    }
+
+
+def fits(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:
+    """Gather what was checked when models had been fitted; see `corpuscle.statistics.divergence.diverged`."""
+    rows = []
+    for one in runs:
+        if folder := store.find(*one.fit.address):
+            check = json.loads((folder / "run.json").read_text(encoding="utf-8"))["check"]
+            rows.append({**one.run._asdict(), **check})
+    return pd.DataFrame(rows, columns=list(FITS)).astype(FIT_DTYPES)
+
+
+def maps(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:
+    """Gather the maps: the columns `MAPS`, one row per cell."""
+    tables = []
+    for one in runs:
+        for drawn in one.maps:
+            if folder := store.find(*drawn.address):
+                place = {"corpus": one.run.corpus, "model": one.run.model, "target": drawn.target_name}
+                tables.append(pd.read_parquet(folder / "map.parquet").assign(**place))
+    return pd.concat(tables, ignore_index=True)[list(MAPS)] if tables else pd.DataFrame(columns=list(MAPS))
