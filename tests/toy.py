@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pandas as pd
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
+from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 
 
@@ -126,3 +129,15 @@ class Impatient(MeanProfile):
 
     def seconds_per_step(self, n_genes: int) -> float:
         sys.exit("no time")
+
+
+@component
+class FailsOnA(Task):
+    """A task that has a bug where the corpus is called A; otherwise it says in which process it is."""
+
+    metrics = (Metric("answer", "Answer", "The process."),)
+
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
+        if train.name == "A":
+            raise ZeroDivisionError("a bug")
+        yield self.metrics[0].score("all", float(os.getpid()), len(target))

@@ -17,6 +17,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.corpus import derived
 from corpuscle.corpus.alteration import Alteration, altered
 from corpuscle.corpus.context import Context
+from corpuscle.execution.opened import Opened
 from corpuscle.model.imputer import model_imputer
 from corpuscle.source.source import open_source
 
@@ -139,23 +140,40 @@ def test_a_cells_counts_do_not_hang_on_what_is_asked_for_with_it(case, corpus):
         np.testing.assert_array_equal(np.vstack(blocks), whole)
 
 
-def test_they_travel_to_another_process(corpus, tmp_path):
+def test_another_process_opens_them_from_a_store(corpus, tmp_path):
+    kept = Opened(tmp_path / "store").corpora
     found = {case: alter(case, corpus) for case in CASES}
-    (tmp_path / "corpora.pkl").write_bytes(pickle.dumps(found))
+    keys = [kept.keep(one) for one in found.values()]
     code = (
-        "import pickle, sys, numpy as np; from pathlib import Path\n"
-        "found = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
-        "np.savez(sys.argv[2], **{case: one.counts().toarray() for case, one in found.items()})\n"
-        "print(*(one.fingerprint for one in found.values()))"
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from corpuscle.execution.opened import Opened\n"
+        "corpora = Opened(Path(sys.argv[1])).corpora\n"
+        "opened = [corpora.open(key) for key in sys.argv[3:]]\n"
+        "np.savez(sys.argv[2], *[one.counts().toarray() for one in opened])\n"
+        "print(*(one.fingerprint for one in opened))"
     )
-    paths = [str(tmp_path / name) for name in ("corpora.pkl", "counts.npz")]
     path = [*sys.path, str(Path(toy.__file__).parent)]
-    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path[:] = {path!r}\n{code}", *paths],
+    arguments = [str(tmp_path / "store"), str(tmp_path / "counts.npz"), *keys]
+    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path[:] = {path!r}\n{code}", *arguments],
                           check=True, capture_output=True, text=True)  # fmt: skip
     assert done.stdout.split() == [one.fingerprint for one in found.values()]
-    with np.load(paths[1]) as counts:
-        for case, one in found.items():
-            np.testing.assert_array_equal(counts[case], one.counts().toarray())
+    with np.load(tmp_path / "counts.npz") as counts:
+        for at, one in enumerate(found.values()):
+            np.testing.assert_array_equal(counts[f"arr_{at}"], one.counts().toarray())
+
+
+@each
+def test_a_store_gives_the_corpus_back(case, corpus, tmp_path):
+    after = alter(case, corpus)
+    opened = Opened(tmp_path / "store")
+    back = Opened(tmp_path / "store").corpora.open(opened.corpora.keep(after))
+    assert back.identity() == after.identity()
+    assert back.name == after.name
+    assert [*back.account] == json.loads(json.dumps([*after.account]))
+    cells = [one.cells.astype(object).where(one.cells.notna(), None) for one in (back, after)]
+    pd.testing.assert_frame_equal(*cells)
+    assert opened.corpora.key(back) == opened.corpora.key(after)
+    np.testing.assert_array_equal(derived.origins(back), derived.origins(after))
 
 
 @each

@@ -1,0 +1,156 @@
+"""Artifacts: what a worker is sent, what a failure costs, and what is made where."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import corpuscle
+from corpuscle.execution import engine, measuring
+from corpuscle.execution.artifact import Address, Artifact
+from corpuscle.execution.artifacts import Fit, MadeCells, Measures
+from corpuscle.execution.graph import RunShares, runs_of
+from corpuscle.execution.opened import Opened
+from corpuscle.execution.workers import Update
+from corpuscle.study.plan import Run
+
+FAILING = "toy:FailsOnA"
+STUDY = """
+name = "graph"
+seeds = 1
+sources.blood = {{ path = "blood.h5ad" }}
+holdout.blood = {{ by = "cell", share = 0.2 }}
+quality = {{ min_counts = 1, min_genes = 1 }}
+[[corpora]]
+name = "A"
+parts = [{{ source = "blood", n_cells = {n_cells} }}]
+[[corpora]]
+name = "Filled"
+parts = [{{ source = "blood", n_cells = {n_cells} }}]
+steps = [{{ alteration = "impute_rare", threshold = 25, model = "toy:MeanProfile", settings = {{ {settings} }} }}]
+[[models]]
+name = "toy:MeanProfile"
+[[tasks]]
+name = "latents"
+reference_corpus = "A"
+on = ["blood"]
+[[tasks]]
+name = "{task}"
+on = ["blood"]
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path, write: Callable[..., Path]) -> Callable[..., Any]:
+    def prepared(n_cells: int = 40, settings: str = "", task: str = "reconstruction", n: int = 0) -> Any:
+        n = n or 2 * n_cells
+        write("blood", n, obs={"cell_type": ["NK" if at % 6 == 0 else "B" for at in range(n)]})
+        text = STUDY.format(n_cells=n_cells, settings=settings, task=task)
+        return corpuscle.prepare(corpuscle.Study.parse(text, tmp_path), Opened(tmp_path / "store").store)
+
+    return prepared
+
+
+def everything(plan: Any, opened: Opened) -> list[Artifact]:
+    """List the artifacts of a study, with what they are made from."""
+    found: dict[Address, Artifact] = {}
+
+    def add(artifact: Artifact) -> None:
+        for before in (*artifact.inputs, *artifact.better_after):
+            add(before)
+        found[artifact.address] = artifact
+
+    for run in runs_of(plan, opened.corpora):
+        for artifact in run.all:
+            add(artifact)
+    for artifact in measuring.artifacts_of(plan, opened.corpora).values():
+        add(artifact)
+    return [*found.values()]
+
+
+def test_what_a_worker_is_sent_is_small_whatever_the_size_of_the_corpus(
+    plan: Callable[..., Any], tmp_path: Path
+) -> None:
+    sizes = []
+    for n_cells in (40, 120):
+        found = everything(plan(n_cells), Opened(tmp_path / "store"))
+        assert {one.kind for one in found} == {"made_cells", "models", "scores", "components", "measures"}
+        sizes.append({f"{one.kind} {one.label}": len(pickle.dumps(one)) for one in found})
+    assert sizes[0] == sizes[1]
+    assert max(sizes[0].values()) < 10_000
+
+
+def test_a_failure_costs_only_what_needs_it(plan: Callable[..., Any], tmp_path: Path) -> None:
+    given = plan(task=FAILING)
+    results = corpuscle.run(given.study, tmp_path / "out", workers=0)
+    run = Run("A", "toy:MeanProfile", 0)
+    assert set(results.failures) == {run}
+    assert "ZeroDivisionError: a bug" in results.failures[run]
+    found = results.scores.groupby(["corpus", "task"]).size()
+    assert ("A", "latents") in found.index
+    assert ("Filled", FAILING) in found.index
+    assert ("A", FAILING) not in found.index
+
+
+def test_cells_that_cannot_be_made_cost_the_runs_that_need_them(plan: Callable[..., Any], tmp_path: Path) -> None:
+    given = plan(settings='trouble = "Filled"')
+    results = corpuscle.run(given.study, tmp_path / "out", workers=0)
+    assert set(results.failures.values()) == {"it was told to fail"}
+    assert [run.corpus for run in results.failures] == ["Filled"]
+    assert set(results.scores.corpus) == {"A"}
+    measures = corpuscle.describe(given.study, workers=0).measures
+    counts = measures[(measures["corpus"] == "Filled") & (measures["measure"] == "counts")]
+    assert counts["value"].isna().all()
+    assert counts["reason"].str.contains("it was told to fail").all()
+
+
+def test_what_is_made_is_made_in_workers_and_once(plan: Callable[..., Any], tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    given = plan(settings=f'marks = "{marks}"', task=FAILING)
+    results = corpuscle.run(given.study, tmp_path / "out", workers=2)
+    assert marks.read_text().splitlines() == ["Filled " + marks.read_text().split()[1]]
+    (pid,) = results.scores.query("metric == 'answer'")["value"]
+    assert pid != os.getpid()
+    kinds = {folder.name for folder in (tmp_path / "out" / "store").iterdir()}
+    assert {"made_cells", "measures", "models", "scores", "derived"} <= kinds
+
+
+def test_nothing_is_made_that_nothing_lacking_needs(plan: Callable[..., Any], tmp_path: Path) -> None:
+    given, opened = plan(), Opened(tmp_path / "store")
+    wanted = [artifact for run in runs_of(given, opened.corpora) for artifact in run.all]
+    heard: list[Update] = []
+    assert engine.execute(wanted, opened.corpora, 0, heard.append) == {}
+    made = {news.address for news in heard if news.share == 1}
+    assert made == {one.address for one in everything(given, opened) if one.kind not in ("components", "measures")}
+    assert engine.execute(wanted, opened.corpora, 0, heard.clear) == {}  # type: ignore[arg-type]
+    # Made cells are for the models: where these are there, nobody misses them.
+    (cells,) = (one for one in everything(given, opened) if isinstance(one, MadeCells))
+    folder = opened.store.folder(*cells.address)
+    (folder / "counts.h5ad").unlink()
+    assert engine.execute(wanted, opened.corpora, 0, heard.append) == {}
+    assert (folder / "checksums.json").exists()
+
+
+def test_the_shares_of_runs_add_up(plan: Callable[..., Any], tmp_path: Path) -> None:
+    runs = runs_of(plan(), Opened(tmp_path / "store").corpora)
+    shares, last = RunShares(runs, []), dict[Run, float]()
+    for one in runs:
+        for at, artifact in enumerate(one.all):
+            for share in (0.5, 1.0):
+                found = shares.update(artifact.address, share)
+                assert found[one.run] > last.get(one.run, 0)
+                last |= found
+            if isinstance(artifact, Fit):
+                assert last[one.run] == pytest.approx(0.99)
+                assert at == 0
+    assert all(share == pytest.approx(1) for share in last.values())
+
+
+def test_measures_are_made_after_what_they_share(plan: Callable[..., Any], tmp_path: Path) -> None:
+    found = everything(plan(), Opened(tmp_path / "store"))
+    measures = [one for one in found if isinstance(one, Measures)]
+    assert {one.components[0].address for one in measures} == {one.address for one in found if one.kind == "components"}
+    assert len(measures) == 2
