@@ -21,8 +21,8 @@ from corpuscle.execution.graph import runs_of
 from corpuscle.execution.opened import Opened
 from corpuscle.measures.table import Book, Once, attempt, demand, tables
 from corpuscle.report.sections.shown import MOST_CORPORA, shown_corpora
-from corpuscle.study import plan as planning
-from corpuscle.study.plan import prepare
+from corpuscle.study import drawing as planning
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 STUDY = """

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from corpuscle.execution.workflow import Results, compose, describe, run
     from corpuscle.report.page.render import render
     from corpuscle.source.source import dataset_path, open_source
-    from corpuscle.study.plan import Plan, prepare
+    from corpuscle.study.plan import Plan
+    from corpuscle.study.preparation import prepare
     from corpuscle.study.spec import Study
 
 # Where each public name is.
@@ -27,7 +28,7 @@ _HOMES = {
     "dataset_path": "corpuscle.source.source",
     "describe": "corpuscle.execution.workflow",
     "open_source": "corpuscle.source.source",
-    "prepare": "corpuscle.study.plan",
+    "prepare": "corpuscle.study.preparation",
     "render": "corpuscle.report.page.render",
     "run": "corpuscle.execution.workflow",
 }

@@ -8,7 +8,7 @@ from corpuscle.core.errors import StudyError
 from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
 from corpuscle.study.gene_checks import lost_sources
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 from corpuscle.study.tables import GenesSpec
 

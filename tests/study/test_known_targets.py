@@ -9,7 +9,7 @@ from corpuscle.execution import engine, tables
 from corpuscle.execution.graph import runs_of
 from corpuscle.execution.opened import Opened
 from corpuscle.study.known_targets import KnownTargets, warnings_of
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 STUDY = """

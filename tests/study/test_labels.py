@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from corpuscle.study.labels import look, remarks, shared_labels
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 STUDY = """

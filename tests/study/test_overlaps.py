@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import StudyError
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 TEXT = """name = "twice"

@@ -9,7 +9,7 @@ import pytest
 import corpuscle
 from corpuscle.core.errors import StudyError
 from corpuscle.store import Store
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 MODEL = 'models = [{ name = "toy:MeanProfile" }]\n'

@@ -6,7 +6,7 @@ import pytest
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.samplers.label_balanced import LabelBalanced
 from corpuscle.corpus.samplers.uniform import Uniform
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.replicates import draw_facts, draw_overlap
 from corpuscle.study.spec import Study
 

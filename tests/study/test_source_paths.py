@@ -8,7 +8,7 @@ import pytest
 
 from corpuscle.core.errors import StudyError
 from corpuscle.execution.results_folder import input_facts
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 TEXT = """

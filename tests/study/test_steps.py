@@ -11,7 +11,7 @@ import corpuscle
 from corpuscle.core.errors import StudyError
 from corpuscle.corpus import derived
 from corpuscle.model.imputer import model_imputer
-from corpuscle.study.plan import prepare
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 TEXT = """

@@ -25,7 +25,8 @@ from corpuscle.measures.common_space import Basis, basis_of, components_of
 from corpuscle.measures.measure import built_ins
 from corpuscle.measures.table import attempt
 from corpuscle.measures.view import MOST_PAIRED
-from corpuscle.study.plan import MISSING, Notice, Plan
+from corpuscle.study.opening import Notice
+from corpuscle.study.plan import MISSING, Plan
 
 MEASURES = (
     "corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "better", "reason",

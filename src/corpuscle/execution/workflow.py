@@ -22,7 +22,9 @@ from corpuscle.execution.workers import Update
 from corpuscle.report.page.render import render, render_description
 from corpuscle.statistics.divergence import without_diverged
 from corpuscle.store import remove_partial
-from corpuscle.study.plan import Notice, Plan, Run, prepare
+from corpuscle.study.opening import Notice
+from corpuscle.study.plan import Plan, Run
+from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 FORMS = ("h5ad", "zarr")

@@ -1,0 +1,97 @@
+"""Drawing: every corpus of a study at every seed, as far as this machine can hold them."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from corpuscle.core import components
+from corpuscle.corpus.context import Context
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.recipe import Recipe
+from corpuscle.model.data.memory import machine_memory
+from corpuscle.model.model import Model
+from corpuscle.model.size import memory_of
+from corpuscle.study.findings import Findings
+from corpuscle.study.replicates import draw_facts
+
+# What a cell takes in the table of a corpus, about: its keys and a dozen labels.
+BYTES_OF_CELL = 80
+
+
+def all_fit(findings: Findings, n_genes: int) -> bool:
+    """Refuse models that this machine cannot hold, from their settings; return whether there is none."""
+    study = findings.study
+    fits = [_fits(findings, f"models[{at}]", model.model, n_genes) for at, model in enumerate(study.models)]
+    for recipe in study.recipes:
+        for at, step in enumerate(recipe.steps):
+            if step.needs is not None:
+                place = f"{findings.of_corpus(recipe.name)}.steps[{at}]"
+                fits.append(_fits(findings, place, components.build(Model, *step.needs), n_genes))
+    return all(fits)
+
+
+def _fits(findings: Findings, place: str, model: Model, n_genes: int) -> bool:
+    needed, limit = memory_of(model, n_genes), machine_memory()
+    if needed > limit:
+        findings.refuse(
+            place,
+            f"model {model.name!r} would take about {needed / 1e9:,.0f} GB of memory in training on {n_genes:,} genes, "
+            f"and this machine has {limit / 1e9:,.0f} GB; lower its numbers of units and layers, or batch_size",
+        )
+    return needed <= limit
+
+
+def _are_few(findings: Findings, pools: Mapping[str, Corpus]) -> bool:
+    """Refuse corpora whose cell tables this machine cannot hold, all seeds together; return whether it can."""
+    study, cells = findings.study, {source: len(pool) for source, pool in pools.items()}
+    parts = [part for recipe in study.recipes for part in recipe.parts if part.source in cells]
+    n_cells = sum(min(part.size(cells[part.source]), cells[part.source]) for part in parts)
+    needed, limit = BYTES_OF_CELL * n_cells * len(study.seeds), machine_memory()
+    if needed > limit:
+        findings.refuse(
+            "seeds",
+            f"the corpora have {n_cells * len(study.seeds):,} cells, all seeds together; their tables would take about "
+            f"{needed / 1e9:,.0f} GB of memory, and this machine has {limit / 1e9:,.0f} GB; lower seeds, or part the "
+            "study",
+        )
+    return needed <= limit
+
+
+def draw_corpora(
+    findings: Findings, pools: Mapping[str, Corpus], context: Context
+) -> tuple[dict[tuple[str, int], Corpus], pd.DataFrame]:
+    """Draw every corpus at every seed, and alter it; return them, and how the draws of a corpus differ.
+
+    A corpus that cannot be drawn is a problem at its place. See `corpuscle.study.replicates.draw_facts`.
+    """
+    study, corpora = findings.study, dict[tuple[str, int], Corpus]()
+    facts: list[pd.DataFrame] = []
+    if not _are_few(findings, pools):
+        return corpora, pd.DataFrame()
+    for recipe in study.recipes:
+        if not {*recipe.sources, *recipe.looks_at} <= set(pools):
+            continue
+        with findings.noting(findings.of_corpus(recipe.name)):
+            draws = []
+            for seed in study.seeds:
+                context.notice(f"drawing {recipe.name}", seed / len(study.seeds))
+                drawn = recipe.draw(pools, seed, context)
+                if (corpus := _altered(findings, recipe, drawn, seed, context)) is not None:
+                    corpora[recipe.name, seed] = corpus
+                    # Made cells are in no pool: of those, what they were made from was drawn.
+                    draws.append(drawn if corpus.used_makers else corpus)
+            if draws:
+                facts.append(draw_facts(recipe, pools, draws))
+    return corpora, pd.concat(facts, ignore_index=True) if facts else pd.DataFrame()
+
+
+def _altered(findings: Findings, recipe: Recipe, corpus: Corpus, seed: int, context: Context) -> Corpus | None:
+    """Do a recipe's steps; None where one cannot be done."""
+    for at, step in enumerate(recipe.steps):
+        context.notice(f"drawing {recipe.name}: {step.name}", seed / len(findings.study.seeds))
+        before = len(findings.problems)
+        with findings.noting(f"{findings.of_corpus(recipe.name)}.steps[{at}]"):
+            corpus = recipe.alter(corpus, seed, at, context)
+        if len(findings.problems) > before:
+            return None
+    return corpus

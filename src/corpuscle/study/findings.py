@@ -1,0 +1,71 @@
+"""Findings: what is wrong with a study and its data, and what is likely not meant, each with its place in its file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from corpuscle.core.errors import InputError, Problem, StudyError
+from corpuscle.study.spec import Study
+
+
+class Findings:
+    """Collects problems and warnings, so that all are said at once.
+
+    Attributes
+    ----------
+    problems
+        What must be fixed.
+    warnings
+        What is legal and yet likely not meant.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def refuse(self, place: str, message: str) -> None:
+        """Note what is wrong at a place of the study file."""
+        self.problems.append(self.study.problem(place, message))
+
+    def warn(self, place: str, message: str) -> None:
+        """Note what is legal and yet likely not meant, at a place of the study file."""
+        self.warnings.append(self.study.problem(place, message))
+
+    @contextmanager
+    def noting(self, place: str) -> Iterator[None]:
+        """Turn an input error into a problem at a place of the study file, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self.refuse(place, str(error))
+
+    def stop(self) -> None:
+        """Raise all problems, if there are any.
+
+        Raises
+        ------
+        StudyError
+            With everything that is wrong.
+        """
+        if self.problems:
+            # A corpus that cannot be drawn, or that leaks, is so at every seed: say it once.
+            raise StudyError(list(dict.fromkeys(self.problems)))
+
+    def of_corpus(self, name: str) -> str:
+        """Return the place of a corpus in the study file."""
+        return self._places[name]
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        corpora = enumerate(self.study.spec.corpora)
+        return {name: f"corpora[{at}]" for at, corpus in corpora for name in corpus.rungs}
+
+    def of_target(self, name: str) -> str:
+        """Return the place of a target in the study file."""
+        return next(
+            f"tasks[{at}].on[{position}]"
+            for at, task in enumerate(self.study.spec.tasks)
+            for position, target in enumerate(task.on)
+            if target.title == name
+        )

@@ -1,0 +1,137 @@
+"""Preparation: from a study to its plan. What can be wrong with it and its data is found here, before any training."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from corpuscle.corpus.context import Context
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.overlap import Copies
+from corpuscle.corpus.split import Watch
+from corpuscle.model.imputer import model_imputer
+from corpuscle.source.features import in_words
+from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
+from corpuscle.source.source import Source
+from corpuscle.store import Store
+from corpuscle.study import labels, overlaps
+from corpuscle.study.donors import shared_donors
+from corpuscle.study.drawing import all_fit, draw_corpora
+from corpuscle.study.findings import Findings
+from corpuscle.study.gene_checks import counts_kept, lost_sources
+from corpuscle.study.known_targets import KnownTargets, warnings_of
+from corpuscle.study.opening import (
+    Notice,
+    copies_of,
+    filtered,
+    match_genes,
+    open_sources,
+    space_by_place,
+    split,
+    survey_sources,
+    targets_of,
+)
+from corpuscle.study.plan import Plan
+from corpuscle.study.replicates import replicate_warnings
+from corpuscle.study.spec import Study
+
+
+def prepare(study: Study, store: Store | None = None, notice: Notice | None = None) -> Plan:
+    """Open a study's data and plan all of it.
+
+    Each stage goes as far as what came before allows, so that everything that is wrong is said at once.
+
+    Parameters
+    ----------
+    study
+        A checked study.
+    store
+        Where surveys of sources and their principal components are kept, so that they need not be made again.
+    notice
+        Called with what is being done.
+
+    Raises
+    ------
+    StudyError
+        With everything that is wrong, each with its place in the study file.
+    """
+    findings, notice = Findings(study), notice or (lambda _what, _share: None)
+    opened = open_sources(findings, notice)
+    names = {name: source.gene_names for name, source in opened.items()}
+    matched = match_genes(findings, names, opened)
+    space, by = matched or (space_by_place(names), "symbol")
+    # What is found of genes that do not match is not kept.
+    store = store if matched else None
+    can_hold = all_fit(findings, len(space))
+    surveys = survey_sources(findings, opened, space, store, notice)
+    if matched:
+        for place, message in lost_sources(study.spec.genes, names, space, surveys, by):
+            findings.refuse(place, message)
+    union = gene_space(names, "union", by) if matched else space
+    copies = copies_of(findings, opened, union, store, notice)
+    sources, quality = filtered(findings, opened, surveys, copies)
+    pools, held = split(findings, sources, space)
+    targets = targets_of(findings, held)
+    pools, sources, quality = overlaps.without_copies(study, pools, targets, copies, (sources, quality))
+    corpora, draws = dict[tuple[str, int], Corpus](), pd.DataFrame()
+    # A step may train a model as soon as its corpus is drawn.
+    if can_hold:
+        context = Context(pools, study.folder, model_imputer, store, notice)
+        corpora, draws = draw_corpora(findings, pools, context)
+    _check_leaks(findings, targets, corpora, copies)
+    for found in shared_donors(study, sources, pools, targets, corpora):
+        (findings.refuse if found.certain else findings.warn)(found.place, found.message)
+    findings.stop()
+    _remark(findings, opened, targets, corpora)
+    for name, key, message in replicate_warnings(study, draws, corpora):
+        findings.warn(findings.of_corpus(name) if name else key, message)
+    warnings = tuple(dict.fromkeys(findings.warnings))
+    genes = _gene_table(opened, sources, surveys, space, by)
+    return Plan(study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws)
+
+
+def _check_leaks(
+    findings: Findings,
+    targets: Mapping[str, Corpus],
+    corpora: Mapping[tuple[str, int], Corpus],
+    copies: Copies,
+) -> None:
+    """Refuse corpora that have cells of targets, or copies of them."""
+    drawn: dict[str, list[Corpus]] = {}
+    for (name, _), corpus in corpora.items():
+        drawn.setdefault(name, []).append(corpus)
+    watch = Watch(targets.values(), copies, overlaps.keeping(findings.study))
+    for name, of_recipe in drawn.items():
+        with findings.noting(place := findings.of_corpus(name)):
+            for found in watch.check(of_recipe):
+                findings.warn(place, f'{found}; near_duplicates = "keep" lets that be')
+
+
+def _remark(
+    findings: Findings,
+    opened: Mapping[str, Source],
+    targets: Mapping[str, Corpus],
+    corpora: Mapping[tuple[str, int], Corpus],
+) -> None:
+    """Warn of scores on other genes, and of labels that are likely not what they seem."""
+    first = {name: corpus for (name, seed), corpus in corpora.items() if seed == findings.study.seeds[0]}
+    for name, message in warnings_of(targets, first, KnownTargets(targets)).items():
+        findings.warn(findings.of_target(name), message)
+    for name, source in opened.items():
+        for remark in source.remarks:
+            findings.warn(f"sources.{name}", remark)
+    for place, message in labels.remarks(findings.study, targets, first):
+        findings.warn(place, message)
+
+
+def _gene_table(
+    opened: Mapping[str, Source],
+    sources: Mapping[str, Source],
+    surveys: Mapping[str, pd.DataFrame],
+    space: GeneSpace,
+    by: By,
+) -> pd.DataFrame:
+    """Return what each source lost on the way to the study's genes; see `Plan`."""
+    genes = loss_table({name: source.gene_names for name, source in opened.items()}, space, by)
+    genes["counts_kept"] = [counts_kept(surveys[source]) for source in genes["source"]]
+    genes["left_out"] = [in_words(sources[source].reader.about_genes().left_out) for source in genes["source"]]
+    return genes
