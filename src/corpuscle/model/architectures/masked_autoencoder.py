@@ -25,13 +25,14 @@ from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.nn.masked_network import MaskedNetwork
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, named_noise, train
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # As torch's AdamW has it; the published code leaves it there.
 ADAM_EPS = 1e-8
+PUBLISHED = Budget(epochs=100)
 
 
 Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
@@ -68,7 +69,7 @@ class MaskedAutoencoder(Model):
     batch_size
         Cells per step.
     budget
-        How long to train; see `Budget`.
+        How long to train; ``"published"`` is ``{ epochs = 100 }``. See `Budget`.
     validation_share
         Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
 
@@ -88,7 +89,7 @@ class MaskedAutoencoder(Model):
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = Budget(epochs=100)
+    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
     validation_share: ValidationShare = 0.1
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMaskedAutoencoder":
@@ -117,7 +118,7 @@ class MaskedAutoencoder(Model):
         """Measure the processor seconds of a step with 10 % of the counts nonzero."""
         network = self._network(n_genes, named_noise(0, "init"))
         table = CountTable(random_counts(self.batch_size, n_genes))
-        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0, 0)
+        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0)
         return seconds_per_step(
             network.first, lambda: train(network, table, schedule, self._optimiser(), seed=0, progress=silent)
         )
@@ -130,7 +131,7 @@ class MaskedAutoencoder(Model):
         return MaskedNetwork(n_genes, self.widths, dropout=self.dropout, mask_share=self.mask_share, init=init)
 
     def _schedule(self, n_cells: int) -> Schedule:
-        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, 0)
+        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share)
 
     def _optimiser(self) -> Optimiser:
         return Optimiser(self.learning_rate, self.weight_decay, ADAM_EPS, decoupled=True)

@@ -25,7 +25,7 @@ from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.nn.count_modules import SparseLinear
 from corpuscle.model.nn.perceptron import Perceptron
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, ValidationShare, published_as
 from corpuscle.model.training.class_losses import Remedy
 from corpuscle.model.training.loop import named_noise
 from corpuscle.model.training.supervised import PUBLISHED, Codes, LabelTraining, train_labels
@@ -54,7 +54,8 @@ class MlpClassifier(Model):
     n_hidden, dropout, learning_rate, weight_decay, batch_size
         See `LabelTraining`.
     budget
-        How long to train; see `Budget`. Patience looks at the cross-entropy of held-out cells.
+        How long to train; ``"published"`` is ``{ epochs = 500, patience = 20 }``. See `Budget`. Patience looks at the
+        cross-entropy of held-out cells.
     validation_share
         Share of the cells of each type that is held out to follow the training. Patience needs some.
     remedy
@@ -75,7 +76,7 @@ class MlpClassifier(Model):
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = PUBLISHED
+    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
     validation_share: ValidationShare = 0.1
     remedy: Remedy = "none"
 

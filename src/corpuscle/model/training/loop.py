@@ -22,7 +22,7 @@ from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.data.loader import Supply, stacked_batches, together
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.model import HISTORY, Progress, no_history
-from corpuscle.model.training.budget import Schedule
+from corpuscle.model.training.budget import Moment, Schedule
 from corpuscle.model.training.optimiser import Adam
 from corpuscle.model.training.stopwatch import Stopwatch
 
@@ -64,9 +64,9 @@ class Trainable(Protocol):
         ...
 
     def loss(
-        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
+        self, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the loss to minimise (a mean per cell) and its terms, summed over the batch."""
+        """Return the loss to minimise at a moment (a mean per cell) and its terms, summed over the batch."""
         ...
 
     def score(self, batch: Batch | DenseBatch, noise: torch.Generator) -> Mapping[str, Tensor]:
@@ -194,7 +194,7 @@ def _fit(  # noqa: PLR0917  # what `train` is told
             with phases.timed("batches"):
                 batch = next(batches)
             with phases.timed("steps"):
-                loss, terms = network.loss(batch, noise, schedule.kl_weight(step))
+                loss, terms = network.loss(batch, noise, schedule.at(step))
                 adam.zero_grad()
                 loss.sum().backward()  # type: ignore[no-untyped-call]
                 adam.step()

@@ -21,7 +21,7 @@ from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.core.randomness import generator
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS
-from corpuscle.model.training.budget import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
 from corpuscle.model.training.class_losses import Remedy, cross_entropy, label_loss
 from corpuscle.model.training.loop import PROGRESS_SECONDS, named_noise
 from corpuscle.model.training.optimiser import Adam
@@ -63,8 +63,8 @@ class TrainingSettings:
     batch_size
         Cells per step.
     budget
-        How long; see `Budget`. Patience looks at the cross-entropy of held-out cells. To compare remedies at equal
-        steps, give it in steps and without patience.
+        How long; ``"published"`` is ``{ epochs = 500, patience = 20 }``. See `Budget`. Patience looks at the
+        cross-entropy of held-out cells. To compare remedies at equal steps, give it in steps and without patience.
     validation_share
         Share of the cells of each label that is held out to follow the training. One cell of each is always trained
         on.
@@ -75,12 +75,12 @@ class TrainingSettings:
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = PUBLISHED
+    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
     validation_share: ValidationShare = 0.1
 
     def schedule(self, n_cells: int) -> Schedule:
         """Return what the budget comes to for so many cells."""
-        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, 0)
+        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share)
 
 
 @component
