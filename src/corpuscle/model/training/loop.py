@@ -7,7 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.training.budget import Moment, Schedule
 from corpuscle.model.training.optimiser import Adam
+from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.stopwatch import Stopwatch
 
 # How many steps' losses are looked at together.
@@ -31,6 +32,8 @@ LOOKED_AT = 32
 # From here on, not every whole number is a 32-bit float; as a count of molecules it is no such thing.
 LARGEST_COUNT = 2**24
 PROGRESS_SECONDS = 0.1
+
+Precision = Literal["float32", "bf16"]
 
 
 class Trainable(Protocol):
@@ -75,16 +78,39 @@ class Trainable(Protocol):
 
 
 class Optimiser(NamedTuple):
-    """Adam's settings; `decoupled` makes it AdamW."""
+    """Adam's settings, and how its steps are taken.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay, eps, decoupled
+        See `Adam`.
+    stepping
+        See `Stepping`.
+    precision
+        ``"bf16"``: on a GPU, losses are computed with matrix products in 16-bit floats (torch's autocast). Weights,
+        gradients and steps, and the curve's held-out losses, are in 32 bits all the same.
+    """
 
     learning_rate: float
     weight_decay: float
     eps: float
     decoupled: bool = False
+    stepping: Stepping = Stepping()
+    precision: Precision = "float32"
 
-    def of(self, network: Trainable) -> Adam:
-        """Make the optimiser of a network's parameters."""
-        return Adam(network, **self._asdict())
+    def of(self, network: Trainable | torch.nn.Module, schedule: Schedule) -> Adam:
+        """Make the optimiser of a network's parameters, for a training."""
+        how = self.stepping
+        return Adam(
+            network,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            decoupled=self.decoupled,
+            multiple=None if how.rate_schedule == RateSchedule() else how.rate_schedule.multiple(schedule),
+            clip_norm=how.clip_norm,
+            in_parts=how.accumulate > 1,
+        )
 
 
 def named_noise(seed: int, name: str, device: torch.device = CPU) -> torch.Generator:
@@ -114,7 +140,8 @@ def train(
     Raises
     ------
     ModelError
-        When there are too few cells to train on, or none is held out where the budget has patience.
+        When there are too few cells to train on, none is held out where the budget has patience, or the precision
+        needs a GPU that is not there.
     DivergedError
         When the loss or a weight is no longer a finite number.
     """
@@ -149,6 +176,7 @@ def train_together(
     Each network's training curve; the phases' seconds are those of all of them.
     """
     assert schedule.budget.patience is None, "fits that stop by themselves cannot be trained as one"
+    assert optimiser.stepping == Stepping(), "a norm would be of all networks' gradients together"
     whole = stack_networks(networks)
     curve = _fit(whole, tables, schedule, optimiser, seeds, progress)
     for number, network in enumerate(networks):
@@ -182,11 +210,13 @@ def _fit(  # noqa: PLR0917  # what `train` is told
     if not schedule.steps_per_epoch:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
     device, phases = training_device(), Stopwatch(tables[0].seconds)
+    if optimiser.precision == "bf16" and device.type != "cuda":
+        raise ModelError(f'precision = "bf16" needs a GPU, and this training is on {device.type!r}; leave it out')
     network.to(device)
     with phases.timed("reading"):
         supplies = [Supply(table, schedule, seed, device) for table, seed in zip(tables, seeds, strict=True)]
     curve = _Curve(schedule, supplies, seeds[0], device, phases)
-    noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network), time.monotonic()
+    noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
     largest = max(table.largest for table in tables)
     network.train()
     with together(supplies) as batches:
@@ -194,9 +224,8 @@ def _fit(  # noqa: PLR0917  # what `train` is told
             with phases.timed("batches"):
                 batch = next(batches)
             with phases.timed("steps"):
-                loss, terms = network.loss(batch, noise, schedule.at(step))
                 adam.zero_grad()
-                loss.sum().backward()  # type: ignore[no-untyped-call]
+                loss, terms = _with_gradients(network, batch, noise, schedule.at(step), optimiser)
                 adam.step()
                 curve.add(loss, terms, len(batch))
                 if curve.is_due and (bad := curve.first_not_finite()) is not None:
@@ -214,6 +243,26 @@ def _fit(  # noqa: PLR0917  # what `train` is told
     network.train(mode=False)
     progress(1.0)
     return curve
+
+
+def _with_gradients(
+    network: Trainable, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment, optimiser: Optimiser
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Add up the gradients of a batch's parts; return its loss and terms."""
+    size = optimiser.stepping.part_size(len(batch))
+    parts = [batch] if size == len(batch) else [batch.part(slice(k, k + size)) for k in range(0, len(batch), size)]
+    losses, terms = [], []
+    for part in parts:
+        with torch.autocast(noise.device.type, torch.bfloat16, enabled=optimiser.precision == "bf16"):
+            loss, terms_of_part = network.loss(part, noise, at)
+        # A loss is a mean per cell, and parts may differ in their number of cells.
+        loss = loss if len(part) == len(batch) else loss * (len(part) / len(batch))
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        terms.append(terms_of_part)
+    if len(parts) == 1:
+        return losses[0], terms[0]
+    return torch.stack(losses).sum(0), {name: torch.stack([part[name] for part in terms]).sum(0) for name in terms[0]}
 
 
 def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, largest: float) -> str:

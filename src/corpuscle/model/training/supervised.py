@@ -23,8 +23,8 @@ from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
 from corpuscle.model.training.class_losses import Remedy, cross_entropy, label_loss
-from corpuscle.model.training.loop import PROGRESS_SECONDS, named_noise
-from corpuscle.model.training.optimiser import Adam
+from corpuscle.model.training.loop import PROGRESS_SECONDS, Optimiser, named_noise
+from corpuscle.model.training.stepping import Stepping
 
 ADAM_EPS = 1e-8
 # Each point of a curve is from at most this many held-out cells, so that it stays cheap.
@@ -51,7 +51,7 @@ class Codes(NamedTuple):
 
 
 @component
-class TrainingSettings:
+class TrainingSettings(Stepping):
     """How long and how fast labels are learned, whatever the remedy; the defaults are the published study's.
 
     Parameters
@@ -68,6 +68,8 @@ class TrainingSettings:
     validation_share
         Share of the cells of each label that is held out to follow the training. One cell of each is always trained
         on.
+    rate_schedule, clip_norm, accumulate
+        How steps are taken; see `Stepping`.
     """
 
     n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
@@ -81,6 +83,10 @@ class TrainingSettings:
     def schedule(self, n_cells: int) -> Schedule:
         """Return what the budget comes to for so many cells."""
         return Schedule(n_cells, self.budget, self.batch_size, self.validation_share)
+
+    def optimiser(self) -> Optimiser:
+        """Return Adam's settings."""
+        return Optimiser(self.learning_rate, self.weight_decay, ADAM_EPS, stepping=self)
 
 
 @component
@@ -146,17 +152,21 @@ def train_labels(
     curve = _Curve(network, inputs, codes, _some(held), schedule)
     loss_of = label_loss(settings.remedy, np.bincount(code_N[trained]))
     noise, order = named_noise(seed, "labels"), generator(seed, "labels", "order")
-    adam = Adam(network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, eps=ADAM_EPS)
+    adam = settings.optimiser().of(network, schedule)
     batches = _batches(trained, code_N, schedule, order, balanced=settings.remedy == "resampling")
     told = time.monotonic()
     network.train()
     for step in range(1, schedule.n_steps + 1):
         cells = next(batches)
-        logit_BC, code_B = network(inputs(cells), noise), torch.from_numpy(code_N[cells])
         adam.zero_grad()
-        loss_of(logit_BC, code_B).mean().backward()  # type: ignore[no-untyped-call]
+        size = settings.part_size(len(cells))
+        for part in (cells[first : first + size] for first in range(0, len(cells), size)):
+            logit_BC, code_B = network(inputs(part), noise), torch.from_numpy(code_N[part])
+            loss = loss_of(logit_BC, code_B).mean()
+            loss = loss if size == len(cells) else loss * (len(part) / len(cells))
+            loss.backward()  # type: ignore[no-untyped-call]
+            curve.add(cross_entropy(logit_BC.detach(), code_B))
         adam.step()
-        curve.add(cross_entropy(logit_BC.detach(), code_B))
         if curve.has_converged(step):
             break
         if time.monotonic() - told > PROGRESS_SECONDS:
