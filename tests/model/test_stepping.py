@@ -151,7 +151,7 @@ def test_clipping_and_a_falling_rate_change_what_is_learned():
 
     # Adam undoes a common factor of all gradients, but not where they are small next to its epsilon.
     assert 0 < moved(clipped) < 0.3 * moved(plain)
-    assert 0 < moved(falling) < 0.3 * moved(plain)
+    assert 0 < moved(falling) < 0.5 * moved(plain)
 
 
 def test_labels_are_learned_with_the_same_steps_in_parts_and_with_others_clipped():
