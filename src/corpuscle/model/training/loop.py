@@ -7,6 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from corpuscle.model.data.loader import Supply, stacked_batches, together
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.training.budget import Moment, Schedule
+from corpuscle.model.training.checkpoints import Checkpoint, Training
 from corpuscle.model.training.optimiser import Adam
 from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.stopwatch import Stopwatch
@@ -32,6 +34,8 @@ LOOKED_AT = 32
 # From here on, not every whole number is a 32-bit float; as a count of molecules it is no such thing.
 LARGEST_COUNT = 2**24
 PROGRESS_SECONDS = 0.1
+# What a curve in the making is, besides its points and sums.
+NUMBERS = ("step", "best", "best_step", "names", "n_recent", "n_cells")
 
 Precision = Literal["float32", "bf16"]
 
@@ -97,6 +101,10 @@ class Optimiser(NamedTuple):
     decoupled: bool = False
     stepping: Stepping = Stepping()
     precision: Precision = "float32"
+
+    def spec(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return self._asdict() | {"stepping": asdict(self.stepping)}
 
     def of(self, network: Trainable | torch.nn.Module, schedule: Schedule) -> Adam:
         """Make the optimiser of a network's parameters, for a training."""
@@ -218,9 +226,12 @@ def _fit(  # noqa: PLR0917  # what `train` is told
     curve = _Curve(schedule, supplies, seeds[0], device, phases)
     noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
     largest = max(table.largest for table in tables)
+    cells = [(table.times_N, table.total_N) for table in tables]
+    checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(schedule), optimiser.spec(), seeds, cells)
+    n_taken = checkpoint.resume()
     network.train()
-    with together(supplies) as batches:
-        for step in range(schedule.n_steps):
+    with together(supplies, n_taken) as batches:
+        for step in range(n_taken, schedule.n_steps):
             with phases.timed("batches"):
                 batch = next(batches)
             with phases.timed("steps"):
@@ -235,6 +246,7 @@ def _fit(  # noqa: PLR0917  # what `train` is told
                     curve.add_point(network)
                 if curve.has_converged:
                     break
+            checkpoint.keep(step + 1)
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 progress((step + 1) / schedule.n_steps)
@@ -342,6 +354,20 @@ class _Curve:
     def has_converged(self) -> bool:
         """Return whether the budget's patience is at its end."""
         return self.step - self.best_step >= self.schedule.patience_steps
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that steps change; see `Curve`."""
+        facts = {name: getattr(self, name) for name in NUMBERS} | {"rows": self.rows, "seconds": self.phases.seconds}
+        return {"recent": self.recent, "sums_TM": torch.from_numpy(self.sums_TM)}, facts
+
+    def set_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.recent, self.sums_TM = tensors["recent"].to(self.device), tensors["sums_TM"].numpy()
+        for name in NUMBERS:
+            setattr(self, name, facts[name])
+        self.rows = [[tuple(row) for row in rows] for rows in facts["rows"]]
+        for phase, seconds in facts["seconds"].items():
+            self.phases.seconds[phase] = self.phases.seconds.get(phase, 0.0) + seconds
 
     def _validate(self, network: Trainable) -> tuple[list[str], NDArray[np.float64]]:
         """Return the mean of each term over the held-out cells' uses; the same noise each time, for a smooth curve."""

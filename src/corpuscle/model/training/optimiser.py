@@ -1,6 +1,6 @@
 """Adam for networks with sparse input layers, whose gradients are never stored."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -79,6 +79,28 @@ class Adam:
         # Fused, it reads and writes each number once a step.
         kind = torch.optim.AdamW if decoupled else torch.optim.Adam
         self._rest = kind(self._rest_of, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that steps change besides the weights, by name."""
+        found = {"taken": torch.tensor(self._taken)}
+        for number, moments in self._rest.state_dict()["state"].items():
+            found |= {f"{number}.{name}": tensor for name, tensor in moments.items()}
+        for place, (_, of_layer) in enumerate(self._sparse):
+            found |= {f"sparse {place}.{name}": tensor for name, tensor in of_layer._asdict().items()}
+        return found
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+        self._taken = int(state["taken"])
+        rest: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            number, _, name = key.partition(".")
+            if number.isdigit():
+                rest.setdefault(int(number), {})[name] = tensor
+        self._rest.load_state_dict(self._rest.state_dict() | {"state": rest})
+        for place, (_, of_layer) in enumerate(self._sparse):
+            for name, tensor in of_layer._asdict().items():
+                tensor.copy_(state[f"sparse {place}.{name}"])
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

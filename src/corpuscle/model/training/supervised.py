@@ -6,7 +6,9 @@ Axes in names: N cells, C labels.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
+from corpuscle.model.training.checkpoints import Checkpoint, Training
 from corpuscle.model.training.class_losses import Remedy, cross_entropy, label_loss
 from corpuscle.model.training.loop import PROGRESS_SECONDS, Optimiser, named_noise
 from corpuscle.model.training.stepping import Stepping
@@ -154,10 +157,11 @@ def train_labels(
     noise, order = named_noise(seed, "labels"), generator(seed, "labels", "order")
     adam = settings.optimiser().of(network, schedule)
     batches = _batches(trained, code_N, schedule, order, balanced=settings.remedy == "resampling")
+    checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(settings), seed, *codes)
+    n_taken = checkpoint.resume()
     told = time.monotonic()
     network.train()
-    for step in range(1, schedule.n_steps + 1):
-        cells = next(batches)
+    for step, cells in enumerate(islice(batches, n_taken, schedule.n_steps), n_taken + 1):
         adam.zero_grad()
         size = settings.part_size(len(cells))
         for part in (cells[first : first + size] for first in range(0, len(cells), size)):
@@ -169,6 +173,7 @@ def train_labels(
         adam.step()
         if curve.has_converged(step):
             break
+        checkpoint.keep(step)
         if time.monotonic() - told > PROGRESS_SECONDS:
             told = time.monotonic()
             progress(step / schedule.n_steps)
@@ -281,6 +286,16 @@ class _Curve:
         if score < self.best - (self.schedule.budget.min_delta or 0.0):
             self.best, self.best_step = score, step
         return step - self.best_step >= self.schedule.patience_steps
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that steps change; see `Curve`."""
+        facts = {"rows": self.rows, "best": self.best, "best_step": self.best_step}
+        return {"recent": torch.cat(self.recent) if self.recent else torch.empty(0)}, facts
+
+    def set_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.recent, self.rows = [tensors["recent"]], [tuple(row) for row in facts["rows"]]
+        self.best, self.best_step = facts["best"], facts["best_step"]
 
     def table(self) -> pd.DataFrame:
         """Return the curve in long form."""
