@@ -100,8 +100,13 @@ class MaskedAutoencoder(Stepping, Model):
     validation_share: ValidationShare = 0.1
     precision: Precision = "float32"
 
+    @property
+    def uses_gpu(self) -> bool:
+        """True."""
+        return True
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMaskedAutoencoder":
-        """Fit on a corpus, on the CPU; from disk where it is larger than `memory_limit`, with the same weights."""
+        """Fit on a corpus, on `training_device`; a corpus larger than `memory_limit` is read from disk, for the same."""
         with training_counts(corpus) as table:
             if not table.largest:
                 raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")

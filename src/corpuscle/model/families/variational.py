@@ -161,6 +161,11 @@ class VariationalModel(Model):
         """Set what a network takes from the corpus before it is trained; nothing, unless a model has such."""
 
     @property
+    def uses_gpu(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def covariate(self) -> str | None:
         """The label that the decoder is given for each cell."""
         return None
