@@ -106,7 +106,7 @@ class MaskedAutoencoder(Stepping, Model):
         return True
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMaskedAutoencoder":
-        """Fit on a corpus, on `training_device`; a corpus larger than `memory_limit` is read from disk, for the same."""
+        """Fit on `training_device`; from disk where the corpus is larger than `memory_limit`, with the same weights."""
         with training_counts(corpus) as table:
             if not table.largest:
                 raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
