@@ -85,7 +85,7 @@ def measure(path: Path, n_cells: int, n_genes: int, n_steps: int, limit: int) ->
     """Train in this process; return what it took."""
     torch.set_num_threads(1)
     corpus, model, clock = corpus_of(path, n_cells, n_genes), LDVAE(), []
-    schedule = Schedule(n_cells, Budget(steps=WARM_UP + n_steps + 1), BATCH, 0.0, 400)
+    schedule = Schedule(n_cells, Budget(steps=WARM_UP + n_steps + 1), BATCH, 0.0)
     started = time.perf_counter()
     with training_counts(corpus, limit=limit) as table:
         prepared = time.perf_counter() - started
@@ -93,6 +93,7 @@ def measure(path: Path, n_cells: int, n_genes: int, n_steps: int, limit: int) ->
         if isinstance(table, DiskTable):
             forget(table)
         network = model.network(n_genes, 0, named_noise(0, "init"))
+        network.kl_warmup_epochs = model.kl_warmup_epochs
         network.set_library_prior(*library_prior(table))
         network.encoder.register_forward_pre_hook(lambda *_: clock.append((time.perf_counter(), time.process_time())))
         history = train(network, table, schedule, model.optimiser(), seed=0, progress=lambda _: None)

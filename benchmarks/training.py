@@ -64,10 +64,12 @@ def train_ours(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[
 
     model, table = build(Model, how.model, {}), CountTable(counts)
     networks = [model.network(counts.shape[1], 0, named_noise(seed + at, "init")) for at in range(how.together)]
+    for network in networks:
+        network.kl_warmup_epochs = model.kl_warmup_epochs
     told: list[tuple[float, float]] = []
     # Stacked networks are copies of the first, its hook included.
     networks[0].encoder.register_forward_pre_hook(lambda *_: told.append((time.perf_counter(), time.process_time())))
-    fit = Schedule(counts.shape[0], Budget(steps=n_steps), BATCH, 0.0, 400), model.optimiser()
+    fit = Schedule(counts.shape[0], Budget(steps=n_steps), BATCH, 0.0), model.optimiser()
     if how.together == 1:
         curve = train(networks[0], table, *fit, seed=seed, progress=lambda _: None)
     else:

@@ -9,6 +9,7 @@ import pytest
 
 from corpuscle.core import components
 from corpuscle.core.errors import ModelError
+from corpuscle.model.data.on_gpu import training_device
 from corpuscle.model.model import HISTORY, Annotates, FittedModel, Model, Reconstructs
 from corpuscle.model.training.fine_tuning import FineTunes
 from corpuscle.source.source import open_source
@@ -48,6 +49,16 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(name, train
     # What takes no steps may depend on the corpus alone.
     assert not model.n_steps(40) or not np.any(first) or not np.array_equal(first, other)
     assert model.uses_seed or np.array_equal(first, other)
+
+
+@each_built_in
+def test_a_model_says_whether_it_is_fitted_on_a_gpu(name, train, monkeypatch):
+    asked, true = [], training_device
+    for place in ("corpuscle.model.data.on_gpu", "corpuscle.model.training.loop"):
+        monkeypatch.setattr(f"{place}.training_device", lambda: (asked.append(1), true())[1])
+    model = small(name)
+    model.fit(train, 0)
+    assert bool(asked) == model.uses_gpu
 
 
 def test_which_models_use_no_randomness():

@@ -1,6 +1,7 @@
 """What training on a GPU is made of, tried on the CPU: resident counts, stacked networks, plain torch."""
 
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from corpuscle.model import kernels
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.architectures.scvi import SCVI
 from corpuscle.model.data.batches import CellCovariates, CountTable, Rows
-from corpuscle.model.data.on_gpu import CPU, Resident, training_device
+from corpuscle.model.data.on_gpu import CPU, Resident, gpus, training_device
 from corpuscle.model.nn.likelihoods import negative_log_likelihood
+from corpuscle.model.training.checkpoints import checkpoints_in
 from corpuscle.model.training.loop import stack_networks
+from corpuscle.model.training.optimiser import Adam
 
 SMALL = {"n_hidden": 16, "n_latent": 3, "batch_size": 16, "budget": {"epochs": 3}}
 each_model = pytest.mark.parametrize(
@@ -164,6 +167,55 @@ def test_a_device_that_is_not_there_is_refused(make_corpus, draw_counts, monkeyp
         training_device()
     with pytest.raises(ModelError, match='set it to "cpu"'):
         LDVAE(**SMALL).fit(make_corpus(draw_counts(60, 20)), 0)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("", ("cuda:0", "cuda:1", "cuda:2")),
+        ("cpu", ()),
+        ("cuda:1", ("cuda:1",)),
+        ("cuda:2, cuda:0", ("cuda:2", "cuda:0")),
+        ("cuda:0,cuda:0", ("cuda:0", "cuda:0")),
+    ],
+)
+def test_a_model_at_a_time_is_trained_on_each_gpu_unless_some_are_named(monkeypatch, named, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setenv("CORPUSCLE_DEVICE", named)
+    assert gpus() == expected
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    for named, why in (("cuda:99", "torch finds 0 GPUs"), ("gpu", "gpu")):
+        monkeypatch.setenv("CORPUSCLE_DEVICE", named)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        with pytest.raises(ModelError, match=rf"CORPUSCLE_DEVICE = '{named}' is no device .*{why}"):
+            gpus()
+    monkeypatch.setenv("CORPUSCLE_DEVICE", "cpu,cuda:99")
+    assert training_device() == CPU
+
+
+def test_models_fitted_together_go_on_from_a_checkpoint(make_corpus, draw_counts, monkeypatch, tmp_path):
+    without_numba(monkeypatch)
+    corpora, model = [make_corpus(draw_counts(60, 20, seed=seed)) for seed in range(2)], LDVAE(**SMALL)
+    undisturbed = model.fit_together(corpora, [0, 1])
+    true, taken = Adam.step, []
+
+    def seventh_fails(adam):
+        taken.append(1)
+        if len(taken) == 7:
+            raise InterruptedError
+        true(adam)
+
+    monkeypatch.setattr(Adam, "step", seventh_fails)
+    for _ in range(2):
+        with suppress(InterruptedError), checkpoints_in(tmp_path, every_seconds=0):
+            fitted = model.fit_together(corpora, [0, 1])
+    assert len(taken) == 1 + fitted[0].history["step"].max()
+    for one, other in zip(fitted, undisturbed, strict=True):
+        assert one.history.equals(other.history)
+        np.testing.assert_array_equal(one.embed(corpora[0]), other.embed(corpora[0]))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

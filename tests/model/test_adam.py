@@ -48,6 +48,32 @@ def test_takes_the_steps_that_torchs_take(n_units, decoupled):
     assert ours.first.weight.grad is None
 
 
+@pytest.mark.parametrize("clip_norm", [None, 1.0], ids=["rate", "rate and norm"])
+@pytest.mark.parametrize("decoupled", [False, True], ids=["Adam", "AdamW"])
+def test_follows_a_rate_and_clips_as_torch_does(decoupled, clip_norm):
+    rng = np.random.default_rng(0)
+    table = CountTable(csr_matrix(rng.poisson(0.5, (31, 50)).astype(np.float32)))
+    ours, theirs = Network(4), Network(4)
+    settings = {"weight_decay": 0.1, "eps": 0.01}
+    own = Adam(
+        ours, learning_rate=0.05, decoupled=decoupled, multiple=lambda step: step / 6, clip_norm=clip_norm, **settings
+    )
+    oracle = (torch.optim.AdamW if decoupled else torch.optim.Adam)(theirs.parameters(), lr=0.05, **settings)
+    course, norms = torch.optim.lr_scheduler.LambdaLR(oracle, lambda step: step / 6), []
+    for _ in range(12):
+        batch = table.batch(rng.permutation(31)[:9])
+        for network, optimiser in ((ours, own), (theirs, oracle)):
+            optimiser.zero_grad()
+            network(batch).backward()
+            if network is theirs and clip_norm:
+                norms.append(float(nn.utils.clip_grad_norm_(theirs.parameters(), clip_norm)))
+            optimiser.step()
+        course.step()
+    assert not clip_norm or max(norms) > clip_norm
+    for name, parameter in ours.state_dict().items():
+        torch.testing.assert_close(parameter, theirs.state_dict()[name], rtol=1e-4, atol=2e-5)
+
+
 def test_gradients_of_a_step_not_taken_are_forgotten():
     table = CountTable(csr_matrix(np.eye(50, dtype=np.float32)[:9]))
     network = Network(4)

@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_a_dense_network_on_what_is_hidden(counts, batch):
     encoder, decoder = dense(network)
     told_BG = decoder(encoder(2 * logged_BG * ~hidden_BG))  # what is shown is scaled up
     errors = [((told_BG - logged_BG)[cell][hidden_BG[cell]] ** 2).mean() for cell in range(40)]
-    loss, terms = network.loss(batch, noise(), 1.0)
+    loss, terms = network.loss(batch, noise())
     torch.testing.assert_close(loss, torch.stack(errors).mean(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(terms["masked_error"], torch.stack(errors).sum().detach(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network.score(batch, noise())["masked_error"], torch.stack(errors).detach())
@@ -93,7 +93,7 @@ def test_what_is_shown_is_not_scored_and_what_is_hidden_is_not_seen(counts, batc
         # Totals are kept, so that nothing changes but the genes in question.
         return network.score(CountTable(csr_matrix(changed)).batch(slice(None)), noise())["masked_error"]
 
-    gradient = torch.autograd.grad(network.loss(batch, noise(), 1.0)[0], network.decoder[-1].bias)[0]
+    gradient = torch.autograd.grad(network.loss(batch, noise())[0], network.decoder[-1].bias)[0]
     only_shown = np.flatnonzero(~hidden_BG.any(axis=0))
     assert (gradient[only_shown] == 0).all()
     # Two hidden genes of the first cell change places: what the decoder says stays, what it is scored on changes.
@@ -108,7 +108,7 @@ def test_what_is_shown_is_not_scored_and_what_is_hidden_is_not_seen(counts, batc
 def test_a_dense_batch_is_the_same_batch(batch, counts):
     network, dense_batch = small_network(20), DenseBatch(torch.from_numpy(counts))
     torch.testing.assert_close(network.encode(dense_batch), network.encode(batch), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(network.loss(dense_batch, noise(), 1.0), network.loss(batch, noise(), 1.0))
+    torch.testing.assert_close(network.loss(dense_batch, noise()), network.loss(batch, noise()))
 
 
 def test_genes_that_were_not_measured_are_neither_hidden_nor_scored(counts, make_corpus):
@@ -119,7 +119,7 @@ def test_genes_that_were_not_measured_are_neither_hidden_nor_scored(counts, make
     masked = network.masked(batch, noise())
     assert not masked.hidden_BG[20:, 12:].any()
     assert masked.hidden_BG[:20, 12:].any()
-    gradient = torch.autograd.grad(network.loss(lacking, noise(), 1.0)[0], network.decoder[-1].bias)[0]
+    gradient = torch.autograd.grad(network.loss(lacking, noise())[0], network.decoder[-1].bias)[0]
     assert (gradient[12:] == 0).all()
     assert (gradient[:12] != 0).any()
 
@@ -128,7 +128,7 @@ def test_a_cell_without_counts_has_a_finite_error():
     counts = np.zeros((4, 20), np.float32)
     counts[0, 3] = 7
     batch = CountTable(csr_matrix(counts)).batch(slice(None))
-    loss, terms = small_network(20).loss(batch, noise(), 1.0)
+    loss, terms = small_network(20).loss(batch, noise())
     assert torch.isfinite(loss)
     assert torch.isfinite(terms["masked_error"])
 

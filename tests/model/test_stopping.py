@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from scipy.sparse import csr_matrix
 from torch import nn
 
-from corpuscle.core.components import build
+from corpuscle.core.components import Component, build, component
 from corpuscle.core.errors import ComponentError, DivergedError, ModelError
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.data.batches import CountTable
 from corpuscle.model.model import Model
-from corpuscle.model.training.budget import Budget, Schedule
+from corpuscle.model.training.budget import Budget, Schedule, TrainingBudget
 from corpuscle.model.training.loop import LOOKED_AT, Optimiser, train
+from corpuscle.model.training.supervised import LabelTraining
 
 SMALL = {"n_hidden": 16, "n_latent": 3, "batch_size": 16}
 OPTIMISER = Optimiser(learning_rate=1e-3, weight_decay=0.0, eps=1e-8)
@@ -31,7 +32,7 @@ class Told(nn.Module):
         self.weight = nn.Parameter(torch.zeros(()))
         self.losses, self.scores = iter(losses), iter(scores)
 
-    def loss(self, batch, noise, kl_weight):
+    def loss(self, batch, noise, at):
         value = self.weight * 0 + next(self.losses, 1.0)
         return value, {"elbo": value.detach() * len(batch)}
 
@@ -41,7 +42,7 @@ class Told(nn.Module):
 
 def run(network: Told, budget: dict, n_cells: int = 100, validation_share: float = 0.1) -> pd.DataFrame:
     """Train on 90 of 100 cells, 6 steps an epoch; the 10 held out are one batch."""
-    schedule = Schedule(n_cells, Budget(**budget), 16, validation_share, 400)
+    schedule = Schedule(n_cells, Budget(**budget), 16, validation_share)
     table = CountTable(csr_matrix(np.ones((n_cells, 3), np.float32)))
     return train(network, table, schedule, OPTIMISER, seed=0, progress=lambda _: None)
 
@@ -80,8 +81,34 @@ def test_a_fit_with_patience_takes_at_most_the_steps_announced_and_says_how_many
     pd.testing.assert_frame_equal(model.fit(corpus, 0).history, fitted.history)
 
 
-def test_published_is_the_published_schedule():
-    assert LDVAE(budget="published") == LDVAE(budget={"epochs": 250})
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("ldvae", {"epochs": 250}),
+        ("scvi", {"epochs": 250}),
+        ("masked_autoencoder", {"epochs": 100}),
+        ("mlp_classifier", {"epochs": 500, "patience": 20}),
+    ],
+)
+def test_published_is_each_models_own_schedule(name, published):
+    assert build(Model, name, {"budget": "published"}) == build(Model, name, {"budget": published})
+
+
+def test_fine_tuning_is_published_as_the_classifiers_are():
+    assert LabelTraining(budget="published").budget == Budget(epochs=500, patience=20)
+
+
+def test_a_model_without_a_published_schedule_says_so():
+    @component
+    class Own(Component):
+        budget: TrainingBudget
+
+    assert Own(budget={"steps": 3}).budget == Budget(steps=3)
+    with pytest.raises(ValidationError, match="this model has no published schedule"):
+        Own(budget="published")
+
+
+def test_published_is_written_so():
     assert build(Model, "ldvae", {"budget": "published"}).n_steps(1500) == 250 * 11
     with pytest.raises(
         ComponentError, match=r"budget should be a table, such as .*, or \"published\" \(it is 'publish'\)"

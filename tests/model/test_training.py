@@ -10,12 +10,13 @@ from corpuscle.core.errors import ComponentError, ModelError
 from corpuscle.model.architectures.ldvae import LDVAE
 from corpuscle.model.data.batches import CountTable
 from corpuscle.model.data.epoch_order import hold_out
+from corpuscle.model.families.variational import warmed_up
 from corpuscle.model.model import Model
 from corpuscle.model.training.budget import Budget, Schedule
 
 
 def schedule(n_cells: int, **changes) -> Schedule:
-    values = {"budget": Budget(epochs=10), "batch_size": 16, "validation_share": 0.1, "kl_warmup_epochs": 400}
+    values = {"budget": Budget(epochs=10), "batch_size": 16, "validation_share": 0.1}
     return Schedule(n_cells, **(values | changes))
 
 
@@ -77,10 +78,11 @@ def test_steps_per_epoch_without_validation():
 
 def test_the_divergences_weight_follows_epochs_or_the_share_of_the_run():
     by_epochs = schedule(90, validation_share=0.0, budget=Budget(epochs=500))
-    assert [by_epochs.kl_weight(step) for step in (0, 5, 6, 6 * 200, 6 * 499)] == [0, 0, 1 / 400, 0.5, 1]
+    found = [warmed_up(by_epochs.at(step), 400) for step in (0, 5, 6, 6 * 200, 6 * 499)]
+    assert found == [0, 0, 1 / 400, 0.5, 1]
     small, large = (schedule(n_cells, budget=Budget(steps=1000)) for n_cells in (50, 5000))
-    assert small.kl_weight(400) == large.kl_weight(400) == 0.25
-    assert schedule(50, kl_warmup_epochs=0).kl_weight(0) == 1
+    assert warmed_up(small.at(400), 400) == warmed_up(large.at(400), 400) == 0.25
+    assert warmed_up(small.at(0), 0) == 1
 
 
 @pytest.mark.parametrize("n_epochs", [1, 19, 20, 50, 250, 1000])

@@ -160,6 +160,11 @@ class Model(Component, ABC):
         """Whether a fit depends on its seed; False where the corpus alone decides, so that seeds repeat nothing."""
         return True
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether a fit is on a GPU where there is one (`corpuscle.model.data.on_gpu`), so that fits share them."""
+        return False
+
     @abstractmethod
     def load_fitted(self, folder: Path) -> FittedModel:
         """Load what `FittedModel.save` wrote; no code in the file is executed."""

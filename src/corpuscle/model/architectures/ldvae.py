@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from corpuscle.core.components import component
 from corpuscle.model.data.batches import Batch, TrainingCounts
 from corpuscle.model.data.dense import DenseBatch
-from corpuscle.model.families.variational import FittedVariational, VariationalModel, VariationalNetwork
+from corpuscle.model.families.variational import PUBLISHED, FittedVariational, VariationalModel, VariationalNetwork
 from corpuscle.model.nn.count_modules import VARIANCE_FLOOR, Encoded, Encoder, LinearDecoder, draw_latents
 from corpuscle.model.nn.likelihoods import Decoded
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, ValidationShare, published_as
 
 
 class LdvaeNetwork(VariationalNetwork):
@@ -85,8 +85,8 @@ class LDVAE(VariationalModel):
     validation_share
         Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
     kl_warmup_epochs
-        The weight of z's divergence grows from 0 to 1 over this many epochs; see `Schedule.kl_weight` for what an
-        epoch is under a budget in steps.
+        The weight of z's divergence grows from 0 to 1 over this many epochs; see `warmed_up` for what an epoch is under
+        a budget in steps.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class LDVAE(VariationalModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 5e-3
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = Budget(epochs=250)
+    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
     validation_share: ValidationShare = 0.1
     kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
     weight_decay: Annotated[float, Field(ge=0)] = 1e-6

@@ -25,13 +25,15 @@ from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.nn.masked_network import MaskedNetwork
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
 from corpuscle.model.training.fine_tuning import TrainableEncoder
-from corpuscle.model.training.loop import Optimiser, named_noise, train
+from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
+from corpuscle.model.training.stepping import Stepping
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # As torch's AdamW has it; the published code leaves it there.
 ADAM_EPS = 1e-8
+PUBLISHED = Budget(epochs=100)
 
 
 Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
@@ -46,14 +48,15 @@ MASKED_ERROR = Metric(
 
 
 @component
-class MaskedAutoencoder(Model):
+class MaskedAutoencoder(Stepping, Model):
     """An autoencoder that is shown some of a cell's genes and scored on the others.
 
     It sees log1p counts per 10,000. Layers, activation (SELU), masks and optimiser are the published ones. What is
     not: the output is linear, as log1p counts per 10,000 go to 9 (the published code ends in a sigmoid by default);
-    the learning rate stays constant and gradients are not clipped; the error is averaged over the hidden genes, not
-    over all; the batch is 128 cells in place of 16,384, as on a CPU. Genes that a cell's source did not measure count
-    as absent and are neither hidden nor scored.
+    the error is averaged over the hidden genes, not over all; the batch is 128 cells in place of 16,384, as on a CPU.
+    By default the learning rate stays constant and gradients are not clipped; published are
+    ``rate_schedule = { decay = "stepwise", factor = 0.9, epochs = 2 }`` and ``clip_norm = 1.0``. Genes that a cell's
+    source did not measure count as absent and are neither hidden nor scored.
 
     Parameters
     ----------
@@ -68,9 +71,14 @@ class MaskedAutoencoder(Model):
     batch_size
         Cells per step.
     budget
-        How long to train; see `Budget`.
+        How long to train; ``"published"`` is ``{ epochs = 100 }``. See `Budget`.
     validation_share
         Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
+
+    rate_schedule, clip_norm, accumulate
+        How steps are taken; see `Stepping`.
+    precision
+        ``"bf16"``: the training's matrix products are of 16-bit floats, on a GPU; without one, an error.
 
     Examples
     --------
@@ -88,11 +96,17 @@ class MaskedAutoencoder(Model):
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = Budget(epochs=100)
+    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
     validation_share: ValidationShare = 0.1
+    precision: Precision = "float32"
+
+    @property
+    def uses_gpu(self) -> bool:
+        """True."""
+        return True
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMaskedAutoencoder":
-        """Fit on a corpus, on the CPU; from disk where it is larger than `memory_limit`, with the same weights."""
+        """Fit on `training_device`; from disk where the corpus is larger than `memory_limit`, with the same weights."""
         with training_counts(corpus) as table:
             if not table.largest:
                 raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
@@ -117,23 +131,26 @@ class MaskedAutoencoder(Model):
         """Measure the processor seconds of a step with 10 % of the counts nonzero."""
         network = self._network(n_genes, named_noise(0, "init"))
         table = CountTable(random_counts(self.batch_size, n_genes))
-        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0, 0)
+        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0)
         return seconds_per_step(
             network.first, lambda: train(network, table, schedule, self._optimiser(), seed=0, progress=silent)
         )
 
     def memory(self, n_genes: int) -> int:
         """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
-        return training_bytes([[n_genes, *self.widths, *reversed(self.widths[:-1]), n_genes]], self.batch_size)
+        return training_bytes(
+            [[n_genes, *self.widths, *reversed(self.widths[:-1]), n_genes]], self.part_size(self.batch_size)
+        )
 
     def _network(self, n_genes: int, init: torch.Generator) -> MaskedNetwork:
         return MaskedNetwork(n_genes, self.widths, dropout=self.dropout, mask_share=self.mask_share, init=init)
 
     def _schedule(self, n_cells: int) -> Schedule:
-        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, 0)
+        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share)
 
     def _optimiser(self) -> Optimiser:
-        return Optimiser(self.learning_rate, self.weight_decay, ADAM_EPS, decoupled=True)
+        settings = self.learning_rate, self.weight_decay, ADAM_EPS
+        return Optimiser(*settings, decoupled=True, stepping=self, precision=self.precision)
 
 
 class FittedMaskedAutoencoder(FittedModel):

@@ -4,8 +4,9 @@ Axes in names: N cells, B cells of a block, G genes of the study, H variable gen
 """
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,10 @@ from corpuscle.model.model import FittedModel, Model, Progress, silent
 from corpuscle.model.nn.count_modules import SparseLinear
 from corpuscle.model.nn.perceptron import Perceptron
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, ValidationShare, published_as
 from corpuscle.model.training.class_losses import Remedy
 from corpuscle.model.training.loop import named_noise
+from corpuscle.model.training.stepping import Stepping
 from corpuscle.model.training.supervised import PUBLISHED, Codes, LabelTraining, train_labels
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
@@ -41,7 +43,7 @@ CROSS_ENTROPY = Metric(
 
 
 @component
-class MlpClassifier(Model):
+class MlpClassifier(Stepping, Model):
     """A perceptron of one hidden layer that says the cell type by variable genes.
 
     It sees log1p counts per 10,000, and learns from the corpus' cells that have a ``cell_type``; their counts of the
@@ -51,10 +53,11 @@ class MlpClassifier(Model):
     ----------
     n_genes
         How many variable genes, chosen as `HVG` does.
-    n_hidden, dropout, learning_rate, weight_decay, batch_size
+    n_hidden, dropout, learning_rate, weight_decay, batch_size, rate_schedule, clip_norm, accumulate
         See `LabelTraining`.
     budget
-        How long to train; see `Budget`. Patience looks at the cross-entropy of held-out cells.
+        How long to train; ``"published"`` is ``{ epochs = 500, patience = 20 }``. See `Budget`. Patience looks at the
+        cross-entropy of held-out cells.
     validation_share
         Share of the cells of each type that is held out to follow the training. Patience needs some.
     remedy
@@ -75,7 +78,7 @@ class MlpClassifier(Model):
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = PUBLISHED
+    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
     validation_share: ValidationShare = 0.1
     remedy: Remedy = "none"
 
@@ -95,7 +98,7 @@ class MlpClassifier(Model):
             network,
             table.batch,
             Codes(known.code_N, known.times_N),
-            self._training(self.budget),
+            self._training(),
             seed=seed,
             progress=progress,
         )
@@ -122,7 +125,7 @@ class MlpClassifier(Model):
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many labelled cells gets, at most."""
-        return self._training(self.budget).schedule(n_cells).n_steps
+        return self._training().schedule(n_cells).n_steps
 
     def seconds_per_step(self, n_genes: int) -> float:
         """Measure the processor seconds of a step with 10 % of the counts nonzero."""
@@ -130,30 +133,24 @@ class MlpClassifier(Model):
         table = CountTable(random_counts(self.batch_size, n_genes))
         codes = Codes(np.arange(self.batch_size) % 2, np.ones(self.batch_size, np.int64))
         network = self._network(n_genes, 2, named_noise(0, "init"))
-        settings = self._training(Budget(steps=STEPS), validation_share=0.0)
+        settings = self._training(budget=Budget(steps=STEPS), validation_share=0.0)
         return seconds_per_step(
             network.first, lambda: train_labels(network, table.batch, codes, settings, seed=0, progress=silent)
         )
 
     def memory(self, n_genes: int) -> int:
         """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
-        return training_bytes([[min(n_genes, self.n_genes), self.n_hidden, MOST_TYPES]], self.batch_size)
+        return training_bytes(
+            [[min(n_genes, self.n_genes), self.n_hidden, MOST_TYPES]], self.part_size(self.batch_size)
+        )
 
     def _network(self, n_genes: int, n_labels: int, init: torch.Generator) -> Perceptron:
         first, cosine = SparseLinear(n_genes, self.n_hidden, init), self.remedy == "ldam"
         return Perceptron(first, self.n_hidden, n_labels, dropout=self.dropout, cosine=cosine, init=init)
 
-    def _training(self, budget: Budget, validation_share: float | None = None) -> LabelTraining:
-        return LabelTraining(
-            n_hidden=self.n_hidden,
-            dropout=self.dropout,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            budget=budget,
-            validation_share=self.validation_share if validation_share is None else validation_share,
-            remedy=self.remedy,
-        )
+    def _training(self, **other: Any) -> LabelTraining:
+        own = {field.name: getattr(self, field.name) for field in fields(LabelTraining)}
+        return LabelTraining(**own | other)
 
 
 class FittedMlpClassifier(FittedModel):

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from corpuscle.core.components import component
 from corpuscle.model.data.batches import Batch
 from corpuscle.model.data.dense import DenseBatch
-from corpuscle.model.families.variational import FittedVariational, VariationalModel, VariationalNetwork
+from corpuscle.model.families.variational import PUBLISHED, FittedVariational, VariationalModel, VariationalNetwork
 from corpuscle.model.nn.count_modules import DeepDecoder, Encoded, Encoder
 from corpuscle.model.nn.layers import Linear
 from corpuscle.model.nn.likelihoods import Decoded
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, ValidationShare, published_as
 
 
 class ScviNetwork(VariationalNetwork):
@@ -76,12 +76,13 @@ class SCVI(VariationalModel):
     batch_size
         Cells per step. A last batch of one or two cells is left out.
     budget
-        ``{ epochs = 400 }`` or ``{ steps = 20000 }``; with ``patience``, at most that many. See `Budget`.
+        ``{ epochs = 400 }`` or ``{ steps = 20000 }``; with ``patience``, at most that many; ``"published"``:
+        ``{ epochs = 250 }``. See `Budget`.
     validation_share
         Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
     kl_warmup_epochs
-        The weight of z's divergence grows from 0 to 1 over this many epochs; see `Schedule.kl_weight` for what an
-        epoch is under a budget in steps.
+        The weight of z's divergence grows from 0 to 1 over this many epochs; see `warmed_up` for what an epoch is under
+        a budget in steps.
 
     Examples
     --------
@@ -99,7 +100,7 @@ class SCVI(VariationalModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = Budget(epochs=400)
+    budget: Annotated[Budget, published_as(PUBLISHED)] = Budget(epochs=400)
     validation_share: ValidationShare = 0.1
     kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
     weight_decay: Annotated[float, Field(ge=0)] = 1e-6

@@ -60,6 +60,11 @@ class Untrained(WithoutSteps):
         """The model itself."""
         return (self._model(),)
 
+    @property
+    def uses_gpu(self) -> bool:
+        """What the model itself says."""
+        return self._model().uses_gpu
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
         """Initialise the model for a corpus; see its own ``fit``."""
         return self._model().fit(corpus, seed, progress)

@@ -66,6 +66,21 @@ class Batch(NamedTuple):
         dense[cells, genes] = counts
         return DenseBatch(dense, *beside)
 
+    def part(self, cells: slice) -> "Batch":
+        """Return some neighbouring cells.
+
+        Examples
+        --------
+        >>> batch = CountTable(csr_matrix(np.array([[0, 2, 0], [1, 0, 3]], np.float32))).batch(slice(None))
+        >>> part = batch.part(slice(1, 2))
+        >>> part.starts.tolist(), part.genes.tolist(), part.counts.tolist()
+        ([0, 2], [0, 2], [1.0, 3.0])
+        """
+        starts = self.starts[cells.start : cells.stop + 1]
+        here = slice(int(starts[0]), int(starts[-1]))
+        others = (each if each is None else each[cells] for each in self[4:])
+        return Batch(starts - starts[0], self.genes[here], self.counts[here], self.n_genes, *others)
+
     @property
     def totals(self) -> torch.Tensor:
         """Each cell's total count, shape (B,)."""

@@ -28,6 +28,11 @@ class DenseBatch(NamedTuple):
         """Count the cells."""
         return self.counts.shape[-2]
 
+    def part(self, cells: slice) -> "DenseBatch":
+        """Return some neighbouring cells, of one model's batch."""
+        others = (each if each is None else each[cells] for each in self[1:])
+        return DenseBatch(self.counts[cells], *others)
+
     @property
     def totals(self) -> Tensor:
         """Each cell's total count, shape (B,)."""

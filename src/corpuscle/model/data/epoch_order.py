@@ -105,6 +105,29 @@ class EpochLayout:
         return places[places < len(self)]
 
 
+def after_steps(windows: Iterator[Window], n_steps: int, steps_per_epoch: int, batch_size: int) -> Iterator[Window]:
+    """Yield what is left of an order's windows when so many steps have had their batches; nothing of those is read.
+
+    Examples
+    --------
+    >>> layout = EpochLayout(np.ones(5, np.int64))
+    >>> orders = (layout.windows(np.array([], int), 5, np.random.default_rng(0)) for _ in range(2))
+    >>> whole, rest = next(orders), after_steps(next(orders), n_steps=4, steps_per_epoch=3, batch_size=2)
+    >>> [next(whole).places.tolist() for _ in range(2)], next(rest).places.tolist()
+    ([[2, 4, 3, 0, 1], [4, 1, 2, 0, 3]], [2, 0, 3])
+    """
+    n_epochs, n_begun = divmod(n_steps, steps_per_epoch)
+    while n_epochs:
+        n_epochs -= next(windows).ends_epoch
+    n_seen = n_begun * batch_size
+    while n_seen:
+        window = next(windows)
+        if n_seen < len(window.places):
+            yield window._replace(places=window.places[n_seen:])
+        n_seen = max(0, n_seen - len(window.places))
+    yield from windows
+
+
 def hold_out(times_N: NDArray[np.int64], n_uses: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Choose cells for validation, in random order, with at most this many uses together.
 

@@ -11,7 +11,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.model import kernels
 from corpuscle.model.data.batches import Batch, CountTable, TrainingCounts
 from corpuscle.model.data.dense import DenseBatch
-from corpuscle.model.data.epoch_order import hold_out
+from corpuscle.model.data.epoch_order import after_steps, hold_out
 from corpuscle.model.data.on_gpu import Resident
 from corpuscle.model.training.budget import Schedule
 
@@ -50,11 +50,13 @@ class Supply:
         self.held = table.take(np.sort(self._held[:VALIDATION_CELLS]))
 
     @contextmanager
-    def batches(self) -> Iterator[Iterator[Batch | DenseBatch]]:
-        """Give the batches to train on, for ever."""
+    def batches(self, n_taken: int = 0) -> Iterator[Iterator[Batch | DenseBatch]]:
+        """Give the batches to train on, for ever, from that which follows so many steps."""
         n_train, batch_size = self._schedule.n_train, self._schedule.batch_size
         layout = self.table.layout
         windows = layout.windows(self._held, n_train, generator(self._seed, "model", "order"))
+        if n_taken:
+            windows = after_steps(windows, n_taken, self._schedule.steps_per_epoch, batch_size)
         if self._device.type != "cpu" and isinstance(self.table, CountTable):
             yield Resident(self.table, self._device).batches(windows, layout, batch_size)
             return
@@ -72,10 +74,10 @@ class Supply:
 
 
 @contextmanager
-def together(supplies: Sequence[Supply]) -> Iterator[Iterator[Batch | DenseBatch]]:
-    """Give the batches of several fits: each fit's first as one, each one's second, and so on."""
+def together(supplies: Sequence[Supply], n_taken: int = 0) -> Iterator[Iterator[Batch | DenseBatch]]:
+    """Give the batches of several fits: each fit's first after so many steps as one, each one's second, and so on."""
     with ExitStack() as stack:
-        yield stacked_batches([stack.enter_context(supply.batches()) for supply in supplies])
+        yield stacked_batches([stack.enter_context(supply.batches(n_taken)) for supply in supplies])
 
 
 def stacked_batches(streams: Sequence[Iterator[Batch | DenseBatch]]) -> Generator[Batch | DenseBatch]:

@@ -24,9 +24,10 @@ DENSE_ARRAYS = 16
 
 
 def training_device() -> torch.device:
-    """Return where count models are trained: a GPU where torch finds one, else the CPU.
+    """Return where this process trains count models: a GPU where torch finds one, else the CPU.
 
-    The environment variable ``CORPUSCLE_DEVICE`` names another, such as ``cpu`` or ``cuda:1``.
+    The environment variable ``CORPUSCLE_DEVICE`` names another, such as ``cpu`` or ``cuda:1``; of several, separated by
+    commas (see `gpus`), the first.
 
     Raises
     ------
@@ -41,16 +42,55 @@ def training_device() -> torch.device:
     device(type='cpu')
     >>> del os.environ["CORPUSCLE_DEVICE"]
     """
-    name = os.environ.get(VARIABLE) or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = next(iter(_named()), "cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"{VARIABLE} = {name!r} is no device that torch finds here ({str(error).splitlines()[0]}); "
-            'set it to "cpu", or leave it out'
-        ) from error
+        raise _not_here(name, str(error).splitlines()[0]) from error
     return device
+
+
+def gpus() -> tuple[str, ...]:
+    """Return the GPUs that models are to be trained on, one on each at a time.
+
+    Each is what ``CORPUSCLE_DEVICE`` is to be in a process that trains on it. By default they are all that torch finds;
+    or those that the variable names: ``cuda:0,cuda:2``, for example, or ``cuda:0,cuda:0`` for two models at a time on
+    one GPU. Nothing is allocated on them to find out.
+
+    Raises
+    ------
+    ModelError
+        When the variable names one that is not here.
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ["CORPUSCLE_DEVICE"] = "cpu"
+    >>> gpus()
+    ()
+    >>> del os.environ["CORPUSCLE_DEVICE"]
+    """
+    n_here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = _named() or [f"cuda:{number}" for number in range(n_here)]
+    for name in names:
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise _not_here(name, str(error).splitlines()[0]) from error
+        if device.type == "cuda" and (device.index or 0) >= n_here:
+            raise _not_here(name, f"torch finds {n_here} GPUs")
+    return tuple(name for name in names if torch.device(name).type != CPU.type)
+
+
+def _named() -> list[str]:
+    return [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+
+
+def _not_here(name: str, why: str) -> ModelError:
+    return ModelError(
+        f'{VARIABLE} = {name!r} is no device that torch finds here ({why}); set it to "cpu", or leave it out'
+    )
 
 
 def n_together(n_parameters: int, batch_size: int, n_genes: int, device: torch.device) -> int:

@@ -35,12 +35,15 @@ from corpuscle.model.nn.likelihoods import (
 )
 from corpuscle.model.threads import one_thread
 from corpuscle.model.training import fine_tuning
-from corpuscle.model.training.budget import Budget, Schedule
+from corpuscle.model.training.budget import Budget, Moment, Schedule
 from corpuscle.model.training.loop import Optimiser, named_noise, train, train_together
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # Dense blocks (cells × genes) that leave the model have at most this many numbers: 64 MB.
 DENSE_NUMBERS = 1 << 24
+# The published schedule of both models, and how many epochs a budget in steps stands for where the loss needs to know.
+RUN_EPOCHS = 250
+PUBLISHED = Budget(epochs=RUN_EPOCHS)
 
 
 class VariationalNetwork(nn.Module):
@@ -50,11 +53,14 @@ class VariationalNetwork(nn.Module):
     ----------
     encoder
         The encoders.
+    kl_warmup_epochs
+        Over how many epochs of its training the weight of z's divergence grows from 0 to 1.
     log_theta
         Log of the genes' inverse dispersion, shape (G,).
     """
 
     encoder: Encoder
+    kl_warmup_epochs: int = 0
     log_theta: nn.Parameter
     standard: Tensor
 
@@ -84,10 +90,9 @@ class VariationalNetwork(nn.Module):
         library_B, kl_library_B = self.library(batch, encoded, noise)
         return self.decoded(z_BK, library_B, batch.covariates), kl_z_B, kl_library_B
 
-    def loss(
-        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what is minimised (per cell, the divergence of z weighted) and its parts, summed over the batch."""
+        kl_weight = warmed_up(at, self.kl_warmup_epochs)
         decoded, kl_z_B, kl_library_B = self._sampled(batch, noise, noise)
         reconstruction, kl_z = negative_log_likelihood(decoded, batch), kl_z_B.sum(-1)
         kl_library = None if kl_library_B is None else kl_library_B.sum(-1)
@@ -102,6 +107,22 @@ class VariationalNetwork(nn.Module):
         decoded, kl_z_B, kl_library_B = self._sampled(batch, noise, None)
         decoded = decoded._replace(library=decoded.library.clamp(max=LOG_LIBRARY_CEILING))
         return _terms(-log_likelihood(decoded, batch), kl_z_B, kl_library_B)
+
+
+def warmed_up(at: Moment, epochs: int) -> float:
+    """Return the weight of z's divergence at a moment of a training, from 0 to 1.
+
+    Under a budget in epochs it is epoch / `epochs`, as in scvi-tools (the published 250 epochs end at 0.62 of 400).
+    Under a budget in steps an epoch would be of different length for each corpus and so would be what is minimised;
+    there, 1/250 of the run counts as an epoch: the published course, the same for all corpora.
+
+    Examples
+    --------
+    >>> warmed_up(Moment(step=2749, n_steps=2750, epoch=249), 400), warmed_up(Moment(500, 1000, None), 400)
+    (0.6225, 0.3125)
+    """
+    epoch: float = RUN_EPOCHS * at.step / at.n_steps if at.epoch is None else at.epoch
+    return min(1.0, epoch / epochs) if epochs else 1.0
 
 
 def _terms(reconstruction: Tensor, kl_z: Tensor, kl_library: Tensor | None) -> dict[str, Tensor]:
@@ -138,6 +159,11 @@ class VariationalModel(Model):
 
     def adapt(self, network: Any, table: TrainingCounts) -> None:
         """Set what a network takes from the corpus before it is trained; nothing, unless a model has such."""
+
+    @property
+    def uses_gpu(self) -> bool:
+        """True."""
+        return True
 
     @property
     def covariate(self) -> str | None:
@@ -207,6 +233,7 @@ class VariationalModel(Model):
         if not table.largest:
             raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
         network = self.network(corpus.n_genes, len(categories or ()), named_noise(seed, "init"))
+        network.kl_warmup_epochs = self.kl_warmup_epochs
         self.adapt(network, table)
         return network
 
@@ -233,14 +260,14 @@ class VariationalModel(Model):
         """Measure the processor seconds of a step with 10 % of the counts nonzero: the median of five."""
         table = CountTable(random_counts(self.batch_size, n_genes))
         network = self.network(n_genes, 0, named_noise(0, "init"))
-        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0, 0)
+        schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0)
         return seconds_per_step(
             network.encoder, lambda: train(network, table, schedule, self.optimiser(), seed=0, progress=silent)
         )
 
     def schedule(self, n_cells: int) -> Schedule:
         """Return the steps that a corpus of this many cells gets."""
-        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, self.kl_warmup_epochs)
+        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share)
 
     def optimiser(self) -> Optimiser:
         """Return Adam's settings."""

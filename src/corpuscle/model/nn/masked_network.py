@@ -16,6 +16,7 @@ from corpuscle.model.data.batches import Batch
 from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.nn.count_modules import SparseLinear
 from corpuscle.model.nn.layers import Linear, dropout
+from corpuscle.model.training.budget import Moment
 
 
 class Masked(NamedTuple):
@@ -104,9 +105,9 @@ class MaskedNetwork(nn.Module):
         return self._encoded(self.first(scaled(batch)), noise)
 
     def loss(
-        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
+        self, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what is minimised, a mean over cells, and its sum over the batch; nothing here has a divergence."""
+        """Return what is minimised, a mean over cells, and its sum over the batch; the same at any moment."""
         error_B = self._masked_error(batch, noise, noise)
         return error_B.mean(), {"masked_error": error_B.detach().sum()}
 

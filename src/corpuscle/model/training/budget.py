@@ -1,15 +1,13 @@
-"""How long to train, and what that comes to for a corpus of a given size."""
+"""How long to train, as published or as a study says, and what that comes to for a corpus of a given size."""
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from corpuscle.core.components import component
 
-# The schedule of the published study; a budget in steps follows its course of the divergence's weight.
-PUBLISHED_EPOCHS = 250
 # A last batch with fewer cells than this is not trained on: batch-norm over one cell is undefined, over two useless.
 SMALLEST_BATCH = 3
 # More than this is a slip of the finger: it would take years.
@@ -57,19 +55,30 @@ class Budget:
         return self
 
 
-def budget_of(value: Any) -> Any:
-    """Make a `Budget` of what a study file says: a table, or ``"published"``.
+def published_as(published: Budget | None) -> BeforeValidator:
+    """Return what makes a `Budget` of what a study file says: a table, or ``"published"``.
+
+    Parameters
+    ----------
+    published
+        The model's own published schedule; None: it has none, so that only a table will do.
 
     Examples
     --------
+    >>> budget_of = published_as(Budget(epochs=100, patience=5)).func
     >>> budget_of({"epochs": 5}).epochs, budget_of("published").epochs
-    (5, 250)
+    (5, 100)
     """
-    if isinstance(value, str):
-        if value != "published":
-            raise ValueError('should be a table, such as { epochs = 250 }, or "published"')
-        return Budget(epochs=PUBLISHED_EPOCHS)
-    return Budget(**value) if isinstance(value, dict) else value
+
+    def budget_of(value: Any) -> Any:
+        if value == "published" and published is not None:
+            return published
+        if isinstance(value, str):
+            also = ', or "published"' if published else "; this model has no published schedule"
+            raise ValueError(f"should be a table, such as {{ epochs = 250 }}{also}")  # noqa: TRY004  # pydantic's kind
+        return Budget(**value) if isinstance(value, dict) else value
+
+    return BeforeValidator(budget_of)
 
 
 def _can_stop(validation_share: float, info: ValidationInfo) -> float:
@@ -80,8 +89,26 @@ def _can_stop(validation_share: float, info: ValidationInfo) -> float:
 
 
 # The fields of a model that is trained by a budget, in this order: `validation_share` is checked against `budget`.
-TrainingBudget = Annotated[Budget, BeforeValidator(budget_of)]
+# A model with a published schedule has `Annotated[Budget, published_as(...)]` in place of `TrainingBudget`.
+TrainingBudget = Annotated[Budget, published_as(None)]
 ValidationShare = Annotated[float, Field(ge=0, lt=1), AfterValidator(_can_stop)]
+
+
+class Moment(NamedTuple):
+    """Where in a training a step is: what a loss may depend on besides its batch.
+
+    Attributes
+    ----------
+    step, n_steps
+        The step, from 0, and how many there are at most.
+    epoch
+        Which pass through the corpus it is in, from 0; None under a budget in steps, where passes are of different
+        length for each corpus, so that no loss should depend on them.
+    """
+
+    step: int
+    n_steps: int
+    epoch: int | None
 
 
 @dataclass(frozen=True)
@@ -96,23 +123,20 @@ class Schedule:
         How long, and how many cells a step sees.
     validation_share
         Share held out of training, to follow it; what is left is rounded up.
-    kl_warmup_epochs
-        Over how many epochs the weight of z's divergence grows from 0 to 1.
 
     Examples
     --------
-    >>> schedule = Schedule(1500, Budget(epochs=250), batch_size=128, validation_share=0.1, kl_warmup_epochs=400)
+    >>> schedule = Schedule(1500, Budget(epochs=250), batch_size=128, validation_share=0.1)
     >>> schedule.n_train, schedule.steps_per_epoch, schedule.n_steps
     (1350, 11, 2750)
-    >>> schedule.kl_weight(2749)
-    0.6225
+    >>> schedule.at(2749)
+    Moment(step=2749, n_steps=2750, epoch=249)
     """
 
     n_cells: int
     budget: Budget
     batch_size: int
     validation_share: float
-    kl_warmup_epochs: int
 
     @property
     def n_train(self) -> int:
@@ -145,18 +169,9 @@ class Schedule:
             return math.inf
         return self.budget.patience * (1 if self.budget.epochs is None else self.steps_per_epoch)
 
-    def kl_weight(self, step: int) -> float:
-        """Return the weight of z's divergence at a step, from 0 to 1.
-
-        Under a budget in epochs it is epoch / `kl_warmup_epochs`, as in scvi-tools (the published 250 epochs end at
-        0.62). Under a budget in steps an epoch would be of different length for each corpus and so would be what is
-        minimised; there, 1/250 of the run counts as an epoch: the published course, the same for all corpora.
-        """
-        if self.budget.epochs is not None:
-            epoch: float = step // self.steps_per_epoch
-        else:
-            epoch = PUBLISHED_EPOCHS * step / self.n_steps
-        return min(1.0, epoch / self.kl_warmup_epochs) if self.kl_warmup_epochs else 1.0
+    def at(self, step: int) -> Moment:
+        """Return where in the training a step is, counted from 0."""
+        return Moment(step, self.n_steps, None if self.budget.epochs is None else step // self.steps_per_epoch)
 
     @property
     def record_every(self) -> int:

@@ -7,7 +7,8 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from dataclasses import asdict
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,10 @@ from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.data.loader import Supply, stacked_batches, together
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.model import HISTORY, Progress, no_history
-from corpuscle.model.training.budget import Schedule
+from corpuscle.model.training.budget import Moment, Schedule
+from corpuscle.model.training.checkpoints import Checkpoint, Training
 from corpuscle.model.training.optimiser import Adam
+from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.stopwatch import Stopwatch
 
 # How many steps' losses are looked at together.
@@ -31,6 +34,10 @@ LOOKED_AT = 32
 # From here on, not every whole number is a 32-bit float; as a count of molecules it is no such thing.
 LARGEST_COUNT = 2**24
 PROGRESS_SECONDS = 0.1
+# What a curve in the making is, besides its points and sums.
+NUMBERS = ("step", "best", "best_step", "names", "n_recent", "n_cells")
+
+Precision = Literal["float32", "bf16"]
 
 
 class Trainable(Protocol):
@@ -64,9 +71,9 @@ class Trainable(Protocol):
         ...
 
     def loss(
-        self, batch: Batch | DenseBatch, noise: torch.Generator, kl_weight: float
+        self, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the loss to minimise (a mean per cell) and its terms, summed over the batch."""
+        """Return the loss to minimise at a moment (a mean per cell) and its terms, summed over the batch."""
         ...
 
     def score(self, batch: Batch | DenseBatch, noise: torch.Generator) -> Mapping[str, Tensor]:
@@ -75,16 +82,43 @@ class Trainable(Protocol):
 
 
 class Optimiser(NamedTuple):
-    """Adam's settings; `decoupled` makes it AdamW."""
+    """Adam's settings, and how its steps are taken.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay, eps, decoupled
+        See `Adam`.
+    stepping
+        See `Stepping`.
+    precision
+        ``"bf16"``: on a GPU, losses are computed with matrix products in 16-bit floats (torch's autocast). Weights,
+        gradients and steps, and the curve's held-out losses, are in 32 bits all the same.
+    """
 
     learning_rate: float
     weight_decay: float
     eps: float
     decoupled: bool = False
+    stepping: Stepping = Stepping()
+    precision: Precision = "float32"
 
-    def of(self, network: Trainable) -> Adam:
-        """Make the optimiser of a network's parameters."""
-        return Adam(network, **self._asdict())
+    def spec(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return self._asdict() | {"stepping": asdict(self.stepping)}
+
+    def of(self, network: Trainable | torch.nn.Module, schedule: Schedule) -> Adam:
+        """Make the optimiser of a network's parameters, for a training."""
+        how = self.stepping
+        return Adam(
+            network,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            eps=self.eps,
+            decoupled=self.decoupled,
+            multiple=None if how.rate_schedule == RateSchedule() else how.rate_schedule.multiple(schedule),
+            clip_norm=how.clip_norm,
+            in_parts=how.accumulate > 1,
+        )
 
 
 def named_noise(seed: int, name: str, device: torch.device = CPU) -> torch.Generator:
@@ -114,7 +148,8 @@ def train(
     Raises
     ------
     ModelError
-        When there are too few cells to train on, or none is held out where the budget has patience.
+        When there are too few cells to train on, none is held out where the budget has patience, or the precision
+        needs a GPU that is not there.
     DivergedError
         When the loss or a weight is no longer a finite number.
     """
@@ -149,6 +184,7 @@ def train_together(
     Each network's training curve; the phases' seconds are those of all of them.
     """
     assert schedule.budget.patience is None, "fits that stop by themselves cannot be trained as one"
+    assert optimiser.stepping == Stepping(), "a norm would be of all networks' gradients together"
     whole = stack_networks(networks)
     curve = _fit(whole, tables, schedule, optimiser, seeds, progress)
     for number, network in enumerate(networks):
@@ -182,21 +218,25 @@ def _fit(  # noqa: PLR0917  # what `train` is told
     if not schedule.steps_per_epoch:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
     device, phases = training_device(), Stopwatch(tables[0].seconds)
+    if optimiser.precision == "bf16" and device.type != "cuda":
+        raise ModelError(f'precision = "bf16" needs a GPU, and this training is on {device.type!r}; leave it out')
     network.to(device)
     with phases.timed("reading"):
         supplies = [Supply(table, schedule, seed, device) for table, seed in zip(tables, seeds, strict=True)]
     curve = _Curve(schedule, supplies, seeds[0], device, phases)
-    noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network), time.monotonic()
+    noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
     largest = max(table.largest for table in tables)
+    cells = [(table.times_N, table.total_N) for table in tables]
+    checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(schedule), optimiser.spec(), seeds, cells)
+    n_taken = checkpoint.resume()
     network.train()
-    with together(supplies) as batches:
-        for step in range(schedule.n_steps):
+    with together(supplies, n_taken) as batches:
+        for step in range(n_taken, schedule.n_steps):
             with phases.timed("batches"):
                 batch = next(batches)
             with phases.timed("steps"):
-                loss, terms = network.loss(batch, noise, schedule.kl_weight(step))
                 adam.zero_grad()
-                loss.sum().backward()  # type: ignore[no-untyped-call]
+                loss, terms = _with_gradients(network, batch, noise, schedule.at(step), optimiser)
                 adam.step()
                 curve.add(loss, terms, len(batch))
                 if curve.is_due and (bad := curve.first_not_finite()) is not None:
@@ -206,6 +246,7 @@ def _fit(  # noqa: PLR0917  # what `train` is told
                     curve.add_point(network)
                 if curve.has_converged:
                     break
+            checkpoint.keep(step + 1)
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 progress((step + 1) / schedule.n_steps)
@@ -214,6 +255,26 @@ def _fit(  # noqa: PLR0917  # what `train` is told
     network.train(mode=False)
     progress(1.0)
     return curve
+
+
+def _with_gradients(
+    network: Trainable, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment, optimiser: Optimiser
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Add up the gradients of a batch's parts; return its loss and terms."""
+    size = optimiser.stepping.part_size(len(batch))
+    parts = [batch] if size == len(batch) else [batch.part(slice(k, k + size)) for k in range(0, len(batch), size)]
+    losses, terms = [], []
+    for part in parts:
+        with torch.autocast(noise.device.type, torch.bfloat16, enabled=optimiser.precision == "bf16"):
+            loss, terms_of_part = network.loss(part, noise, at)
+        # A loss is a mean per cell, and parts may differ in their number of cells.
+        loss = loss if len(part) == len(batch) else loss * (len(part) / len(batch))
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        terms.append(terms_of_part)
+    if len(parts) == 1:
+        return losses[0], terms[0]
+    return torch.stack(losses).sum(0), {name: torch.stack([part[name] for part in terms]).sum(0) for name in terms[0]}
 
 
 def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, largest: float) -> str:
@@ -293,6 +354,20 @@ class _Curve:
     def has_converged(self) -> bool:
         """Return whether the budget's patience is at its end."""
         return self.step - self.best_step >= self.schedule.patience_steps
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that steps change; see `Curve`."""
+        facts = {name: getattr(self, name) for name in NUMBERS} | {"rows": self.rows, "seconds": self.phases.seconds}
+        return {"recent": self.recent, "sums_TM": torch.from_numpy(self.sums_TM)}, facts
+
+    def set_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.recent, self.sums_TM = tensors["recent"].to(self.device), tensors["sums_TM"].numpy()
+        for name in NUMBERS:
+            setattr(self, name, facts[name])
+        self.rows = [[tuple(row) for row in rows] for rows in facts["rows"]]
+        for phase, seconds in facts["seconds"].items():
+            self.phases.seconds[phase] = self.phases.seconds.get(phase, 0.0) + seconds
 
     def _validate(self, network: Trainable) -> tuple[list[str], NDArray[np.float64]]:
         """Return the mean of each term over the held-out cells' uses; the same noise each time, for a smooth curve."""

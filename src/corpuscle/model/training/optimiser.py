@@ -1,7 +1,6 @@
 """Adam for networks with sparse input layers, whose gradients are never stored."""
 
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -43,9 +42,16 @@ class Adam:
     decoupled
         Whether weights decay next to the step, as in AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), rather than
         through the gradient.
+    multiple
+        Of a step, counted from 0: what the learning rate is multiplied by; None: it is constant.
+    clip_norm
+        The norm of all gradients together above which they are scaled down to it; None: no limit.
+    in_parts
+        Whether gradients of several losses are added up before a step. For that, as for a norm, `SparseLinear` layers
+        keep whole gradients.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         network: Parametrised,
         *,
@@ -53,20 +59,48 @@ class Adam:
         weight_decay: float,
         eps: float,
         decoupled: bool = False,
+        multiple: Callable[[int], float] | None = None,
+        clip_norm: float | None = None,
+        in_parts: bool = False,
     ) -> None:
-        self._rate, self._eps = learning_rate, eps
-        self._weight_decay, self._shrink = (0.0, 1 - learning_rate * weight_decay) if decoupled else (weight_decay, 1.0)
-        self._steps = count(1)
+        self._rate, self._multiple, self._eps, self._clip_norm = learning_rate, multiple, eps, clip_norm
+        # Through the gradient, and next to the step.
+        self._weight_decay, self._decoupled_decay = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
+        self._taken, needs_whole = 0, in_parts or clip_norm is not None
         self._sparse: list[tuple[SparseLinear, _Moments]] = []
         for layer in network.modules():
-            if isinstance(layer, SparseLinear) and kernels.serve(layer.weight):
-                layer.factors = []
+            if not isinstance(layer, SparseLinear):
+                continue
+            layer.factors = [] if kernels.serve(layer.weight) and not needs_whole else None
+            if layer.factors is not None:
                 self._sparse.append((layer, _Moments(*(torch.zeros_like(layer.weight) for _ in _Moments._fields))))
         of_sparse = {id(layer.weight) for layer, _ in self._sparse}
         self._rest_of = [parameter for parameter in network.parameters() if id(parameter) not in of_sparse]
         # Fused, it reads and writes each number once a step.
         kind = torch.optim.AdamW if decoupled else torch.optim.Adam
         self._rest = kind(self._rest_of, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that steps change besides the weights, by name."""
+        found = {"taken": torch.tensor(self._taken)}
+        for number, moments in self._rest.state_dict()["state"].items():
+            found |= {f"{number}.{name}": tensor for name, tensor in moments.items()}
+        for place, (_, of_layer) in enumerate(self._sparse):
+            found |= {f"sparse {place}.{name}": tensor for name, tensor in of_layer._asdict().items()}
+        return found
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+        self._taken = int(state["taken"])
+        rest: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            number, _, name = key.partition(".")
+            if number.isdigit():
+                rest.setdefault(int(number), {})[name] = tensor
+        self._rest.load_state_dict(self._rest.state_dict() | {"state": rest})
+        for place, (_, of_layer) in enumerate(self._sparse):
+            for name, tensor in of_layer._asdict().items():
+                tensor.copy_(state[f"sparse {place}.{name}"])
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -81,15 +115,22 @@ class Adam:
         """Move the weights."""
         from corpuscle.model.kernels.products import AdamStep, step_along_product
 
-        taken = next(self._steps)
+        rate = self._rate
+        if self._multiple is not None:
+            rate *= self._multiple(self._taken)
+            for group in self._rest.param_groups:
+                group["lr"] = rate
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._rest_of, self._clip_norm)
+        self._taken += 1
         how = AdamStep(
             *(
                 np.float32(number)
                 for number in (
-                    self._rate / (1 - KEEP_MEAN**taken),
+                    rate / (1 - KEEP_MEAN**self._taken),
                     KEEP_MEAN,
                     KEEP_SQUARE,
-                    (1 - KEEP_SQUARE**taken) ** -0.5,
+                    (1 - KEEP_SQUARE**self._taken) ** -0.5,
                     self._eps,
                     self._weight_decay,
                 )
@@ -98,7 +139,7 @@ class Adam:
         self._rest.step()
         for layer, moments in self._sparse:
             for factors in layer.factors or ():
-                if self._shrink < 1:
-                    layer.weight.mul_(self._shrink)
+                if self._decoupled_decay:
+                    layer.weight.mul_(1 - rate * self._decoupled_decay)
                 weights = (part.detach().numpy() for part in (layer.weight, *moments))
                 step_along_product(*weights, factors.sparse, factors.upstream.numpy(), how)

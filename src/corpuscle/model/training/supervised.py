@@ -6,7 +6,9 @@ Axes in names: N cells, C labels.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -21,10 +23,11 @@ from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.core.randomness import generator
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS
-from corpuscle.model.training.budget import Budget, Schedule, TrainingBudget, ValidationShare
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
+from corpuscle.model.training.checkpoints import Checkpoint, Training
 from corpuscle.model.training.class_losses import Remedy, cross_entropy, label_loss
-from corpuscle.model.training.loop import PROGRESS_SECONDS, named_noise
-from corpuscle.model.training.optimiser import Adam
+from corpuscle.model.training.loop import PROGRESS_SECONDS, Optimiser, named_noise
+from corpuscle.model.training.stepping import Stepping
 
 ADAM_EPS = 1e-8
 # Each point of a curve is from at most this many held-out cells, so that it stays cheap.
@@ -51,7 +54,7 @@ class Codes(NamedTuple):
 
 
 @component
-class TrainingSettings:
+class TrainingSettings(Stepping):
     """How long and how fast labels are learned, whatever the remedy; the defaults are the published study's.
 
     Parameters
@@ -63,11 +66,13 @@ class TrainingSettings:
     batch_size
         Cells per step.
     budget
-        How long; see `Budget`. Patience looks at the cross-entropy of held-out cells. To compare remedies at equal
-        steps, give it in steps and without patience.
+        How long; ``"published"`` is ``{ epochs = 500, patience = 20 }``. See `Budget`. Patience looks at the
+        cross-entropy of held-out cells. To compare remedies at equal steps, give it in steps and without patience.
     validation_share
         Share of the cells of each label that is held out to follow the training. One cell of each is always trained
         on.
+    rate_schedule, clip_norm, accumulate
+        How steps are taken; see `Stepping`.
     """
 
     n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
@@ -75,12 +80,16 @@ class TrainingSettings:
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: TrainingBudget = PUBLISHED
+    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
     validation_share: ValidationShare = 0.1
 
     def schedule(self, n_cells: int) -> Schedule:
         """Return what the budget comes to for so many cells."""
-        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share, 0)
+        return Schedule(n_cells, self.budget, self.batch_size, self.validation_share)
+
+    def optimiser(self) -> Optimiser:
+        """Return Adam's settings."""
+        return Optimiser(self.learning_rate, self.weight_decay, ADAM_EPS, stepping=self)
 
 
 @component
@@ -146,19 +155,25 @@ def train_labels(
     curve = _Curve(network, inputs, codes, _some(held), schedule)
     loss_of = label_loss(settings.remedy, np.bincount(code_N[trained]))
     noise, order = named_noise(seed, "labels"), generator(seed, "labels", "order")
-    adam = Adam(network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, eps=ADAM_EPS)
+    adam = settings.optimiser().of(network, schedule)
     batches = _batches(trained, code_N, schedule, order, balanced=settings.remedy == "resampling")
+    checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(settings), seed, *codes)
+    n_taken = checkpoint.resume()
     told = time.monotonic()
     network.train()
-    for step in range(1, schedule.n_steps + 1):
-        cells = next(batches)
-        logit_BC, code_B = network(inputs(cells), noise), torch.from_numpy(code_N[cells])
+    for step, cells in enumerate(islice(batches, n_taken, schedule.n_steps), n_taken + 1):
         adam.zero_grad()
-        loss_of(logit_BC, code_B).mean().backward()  # type: ignore[no-untyped-call]
+        size = settings.part_size(len(cells))
+        for part in (cells[first : first + size] for first in range(0, len(cells), size)):
+            logit_BC, code_B = network(inputs(part), noise), torch.from_numpy(code_N[part])
+            loss = loss_of(logit_BC, code_B).mean()
+            loss = loss if size == len(cells) else loss * (len(part) / len(cells))
+            loss.backward()  # type: ignore[no-untyped-call]
+            curve.add(cross_entropy(logit_BC.detach(), code_B))
         adam.step()
-        curve.add(cross_entropy(logit_BC.detach(), code_B))
         if curve.has_converged(step):
             break
+        checkpoint.keep(step)
         if time.monotonic() - told > PROGRESS_SECONDS:
             told = time.monotonic()
             progress(step / schedule.n_steps)
@@ -271,6 +286,16 @@ class _Curve:
         if score < self.best - (self.schedule.budget.min_delta or 0.0):
             self.best, self.best_step = score, step
         return step - self.best_step >= self.schedule.patience_steps
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that steps change; see `Curve`."""
+        facts = {"rows": self.rows, "best": self.best, "best_step": self.best_step}
+        return {"recent": torch.cat(self.recent) if self.recent else torch.empty(0)}, facts
+
+    def set_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.recent, self.rows = [tensors["recent"]], [tuple(row) for row in facts["rows"]]
+        self.best, self.best_step = facts["best"], facts["best_step"]
 
     def table(self) -> pd.DataFrame:
         """Return the curve in long form."""
