@@ -98,6 +98,14 @@ class Store:
             raise FolderError(f"what was written to {self.folder(kind, key)} cannot be read again; check that disk")
         return found
 
+    def unfinished(self, key: str) -> Path:
+        """Return where what is not finished yet may be kept, so that a process that is killed can go on from it."""
+        return self.root / "unfinished" / key
+
+    def forget_unfinished(self) -> None:
+        """Remove what was begun and never finished; call it when all that is wanted is there."""
+        shutil.rmtree(self.root / "unfinished", ignore_errors=True)
+
     @contextmanager
     def create(self, kind: str, key: str) -> Iterator[Path]:
         """Give a folder to write a result into; it is in the store when the block ends without an error.

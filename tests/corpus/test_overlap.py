@@ -1,5 +1,7 @@
 """Copies are found whatever was done to them, over the genes that both files have, and different cells are not."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
@@ -151,6 +153,24 @@ def test_what_was_found_is_kept_until_a_file_changes(write, tmp_path, monkeypatc
     assert len(again.of(np.arange(N))) == N
     with pytest.raises(TypeError):
         copies(one, open_source("two", write("two", cells(seed=9))), store=store)
+
+
+def test_of_very_many_pairs_those_with_two_bands_in_common_are_looked_at(write, annotated, tmp_path, monkeypatch):
+    one = open_source("one", write("one", cells()))
+    data = annotated(csr_matrix(np.vstack([altered(cells(), "thinned"), cells(4 * N, seed=5)])))
+    data.obs_names = [f"other{at}x" for at in range(5 * N)]
+    data.write_h5ad(tmp_path / "two.h5ad")
+    two = open_source("two", tmp_path / "two.h5ad")
+    # Files so small are compared by one matrix product otherwise.
+    monkeypatch.setattr(overlap.screen, "affordable", lambda *_: False)
+    compare, n_compared, found = overlap.chance.compare, [], []
+    monkeypatch.setattr(overlap.chance, "compare", lambda *given: n_compared.append(len(given[2])) or compare(*given))
+    for most in (5_000_000, 0):
+        monkeypatch.setattr(sys.modules[overlap.candidates.__module__], "MOST_OF_ONE_BAND", most)
+        near = copies(one, two).near
+        found.append(set(zip(near["one"], near["two"] - N, strict=True)))
+    assert found[0] == found[1] == {(at, at) for at in range(N)}
+    assert n_compared[0] > n_compared[1] >= N
 
 
 def test_a_crowd_of_equal_cells_is_one_group(write):

@@ -15,7 +15,9 @@ from corpuscle.evaluation.annotators import COSTS
 from corpuscle.evaluation.task import Task
 from corpuscle.evaluation.tasks.annotation import SUMMARIES, Annotation
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
+from corpuscle.model.model import Stored
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
+from corpuscle.store import Store
 from placed import Placed, run
 
 
@@ -147,6 +149,25 @@ def test_a_frozen_model_is_fine_tuned_on_the_reference_half(typed):
     # What is asked zero-shot stays as it is.
     plain = run(Annotation(), Placed(z), target, seed=3)
     assert plain == {key: score for key, score in scores.items() if not key[0].endswith(", frozen")}
+
+
+def test_a_model_in_a_store_is_taught_and_embeds_once(typed, tmp_path, monkeypatch):
+    target, types = typed(100)
+    task, placed = Annotation(fine_tune=["frozen"], training=QUICK), Placed(noisy(types))
+    without, store = run(task, Placed(noisy(types)), target, seed=3), Store(tmp_path)
+    placed.stored = Stored(store, "model")
+    found = [run(task, placed, target, seed=3)]
+    assert {folder.name for folder in tmp_path.iterdir()} >= {"embeddings", "fine_tuned"}
+    monkeypatch.setattr("corpuscle.evaluation.annotators.fine_tune", lambda *_: 1 / 0)
+    # Another process: what this one has in memory is gone.
+    placed = Placed(noisy(types))
+    placed.stored = Stored(store, "model")
+    found.append(run(task, placed, target, seed=3))
+    timed = ("fine_tune_seconds, frozen", "fine_tune_peak_gb, frozen")
+    texts = [repr({key: score for key, score in scores.items() if key[0] not in timed}) for scores in (without, *found)]
+    assert texts[0] == texts[1] == texts[2]
+    assert repr(found[0]) == repr(found[1])
+    assert not (tmp_path / "unfinished").exists() or not [*(tmp_path / "unfinished").iterdir()]
 
 
 def test_remedies_are_compared_and_keep_their_names(typed):

@@ -11,7 +11,7 @@ from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
 from corpuscle.model.architectures.mlp_classifier import MlpClassifier
 from corpuscle.model.architectures.pca import PCA
 from corpuscle.model.model import Annotates
-from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
+from corpuscle.model.training.fine_tuning import FineTuning, fine_tune, open_fine_tuned
 from corpuscle.source.source import dataset_path, open_source
 
 QUICK = {"learning_rate": 1e-2, "budget": {"epochs": 40}, "n_hidden": 32}
@@ -70,6 +70,21 @@ def test_a_fine_tuned_model_annotates_cells_it_has_not_seen(halves, autoencoder,
     assert not np.array_equal(other.label_probabilities(target), found)
     pieces = [tuned.label_probabilities(target.take(part)) for part in np.array_split(np.arange(300), 3)]
     np.testing.assert_allclose(np.concatenate(pieces), found, atol=1e-5)
+
+
+@pytest.mark.parametrize(("weights", "remedy"), [("frozen", "none"), ("whole", "none"), ("whole", "ldam")])
+def test_what_was_learned_is_kept(halves, autoencoder, weights, remedy, tmp_path):
+    corpus, target = halves
+    settings = FineTuning(**{**QUICK, "budget": {"steps": 30}}, weights=weights, remedy=remedy)
+    tuned = fine_tune(autoencoder, corpus, corpus.labels("cell_type"), settings, 0)
+    tuned.save(tmp_path)
+    again = open_fine_tuned(tmp_path, autoencoder, settings)
+    np.testing.assert_array_equal(again.label_probabilities(target), tuned.label_probabilities(target))
+    assert (again.labels, again.n_unlabelled, again.n_parameters) == (tuned.labels, 0, tuned.n_parameters)
+    assert again.history.equals(tuned.history)
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(ModelError, match="no fitted fine-tuned model can be read here"):
+        open_fine_tuned(tmp_path, autoencoder, settings)
 
 
 def test_the_whole_network_learns_what_a_frozen_one_cannot(halves):

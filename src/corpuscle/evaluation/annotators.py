@@ -5,6 +5,8 @@ Axes in names: Q query cells, R reference cells, J nearest of them, K dimensions
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +16,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from corpuscle.core.errors import ModelError
+from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.plain_files import read_data, write_data
 from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.core.usage import Usage, measured
+from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import Embedding
 from corpuscle.evaluation.metrics import classification
 from corpuscle.evaluation.metrics.neighbours import nearest_in
 from corpuscle.model.model import Annotates, FittedModel
-from corpuscle.model.training.fine_tuning import FineTunes, FineTuning, fine_tune
+from corpuscle.model.training.checkpoints import checkpoints_until_done
+from corpuscle.model.training.fine_tuning import FineTuned, FineTunes, FineTuning, fine_tune, open_fine_tuned
 
 PUBLISHED_K, LARGE_K = 5, 15
+# Raised when fine-tuning gives other weights than before, or they are kept in another form.
+FINE_TUNED = 1
 OWN = "own answer"
 PROBE_STEPS = 1000
 GIGABYTE = 1e9
@@ -163,14 +171,32 @@ def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> 
     usage, n_parameters, probability_QL = Usage(), 0, NOTHING
     if not problem:
         try:
-            with measured() as usage:
-                tuned = fine_tune(model, reference, reference.labels("cell_type"), way, seed)
+            tuned, usage = _taught(model, reference, way, seed)
             n_parameters = tuned.n_parameters
             probability_QL = tuned.label_probabilities(parts.query.cells)
         except ModelError as error:
             problem = str(error)
     costs = _costs(name, usage, n_parameters, len(reference), problem)
     return Answer(name, labels, size_L, probability_QL, problem=problem, costs=costs)
+
+
+def _taught(model: FittedModel, reference: Corpus, way: FineTuning, seed: int) -> tuple[FineTuned, Usage]:
+    """Fine-tune a model, or take what the store has of it, where the model is in one; return what it took, too."""
+    label_N = reference.labels("cell_type")
+    if model.stored is None:
+        with measured() as usage:
+            return fine_tune(model, reference, label_N, way, seed), usage
+    store, stored_as = model.stored
+    key = fingerprint("fine-tuned", FINE_TUNED, stored_as, asdict(way), reference.identity(), label_N, seed)
+
+    def write(folder: Path) -> None:
+        with measured() as usage, checkpoints_until_done(store.unfinished(key)):
+            tuned = fine_tune(model, reference, label_N, way, seed)
+        tuned.save(folder)
+        write_data(folder, asdict(usage))
+
+    folder = store.kept("fine_tuned", key, write)
+    return open_fine_tuned(folder, model, way), Usage(**read_data(folder))
 
 
 def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, problem: str) -> tuple[Score, ...]:

@@ -98,7 +98,9 @@ class Fit(Artifact):
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Fit the model; it stays open for what follows."""
         corpus = opened.corpora.open(self.corpus)
-        with measured() as usage, guarded(self.model):
+        from corpuscle.model.training.checkpoints import checkpoints_until_done  # with it comes torch
+
+        with measured() as usage, guarded(self.model), checkpoints_until_done(opened.store.unfinished(self.key)):
             fitted = self.model.fit(corpus, self.seed, progress)
         self.write(folder, fitted, corpus, usage)
         self._stays_open(fitted, opened)

@@ -127,6 +127,8 @@ def run(
 
         wanted = [artifact for one in missing for artifact in one.all]
         failed = engine.execute(wanted, corpora, workers, on_update)
+        if not failed:
+            store.forget_unfinished()
         failures = {one.run: why for one in missing if (why := one.failure(failed)) is not None}
         fits = tables.fits(runs, store)
         scores = without_diverged(tables.scores(runs, store), fits)

@@ -14,6 +14,9 @@ from corpuscle.corpus.overlap.chance import Evidence
 
 # Candidates per cell that are looked at; bands beyond are left out.
 MOST_CANDIDATES = 100
+# Where bands give more pairs than this, those that share one band only are left out: of a million cells there are tens
+# of millions that share one by chance. A copy thinned to a half, over half of the genes, shares eight on average.
+MOST_OF_ONE_BAND = 5_000_000
 # Bands whose candidates are put together in one sort.
 BANDS_AT_ONCE = 8
 # Groups of one turn are numbered from a multiple of this.
@@ -77,19 +80,34 @@ def candidates(
         found: NDArray[np.int64] = ordered[:, 0] * n + ordered[:, 1]
         return found
 
-    pending = [keys(marks.matching_marks(mark_N, all_of_crowds=True), allowed_SS)
-               for mark_N in (marked.gene_N, marked.barcode_N)]  # fmt: skip
+    exact = [keys(marks.matching_marks(mark_N, all_of_crowds=True), allowed_SS)
+             for mark_N in (marked.gene_N, marked.barcode_N)]  # fmt: skip
     in_banded_S = np.asarray(banded_SS.any(axis=1))
     able_N = (np.maximum(marked.presence_N, marked.equal_N) >= bars.near) & in_banded_S[marked.source_N]
     able = np.flatnonzero(able_N)
-    for band in range(marks.BANDS if len(able) else 0):
-        pending.append(keys(able[marks.matching_marks(marked.band_NW[able, band])], banded_SS))
-        if band % BANDS_AT_ONCE == 0:
-            pending = [np.unique(np.concatenate(pending))]
-            if len(pending[0]) > MOST_CANDIDATES * n:
-                break
-    found = np.unique(np.concatenate(pending))
+    pair_P, n_bands_P = np.empty(0, np.int64), np.empty(0, np.uint8)
+    for first in range(0, marks.BANDS if len(able) else 0, BANDS_AT_ONCE):
+        here = range(first, min(first + BANDS_AT_ONCE, marks.BANDS))
+        new = [keys(able[marks.matching_marks(marked.band_NW[able, band])], banded_SS) for band in here]
+        pair_P, n_bands_P = _with_more(pair_P, n_bands_P, np.concatenate(new))
+        if len(pair_P) > MOST_CANDIDATES * n:
+            break
+    if len(pair_P) > MOST_OF_ONE_BAND:
+        pair_P = pair_P[n_bands_P > 1]
+    found = np.unique(np.concatenate([*exact, pair_P]))
     return np.stack([found // n, found % n], axis=1)
+
+
+def _with_more(
+    pair_P: NDArray[np.int64], n_bands_P: NDArray[np.uint8], more: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Add pairs, each as often as it was found, to sorted ones of which it is known how often they were found."""
+    new, n_new = np.unique(more, return_counts=True)
+    at = np.minimum(np.searchsorted(pair_P, new), max(0, len(pair_P) - 1))
+    known = pair_P[at] == new if len(pair_P) else np.zeros(len(new), bool)
+    n_bands_P[at[known]] += n_new[known].astype(np.uint8)
+    place = np.searchsorted(pair_P, new[~known])
+    return np.insert(pair_P, place, new[~known]), np.insert(n_bands_P, place, n_new[~known].astype(np.uint8))
 
 
 def unknown(marked: Marked, pairs_P2: NDArray[np.int64], bars: Evidence) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ executed.
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from corpuscle.core.errors import DivergedError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.model.training.optimiser import Adam
 
@@ -68,6 +70,18 @@ def checkpoints_in(folder: Path, every_seconds: float = EVERY_SECONDS) -> Iterat
         yield
     finally:
         _place.reset(token)
+
+
+@contextmanager
+def checkpoints_until_done(folder: Path) -> Iterator[None]:
+    """Keep checkpoints as `checkpoints_in` does, until the block is done: what a fit left that was killed is used."""
+    with checkpoints_in(folder):
+        try:
+            yield
+        except DivergedError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Network(Protocol):

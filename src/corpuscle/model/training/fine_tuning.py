@@ -4,7 +4,8 @@ Axes in names: N cells, B cells of a batch, K latents, C labels.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
+from corpuscle.model.checkpoint import Saved, reading_checkpoint, save, set_state, state_of
 from corpuscle.model.data.batches import Batch, CountTable, stream
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.labels import Labelled, labelled
@@ -88,24 +90,77 @@ class FineTuned:
         How many numbers learned: those of the perceptron and, where the whole network was taught, of the encoder.
     """
 
-    def __init__(
-        self,
-        known: Labelled,
-        history: pd.DataFrame,
-        embed: Callable[[Corpus], NDArray[np.float32]],
-        head: Perceptron,
-        *,
-        network: nn.Module,
-    ) -> None:
-        self.labels, self.n_unlabelled, self.history = known.labels, known.n_unlabelled, history
-        self.n_parameters = sum(weight.numel() for weight in network.parameters())
-        self._embed, self._head = embed, head
+    def __init__(self, learner: "_Learner", labels: tuple[str, ...], n_unlabelled: int, history: pd.DataFrame) -> None:
+        self.labels, self.n_unlabelled, self.history = labels, n_unlabelled, history
+        self.n_parameters = sum(weight.numel() for weight in learner.network.parameters())
+        self._learner = learner
 
     @torch.no_grad()
     def label_probabilities(self, cells: Corpus) -> NDArray[np.float32]:
         """Return the probability of each label, shape (N, C)."""
-        found: NDArray[np.float32] = self._head(torch.from_numpy(self._embed(cells))).softmax(1).numpy()
+        z_NK = torch.from_numpy(self._learner.embed(cells))
+        found: NDArray[np.float32] = self._learner.head(z_NK).softmax(1).numpy()
         return found
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned into an existing folder; `open_fine_tuned` reads it."""
+        facts = {
+            "labels": [*self.labels],
+            "n_unlabelled": self.n_unlabelled,
+            "n_latent": self._learner.n_latent,
+        }
+        save(folder, Saved({}, (), state_of(self._learner.network), self.history, facts))
+
+
+def open_fine_tuned(folder: Path, fitted: FittedModel, settings: FineTuning) -> FineTuned:
+    """Return what `FineTuned.save` wrote.
+
+    Parameters
+    ----------
+    folder
+        Where it was written.
+    fitted, settings
+        The model that was taught, and how.
+
+    Raises
+    ------
+    ModelError
+        When a file is missing, damaged or not what it should be.
+    """
+    with reading_checkpoint(folder, "fine-tuned model") as saved:
+        labels = tuple(saved.facts["labels"])
+        learner = _learner(fitted, settings, len(labels), saved.facts["n_latent"], seed=0)
+        set_state(learner.network, saved.arrays)
+        return FineTuned(learner, labels, saved.facts["n_unlabelled"], saved.history)
+
+
+class _Learner(NamedTuple):
+    """What learns (`network`), the perceptron in it, and how cells are embedded for that, to K latents."""
+
+    network: nn.Module
+    head: Perceptron
+    embed: Callable[[Corpus], NDArray[np.float32]]
+    n_latent: int
+
+
+def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent: int, seed: int) -> _Learner:
+    """Return what learns so many labels, with new weights in the perceptron; of the whole network, a copy."""
+    if settings.weights == "frozen":
+        head = _head(n_latent, n_labels, settings, seed)
+        return _Learner(head, head, fitted.embed, n_latent)
+    assert isinstance(fitted, FineTunes), "others were refused"
+    encoder = fitted.encoder()
+    head = _head(encoder.n_latent, n_labels, settings, seed)
+
+    @torch.no_grad()
+    def embed(cells: Corpus) -> NDArray[np.float32]:
+        check_genes(cells, fitted.genes)
+        embedded_NK = np.empty((len(cells), encoder.n_latent), np.float32)
+        for rows, batch in stream(cells, BLOCK_CELLS):
+            embedded_NK[rows] = encoder.encode(batch, None).numpy()
+        return embedded_NK
+
+    return _Learner(_Network(encoder, head), head, embed, encoder.n_latent)
 
 
 class _Network(nn.Module):
@@ -156,57 +211,39 @@ def fine_tune(  # noqa: PLR0917
         When the loss is no longer a finite number.
     """
     known = labelled(cells, label_N)
+    codes, inputs = Codes(known.code_N, known.times_N), _inputs(fitted, known, settings)
+    learner = _learner(fitted, settings, len(known.labels), inputs.n_latent, seed)
+    history = train_labels(learner.network, inputs.batch, codes, settings, seed=seed, progress=progress)
+    return FineTuned(learner, known.labels, known.n_unlabelled, history)
+
+
+class _Inputs(NamedTuple):
+    """What is learned from: a function that gives cells by their positions; of an embedding, its K latents."""
+
+    batch: Callable[[NDArray[np.int64]], Any]
+    n_latent: int = 0
+
+
+def _inputs(fitted: FittedModel, known: Labelled, settings: FineTuning) -> _Inputs:
     if settings.weights == "frozen":
-        return _on_embedding(fitted, known, settings, seed, progress)
+        embedded_NK = torch.from_numpy(fitted.embed(known.cells))
+        return _Inputs(embedded_NK.__getitem__, embedded_NK.shape[1])
     if not isinstance(fitted, FineTunes):
         raise ModelError(
             f'{type(fitted).__name__} has no network that can be trained on; fine-tune it with weights = "frozen"'
         )
-    check_genes(cells, fitted.genes)
-    return _whole(fitted.encoder(), known, settings, seed, progress)
+    check_genes(known.cells, fitted.genes)
+    return _Inputs(CountTable.of(known.cells).batch)
 
 
-def _head(n_latent: int, known: Labelled, settings: FineTuning, seed: int) -> Perceptron:
+def _head(n_latent: int, n_labels: int, settings: FineTuning, seed: int) -> Perceptron:
     init = named_noise(seed, "head")
     first = Linear(n_latent, settings.n_hidden, init)
     return Perceptron(
         first,
         settings.n_hidden,
-        len(known.labels),
+        n_labels,
         dropout=settings.dropout,
         cosine=settings.remedy == "ldam",
         init=init,
     )
-
-
-def _on_embedding(
-    fitted: FittedModel, known: Labelled, settings: FineTuning, seed: int, progress: Progress
-) -> FineTuned:
-    embedded_NK = torch.from_numpy(fitted.embed(known.cells))
-    head = _head(embedded_NK.shape[1], known, settings, seed)
-
-    def inputs(positions: NDArray[np.int64]) -> Tensor:
-        return embedded_NK[positions]
-
-    history = train_labels(head, inputs, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress)
-    return FineTuned(known, history, fitted.embed, head, network=head)
-
-
-def _whole(
-    encoder: TrainableEncoder, known: Labelled, settings: FineTuning, seed: int, progress: Progress
-) -> FineTuned:
-    head = _head(encoder.n_latent, known, settings, seed)
-    network, table = _Network(encoder, head), CountTable.of(known.cells)
-    history = train_labels(
-        network, table.batch, Codes(known.code_N, known.times_N), settings, seed=seed, progress=progress
-    )
-
-    @torch.no_grad()
-    def embed(cells: Corpus) -> NDArray[np.float32]:
-        check_genes(cells, known.cells.space.ids)
-        embedded_NK = np.empty((len(cells), encoder.n_latent), np.float32)
-        for rows, batch in stream(cells, BLOCK_CELLS):
-            embedded_NK[rows] = encoder.encode(batch, None).numpy()
-        return embedded_NK
-
-    return FineTuned(known, history, embed, head, network=network)
