@@ -169,7 +169,8 @@ def test_of_very_many_pairs_those_with_two_bands_in_common_are_looked_at(write, 
         monkeypatch.setattr(sys.modules[overlap.candidates.__module__], "MOST_OF_ONE_BAND", most)
         near = copies(one, two).near
         found.append(set(zip(near["one"], near["two"] - N, strict=True)))
-    assert found[0] == found[1] == {(at, at) for at in range(N)}
+    assert found[1] <= found[0] == {(at, at) for at in range(N)}
+    assert len(found[1]) >= N - 2
     assert n_compared[0] > n_compared[1] >= N
 
 
