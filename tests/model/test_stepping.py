@@ -191,7 +191,8 @@ def test_losses_in_16_bit_floats_are_nearly_those_in_32(draw_counts):
     for precision in ("float32", "bf16"):
         network = MaskedNetwork(20, [16, 8], dropout=0.1, mask_share=0.5, init=torch.Generator().manual_seed(0))
         how, noise = Optimiser(0.01, 0.0, 1e-8, precision=precision), torch.Generator().manual_seed(1)
-        loss, terms = _with_gradients(network, batch, noise, SCHEDULE.at(0), how)
+        adam = how.of(network, SCHEDULE)
+        loss, terms = _with_gradients(network, batch, noise, SCHEDULE.at(0), optimiser=how, adam=adam)
         assert all(each.dtype == torch.float32 for each in (loss, terms["masked_error"], network.first.weight.grad))
         found[precision] = float(loss)
     assert found["bf16"] != found["float32"]

@@ -235,8 +235,7 @@ def _fit(  # noqa: PLR0917  # what `train` is told
             with phases.timed("batches"):
                 batch = next(batches)
             with phases.timed("steps"):
-                adam.zero_grad()
-                loss, terms = _with_gradients(network, batch, noise, schedule.at(step), optimiser)
+                loss, terms = _with_gradients(network, batch, noise, schedule.at(step), optimiser=optimiser, adam=adam)
                 adam.step()
                 curve.add(loss, terms, len(batch))
                 if curve.is_due and (bad := curve.first_not_finite()) is not None:
@@ -258,17 +257,26 @@ def _fit(  # noqa: PLR0917  # what `train` is told
 
 
 def _with_gradients(
-    network: Trainable, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment, optimiser: Optimiser
+    network: Trainable,
+    batch: Batch | DenseBatch,
+    noise: torch.Generator,
+    at: Moment,
+    *,
+    optimiser: Optimiser,
+    adam: Adam,
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Add up the gradients of a batch's parts; return its loss and terms."""
+    """Add up the gradients of a batch's parts in place of those there were; return its loss and terms."""
     size = optimiser.stepping.part_size(len(batch))
     parts = [batch] if size == len(batch) else [batch.part(slice(k, k + size)) for k in range(0, len(batch), size)]
-    losses, terms = [], []
+    losses: list[Tensor] = []
+    terms: list[Mapping[str, Tensor]] = []
     for part in parts:
         with torch.autocast(noise.device.type, torch.bfloat16, enabled=optimiser.precision == "bf16"):
             loss, terms_of_part = network.loss(part, noise, at)
         # A loss is a mean per cell, and parts may differ in their number of cells.
         loss = loss if len(part) == len(batch) else loss * (len(part) / len(batch))
+        if not losses:
+            adam.zero_grad()
         loss.sum().backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
         terms.append(terms_of_part)

@@ -162,11 +162,13 @@ def train_labels(
     told = time.monotonic()
     network.train()
     for step, cells in enumerate(islice(batches, n_taken, schedule.n_steps), n_taken + 1):
-        adam.zero_grad()
         size = settings.part_size(len(cells))
-        for part in (cells[first : first + size] for first in range(0, len(cells), size)):
+        for first in range(0, len(cells), size):
+            part = cells[first : first + size]
             logit_BC, code_B = network(inputs(part), noise), torch.from_numpy(code_N[part])
             loss = loss_of(logit_BC, code_B).mean()
+            if not first:
+                adam.zero_grad()
             loss = loss if size == len(cells) else loss * (len(part) / len(cells))
             loss.backward()  # type: ignore[no-untyped-call]
             curve.add(cross_entropy(logit_BC.detach(), code_B))
