@@ -63,6 +63,11 @@ class Artifact(ABC):
         """What it is best made after, by the same process: artifacts of one value have the same large thing open."""
         return self.key
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether making it is on a GPU where there is one: so many are made at once as there are GPUs."""
+        return False
+
     def refusal(self, lacking: "Artifact", why: str) -> str:
         """Return, in words, why it cannot be made: because one of its inputs could not."""
         return why

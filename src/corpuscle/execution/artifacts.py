@@ -67,6 +67,11 @@ class MadeCells(Artifact):
         """The corpus that they are part of."""
         return (self.corpus,)
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Return True: most are made by a model that is trained first."""
+        return True
+
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Make the cells."""
         maker = opened.corpora.derived(self.derived)
@@ -94,6 +99,12 @@ class Fit(Artifact):
     def corpora(self) -> Sequence[str]:
         """The corpus."""
         return (self.corpus,)
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the model does."""
+        with guarded(self.model):
+            return self.model.uses_gpu
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Fit the model; it stays open for what follows."""

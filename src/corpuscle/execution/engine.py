@@ -17,7 +17,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit
-from corpuscle.execution.workers import WORKER_LOST, ThisProcess, Update, Worker, pool_of
+from corpuscle.execution.workers import WORKER_LOST, ThisProcess, Update, Worker, gpus_of, pool_of
 from corpuscle.model.model import TrainsTogether
 from corpuscle.store import Store
 
@@ -59,10 +59,14 @@ def execute(
             _fit_groups(groups, corpora.store, on_update)
             undone = _Undone(undone.missing.values(), corpora)
         with pool_of(min(workers, undone.n_missing), corpora.store.root) as pool:
+            gpus = gpus_of(pool) if any(artifact.uses_gpu for artifact in undone.missing.values()) else []
             while undone.n_missing:
                 for worker in pool:
-                    if worker.artifact is None and (artifact := undone.next(worker, pool)) is not None:
-                        worker.begin(artifact)
+                    free = Counter(gpus) - Counter(other.gpu for other in pool if other.artifact)
+                    if worker.artifact is None and (
+                        artifact := undone.next(worker, pool, with_gpu=bool(free or not gpus))
+                    ):
+                        worker.begin(artifact, next(iter(free), "") if artifact.uses_gpu else "")
                 busy = [worker.future for worker in pool if worker.artifact]
                 assert busy or not undone.n_missing, "what is missing waits for what is being made"
                 wait(busy, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -130,18 +134,21 @@ class _Undone:
         if not before:
             insort(self._ready.setdefault(artifact.together, []), (self._order[address], address))
 
-    def next(self, worker: Worker | ThisProcess, pool: Iterable[Worker | ThisProcess]) -> Artifact | None:
+    def next(
+        self, worker: Worker | ThisProcess, pool: Iterable[Worker | ThisProcess], *, with_gpu: bool = True
+    ) -> Artifact | None:
         """Choose what a worker makes next, with its corpora in the store; None: nothing can be made yet.
 
         Best is what shares the model with what it made last, so that it need not be opened again; then the first that
-        no other worker has open.
+        no other worker has open. Without a GPU that is free, what uses one has to wait.
         """
-        if not self._ready:
-            return None
         elsewhere = {other.last for other in pool if other is not worker and other.artifact is not None}
-        group = worker.last
-        if group not in self._ready:
-            group = min(self._ready, key=lambda name: (name in elsewhere, self._ready[name][0]))
+        ready = {name: entries[0] for name, entries in self._ready.items()}
+        if not with_gpu:
+            ready = {name: entry for name, entry in ready.items() if not self.missing[entry[1]].uses_gpu}
+        if not ready:
+            return None
+        group = min(ready, key=lambda name: (name != worker.last, name in elsewhere, ready[name]))
         _, address = self._ready[group].pop(0)
         if not self._ready[group]:
             del self._ready[group]

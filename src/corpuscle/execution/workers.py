@@ -63,12 +63,14 @@ class Worker:
         What it is making; None: it is free.
     last
         What it made last, by `Artifact.together`.
+    gpu
+        The GPU that it is using; empty: none that is shared.
     """
 
     future: Future[str | None]
 
     def __init__(self, root: Path) -> None:
-        self.root, self.last = root, ""
+        self.root, self.last, self.gpu = root, "", ""
         self.artifact: Artifact | None = None
         self._start()
 
@@ -78,10 +80,10 @@ class Worker:
         self.pipe, self.far_end = context.Pipe(duplex=False)
         self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end, self.root))
 
-    def begin(self, artifact: Artifact) -> None:
-        """Let it make an artifact."""
-        self.artifact, self.last = artifact, artifact.together
-        self.submit(_make, artifact)
+    def begin(self, artifact: Artifact, gpu: str = "") -> None:
+        """Let it make an artifact, on a GPU where one is named; see `corpuscle.model.data.on_gpu.gpus`."""
+        self.artifact, self.last, self.gpu = artifact, artifact.together, gpu
+        self.submit(_make, artifact, gpu)
 
     def begin_together(self, group: list[Fit]) -> None:
         """Let it fit a group's models as one; what comes of it is seen in the store."""
@@ -146,13 +148,13 @@ class ThisProcess:
     """A worker without a process of its own: what it begins is done when `begin` returns."""
 
     def __init__(self, root: Path) -> None:
-        self.opened, self.last = Opened(root), ""
+        self.opened, self.last, self.gpu = Opened(root), "", ""
         self.artifact: Artifact | None = None
         self.future: Future[str | None] = Future()
         self._news: list[Update] = []
 
-    def begin(self, artifact: Artifact) -> None:
-        """Make an artifact."""
+    def begin(self, artifact: Artifact, gpu: str = "") -> None:
+        """Make an artifact, on whatever GPU this process uses."""
         self.artifact, self.last, self.future = artifact, artifact.together, Future()
         self.future.set_result(make(artifact, self.opened, lambda share: self._heard(artifact, share)))
 
@@ -248,8 +250,29 @@ def _start_worker(parent: int, news: Connection, root: Path) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _make(artifact: Artifact) -> str | None:
+def gpus_of(pool: "list[Worker] | list[ThisProcess]") -> list[str]:
+    """Ask workers for the GPUs that are to have one artifact at a time; this process does not load torch for it."""
+    workers = [worker for worker in pool if isinstance(worker, Worker)]
+    for worker in workers:
+        worker.submit(_gpus)
+    found = [worker.future.result() for worker in workers]
+    return found[0].split() if found and found[0] else []
+
+
+def _gpus() -> str:
+    """Name the GPUs, in a worker; a wrong name is an error of the first model that is trained."""
+    from corpuscle.model.data.on_gpu import gpus
+
+    try:
+        return " ".join(gpus())
+    except CorpuscleError:
+        return ""
+
+
+def _make(artifact: Artifact, gpu: str) -> str | None:
     """Make an artifact in a worker; return what went wrong."""
+    if gpu:
+        os.environ["CORPUSCLE_DEVICE"] = gpu
     return make(artifact, _opened, lambda share: _news.send(Update(artifact.address, share)))
 
 
