@@ -149,10 +149,10 @@ def test_a_reference_that_is_damaged_meanwhile_is_fitted_again(
     assert not engine.execute(second.all, opened.corpora, 0, lambda _news: None)
     begin, spoilt = ThisProcess.begin, []
 
-    def spoiling(worker: ThisProcess, artifact: Artifact) -> None:
+    def spoiling(worker: ThisProcess, artifact: Artifact, gpu: str) -> None:
         if artifact is first.scores[0] and not spoilt:
             spoilt.append(_cut(opened.store.folder(*second.fit.address) / "history.parquet"))
-        begin(worker, artifact)
+        begin(worker, artifact, gpu)
 
     monkeypatch.setattr(ThisProcess, "begin", spoiling)
     assert not engine.execute([*first.all, *second.all], opened.corpora, 0, lambda _news: None)

@@ -23,6 +23,7 @@ def test_a_worker_keeps_to_one_thread_whatever_is_loaded_in_it() -> None:
 def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
     code = """if True:
         import threads
+        from pathlib import Path
         from corpuscle.execution import workers
         if __name__ == "__main__":
             with workers.pool_of(1, Path()) as (worker,):

@@ -158,11 +158,11 @@ def find_copies(
     wanted = sorted({(min(pair), max(pair)) for pair in pairs})
     if not wanted:
         return no_copies(sources)
+    if store is None:
+        return _Search(sources, space, notice).run(wanted)
     content = {name: [*source.reader.identity(), source.cells["row"].to_numpy(),
                       source.cells["barcode"].astype(str).tolist()] for name, source in sources.items()}  # fmt: skip
     key = fingerprint("copies", VERSION, content, space.fingerprint, [list(pair) for pair in wanted])
-    if store is None:
-        return _Search(sources, space, notice).run(wanted)
 
     def write(folder: Path) -> None:
         found = _Search(sources, space, notice).run(wanted)

@@ -24,9 +24,10 @@ def stamp(paths: Iterable[Path]) -> str:
     """
     found = []
     with _telling():
-        for _, path in _files(paths):
+        # Not the whole path: another process may know the file by a longer one.
+        for name, path in _files(paths):
             status = path.stat()
-            found.append([str(path), status.st_size, status.st_mtime_ns])
+            found.append([name, status.st_size, status.st_mtime_ns])
     return fingerprint(found)
 
 
