@@ -67,7 +67,17 @@ def test_warm_up_is_a_line_from_nothing_and_what_follows_has_the_other_steps(war
 
 def test_a_training_shorter_than_its_warm_up_is_reported(caplog):
     assert rates(RateSchedule(warmup=120, decay="linear"))[-1] == 59 / 120
-    assert "it has 60 steps, of which 120 are for warm-up" in caplog.text
+    assert "it has 60 steps, and warm-up takes 120" in caplog.text
+    assert RateSchedule(warmup=60).doubt(60)
+    assert not any(RateSchedule(warmup=warmup).doubt(60) for warmup in (0, 0.9, 59))
+    assert not RateSchedule(warmup=60).doubt(0)
+
+
+def test_the_few_steps_that_are_timed_for_an_estimate_are_no_reason_to_warn(caplog):
+    table = {"rate_schedule": {"warmup": 500, "decay": "linear"}}
+    assert MlpClassifier(**table).seconds_per_step(50) > 0
+    assert MaskedAutoencoder(widths=[8, 4], **table).seconds_per_step(50) > 0
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
