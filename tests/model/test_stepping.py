@@ -207,3 +207,15 @@ def test_losses_in_16_bit_floats_are_nearly_those_in_32(draw_counts):
         found[precision] = float(loss)
     assert found["bf16"] != found["float32"]
     assert found["bf16"] == pytest.approx(found["float32"], rel=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_16_bit_floats_learn_about_as_well(corpus):
+    errors = {}
+    for precision in ("float32", "bf16"):
+        model = MaskedAutoencoder(
+            widths=[32, 16], precision=precision, budget={"steps": 200}, clip_norm=1.0, accumulate=2
+        )
+        curve = model.fit(corpus, 0).history
+        errors[precision] = curve[curve["quantity"] == "masked_error_train"]["value"].iloc[-5:].mean()
+    assert errors["bf16"] == pytest.approx(errors["float32"], rel=0.1)
