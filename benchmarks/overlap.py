@@ -45,9 +45,9 @@ def source(name: str, counts: csr_matrix, genes: list[str]) -> Source:
         {"row": np.arange(counts.shape[0]), "barcode": [f"{name}{at}x" for at in range(counts.shape[0])]}
     )
     reader: Any = SimpleNamespace(
-        read_counts=lambda rows: counts[rows], spec=lambda: {"counts": "X"}, counts="X", code_version="1"
+        read_counts=lambda rows: counts[rows], spec=lambda: {"counts": "X"}, counts="X", content=lambda: name
     )
-    return Source(name, cells, pd.DataFrame(index=genes), reader, name)
+    return Source(name, cells, pd.DataFrame(index=genes), reader)
 
 
 def copies(one: Source, two: Source) -> Any:

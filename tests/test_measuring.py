@@ -152,7 +152,7 @@ def test_the_store_is_used_and_the_numbers_are_those_without(
     planned = plan()
     without, first = measure(planned), measure(planned, tmp_path / "store")
     monkeypatch.setattr("corpuscle.measures.view.profile", lambda *_: 1 / 0)
-    monkeypatch.setattr(measuring, "common_space", lambda *_: 1 / 0)
+    monkeypatch.setattr("corpuscle.execution.artifacts.common_space", lambda *_: 1 / 0)
     again = measure(planned, tmp_path / "store")
     for tables in zip(without, first, again, strict=True):
         pd.testing.assert_frame_equal(tables[0], tables[1])

@@ -66,7 +66,7 @@ def without_numba(monkeypatch) -> None:
 
 def steps(networks, tables, n_steps=3):
     """Losses and weights after a few steps of Adam, without noise of any kind."""
-    optimiser, losses = LDVAE().optimiser().of(networks), []
+    optimiser, losses = LDVAE().optimiser().of(networks, LDVAE().schedule(70)), []
     for step in range(n_steps):
         cells = np.arange(16) + 16 * step
         batches = [Resident(table, CPU).batch(torch.from_numpy(cells)) for table in tables]

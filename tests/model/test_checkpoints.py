@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from corpuscle.core import components
+from corpuscle.core.errors import FolderError
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
 from corpuscle.model.data import epoch_order, on_disk
 from corpuscle.model.data.epoch_order import EpochLayout, after_steps
 from corpuscle.model.model import Model
+from corpuscle.model.training import checkpoints
 from corpuscle.model.training.checkpoints import checkpoints_in
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 from corpuscle.model.training.optimiser import Adam
@@ -154,6 +156,31 @@ def test_an_order_goes_on_where_it_was_though_windows_and_batches_do_not_end_tog
     assert places(rest, 60)[:60] == places(whole, seen + 60)[seen : seen + 60]
 
 
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(corpus, tmp_path, monkeypatch, kill_at):
+    undisturbed, true, written = quick().fit(corpus, 0), checkpoints.save_file, []
+
+    def killed_at_the_ninth(arrays, path, metadata):
+        written.append(path)
+        if len(written) == 9:
+            path.write_bytes(b"half")
+            raise KilledError
+        true(arrays, path, metadata)
+
+    monkeypatch.setattr(checkpoints, "save_file", killed_at_the_ninth)
+    with pytest.raises(KilledError), checkpoints_in(tmp_path, every_seconds=0):
+        quick().fit(corpus, 0)
+    taken = kill_at(10**6)
+    with checkpoints_in(tmp_path):
+        assert_same(quick().fit(corpus, 0), undisturbed)
+    assert len(taken) == 20 - 8
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError, match="cannot be written"), checkpoints_in(tmp_path / "file" / "fit"):
+        pass
+
+
 @pytest.mark.parametrize("damage", ["cut", "a bit", "no safetensors", "of another training"])
 def test_a_checkpoint_that_cannot_be_used_is_reported_and_left_aside(damage, corpus, tmp_path, kill_at, caplog):
     undisturbed = quick().fit(corpus, 0)
@@ -220,7 +247,7 @@ def test_a_disk_that_refuses_a_checkpoint_does_not_end_the_training(corpus, tmp_
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("corpuscle.model.training.checkpoints.save_file", full)
+    monkeypatch.setattr(checkpoints, "save_file", full)
     undisturbed = quick().fit(corpus, 0)
     with caplog.at_level(logging.WARNING), checkpoints_in(tmp_path / "fit", every_seconds=0):
         assert_same(quick().fit(corpus, 0), undisturbed)

@@ -67,7 +67,17 @@ def test_warm_up_is_a_line_from_nothing_and_what_follows_has_the_other_steps(war
 
 def test_a_training_shorter_than_its_warm_up_is_reported(caplog):
     assert rates(RateSchedule(warmup=120, decay="linear"))[-1] == 59 / 120
-    assert "it has 60 steps, of which 120 are for warm-up" in caplog.text
+    assert "it has 60 steps, and warm-up takes 120" in caplog.text
+    assert RateSchedule(warmup=60).doubt(60)
+    assert not any(RateSchedule(warmup=warmup).doubt(60) for warmup in (0, 0.9, 59))
+    assert not RateSchedule(warmup=60).doubt(0)
+
+
+def test_the_few_steps_that_are_timed_for_an_estimate_are_no_reason_to_warn(caplog):
+    table = {"rate_schedule": {"warmup": 500, "decay": "linear"}}
+    assert MlpClassifier(**table).seconds_per_step(50) > 0
+    assert MaskedAutoencoder(widths=[8, 4], **table).seconds_per_step(50) > 0
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -197,3 +207,15 @@ def test_losses_in_16_bit_floats_are_nearly_those_in_32(draw_counts):
         found[precision] = float(loss)
     assert found["bf16"] != found["float32"]
     assert found["bf16"] == pytest.approx(found["float32"], rel=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_16_bit_floats_learn_about_as_well(corpus):
+    errors = {}
+    for precision in ("float32", "bf16"):
+        model = MaskedAutoencoder(
+            widths=[32, 16], precision=precision, budget={"steps": 200}, clip_norm=1.0, accumulate=2
+        )
+        curve = model.fit(corpus, 0).history
+        errors[precision] = curve[curve["quantity"] == "masked_error_train"]["value"].iloc[-5:].mean()
+    assert errors["bf16"] == pytest.approx(errors["float32"], rel=0.1)

@@ -130,7 +130,7 @@ def test_the_same_weights_give_the_same_elbo_terms_and_gradients(pair: Pair, tra
 def test_the_same_steps_lead_to_the_same_weights(pair: Pair) -> None:
     module, network, n_steps = pair.model.module.train(), pair.network.train(), 30
     theirs = torch.optim.Adam(module.parameters(), lr=5e-3, eps=0.01, weight_decay=1e-6)
-    ours = LDVAE().optimiser().of(network)
+    ours = LDVAE().optimiser().of(network, LDVAE().schedule(128))
     losses = []
     for _ in range(n_steps):
         with quietly():

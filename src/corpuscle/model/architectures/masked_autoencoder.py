@@ -5,6 +5,7 @@ Axes in names: N cells, B cells of a block, G genes, K latents.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -28,7 +29,7 @@ from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_b
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
-from corpuscle.model.training.stepping import Stepping
+from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # As torch's AdamW has it; the published code leaves it there.
@@ -132,8 +133,9 @@ class MaskedAutoencoder(Stepping, Model):
         network = self._network(n_genes, named_noise(0, "init"))
         table = CountTable(random_counts(self.batch_size, n_genes))
         schedule = Schedule(self.batch_size, Budget(steps=STEPS), self.batch_size, 0.0)
+        optimiser = replace(self, rate_schedule=RateSchedule())._optimiser()  # another is none for so few steps
         return seconds_per_step(
-            network.first, lambda: train(network, table, schedule, self._optimiser(), seed=0, progress=silent)
+            network.first, lambda: train(network, table, schedule, optimiser, seed=0, progress=silent)
         )
 
     def memory(self, n_genes: int) -> int:

@@ -29,7 +29,7 @@ from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
 from corpuscle.model.training.budget import Budget, ValidationShare, published_as
 from corpuscle.model.training.class_losses import Remedy
 from corpuscle.model.training.loop import named_noise
-from corpuscle.model.training.stepping import Stepping
+from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.supervised import PUBLISHED, Codes, LabelTraining, train_labels
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
@@ -133,7 +133,8 @@ class MlpClassifier(Stepping, Model):
         table = CountTable(random_counts(self.batch_size, n_genes))
         codes = Codes(np.arange(self.batch_size) % 2, np.ones(self.batch_size, np.int64))
         network = self._network(n_genes, 2, named_noise(0, "init"))
-        settings = self._training(budget=Budget(steps=STEPS), validation_share=0.0)
+        few = Budget(steps=STEPS)
+        settings = self._training(budget=few, validation_share=0.0, rate_schedule=RateSchedule())
         return seconds_per_step(
             network.first, lambda: train_labels(network, table.batch, codes, settings, seed=0, progress=silent)
         )

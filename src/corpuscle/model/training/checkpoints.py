@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from corpuscle.core.disk import writing
 from corpuscle.core.errors import DivergedError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.model.training.optimiser import Adam
@@ -58,13 +59,19 @@ def checkpoints_in(folder: Path, every_seconds: float = EVERY_SECONDS) -> Iterat
         How long, by the clock, after the last checkpoint (or the beginning) of a training the next is written; with 0,
         after every step.
 
+    Raises
+    ------
+    FolderError, DiskError
+        When the folder cannot be made.
+
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as place, checkpoints_in(Path(place) / "3f2a"):
     ...     pass  # model.fit(corpus, seed=0)
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     token = _place.set(_Place(folder, every_seconds))
     try:
         yield

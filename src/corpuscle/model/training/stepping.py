@@ -66,13 +66,8 @@ class RateSchedule:
         """Return what the learning rate is multiplied by at a step of a training, counted from 0."""
         n_steps = schedule.n_steps
         warmup = int(self.warmup) if self.warmup >= 1 else math.ceil(self.warmup * n_steps)
-        if warmup >= n_steps > 0:
-            _log.warning(
-                "the training ends before its learning rate is reached: it has %d steps, of which %d are for warm-up; "
-                "give warmup as a share of the steps, such as 0.1",
-                n_steps,
-                warmup,
-            )
+        if doubt := self.doubt(n_steps):
+            _log.warning(doubt)
 
         def multiple(step: int) -> float:
             if step < warmup:
@@ -91,6 +86,15 @@ class RateSchedule:
                     return 1.0
 
         return multiple
+
+    def doubt(self, n_steps: int) -> str | None:
+        """Return what is legal and likely not meant in a training of so many steps; None: nothing."""
+        if not self.warmup >= n_steps > 0:
+            return None
+        return (
+            f"training ends before its learning rate is reached: it has {n_steps:,} steps, and warm-up takes "
+            f"{self.warmup:,.0f}; give warmup as a share of the steps, such as 0.1"
+        )
 
 
 def _rate_schedule(value: Any) -> Any:
