@@ -258,7 +258,7 @@ def test_a_file_in_the_folder_is_a_measure_and_appears_with_its_title(
     (tmp_path / "own" / "rarest.py").write_text(text.partition("```python\n")[2].partition("```")[0])
     monkeypatch.setattr(measures_folder, "__path__", [*measures_folder.__path__, str(tmp_path / "own")])
     study = plan().study
-    corpuscle.describe(study, tmp_path / "out")
+    corpuscle.describe(study, tmp_path / "out", workers=0)
     table = pd.read_parquet(tmp_path / "out" / "measures.parquet")
     corpus = plan().corpora["All", 0]
     n_rarest = min(np.unique(corpus.labels("cell_type"), return_counts=True)[1])

@@ -236,9 +236,6 @@ def _start_worker(parent: int, news: Connection, root: Path) -> None:
     global _news, _opened  # the process is this worker's own
     _news, _opened = news, Opened(root)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
-
-    torch.set_num_threads(1)
     # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
     tqdm.set_lock(threading.RLock())
 
