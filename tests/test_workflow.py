@@ -78,7 +78,7 @@ def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch
         return fits
 
     monkeypatch.setattr(tables, "fits", with_one_astray)
-    scores = corpuscle.run(study(), tmp_path / "out", workers=2).scores
+    scores = corpuscle.run(study(), tmp_path / "out", workers=0).scores
     astray = (scores["corpus"] == "Blood") & (scores["seed"] == 1)
     assert scores["value"].isna().tolist() == astray.tolist()
     assert scores.loc[astray, "reason"].str.startswith("diverged: ").all()
@@ -127,7 +127,7 @@ def test_a_model_without_steps_runs_beside_others_and_has_no_curve(tmp_path: Pat
     plan = corpuscle.prepare(study(UNTRAINED))
     assert [plan.n_steps(run) for run in plan.runs if run.model == "untrained"] == [0] * 4
     assert 0 < plan.estimate_seconds(1) < 1
-    results = corpuscle.run(study(UNTRAINED), tmp_path / "out", workers=2)
+    results = corpuscle.run(study(UNTRAINED), tmp_path / "out", workers=0)
     assert not results.failures
     assert set(results.scores.model) == {"mean", "untrained"}
     assert set(pd.read_parquet(tmp_path / "out" / "curves.parquet").model) == {"mean"}
@@ -136,7 +136,7 @@ def test_a_model_without_steps_runs_beside_others_and_has_no_curve(tmp_path: Pat
 
 def test_a_study_without_any_curve_has_a_report(tmp_path: Path) -> None:
     alone = STUDY.format(extra="").replace('name = "toy:MeanProfile"\nlabel = "mean"\n', UNTRAINED.split("]]")[1])
-    results = corpuscle.run(corpuscle.Study.parse(alone), tmp_path / "out", workers=2)
+    results = corpuscle.run(corpuscle.Study.parse(alone), tmp_path / "out", workers=0)
     assert not results.failures
     assert pd.read_parquet(tmp_path / "out" / "curves.parquet").empty
     assert "No training curves were recorded" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -149,7 +149,7 @@ report.html figures corpora/Blood/0/manifest.json corpora/No-Mono/1/cells.parque
 
 
 def test_a_run_leaves_the_folder_that_its_text_promises(tmp_path: Path) -> None:
-    corpuscle.run(study(), tmp_path / "out", workers=1)
+    corpuscle.run(study(), tmp_path / "out", workers=0)
     assert [name for name in LEFT.split() if not (tmp_path / "out" / name).exists()] == []
     assert not list((tmp_path / "out").rglob(".partial-*"))
 
@@ -173,7 +173,7 @@ def test_a_model_that_a_task_is_not_for_keeps_its_run_and_has_the_reason(tmp_pat
 
 
 def test_the_manifest_names_every_cell_and_the_inputs(tmp_path: Path) -> None:
-    corpuscle.run(study(), tmp_path / "out", workers=1)
+    corpuscle.run(study(), tmp_path / "out", workers=0)
     folder = tmp_path / "out" / "corpora" / "No-Mono" / "0"
     cells = pd.read_parquet(folder / "cells.parquet")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -186,15 +186,15 @@ def test_the_manifest_names_every_cell_and_the_inputs(tmp_path: Path) -> None:
 
 
 def test_scores_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
-    one = corpuscle.run(study(), tmp_path / "one", workers=1).scores
+    one = corpuscle.run(study(), tmp_path / "one", workers=0).scores
     two = corpuscle.run(study(), tmp_path / "two", workers=2).scores
     pd.testing.assert_frame_equal(one, two)
 
 
 def test_called_again_it_does_nothing_again(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    first = corpuscle.run(study(f'marks = "{marks}"'), tmp_path / "out", workers=1)
-    again = corpuscle.run(study(f'marks = "{marks}"'), tmp_path / "out", workers=1)
+    first = corpuscle.run(study(f'marks = "{marks}"'), tmp_path / "out", workers=0)
+    again = corpuscle.run(study(f'marks = "{marks}"'), tmp_path / "out", workers=0)
     assert len(fitted(marks)) == 4
     assert (first.reused, again.reused) == (0, 4)
     pd.testing.assert_frame_equal(first.scores, again.scores)
@@ -203,8 +203,8 @@ def test_called_again_it_does_nothing_again(tmp_path: Path) -> None:
 def test_a_study_that_grew_does_only_what_is_new(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     before = study(f'marks = "{marks}"')
-    corpuscle.run(before, tmp_path / "out", workers=1)
-    corpuscle.run(corpuscle.Study.parse(before.text.replace("seeds = 2", "seeds = 3")), tmp_path / "out", workers=1)
+    corpuscle.run(before, tmp_path / "out", workers=0)
+    corpuscle.run(corpuscle.Study.parse(before.text.replace("seeds = 2", "seeds = 3")), tmp_path / "out", workers=0)
     assert fitted(marks) == [f"{name} {seed}" for name in ("Blood", "No-Mono") for seed in range(3)]
 
 
@@ -264,7 +264,7 @@ def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -
 
 
 def test_another_studys_folder_is_refused_and_untouched(tmp_path: Path) -> None:
-    corpuscle.run(study(), tmp_path, workers=1)
+    corpuscle.run(study(), tmp_path, workers=0)
     before = (tmp_path / "study.toml").read_text()
     with pytest.raises(FolderError, match="holds the study 'toy', and this one is called 'other'"):
         corpuscle.run(study(name="other"), tmp_path)
@@ -299,7 +299,7 @@ def test_a_study_with_bad_data_trains_nothing(tmp_path: Path) -> None:
     assert "asks for 60,000 cells of blood, which has 1,200" in str(caught.value)
     assert not (tmp_path / "out" / "scores.parquet").exists()
     # The folder is still anybody's: a study under another name may take it.
-    assert corpuscle.run(study(name="fixed"), tmp_path / "out", workers=1).reused == 0
+    assert corpuscle.run(study(name="fixed"), tmp_path / "out", workers=0).reused == 0
 
 
 def test_compose_writes_the_cells_of_the_manifest(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_compose_writes_again_what_a_changed_study_made_false(tmp_path: Path) ->
     path = corpuscle.compose(study(), tmp_path / "out", only="No-Mono")[0]
     changed = corpuscle.Study.parse(study().text.replace("CD14 Monocytes", "B"))
     # A run in between leaves the manifests of the changed study beside the old files.
-    corpuscle.run(changed, tmp_path / "out", workers=1)
+    corpuscle.run(changed, tmp_path / "out", workers=0)
     assert corpuscle.compose(changed, tmp_path / "out", only="No-Mono")[0] == path
     made = anndata.read_h5ad(path)
     assert "B" not in set(made.obs["cell_type"])
@@ -461,7 +461,7 @@ def test_a_model_is_compared_with_its_reference_whichever_is_fitted_first(tmp_pa
     found = results.scores[results.scores.metric == "cka"]
     assert found.corpus.tolist() == ["A", "B"]
     assert found.reason.str.contains("the embedding is the same for all cells").all()
-    assert corpuscle.run(study, tmp_path / "out", workers=1).reused == 2
+    assert corpuscle.run(study, tmp_path / "out", workers=0).reused == 2
 
 
 def test_a_reference_that_cannot_be_fitted_is_named(tmp_path: Path) -> None:
