@@ -74,7 +74,7 @@ def test_preparing_twice_gives_the_same_and_reads_the_counts_once(study, write, 
     path = write("blood", 30)
     store, made = Store(tmp_path / "store"), study(BLOOD, rest="seeds = 3")
     plans = [prepare(made, store)]
-    monkeypatch.setattr("corpuscle.study.plan.survey", None)
+    monkeypatch.setattr("corpuscle.study.opening.survey", None)
     plans.append(prepare(made, store))
     one, two = ({key: corpus.fingerprint for key, corpus in plan.corpora.items()} for plan in plans)
     assert one == two

@@ -116,4 +116,4 @@ def test_rounding_is_recorded_where_the_inputs_are(write, counts_of, tmp_path):
     np.testing.assert_array_equal(corpus.counts(slice(0, 5)).toarray(), counts_of(8)[corpus.cells["row"]][:, order])
     plain = prepare(Study.parse(TEXT.format(path='"whole.h5ad"'), write("whole", counts_of(8)).parent))
     assert "rounded" not in input_facts(plain)[0]
-    assert plan.identity(corpus)[2] != plain.identity(plain.corpora["A", 0])[2]
+    assert corpus.identity()[2] != plain.corpora["A", 0].identity()[2]

@@ -183,7 +183,7 @@ def test_a_model_that_makes_cells_is_trained_once_per_corpus_and_seed(study, tmp
     corpuscle.run(made, tmp_path / "run", workers=1)
     corpuscle.compose(made, tmp_path / "run")
     assert len(marks.read_text().splitlines()) == 2
-    assert len(list((tmp_path / "run" / "store" / "imputed").iterdir())) == 2
+    assert len(list((tmp_path / "run" / "store" / "made_cells").iterdir())) == 2
 
 
 def test_a_step_whose_model_fails_fails_its_runs_only(study, tmp_path):
