@@ -141,3 +141,19 @@ class FailsOnA(Task):
         if train.name == "A":
             raise ZeroDivisionError("a bug")
         yield self.metrics[0].score("all", float(os.getpid()), len(target))
+
+
+@component
+class OnGpu(MeanProfile):
+    """A model that is fitted on a GPU where there is one; it notes when it was fitted, and where."""
+
+    @property
+    def uses_gpu(self) -> bool:
+        return True
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedMeanProfile:
+        started = time.monotonic()
+        time.sleep(0.3)
+        with Path(self.marks).open("a") as file:
+            file.write(f"{started} {time.monotonic()} {os.environ.get('CORPUSCLE_DEVICE', '')}\n")
+        return MeanProfile().fit(corpus, seed, progress)

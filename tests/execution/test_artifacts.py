@@ -15,9 +15,11 @@ from corpuscle.execution.artifacts import Fit, MadeCells, Measures
 from corpuscle.execution.graph import RunShares, runs_of
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.workers import Update
+from corpuscle.model.training import checkpoints
 from corpuscle.study.plan import Run
 
 FAILING = "toy:FailsOnA"
+MEAN = 'name = "toy:MeanProfile"'
 STUDY = """
 name = "graph"
 seeds = 1
@@ -32,7 +34,7 @@ name = "Filled"
 parts = [{{ source = "blood", n_cells = {n_cells} }}]
 steps = [{{ alteration = "impute_rare", threshold = 25, model = "toy:MeanProfile", settings = {{ {settings} }} }}]
 [[models]]
-name = "toy:MeanProfile"
+{model}
 [[tasks]]
 name = "latents"
 reference_corpus = "A"
@@ -45,10 +47,10 @@ on = ["blood"]
 
 @pytest.fixture
 def plan(tmp_path: Path, write: Callable[..., Path]) -> Callable[..., Any]:
-    def prepared(n_cells: int = 40, settings: str = "", task: str = "reconstruction", n: int = 0) -> Any:
-        n = n or 2 * n_cells
+    def prepared(n_cells: int = 40, settings: str = "", task: str = "reconstruction", model: str = MEAN) -> Any:
+        n = 2 * n_cells
         write("blood", n, obs={"cell_type": ["NK" if at % 6 == 0 else "B" for at in range(n)]})
-        text = STUDY.format(n_cells=n_cells, settings=settings, task=task)
+        text = STUDY.format(n_cells=n_cells, settings=settings, task=task, model=model)
         return corpuscle.prepare(corpuscle.Study.parse(text, tmp_path), Opened(tmp_path / "store").store)
 
     return prepared
@@ -154,3 +156,28 @@ def test_measures_are_made_after_what_they_share(plan: Callable[..., Any], tmp_p
     measures = [one for one in found if isinstance(one, Measures)]
     assert {one.components[0].address for one in measures} == {one.address for one in found if one.kind == "components"}
     assert len(measures) == 2
+
+
+def test_a_gpu_has_one_model_at_a_time(
+    plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = tmp_path / "marks"
+    given = plan(model=f'name = "toy:OnGpu"\nmarks = "{marks}"')
+    # A name that any machine has: what is looked at is who is given it, and when.
+    monkeypatch.setattr(engine, "gpus_of", lambda _pool: ["cpu"])
+    assert not corpuscle.run(given.study, tmp_path / "out", workers=2).failures
+    times = sorted(line.split() for line in marks.read_text().splitlines())
+    assert [where for _, _, where in times] == ["cpu", "cpu"]
+    assert float(times[0][1]) <= float(times[1][0])
+
+
+def test_a_fit_keeps_checkpoints_until_it_is_done(
+    plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, opened, seen = plan(model='name = "ldvae"\nbudget = { steps = 4 }'), Opened(tmp_path / "store"), []
+    real = checkpoints.checkpoints_in
+    monkeypatch.setattr(checkpoints, "checkpoints_in", lambda folder: seen.append(folder) or real(folder))
+    runs = runs_of(given, opened.corpora)
+    assert engine.execute([one.fit for one in runs], opened.corpora, 0, lambda _news: None) == {}
+    assert seen == [opened.store.unfinished(one.fit.key) for one in runs]
+    assert not [*(opened.store.root / "unfinished").iterdir()]
