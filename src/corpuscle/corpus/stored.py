@@ -27,8 +27,9 @@ from corpuscle.source.storage.change_guard import ChangeGuard, OpenedFile
 
 # Raised when these results change in form.
 FORMAT = 1
-# How many corpora a process has open at once: those of the run that it is in, and the targets.
-MOST_OPEN = 16
+# How many corpora a process has open at once: those of the run that it is in, and the targets. Of large ones, which have
+# more cells together than this, only what a single question needs: two corpora, a target, and what one was made from.
+MOST_OPEN, MOST_CELLS_OPEN, LEAST_OPEN = 16, 2_000_000, 4
 CORPORA, SPACES, SOURCES, DERIVED = "corpora", "gene_spaces", "sources", "derived"
 
 
@@ -108,9 +109,11 @@ class StoredCorpora:
         """Open a corpus; of a few that were opened last, the same object is returned."""
         if key not in self._open:
             self._open[key] = self._opened(self._folder(CORPORA, key))
-            if len(self._open) > MOST_OPEN:
-                self._open.popitem(last=False)
         self._open.move_to_end(key)
+        while len(self._open) > LEAST_OPEN and (
+            len(self._open) > MOST_OPEN or sum(map(len, self._open.values())) > MOST_CELLS_OPEN
+        ):
+            self._open.popitem(last=False)
         return self._open[key]
 
     def derived(self, key: str) -> Derived:
