@@ -27,8 +27,8 @@ from corpuscle.source.storage.change_guard import ChangeGuard, OpenedFile
 
 # Raised when these results change in form.
 FORMAT = 1
-# How many corpora a process has open at once: those of the run that it is in, and the targets. Of large ones, which have
-# more cells together than this, only what a single question needs: two corpora, a target, and what one was made from.
+# How many corpora a process has open at once: those of the run that it is in, and the targets. Of large ones, which
+# have more cells together than this, only what one question needs: two corpora, a target, and what one was made from.
 MOST_OPEN, MOST_CELLS_OPEN, LEAST_OPEN = 16, 2_000_000, 4
 CORPORA, SPACES, SOURCES, DERIVED = "corpora", "gene_spaces", "sources", "derived"
 
