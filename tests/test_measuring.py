@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 import corpuscle
-from corpuscle.core.errors import MeasureError
+from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.scores import Metric
 from corpuscle.execution import measuring
 from corpuscle.execution.measuring import MEASURES, PROFILES, Measured
 from corpuscle.execution.opened import Opened
 from corpuscle.measures import built_ins as measures_folder
+from corpuscle.measures.built_ins.vendi import Vendi
 from corpuscle.measures.cell_ontology import CellTypes
 from corpuscle.measures.measure import Measure, built_ins, measure_corpus
 from corpuscle.measures.table import Book
@@ -294,3 +295,25 @@ def test_what_a_measure_cannot_find_at_all_is_the_reason_of_its_metrics(plan: Ca
         ["first", "blood", "interval: not estimated"],
         ["second", "blood", "there is nothing to compare"],
     ]
+
+
+def test_a_measure_that_fails_costs_that_corpus_and_no_other(
+    plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Vendi.measure
+
+    def broken(self: Vendi, view: View, book: Book) -> None:
+        if view.corpus.name == "Half":
+            raise ZeroDivisionError("a bug")
+        real(self, view, book)
+
+    monkeypatch.setattr(Vendi, "measure", broken)
+    measured = corpuscle.describe(plan().study, tmp_path / "out", workers=0)
+    (place,) = measured.failures
+    assert place == ("Half", 0)
+    assert "ZeroDivisionError: a bug" in measured.failures[place]
+    assert set(measured.measures["corpus"]) == {"All"}
+    assert "All" in (tmp_path / "out" / "description.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(Vendi, "measure", lambda *_: 1 / 0)
+    with pytest.raises(StudyError, match="division by zero"):
+        corpuscle.describe(plan().study, workers=0)

@@ -149,6 +149,8 @@ def describe_command(
     terminal.show_measures(_console(), measured, list(dict.fromkeys(recipe.name for recipe in read.recipes)))
     if output is not None:
         _console().print(f"Page: {output / 'description.html'}", soft_wrap=True, markup=False)
+    if measured.failures:
+        raise typer.Exit(1)
 
 
 @app.command("compose")

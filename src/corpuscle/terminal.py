@@ -225,6 +225,8 @@ def show_measures(console: Console, measured: Measured, corpora: list[str]) -> N
             console.print(f"n/a: {escape(reason)}", style="dim", soft_wrap=True)
     if len(corpora) > len(shown):
         console.print(f"… and {len(corpora) - len(shown):,} more corpora", style="dim")
+    for (name, seed), message in measured.failures.items():
+        console.print(f"[red]failed[/red] {escape(name)} · seed {seed}: {escape(message)}", soft_wrap=True)
     unknown = measured.cell_types[measured.cell_types["term"] == ""]
     if len(unknown) < len(measured.cell_types):
         labels = ", ".join(f"{row.label} ({row.n_cells:,})" for row in unknown.itertuples())

@@ -52,11 +52,14 @@ class Measured(NamedTuple):
     cell_types
         Which term of the Cell Ontology each cell type was taken for, and by what; the most cells that any corpus has
         of it; the columns `CELL_TYPES`.
+    failures
+        What went wrong, by corpus and seed: these have no rows.
     """
 
     measures: pd.DataFrame
     profiles: pd.DataFrame
     cell_types: pd.DataFrame
+    failures: Mapping[tuple[str, int], str]
 
 
 def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, workers: int = 0) -> Measured:
@@ -76,7 +79,7 @@ def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, wo
     Raises
     ------
     StudyError
-        When a corpus could not be measured: its worker was killed, say.
+        When no corpus could be measured.
     """
     notice = notice or (lambda _what, _share: None)
     wanted = artifacts_of(plan, corpora)
@@ -86,20 +89,19 @@ def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, wo
         done.update([news.address.key] if news.share == 1 and news.address in labels else [])
         notice(labels.get(news.address, "preparing to measure"), len(done) / len(wanted))
 
-    failures = engine.execute(wanted.values(), corpora, workers, on_update)
-    if problems := [
-        plan.study.problem("corpora", f"{one.label}: {failures[one.address]}")
-        for one in wanted.values()
-        if one.address in failures
-    ]:
-        raise StudyError(problems)
+    failed = engine.execute(wanted.values(), corpora, workers, on_update)
+    failures = {place: failed[one.address] for place, one in wanted.items() if one.address in failed}
+    if len(failures) == len(wanted):
+        raise StudyError([plan.study.problem("corpora", why) for why in dict.fromkeys(failures.values())])
     tables = []
     for (name, seed), one in wanted.items():
+        if (name, seed) in failures:
+            continue
         folder = corpora.store.folder(*one.address)
         found = (pd.read_parquet(folder / f"{stem}.parquet") for stem in ("measures", "profiles"))
         tables.append([table.assign(corpus=name, seed=seed) for table in found])
     measures, profiles = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
-    return Measured(measures[list(MEASURES)], profiles[list(PROFILES)], _types_table(plan))
+    return Measured(measures[list(MEASURES)], profiles[list(PROFILES)], _types_table(plan), failures)
 
 
 def artifacts_of(plan: Plan, corpora: StoredCorpora) -> dict[tuple[str, int], Measures]:

@@ -125,8 +125,8 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 def write_measures(folder: Path, measured: Measured) -> None:
     """Write what the corpora are: measures, curves, and what their cell types were taken for."""
-    for name, table in measured._asdict().items():
-        write_table(table, folder / f"{name}.parquet")
+    for name in ("measures", "profiles", "cell_types"):
+        write_table(getattr(measured, name), folder / f"{name}.parquet")
     with atomic(folder / "measures.csv") as partial:
         measured.measures.to_csv(partial, index=False, lineterminator="\n")
 

@@ -117,6 +117,15 @@ class Worker:
             return artifact, f"{type(error).__name__}: {error}"
         return artifact, self.future.result()
 
+    def answer(self) -> str:
+        """Wait for what was submitted, and return it; empty where the process is gone, which another replaces."""
+        try:
+            return self.future.result() or ""
+        except BrokenProcessPool:
+            self.stop()
+            self._start()
+            return ""
+
     def _why_it_ended(self) -> str:
         """Return why the process is gone."""
         self.pool.shutdown(wait=True)
@@ -252,8 +261,7 @@ def gpus_of(pool: "list[Worker] | list[ThisProcess]") -> list[str]:
     workers = [worker for worker in pool if isinstance(worker, Worker)]
     for worker in workers:
         worker.submit(_gpus)
-    found = [worker.future.result() for worker in workers]
-    return found[0].split() if found and found[0] else []
+    return max((worker.answer() for worker in workers), default="").split()
 
 
 def _gpus() -> str:

@@ -28,6 +28,8 @@ from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 FORMS = ("h5ad", "zarr")
+# What stands for a model where a corpus could not be measured.
+MEASURED = "measures"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Results:
     scores
         One row per corpus, model, seed, task, target, metric and unit; see `corpuscle.core.scores.Score`.
     failures
-        What went wrong, by run.
+        What went wrong, by run; the "model" of a corpus that could not be measured is ``measures``.
     reused
         How many of the runs were there already.
     """
@@ -115,7 +117,8 @@ def run(
         plan = prepare(study, store, listener.notice)
         listener.warned(plan.warnings)
         results_folder.write_plan(folder, plan)
-        results_folder.write_measures(folder, measuring.measure(plan, corpora, listener.notice, workers))
+        measured = measuring.measure(plan, corpora, listener.notice, workers)
+        results_folder.write_measures(folder, measured)
         runs = runs_of(plan, corpora)
         missing = [one for one in runs if not one.is_done(store)]
         listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
@@ -129,7 +132,8 @@ def run(
         failed = engine.execute(wanted, corpora, workers, on_update)
         if not failed:
             store.forget_unfinished()
-        failures = {one.run: why for one in missing if (why := one.failure(failed)) is not None}
+        failures = {Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()}
+        failures |= {one.run: why for one in missing if (why := one.failure(failed)) is not None}
         fits = tables.fits(runs, store)
         scores = without_diverged(tables.scores(runs, store), fits)
         results_folder.write_table(scores, folder / "scores.parquet")
@@ -182,7 +186,11 @@ def describe(
         results_folder.write_plan(folder, plan)
         measured = measuring.measure(plan, opened.corpora, notice, workers)
         results_folder.write_measures(folder, measured)
-        results_folder.write_provenance(folder, plan, [], time.perf_counter() - started, "description.json")
+        failures = [
+            {"corpus": name, "model": MEASURED, "seed": seed, "message": why}
+            for (name, seed), why in measured.failures.items()
+        ]
+        results_folder.write_provenance(folder, plan, failures, time.perf_counter() - started, "description.json")
         render_description(folder)
     return measured
 
