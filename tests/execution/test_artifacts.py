@@ -181,3 +181,17 @@ def test_a_fit_keeps_checkpoints_until_it_is_done(
     assert engine.execute([one.fit for one in runs], opened.corpora, 0, lambda _news: None) == {}
     assert seen == [opened.store.unfinished(one.fit.key) for one in runs]
     assert not [*(opened.store.root / "unfinished").iterdir()]
+
+
+def test_a_file_that_was_moved_or_touched_is_read_where_it_is_now(plan: Callable[..., Any], tmp_path: Path) -> None:
+    text = plan().study.text
+    assert not corpuscle.run(corpuscle.Study.parse(text, tmp_path), tmp_path / "out", workers=0).failures
+    (tmp_path / "moved").mkdir()
+    file = (tmp_path / "blood.h5ad").rename(tmp_path / "moved" / "blood.h5ad")
+    os.utime(file, (1, 1))
+    more = text.replace("blood.h5ad", "moved/blood.h5ad") + '[[tasks]]\nname = "resources"\non = ["blood"]\n'
+    results = corpuscle.run(corpuscle.Study.parse(more, tmp_path), tmp_path / "out", workers=0)
+    assert not results.failures
+    assert "resources" in set(results.scores["task"])
+    assert len([*(tmp_path / "out" / "store" / "models").iterdir()]) == 2
+    assert len([*(tmp_path / "out" / "store" / "measures").iterdir()]) == 2

@@ -59,9 +59,16 @@ class StoredCorpora:
         if corpus not in self._keys:
             columns = [str(name) for name in corpus.cells]
             parts = [corpus.name, corpus.identity(), columns, [*corpus.account]]
-            self._keys[corpus] = fingerprint("corpus", FORMAT, parts)
+            # Not only what is read, but from where: a file that was moved is another record.
+            sources = [_source_record(corpus.readers[name]) for name in corpus.sources]
+            made_from = [self.key(maker.parents) for maker in corpus.used_makers.values()]
+            self._keys[corpus] = fingerprint("corpus", FORMAT, parts, sources, made_from)
             self._named.setdefault(self._keys[corpus], corpus)
         return self._keys[corpus]
+
+    def derived_key(self, maker: CountsMaker) -> str:
+        """Return what that which makes cells is called in the store."""
+        return fingerprint("derived", FORMAT, maker.fingerprint, self.key(maker.parents))
 
     def named(self, key: str) -> Corpus:
         """Return the corpus of a key that `key` gave."""
@@ -101,7 +108,7 @@ class StoredCorpora:
         self.store.kept(CORPORA, key, write)
         parts = {(CORPORA, key), (SPACES, space), *((SOURCES, one) for one in sources.values())}
         for maker in corpus.used_makers.values():
-            parts |= {(DERIVED, derived_key(maker)), *self._parts[self.key(maker.parents)]}
+            parts |= {(DERIVED, self.derived_key(maker)), *self._parts[self.key(maker.parents)]}
         self._parts[key] = parts
         return key
 
@@ -143,9 +150,7 @@ class StoredCorpora:
         return Corpus(record["name"], cells, readers, space, account, makers)
 
     def _keep_source(self, reader: Reader) -> str:
-        if not isinstance(reader, ChangeGuard):
-            raise CorpusError(f"a corpus that is read by a bare {type(reader).__name__} cannot be kept; open a source")
-        record: dict[str, Any] = reader.opened._asdict()
+        record = _source_record(reader)
         key = fingerprint("source", FORMAT, record)
         self.store.kept(SOURCES, key, lambda folder: write_data(folder, record))
         return key
@@ -173,14 +178,16 @@ class StoredCorpora:
         return self._spaces[key]
 
     def _keep_derived(self, maker: CountsMaker) -> str:
-        key, record = derived_key(maker), {"kind": maker.kind, "parents": self.keep(maker.parents)}
+        key, record = self.derived_key(maker), {"kind": maker.kind, "parents": self.keep(maker.parents)}
         self.store.kept(DERIVED, key, lambda folder: write_data(folder, {**record, "state": maker.state()}))
         return key
 
 
-def derived_key(maker: CountsMaker) -> str:
-    """Return what that which makes cells is called in a store."""
-    return fingerprint("derived", FORMAT, maker.fingerprint, maker.parents.identity())
+def _source_record(reader: Reader) -> dict[str, Any]:
+    """Return how a source is opened again, as plain data."""
+    if not isinstance(reader, ChangeGuard):
+        raise CorpusError(f"a corpus that is read by a bare {type(reader).__name__} cannot be kept; open a source")
+    return reader.opened._asdict()
 
 
 def _storable(column: "pd.Series[Any]") -> "pd.Series[Any]":

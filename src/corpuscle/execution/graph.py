@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import made_once
-from corpuscle.corpus.stored import StoredCorpora, derived_key
+from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.evaluation.maps import MOST_MAPPED
 from corpuscle.evaluation.task import Compares, Task
 from corpuscle.execution.artifact import Address, Artifact
@@ -97,7 +97,7 @@ def made_cells(corpus: Corpus, corpora: StoredCorpora) -> tuple[MadeCells, ...]:
         before = tuple(found[other.fingerprint] for other in made_once(maker.parents))
         assert maker.made_key is not None, "others are made when they are asked for"
         label = f"making cells of {corpus.name}"
-        made = MadeCells(maker.made_key, label, derived_key(maker), corpora.key(corpus), before)
+        made = MadeCells(maker.made_key, label, corpora.derived_key(maker), corpora.key(corpus), before)
         found[maker.fingerprint] = made
     return tuple(found.values())
 
