@@ -1,13 +1,13 @@
 """Measures at size: ours and the reference's, each in a process of its own, with time and peak memory.
 
-    python benchmarks/measuring.py                    # vendi, mixture and coverage at the sizes of their targets
+    python benchmarks/measuring.py                    # vendi and coverage at the sizes of their targets
     python benchmarks/measuring.py coverage --corpus 20000 --repeat 3
     python benchmarks/measuring.py vendi --cells 1000000 --alone
 
-References: vendi-score's `score_dual`; the same on the pooled cells, for a mixture; scikit-learn's brute-force nearest
-neighbours, blocked, with the definitions of Naeem et al. 2020 written out, for coverage and k-NN distance. The last
-column but one is the reference's processor time over ours; "agree" is the largest relative difference of the results.
-Input is made before the clock starts. Ours must stay within 1.5 GB next to the input, which is asserted.
+References: vendi-score's `score_dual`; scikit-learn's brute-force nearest neighbours, blocked, with the definitions of
+Naeem et al. 2020 written out, for coverage and k-NN distance. The last column but one
+is the reference's processor time over ours; "agree" is the largest relative difference of the results. Input is made
+before the clock starts. Ours must stay within 1.5 GB next to the input, which is asserted.
 """
 
 import argparse
@@ -72,28 +72,6 @@ def reference_vendi(options: argparse.Namespace, clock: Clock) -> list[float]:
     return [float(score_dual(cells.astype(np.float64)))]
 
 
-def ours_mixture(options: argparse.Namespace, clock: Clock) -> list[float]:
-    from corpuscle.measures.built_ins.vendi import gram, mixed_grams, vendi
-
-    sources = [gram(points(options.cells // 8, seed, shift=seed / 4)) for seed in range(8)]
-    weights = np.arange(1, 9)
-    vendi(mixed_grams(sources, weights))
-    clock.start()
-    # A hundred mixtures in a row: one alone is too quick for the clock.
-    found = {vendi(mixed_grams(sources, weights)) for _ in range(100)}
-    return list(found)
-
-
-def reference_mixture(options: argparse.Namespace, clock: Clock) -> list[float]:
-    from vendi_score.vendi import score_dual
-
-    sources = [points(options.cells // 8, seed, shift=seed / 4) for seed in range(8)]
-    # Weights 1 … 8: as many copies of each source.
-    pooled = np.concatenate([source for at, source in enumerate(sources) for _ in range(at + 1)])
-    clock.start()
-    return [float(score_dual(pooled.astype(np.float64)))]
-
-
 def ours_coverage(options: argparse.Namespace, clock: Clock) -> list[float]:
     from corpuscle.corpus.expression.neighbours import neighbours, square_radii
 
@@ -124,7 +102,6 @@ def reference_coverage(options: argparse.Namespace, clock: Clock) -> list[float]
 
 CASES = {
     "vendi": (ours_vendi, reference_vendi, "vendi-score"),
-    "mixture": (ours_mixture, reference_mixture, "vendi-score"),
     "coverage": (ours_coverage, reference_coverage, "scikit-learn"),
 }
 
@@ -154,8 +131,6 @@ def show(case: str, options: argparse.Namespace) -> None:
         if side == 0:
             beside = max(run["beside"] for run in runs)
             assert beside < MOST_GB, f"{case} took {beside:.2f} GB beside its input, more than {MOST_GB}"
-        if case == "mixture" and side == 0:
-            wall, cpu = wall / 100, cpu / 100
         medians.append(cpu)
         results.append(np.array(runs[0]["found"]))
         ratio = f"{cpu / medians[0]:9.1f} {np.abs(results[1] / results[0] - 1).max():9.1e}" if side else ""
@@ -166,7 +141,7 @@ def show(case: str, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="?", choices=CASES)
-    parser.add_argument("--cells", type=int, default=1_000_000, help="of vendi and mixture")
+    parser.add_argument("--cells", type=int, default=1_000_000, help="of vendi")
     parser.add_argument("--corpus", type=int, default=100_000)
     parser.add_argument("--target", type=int, default=10_000)
     parser.add_argument("--alone", action="store_true", help="leave the reference out")

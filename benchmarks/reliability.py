@@ -22,7 +22,7 @@ import corpuscle
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.statistics.convergence import convergence
 from corpuscle.statistics.divergence import diverged
-from corpuscle.statistics.reliability import of_mean, reliability
+from corpuscle.statistics.reliability import reliability
 
 DEMO = Path(corpuscle.__file__).parent / "study" / "demo.toml"
 METRICS = ("r2_log", "elbo_median", "macro_f1", "avg_bio")
@@ -38,7 +38,8 @@ def measure(study: Path, n_seeds: int | None, leave_out: list[str], folder: Path
     scores = results.scores
     shown = scores[(scores["unit"] == "all") & scores["metric"].isin(METRICS) & ~scores["corpus"].isin(leave_out)]
     table = reliability(shown).drop(columns=["version", "unit"])
-    table["over_seeds"] = of_mean(table["paired"], scores["seed"].nunique())
+    one, n = table["paired"], scores["seed"].nunique()
+    table["over_seeds"] = n * one / (1 + (n - 1) * one)
     with pd.option_context("display.width", 160, "display.max_rows", None, "display.precision", 3):
         print(table.to_string(index=False))
     run = RunFolder.read(folder)

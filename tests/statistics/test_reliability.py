@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.statistics.reliability import ALL_TARGETS, of_mean, reliability
+from corpuscle.statistics.reliability import ALL_TARGETS, reliability
 
 
 def scores(values, target="blood"):
@@ -35,11 +35,6 @@ def test_it_is_that_of_shrout_and_fleiss() -> None:
 def test_paired_it_is_of_corpora_that_have_all_seeds() -> None:
     more = scores([*PUBLISHED, [1, np.nan, 9, 3]])
     assert found(more, "blood", "paired") == pytest.approx(found(scores(PUBLISHED), "blood", "paired"))
-
-
-def test_a_mean_over_seeds_is_more_reliable() -> None:
-    # ICC(3,4) there.
-    assert of_mean(found(scores(PUBLISHED), "blood", "paired"), 4) == pytest.approx(0.91, abs=0.005)
 
 
 def test_it_recovers_the_share_also_with_missing_values() -> None:

@@ -1,4 +1,4 @@
-"""Perturbation: given or random cell types in given or random batches, of which cells are to be taken away.
+"""Groups: the cells of given or random types in given or random batches, for alterations that take some away.
 
 The design of Maan et al. 2024 (Nature Biotechnology, doi 10.1038/s41587-023-02097-9): one type in one of two batches,
 cut to a tenth or removed, many times over. Axes in names: N cells.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from corpuscle.core.components import legal_names
+from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, label_or_refuse, matching, times_used
 from corpuscle.corpus.corpus import Corpus
@@ -28,14 +28,29 @@ def _choice(value: Any) -> Any:
 Choice = Annotated[int | list[str] | None, BeforeValidator(_choice)]
 
 
-class Scope(NamedTuple):
-    """Which cells a perturbation is about: see the parameters of `ablate`, which these are."""
+@component
+class GroupAlteration(Alteration):
+    """An alteration of the cells of some types in some batches.
 
-    types: int | list[str] | None
-    batches: int | list[str] | None
-    where: str | None
-    by: str
-    batch: str
+    Parameters
+    ----------
+    types
+        Which types: labels, or how many to choose at random, the same in each batch. None: all cells.
+    batches
+        In which batches: labels, or how many to choose at random. None: in the whole corpus.
+    where
+        Only cells that match this filter are meant.
+    by
+        The column of the types.
+    batch
+        The column of the batches; ``"donor"``, ``"study"`` or ``"source"`` will do as well.
+    """
+
+    types: Choice = None
+    batches: Choice = None
+    where: str | None = None
+    by: str = "cell_type"
+    batch: str = "batch"
 
 
 class Patch(NamedTuple):
@@ -47,7 +62,7 @@ class Patch(NamedTuple):
     n_cells: int
 
 
-def patches(corpus: Corpus, scope: Scope, rng: np.random.Generator, step: Alteration) -> list[Patch]:
+def patches(corpus: Corpus, rng: np.random.Generator, step: GroupAlteration) -> list[Patch]:
     """Choose the types and batches, and find their cells.
 
     Random batches are chosen first, among those that have all types asked for; random types among those that every
@@ -59,25 +74,25 @@ def patches(corpus: Corpus, scope: Scope, rng: np.random.Generator, step: Altera
     CorpusError
         When a label is not there, a type is not in a batch, or there are fewer labels than are to be chosen.
     """
-    inside_N, times_N = matching(corpus, scope.where, step), times_used(corpus)
-    batch_N = label_or_refuse(corpus, scope.batch, step) if scope.batches is not None else None
-    type_N = label_or_refuse(corpus, scope.by, step) if scope.types is not None else None
+    inside_N, times_N = matching(corpus, step.where, step), times_used(corpus)
+    batch_N = label_or_refuse(corpus, step.batch, step) if step.batches is not None else None
+    type_N = label_or_refuse(corpus, step.by, step) if step.types is not None else None
     batches: list[str | None] = [None]
     if batch_N is not None:
         known = _known(batch_N[inside_N])
-        if isinstance(scope.types, list) and type_N is not None:
-            _refuse_unknown(scope.types, _known(type_N[inside_N]), scope.by, step)
-            if isinstance(scope.batches, int):
-                wanted = set(scope.types)
+        if isinstance(step.types, list) and type_N is not None:
+            _refuse_unknown(step.types, _known(type_N[inside_N]), step.by, step)
+            if isinstance(step.batches, int):
+                wanted = set(step.types)
                 known = [name for name in known if wanted <= set(type_N[inside_N & (batch_N == name)])]
-        batches = [*_chosen(scope.batches, known, scope.batch, rng, step)]
+        batches = [*_chosen(step.batches, known, step.batch, rng, step)]
     here_N = {name: inside_N & (batch_N == name) if batch_N is not None else inside_N for name in batches}
     types: list[str | None] = [None]
     if type_N is not None:
         known = _known(type_N[inside_N])
-        if isinstance(scope.types, int):
+        if isinstance(step.types, int):
             known = sorted(set.intersection(*(set(_known(type_N[mask_N])) for mask_N in here_N.values())))
-        types = [*_chosen(scope.types, known, scope.by, rng, step)]
+        types = [*_chosen(step.types, known, step.by, rng, step)]
     return [
         _patch(name, label, mask_N & (type_N == label) if type_N is not None else mask_N, times_N, step)
         for name, mask_N in here_N.items()

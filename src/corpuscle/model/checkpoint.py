@@ -1,10 +1,11 @@
 """How fitted models lie on disk: numbers as safetensors, settings as JSON, the curve as parquet; nothing executes."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,17 @@ from safetensors.numpy import load_file, save_file
 
 from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import hash_file
-from corpuscle.model.model import Model
+from corpuscle.model.model import FittedModel, Model
 
 if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = 1
 SETTINGS, WEIGHTS, HISTORY = "model.json", "weights.safetensors", "history.parquet"
+
+
+# What a fitted model gives to be written: the `arrays` and the `facts` of `Saved`.
+Parts = tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]
 
 
 class Saved(NamedTuple):
@@ -45,11 +50,6 @@ class Saved(NamedTuple):
     arrays: Mapping[str, NDArray[Any]]
     history: pd.DataFrame
     facts: Mapping[str, Any]
-
-
-def parameters(model: Model) -> dict[str, Any]:
-    """Return a model's parameters, from which an equal one can be built."""
-    return {key: value for key, value in model.spec().items() if key != "name"}
 
 
 def state_of(network: "nn.Module") -> dict[str, NDArray[Any]]:
@@ -103,3 +103,46 @@ def reading_checkpoint(folder: Path, name: str) -> Iterator[Saved]:
         yield Saved(table["settings"], tuple(table["genes"]), arrays, history, table["facts"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: no fitted {name} can be read here; fit it again ({error})") from error
+
+
+class SavedModel(FittedModel):
+    """A fitted model that is written as `Saved` has it.
+
+    Attributes
+    ----------
+    settings
+        The `LoadsSaved` that it was fitted with.
+    """
+
+    settings: Any
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """Return its numbers, and what else there is to know, all that `LoadsSaved.restored` needs."""
+
+    @final
+    def save(self, folder: Path) -> None:
+        """Write weights, settings, genes and curve into an existing folder."""
+        settings = {key: value for key, value in self.settings.spec().items() if key != "name"}
+        arrays, facts = self.parts()
+        save(folder, Saved(settings, self.genes, arrays, self.history, facts))
+
+
+class LoadsSaved(Model):
+    """A model whose fitted ones are a `SavedModel`."""
+
+    @abstractmethod
+    def restored(self, saved: Saved) -> SavedModel:
+        """Return the fitted model that was written; it was fitted with the settings of this model."""
+
+    @final
+    def load_fitted(self, folder: Path) -> SavedModel:
+        """Load what `SavedModel.save` wrote; the settings are the folder's.
+
+        Raises
+        ------
+        ModelError
+            When a file is missing, damaged or not what it should be.
+        """
+        with reading_checkpoint(folder, self.name) as saved:
+            return type(self)(**saved.settings).restored(saved)

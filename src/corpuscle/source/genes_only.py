@@ -1,10 +1,7 @@
 """GenesOnly: a reader that gives genes under their names, and nothing else that a file counts, whatever its format."""
 
-import ast
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +11,10 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.errors import SourceError
 from corpuscle.source.features import features_of
 from corpuscle.source.naming import named
-from corpuscle.source.reader import AboutGenes, Cells, Reader, Unstored
+from corpuscle.source.reader import AboutGenes, Reader, Wrapper
 
 
-class GenesOnly(Reader):
+class GenesOnly(Wrapper):
     """A reader of one file, without its antibodies, peaks and guides; its gene table's index names the genes.
 
     Parameters
@@ -31,11 +28,8 @@ class GenesOnly(Reader):
     """
 
     def __init__(self, path: Path, reader: Reader, column: str | None = None) -> None:
-        self.path, self.reader, self.column, self.counts = path, reader, column, reader.counts
-
-    def spec(self) -> dict[str, Any]:
-        """Return the reader's settings."""
-        return self.reader.spec()
+        super().__init__(reader)
+        self.path, self.column = path, column
 
     def _genes(self) -> tuple[pd.DataFrame, NDArray[np.bool_], AboutGenes]:
         """Return the genes' table, which of the features they are, and what to say of them."""
@@ -52,19 +46,6 @@ class GenesOnly(Reader):
         _, is_gene, about = self._genes()
         return is_gene, about
 
-    @property
-    def code_version(self) -> str:
-        """What differs where the reader's code does."""
-        return self.reader.code_version
-
-    def n_cells(self) -> int:
-        """Count the cells in the file."""
-        return self.reader.n_cells()
-
-    def read_cells(self, where: ast.expr | None = None) -> Cells:
-        """Read obs."""
-        return self.reader.read_cells(where)
-
     def read_genes(self) -> pd.DataFrame:
         """Return the genes' rows of var, index = their names."""
         return self._genes()[0]
@@ -78,22 +59,6 @@ class GenesOnly(Reader):
         """Return what was left out, and how the genes are named."""
         return self._known[1]
 
-    def unstored(self) -> Unstored:
-        """Return what reads as zeros since it is not stored."""
-        return self.reader.unstored()
-
     def elsewhere(self, counts: str) -> "GenesOnly":
         """Return a reader of the same file's genes that takes their counts from another place."""
         return GenesOnly(self.path, self.reader.elsewhere(counts), self.column)
-
-    def alternatives(self) -> Sequence[str]:
-        """List the places that could hold counts."""
-        return self.reader.alternatives()
-
-    def stamp(self) -> str:
-        """Return the file's stamp."""
-        return self.reader.stamp()
-
-    def content(self) -> str:
-        """Hash the file's content."""
-        return self.reader.content()

@@ -153,6 +153,64 @@ class Reader(Component, ABC):
         return [self.content(), self.spec()["counts"], self.code_version]
 
 
+class Wrapper(Reader):
+    """A reader that reads through another one: it answers as that does, but for what it has a method of its own for.
+
+    Parameters
+    ----------
+    reader
+        The other.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.counts = reader, reader.counts
+
+    def spec(self) -> dict[str, Any]:
+        """Return the reader's settings."""
+        return self.reader.spec()
+
+    @property
+    def code_version(self) -> str:
+        """What differs where the reader's code does."""
+        return self.reader.code_version
+
+    def n_cells(self) -> int:
+        """Count the cells in the file."""
+        return self.reader.n_cells()
+
+    def read_cells(self, where: ast.expr | None = None) -> Cells:
+        """Read obs."""
+        return self.reader.read_cells(where)
+
+    def read_genes(self) -> pd.DataFrame:
+        """Return var."""
+        return self.reader.read_genes()
+
+    def about_genes(self) -> AboutGenes:
+        """Return what there is to say of the genes."""
+        return self.reader.about_genes()
+
+    def unstored(self) -> Unstored:
+        """Return what reads as zeros since it is not stored."""
+        return self.reader.unstored()
+
+    def members(self) -> Sequence[tuple[str, int]]:
+        """Name the files that are read as one."""
+        return self.reader.members()
+
+    def alternatives(self) -> Sequence[str]:
+        """List the places that could hold counts."""
+        return self.reader.alternatives()
+
+    def stamp(self) -> str:
+        """Return the file's stamp."""
+        return self.reader.stamp()
+
+    def content(self) -> str:
+        """Hash the file's content."""
+        return self.reader.content()
+
+
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Turn what a truncated, damaged or other file leads to into one clear message that names the file.

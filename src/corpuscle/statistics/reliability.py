@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from corpuscle.core.scores import completed
 
@@ -17,7 +16,7 @@ def reliability(scores: pd.DataFrame) -> pd.DataFrame:
     It is the intraclass correlation of one seed's score, from a one-way analysis of variance with corpora as groups
     (ICC(1) of Shrout and Fleiss 1979, doi 10.1037/0033-2909.86.2.420): the variance of the corpora's true means over
     that plus the variance over seeds. At 1, one seed orders the corpora as any other does; at 0, seeds are all that
-    differs. A mean over n seeds has the reliability n r / (1 + (n - 1) r), see `of_mean`.
+    differs. A mean over n seeds has the reliability n r / (1 + (n - 1) r) (Spearman and Brown's formula).
 
     Corpora are compared in the same seed, where a network starts from the same weights and draws share cells: what a
     seed adds to all corpora alike cancels. The same share without it (ICC(3,1), from a two-way analysis of variance)
@@ -58,18 +57,6 @@ def reliability(scores: pd.DataFrame) -> pd.DataFrame:
         for place, here in part.groupby(SCORE, sort=False)
     ]
     return pd.DataFrame(rows, columns=[*SCORE, "reliability", "paired", "n_corpora", "n_scores"])
-
-
-def of_mean(reliability: ArrayLike, n_seeds: ArrayLike) -> NDArray[np.float64]:
-    """Return the reliability of a mean over seeds, from that of one seed's score (Spearman and Brown's formula).
-
-    Examples
-    --------
-    >>> of_mean(0.75, 3).round(2)
-    np.float64(0.9)
-    """
-    one, n = np.asarray(reliability, float), np.asarray(n_seeds, float)
-    return np.asarray(n * one / (1 + (n - 1) * one))
 
 
 def _intraclass(here: pd.DataFrame) -> float:

@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from corpuscle.core.errors import MeasureError
 from corpuscle.measures.built_ins.depth import expressed_genes, quantiles
 from corpuscle.measures.built_ins.gene_coverage import gene_coverage
-from corpuscle.measures.built_ins.moment_proxy import basis, forecast, mixed_moments
+from corpuscle.measures.built_ins.moment_proxy import basis, forecast
 from corpuscle.measures.summary import Moments
 
 
@@ -49,15 +49,6 @@ def test_the_proxys_basis_is_a_pca() -> None:
     made = theirs.inverse_transform(theirs.transform(log))
     expected = [np.corrcoef(row, back)[0, 1] ** 2 for row, back in zip(log, made, strict=True)]
     np.testing.assert_allclose(forecast(known, log), expected, rtol=1e-8)
-
-
-def test_a_mixtures_moments_are_those_of_its_pooled_cells() -> None:
-    one, other = cells(300, 0), cells(100, 1, shift=2)
-    mixed, pooled = mixed_moments([moments(one), moments(other)], [3, 1]), moments(np.concatenate([one, other]))
-    np.testing.assert_allclose(mixed.mean_H, pooled.mean_H)
-    np.testing.assert_allclose(mixed.second_HH, pooled.second_HH)
-    with pytest.raises(MeasureError, match="a mixture needs"):
-        mixed_moments([moments(one)], [-1])
 
 
 def test_a_corpus_forecasts_its_own_kind_best() -> None:

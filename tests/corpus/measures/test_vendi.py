@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.measures.built_ins.vendi import gram, mixed_grams, scores_of, vendi
+from corpuscle.measures.built_ins.vendi import gram, scores_of, vendi
 
 
 def points(n: int = 400, k: int = 12, seed: int = 0) -> np.ndarray:
@@ -38,20 +38,6 @@ def test_bounds_and_orders() -> None:
     assert vendi(gram(points(300, 4) @ np.ones((4, 9))), 0) == pytest.approx(1)
 
 
-def test_a_mixtures_score_is_that_of_its_pooled_cells() -> None:
-    one, other = points(300, seed=1), points(100, seed=2) - 3
-    pooled = gram(np.concatenate([one, other]))
-    mixed = mixed_grams([gram(one), gram(other)], [300, 100])
-    assert mixed.n_cells == pooled.n_cells == 400
-    assert vendi(mixed) == pytest.approx(vendi(pooled), rel=1e-12)
-
-
-def test_a_cell_used_twice_counts_twice() -> None:
-    cells = points(5)
-    times = np.array([2, 1, 0, 1, 3])
-    assert vendi(gram(cells, times)) == pytest.approx(vendi(gram(np.repeat(cells, times, axis=0))), rel=1e-12)
-
-
 def test_blocks_do_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = vendi(gram(points()))
     monkeypatch.setattr("corpuscle.measures.built_ins.vendi.BLOCK_CELLS", 7)
@@ -78,9 +64,6 @@ def test_undefined_scores_say_why(cells: np.ndarray, why: str) -> None:
         gram(cells)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0], [1.0, -1.0], [np.nan, 1.0]])
-def test_bad_weights_are_refused(weights: list[float]) -> None:
-    with pytest.raises(MeasureError, match="a mixture needs"):
-        mixed_grams([gram(points(9)), gram(points(9))], weights)
+def test_an_order_that_is_none_is_refused() -> None:
     with pytest.raises(MeasureError, match="order"):
         vendi(gram(points(9)), np.nan)

@@ -3,14 +3,14 @@
 import numpy as np
 
 from corpuscle.core.components import component
-from corpuscle.corpus.alteration import Alteration, Altered
+from corpuscle.corpus.alteration import Altered
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.type_batch_groups import Choice, Scope, account_of, patches
+from corpuscle.corpus.type_batch_groups import GroupAlteration, account_of, patches
 
 
 @component
-class Ablate(Alteration):
+class Ablate(GroupAlteration):
     """Remove all cells of some types from some batches, as Maan et al. 2024 (doi 10.1038/s41587-023-02097-9) do.
 
     Theirs is ``types = 1, batches = 1`` on a corpus of two balanced batches, repeated over seeds; with ``downsample``
@@ -18,16 +18,8 @@ class Ablate(Alteration):
 
     Parameters
     ----------
-    types
-        Which types: labels, or how many to choose at random, the same in each batch. None: all cells.
-    batches
-        In which batches: labels, or how many to choose at random. None: in the whole corpus.
-    where
-        Only cells that match this filter are meant.
-    by
-        The column of the types.
-    batch
-        The column of the batches; ``"donor"``, ``"study"`` or ``"source"`` will do as well.
+    types, batches, where, by, batch
+        Which cells; see `GroupAlteration`.
 
     Examples
     --------
@@ -35,15 +27,8 @@ class Ablate(Alteration):
     "ablate (types = ['NK'], batches = 1, by = cell_type, batch = batch)"
     """
 
-    types: Choice = None
-    batches: Choice = None
-    where: str | None = None
-    by: str = "cell_type"
-    batch: str = "batch"
-
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Remove them; see `Alteration.apply`."""
-        scope = Scope(self.types, self.batches, self.where, self.by, self.batch)
-        found = patches(corpus, scope, rng, self)
+        found = patches(corpus, rng, self)
         gone_N = np.any([patch.mask_N for patch in found], axis=0)
         return Altered(corpus.take(~gone_N), account_of(found, [0] * len(found), self.by))

@@ -7,14 +7,14 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, drawn_uses, times_used, with_uses
+from corpuscle.corpus.alteration import Altered, drawn_uses, times_used, with_uses
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.type_batch_groups import Choice, Scope, account_of, patches
+from corpuscle.corpus.type_batch_groups import GroupAlteration, account_of, patches
 
 
 @component
-class Downsample(Alteration):
+class Downsample(GroupAlteration):
     """Keep a share of the cells of some types in some batches, as Maan et al. 2024 (doi 10.1038/s41587-023-02097-9) do.
 
     Theirs is ``keep = 0.1, types = 1, batches = 1`` on a corpus of two balanced batches, repeated over seeds. Each seed
@@ -24,34 +24,20 @@ class Downsample(Alteration):
     ----------
     keep
         Which share of each type's cells in each batch is kept, rounded down; at least one cell.
-    types
-        Which types: labels, or how many to choose at random, the same in each batch. None: all cells.
-    batches
-        In which batches: labels, or how many to choose at random. None: in the whole corpus.
-    where
-        Only cells that match this filter are meant.
-    by
-        The column of the types.
-    batch
-        The column of the batches; ``"donor"``, ``"study"`` or ``"source"`` will do as well.
+    types, batches, where, by, batch
+        Which cells; see `GroupAlteration`.
 
     Examples
     --------
     >>> str(Downsample(keep=0.1, types=1, batches=1))
-    'downsample (keep = 0.1, types = 1, batches = 1, by = cell_type, batch = batch)'
+    'downsample (types = 1, batches = 1, by = cell_type, batch = batch, keep = 0.1)'
     """
 
     keep: Annotated[float, Field(gt=0, lt=1)]
-    types: Choice = None
-    batches: Choice = None
-    where: str | None = None
-    by: str = "cell_type"
-    batch: str = "batch"
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Take the others away; see `Alteration.apply`."""
-        scope = Scope(self.types, self.batches, self.where, self.by, self.batch)
-        found, times_N = patches(corpus, scope, rng, self), times_used(corpus)
+        found, times_N = patches(corpus, rng, self), times_used(corpus)
         left = []
         for patch in found:
             n_kept = max(1, int(self.keep * patch.n_cells + 1e-6))

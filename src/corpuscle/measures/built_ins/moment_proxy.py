@@ -1,21 +1,19 @@
 """Moment proxy: a forecast of how well a model trained on a corpus would reconstruct a target, without training.
 
 A linear model of K latents knows of its corpus the mean and the K directions of most variance; both follow from the
-first and second moments of the cells. Those of a mixture are the mixture of its sources': after one pass over each
-source, no cell of it is touched again. Expression is log1p of counts per 10,000, in H variable genes. Axes in names:
-N cells, S sources, H genes, K latents.
+first and second moments of the cells. Expression is log1p of counts per 10,000, in H variable genes. Axes in names: N
+cells, H genes, K latents.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
 from corpuscle.core.scores import Metric
-from corpuscle.corpus.mixture_weights import mixture_shares
 from corpuscle.measures.donor_bootstrap import mean_interval
 from corpuscle.measures.measure import Measure
 from corpuscle.measures.summary import BLOCK_CELLS, Moments, Summary
@@ -58,29 +56,6 @@ def _forecast(known: "Basis", target: Summary) -> NDArray[np.float64]:
     if np.isnan(r2_N).all():
         raise MeasureError("no cell of the target varies in the variable genes")
     return r2_N[target.use_U]
-
-
-def mixed_moments(moments_S: list[Moments], weights_S: ArrayLike) -> Moments:
-    """Return the moments of a mixture of sources, from theirs.
-
-    Parameters
-    ----------
-    moments_S
-        Each source's.
-    weights_S
-        Which share of the mixture's cells each source gives; they are scaled to a sum of 1.
-
-    Raises
-    ------
-    MeasureError
-        When weights are not one per source, finite, not negative and of a positive sum.
-    """
-    weight_S = mixture_shares(weights_S, len(moments_S))
-    mean_H = np.tensordot(weight_S, np.stack([found.mean_H for found in moments_S]), axes=1)
-    second_HH = np.zeros_like(moments_S[0].second_HH, dtype=np.float64)
-    for weight, found in zip(weight_S, moments_S, strict=True):
-        second_HH += weight * found.second_HH
-    return Moments(mean_H, second_HH)
 
 
 class Basis(NamedTuple):

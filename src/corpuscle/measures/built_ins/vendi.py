@@ -3,21 +3,20 @@
 The score of n cells with the similarity matrix K is the exponential of the entropy of the eigenvalues of K / n
 (Friedman & Dieng 2023, arXiv 2210.02410; orders: Pasarkar & Dieng 2024, arXiv 2310.12952). With cosine similarity these
 are, apart from zeros, the eigenvalues of the d × d Gram matrix of the cells' directions: exact in O(n d²), and the Gram
-matrix of any mixture of sources is the mixture of theirs, so that a mixture's score never touches a cell.
+matrix of several donors is the mean of theirs, weighted by cells, so that a draw of donors touches no cell.
 
-Higher is more diverse: from 1 (all cells point one way) to d. Axes in names: N cells, K dimensions, S sources.
+Higher is more diverse: from 1 (all cells point one way) to d. Axes in names: N cells, K dimensions, D donors.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
 from corpuscle.core.scores import Metric
-from corpuscle.corpus.mixture_weights import mixture_shares
 from corpuscle.measures.donor_bootstrap import Donors, interval
 from corpuscle.measures.measure import Measure
 from corpuscle.measures.table import Book, attempt, demand
@@ -73,37 +72,32 @@ class Gram(NamedTuple):
     n_cells: int
 
 
-def gram(points_NK: NDArray[np.floating], times_N: NDArray[np.int64] | None = None) -> Gram:
+def gram(points_NK: NDArray[np.floating]) -> Gram:
     """Compute the Gram matrix of cells' directions; memory on top of the cells is that of a block.
 
     Parameters
     ----------
     points_NK
         The cells' features.
-    times_N
-        How often each cell counts; once by default.
 
     Raises
     ------
     MeasureError
         When there are no cells, a feature is NaN or infinite, or a cell has all features 0 and so no direction.
     """
-    total_KK, n_cells = np.zeros((points_NK.shape[1],) * 2), 0.0
+    total_KK, n_cells = np.zeros((points_NK.shape[1],) * 2), len(points_NK)
     for start in range(0, len(points_NK), BLOCK_CELLS):
-        rows = slice(start, start + BLOCK_CELLS)
-        block_BK = points_NK[rows].astype(np.float64)
+        block_BK = points_NK[start : start + BLOCK_CELLS].astype(np.float64)
         square_B = np.einsum("bk,bk->b", block_BK, block_BK)
         if not np.isfinite(square_B).all():
             raise MeasureError("features hold NaN or infinite values")
         if not square_B.all():
             raise MeasureError("a cell has all features 0, and so no direction that could be compared")
-        times_B = np.ones(len(block_BK)) if times_N is None else times_N[rows].astype(np.float64)
-        block_BK *= np.sqrt(times_B / square_B)[:, None]
+        block_BK *= np.sqrt(1 / square_B)[:, None]
         total_KK += block_BK.T @ block_BK
-        n_cells += times_B.sum()
     if not n_cells:
         raise MeasureError("there are no cells")
-    return Gram(total_KK / n_cells, int(n_cells))
+    return Gram(total_KK / n_cells, n_cells)
 
 
 def vendi(found: Gram, order: float = 1.0) -> float:
@@ -112,7 +106,7 @@ def vendi(found: Gram, order: float = 1.0) -> float:
     Parameters
     ----------
     found
-        The Gram matrix of the cells, or of a mixture.
+        The Gram matrix of the cells.
     order
         0 counts the dimensions that are there at all, 1 is the published score, infinity looks at the largest
         eigenvalue only. The score never rises with the order.
@@ -146,29 +140,3 @@ def scores_of(gram_KK: NDArray[np.float64], order: float = 1.0) -> NDArray[np.fl
     if order == 1:
         return np.asarray(np.exp(-(values_K * np.log(safe_K)).sum(axis=-1)))
     return np.asarray((safe_K**order * (values_K > 0)).sum(axis=-1) ** (1 / (1 - order)))
-
-
-def mixed_grams(grams_S: list[Gram], weights_S: ArrayLike) -> Gram:
-    """Return the Gram matrix of a mixture of sources, from theirs: no cell is touched.
-
-    Parameters
-    ----------
-    grams_S
-        Each source's.
-    weights_S
-        Which share of the mixture's cells each source gives; they are scaled to a sum of 1.
-
-    Raises
-    ------
-    MeasureError
-        When weights are not one per source, finite, not negative and of a positive sum.
-
-    Examples
-    --------
-    >>> one, other = gram(np.array([[1.0, 0.0]])), gram(np.array([[0.0, 3.0]]))
-    >>> round(vendi(mixed_grams([one, other], [0.5, 0.5])), 6)
-    2.0
-    """
-    stacked_SKK = np.stack([found.gram_KK for found in grams_S])
-    mixed_KK = np.tensordot(mixture_shares(weights_S, len(grams_S)), stacked_SKK, axes=1)
-    return Gram(mixed_KK, sum(found.n_cells for found in grams_S))

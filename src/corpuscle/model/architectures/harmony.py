@@ -5,7 +5,6 @@ Axes in names: N cells, G genes, K components.
 """
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
@@ -16,17 +15,17 @@ from corpuscle.core.components import component
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.principal_components import Axes
-from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.families.principal_components import axes_of, coordinates, corpus_axes
-from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
+from corpuscle.model.model import Progress, WithoutSteps, no_history, silent
 
 # harmonypy's own rule: a cluster for each 30 cells, at most 100. It forgets that there must be one.
 CELLS_PER_CLUSTER, MOST_CLUSTERS = 30, 100
 
 
 @component
-class Harmony(WithoutSteps):
+class Harmony(LoadsSaved, WithoutSteps):
     """Harmony on the corpus' principal components.
 
     Harmony has no map for new cells: it moves the cells that it is given, together. So what is learned of the corpus
@@ -72,13 +71,12 @@ class Harmony(WithoutSteps):
         axes = corpus_axes(corpus, self.n_genes, self.n_components, progress)
         return FittedHarmony(self, corpus.space.ids, axes, int(generator(seed, "model", "harmony").integers(2**31)))
 
-    def load_fitted(self, folder: Path) -> "FittedHarmony":
-        """Load what `FittedHarmony.save` wrote; the settings are the folder's."""
-        with reading_checkpoint(folder, "harmony") as saved:
-            return FittedHarmony(Harmony(**saved.settings), saved.genes, axes_of(saved.arrays), saved.facts["state"])
+    def restored(self, saved: Saved) -> "FittedHarmony":
+        """Return the components and the random state that were saved."""
+        return FittedHarmony(self, saved.genes, axes_of(saved.arrays), saved.facts["state"])
 
 
-class FittedHarmony(FittedModel):
+class FittedHarmony(SavedModel):
     """The principal components of a corpus, and the random state that Harmony starts from.
 
     Attributes
@@ -106,10 +104,9 @@ class FittedHarmony(FittedModel):
         embedded_NK[order] = self._harmonised(coordinates(ordered, self.axes), ordered.labels(self.settings.by))
         return embedded_NK
 
-    def save(self, folder: Path) -> None:
-        """Write the components, settings, random state and an empty curve."""
-        arrays, facts = self.axes._asdict(), {"state": self.state}
-        save(folder, Saved(parameters(self.settings), self.genes, arrays, self.history, facts))
+    def parts(self) -> Parts:
+        """Return the components, and the random state."""
+        return self.axes._asdict(), {"state": self.state}
 
     def _harmonised(self, coordinate_NK: NDArray[np.float32], batch_N: NDArray[np.str_]) -> NDArray[np.float32]:
         if len(np.unique(batch_N)) < 2:

@@ -3,7 +3,6 @@
 Axes in names: N cells, G genes of the study, H variable genes.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -12,13 +11,13 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel
 from corpuscle.model.families.log_expression import check_genes, repeated, scaled_blocks, variable_genes
-from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
+from corpuscle.model.model import Progress, WithoutSteps, no_history, silent
 
 
 @component
-class HVG(WithoutSteps):
+class HVG(LoadsSaved, WithoutSteps):
     """log1p of counts per 10,000 of the corpus' most variable genes.
 
     They are chosen as scanpy's ``flavor="seurat"`` does, on the corpus and never on the target. A gene that a target's
@@ -52,13 +51,12 @@ class HVG(WithoutSteps):
         """
         return FittedHVG(self, corpus.space.ids, variable_genes(repeated(corpus), self.n_genes, progress))
 
-    def load_fitted(self, folder: Path) -> "FittedHVG":
-        """Load what `FittedHVG.save` wrote; the settings are the folder's."""
-        with reading_checkpoint(folder, "hvg") as saved:
-            return FittedHVG(HVG(**saved.settings), saved.genes, saved.arrays["genes_H"])
+    def restored(self, saved: Saved) -> "FittedHVG":
+        """Return the genes that were saved."""
+        return FittedHVG(self, saved.genes, saved.arrays["genes_H"])
 
 
-class FittedHVG(FittedModel):
+class FittedHVG(SavedModel):
     """Which genes a corpus' most variable ones are.
 
     Attributes
@@ -82,6 +80,6 @@ class FittedHVG(FittedModel):
             embedded_NH[rows] = np.log1p(scaled_BH.toarray())
         return embedded_NH
 
-    def save(self, folder: Path) -> None:
-        """Write the genes, settings and an empty curve."""
-        save(folder, Saved(parameters(self.settings), self.genes, {"genes_H": self.genes_H}, self.history, {}))
+    def parts(self) -> Parts:
+        """Return the genes."""
+        return {"genes_H": self.genes_H}, {}

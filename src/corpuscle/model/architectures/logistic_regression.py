@@ -4,7 +4,6 @@ Axes in names: N cells, B cells of a block, G genes of the study, H variable gen
 """
 
 import warnings
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -16,14 +15,14 @@ from scipy.special import log_softmax
 from corpuscle.core.components import component
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel
 from corpuscle.model.families.log_expression import check_genes, repeated, scaled_blocks, variable_genes
 from corpuscle.model.labels import cell_types
-from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
+from corpuscle.model.model import Progress, WithoutSteps, no_history, silent
 
 
 @component
-class LogisticRegression(WithoutSteps):
+class LogisticRegression(LoadsSaved, WithoutSteps):
     """Multinomial logistic regression of the cell type on variable genes.
 
     scikit-learn fits it, on log1p counts per 10,000. The defaults are the published baseline's. It learns from the
@@ -97,13 +96,11 @@ class LogisticRegression(WithoutSteps):
             self, corpus.space.ids, known.labels, rule, n_unlabelled=known.n_unlabelled, converged=converged
         )
 
-    def load_fitted(self, folder: Path) -> "FittedLogisticRegression":
-        """Load what `FittedLogisticRegression.save` wrote; the settings are the folder's."""
-        with reading_checkpoint(folder, "logistic_regression") as saved:
-            rule = Rule(**{name: saved.arrays[name] for name in Rule._fields})
-            facts = dict(saved.facts)
-            labels, settings = tuple(facts.pop("labels")), LogisticRegression(**saved.settings)
-            return FittedLogisticRegression(settings, saved.genes, labels, rule, **facts)
+    def restored(self, saved: Saved) -> "FittedLogisticRegression":
+        """Return the rule that was saved."""
+        rule = Rule(**{name: saved.arrays[name] for name in Rule._fields})
+        facts = dict(saved.facts)
+        return FittedLogisticRegression(self, saved.genes, tuple(facts.pop("labels")), rule, **facts)
 
 
 def random_state(seed: int) -> int:
@@ -136,7 +133,7 @@ def _one_row_a_type(
     return np.vstack([np.zeros_like(weight), weight]), np.concatenate([np.zeros(1), bias])
 
 
-class FittedLogisticRegression(FittedModel):
+class FittedLogisticRegression(SavedModel):
     """A logistic regression with weights; it annotates (`Annotates`).
 
     Attributes
@@ -180,7 +177,7 @@ class FittedLogisticRegression(FittedModel):
         """Return each type's probability, shape (N, C)."""
         return np.exp(self.embed(cells))
 
-    def save(self, folder: Path) -> None:
-        """Write weights, settings, labels and an empty curve."""
+    def parts(self) -> Parts:
+        """Return the rule; its labels, and what is known of the fit."""
         facts = {"labels": list(self.labels), "n_unlabelled": self.n_unlabelled, "converged": self.converged}
-        save(folder, Saved(parameters(self.settings), self.genes, self.rule._asdict(), self.history, facts))
+        return self.rule._asdict(), facts

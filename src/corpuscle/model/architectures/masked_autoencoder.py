@@ -6,7 +6,6 @@ Axes in names: N cells, B cells of a block, G genes, K latents.
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -19,11 +18,11 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
-from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save, set_state, state_of
+from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel, set_state, state_of
 from corpuscle.model.data.batches import CountTable, stream
 from corpuscle.model.data.on_disk import training_counts
 from corpuscle.model.families.log_expression import check_genes
-from corpuscle.model.model import FittedModel, Model, Progress, silent
+from corpuscle.model.model import Progress, silent
 from corpuscle.model.nn.masked_network import MaskedNetwork
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
@@ -49,7 +48,7 @@ MASKED_ERROR = Metric(
 
 
 @component
-class MaskedAutoencoder(Stepping, Model):
+class MaskedAutoencoder(Stepping, LoadsSaved):
     """An autoencoder that is shown some of a cell's genes and scored on the others.
 
     It sees log1p counts per 10,000. Layers, activation (SELU), masks and optimiser are the published ones. What is
@@ -116,13 +115,11 @@ class MaskedAutoencoder(Stepping, Model):
             history = train(network, table, schedule, self._optimiser(), seed=seed, progress=progress)
         return FittedMaskedAutoencoder(self, corpus.space.ids, network, history)
 
-    def load_fitted(self, folder: Path) -> "FittedMaskedAutoencoder":
-        """Load what `FittedMaskedAutoencoder.save` wrote; the settings are the folder's."""
-        with reading_checkpoint(folder, "masked autoencoder") as saved:
-            settings = MaskedAutoencoder(**saved.settings)
-            network = settings._network(len(saved.genes), torch.Generator())
-            set_state(network, saved.arrays)
-            return FittedMaskedAutoencoder(settings, saved.genes, network, saved.history)
+    def restored(self, saved: Saved) -> "FittedMaskedAutoencoder":
+        """Return the network with the weights that were saved."""
+        network = self._network(len(saved.genes), torch.Generator())
+        set_state(network, saved.arrays)
+        return FittedMaskedAutoencoder(self, saved.genes, network, saved.history)
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many cells gets; 0 where they are too few to train on."""
@@ -155,7 +152,7 @@ class MaskedAutoencoder(Stepping, Model):
         return Optimiser(*settings, decoupled=True, stepping=self, precision=self.precision)
 
 
-class FittedMaskedAutoencoder(FittedModel):
+class FittedMaskedAutoencoder(SavedModel):
     """A masked autoencoder with weights; its whole network can be fine-tuned (`FineTunes`).
 
     Attributes
@@ -189,6 +186,6 @@ class FittedMaskedAutoencoder(FittedModel):
         network.decoder = torch.nn.ModuleList()
         return TrainableEncoder(network, network.encode, self.settings.widths[-1])
 
-    def save(self, folder: Path) -> None:
-        """Write weights, settings and curve."""
-        save(folder, Saved(parameters(self.settings), self.genes, state_of(self.network), self.history, {}))
+    def parts(self) -> Parts:
+        """Return the weights."""
+        return state_of(self.network), {}

@@ -5,7 +5,6 @@ Axes in names: N cells, B cells of a block, G genes of the study, H variable gen
 
 from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -18,11 +17,11 @@ from scipy.sparse import vstack
 from corpuscle.core.components import component
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save, set_state, state_of
+from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel, set_state, state_of
 from corpuscle.model.data.batches import Batch, CountTable
 from corpuscle.model.families.log_expression import check_genes, repeated, scaled_blocks, variable_genes
 from corpuscle.model.labels import cell_types
-from corpuscle.model.model import FittedModel, Model, Progress, silent
+from corpuscle.model.model import Progress, silent
 from corpuscle.model.nn.count_modules import SparseLinear
 from corpuscle.model.nn.perceptron import Perceptron
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
@@ -43,7 +42,7 @@ CROSS_ENTROPY = Metric(
 
 
 @component
-class MlpClassifier(Stepping, Model):
+class MlpClassifier(Stepping, LoadsSaved):
     """A perceptron of one hidden layer that says the cell type by variable genes.
 
     It sees log1p counts per 10,000, and learns from the corpus' cells that have a ``cell_type``; their counts of the
@@ -106,22 +105,16 @@ class MlpClassifier(Stepping, Model):
             self, corpus.space.ids, known.labels, genes_H, network, history=history, n_unlabelled=known.n_unlabelled
         )
 
-    def load_fitted(self, folder: Path) -> "FittedMlpClassifier":
-        """Load what `FittedMlpClassifier.save` wrote; the settings are the folder's."""
-        with reading_checkpoint(folder, "mlp_classifier") as saved:
-            settings, arrays, labels = MlpClassifier(**saved.settings), dict(saved.arrays), tuple(saved.facts["labels"])
-            genes_H = arrays.pop("genes_H")
-            network = settings._network(len(genes_H), len(labels), torch.Generator())
-            set_state(network, arrays)
-            return FittedMlpClassifier(
-                settings,
-                saved.genes,
-                labels,
-                genes_H,
-                network,
-                history=saved.history,
-                n_unlabelled=saved.facts["n_unlabelled"],
-            )
+    def restored(self, saved: Saved) -> "FittedMlpClassifier":
+        """Return the network with the weights that were saved."""
+        arrays, labels = dict(saved.arrays), tuple(saved.facts["labels"])
+        genes_H = arrays.pop("genes_H")
+        network = self._network(len(genes_H), len(labels), torch.Generator())
+        set_state(network, arrays)
+        n_unlabelled, history = saved.facts["n_unlabelled"], saved.history
+        return FittedMlpClassifier(
+            self, saved.genes, labels, genes_H, network, history=history, n_unlabelled=n_unlabelled
+        )
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many labelled cells gets, at most."""
@@ -154,7 +147,7 @@ class MlpClassifier(Stepping, Model):
         return LabelTraining(**own | other)
 
 
-class FittedMlpClassifier(FittedModel):
+class FittedMlpClassifier(SavedModel):
     """A perceptron with weights; it annotates (`Annotates`).
 
     Attributes
@@ -204,11 +197,10 @@ class FittedMlpClassifier(FittedModel):
             probability_NC[rows] = self.network(batch).softmax(1).numpy()
         return probability_NC
 
-    def save(self, folder: Path) -> None:
-        """Write weights, settings, labels and curve."""
-        arrays = state_of(self.network) | {"genes_H": self.genes_H}
+    def parts(self) -> Parts:
+        """Return the weights and genes; the labels, and how many cells had none."""
         facts = {"labels": list(self.labels), "n_unlabelled": self.n_unlabelled}
-        save(folder, Saved(parameters(self.settings), self.genes, arrays, self.history, facts))
+        return state_of(self.network) | {"genes_H": self.genes_H}, facts
 
     def _batches(self, cells: Corpus) -> Iterator[tuple[slice, Batch]]:
         check_genes(cells, self.genes)

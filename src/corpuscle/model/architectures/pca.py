@@ -3,7 +3,6 @@
 Axes in names: N cells, G genes, K components.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,14 +13,14 @@ from pydantic import Field
 from corpuscle.core.components import component
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.principal_components import Axes
-from corpuscle.model.checkpoint import Saved, parameters, reading_checkpoint, save
+from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.families.principal_components import axes_of, coordinates, corpus_axes
-from corpuscle.model.model import FittedModel, Progress, WithoutSteps, no_history, silent
+from corpuscle.model.model import Progress, WithoutSteps, no_history, silent
 
 
 @component
-class PCA(WithoutSteps):
+class PCA(LoadsSaved, WithoutSteps):
     """Principal components of the corpus' most variable genes.
 
     They are found on the corpus alone, out of core, of log1p counts per 10,000, which are centred but not scaled. The
@@ -61,13 +60,12 @@ class PCA(WithoutSteps):
         axes = corpus_axes(corpus, self.n_genes, self.n_components, progress)
         return FittedPCA(self, corpus.space.ids, axes)
 
-    def load_fitted(self, folder: Path) -> "FittedPCA":
-        """Load what `FittedPCA.save` wrote; the settings are the folder's."""
-        with reading_checkpoint(folder, "pca") as saved:
-            return FittedPCA(PCA(**saved.settings), saved.genes, axes_of(saved.arrays))
+    def restored(self, saved: Saved) -> "FittedPCA":
+        """Return the components that were saved."""
+        return FittedPCA(self, saved.genes, axes_of(saved.arrays))
 
 
-class FittedPCA(FittedModel):
+class FittedPCA(SavedModel):
     """The principal components of a corpus.
 
     Attributes
@@ -95,6 +93,6 @@ class FittedPCA(FittedModel):
         columns = [f"PC_{component}" for component in range(loading_GK.shape[1])]
         return pd.DataFrame(loading_GK, index=pd.Index(self.genes, name="gene"), columns=columns)
 
-    def save(self, folder: Path) -> None:
-        """Write the components, settings and an empty curve."""
-        save(folder, Saved(parameters(self.settings), self.genes, self.axes._asdict(), self.history, {}))
+    def parts(self) -> Parts:
+        """Return the components."""
+        return self.axes._asdict(), {}

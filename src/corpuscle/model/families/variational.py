@@ -8,7 +8,6 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,7 +24,7 @@ from corpuscle.model.data.batches import Batch, CountTable, Rows, TrainingCounts
 from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.data.on_disk import training_counts
 from corpuscle.model.data.on_gpu import n_together, training_device
-from corpuscle.model.model import FittedModel, Model, Progress, silent
+from corpuscle.model.model import Progress, silent
 from corpuscle.model.nn.count_modules import LOG_LIBRARY_CEILING, Encoded, Encoder, draw_latents, posterior_moments
 from corpuscle.model.nn.likelihoods import (
     Decoded,
@@ -137,7 +136,7 @@ def _terms(reconstruction: Tensor, kl_z: Tensor, kl_library: Tensor | None) -> d
 NEGATIVE_ELBO = Metric("elbo", "Negative ELBO", "Negative ELBO per cell, nats; lower is better.", "lower")
 
 
-class VariationalModel(Model):
+class VariationalModel(checkpoint.LoadsSaved):
     """Settings of a variational autoencoder of counts; a model adds its own, and says which network they make."""
 
     curves: ClassVar[tuple[Metric, ...]] = (NEGATIVE_ELBO,)
@@ -237,20 +236,12 @@ class VariationalModel(Model):
         self.adapt(network, table)
         return network
 
-    def load_fitted(self, folder: Path) -> "FittedVariational":
-        """Load what `FittedVariational.save` wrote; the settings are the folder's.
-
-        Raises
-        ------
-        ModelError
-            When a file is missing, damaged or not what it should be.
-        """
-        with checkpoint.reading_checkpoint(folder, self.name) as saved:
-            settings = type(self)(**saved.settings)
-            categories = Categories(**saved.facts["categories"]) if saved.facts["categories"] else None
-            network = settings.network(len(saved.genes), len(categories or ()), torch.Generator())
-            checkpoint.set_state(network, saved.arrays)
-            return self.fitted(settings, saved.genes, network, saved.history, categories)
+    def restored(self, saved: checkpoint.Saved) -> "FittedVariational":
+        """Return the network with the weights that were saved."""
+        categories = Categories(**saved.facts["categories"]) if saved.facts["categories"] else None
+        network = self.network(len(saved.genes), len(categories or ()), torch.Generator())
+        checkpoint.set_state(network, saved.arrays)
+        return self.fitted(self, saved.genes, network, saved.history, categories)
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many cells gets; 0 where they are too few to train on."""
@@ -343,7 +334,7 @@ class Categories:
         return {"label": self.label, "values": self.values, "shares": self.shares}
 
 
-class FittedVariational(FittedModel):
+class FittedVariational(checkpoint.SavedModel):
     """A variational autoencoder with weights.
 
     Attributes
@@ -420,11 +411,9 @@ class FittedVariational(FittedModel):
 
         return fine_tuning.TrainableEncoder(module, encode, self.settings.n_latent)
 
-    def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors``, ``model.json`` (settings, genes, categories) and ``history.parquet``."""
-        facts = {"categories": self.categories.spec() if self.categories else None}
-        arrays, settings = checkpoint.state_of(self.network), checkpoint.parameters(self.settings)
-        checkpoint.save(folder, checkpoint.Saved(settings, self.genes, arrays, self.history, facts))
+    def parts(self) -> checkpoint.Parts:
+        """Return the weights, and the values of the label that the network is given."""
+        return checkpoint.state_of(self.network), {"categories": self.categories.spec() if self.categories else None}
 
     def _stream(self, cells: Corpus, n_cells: int) -> Iterator[tuple[slice, Batch]]:
         if cells.space.ids != self.genes:

@@ -3,19 +3,16 @@
 A corpus holds row numbers. In a file that was written anew between planning and reading, they may be other cells.
 """
 
-import ast
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
-from corpuscle.source.reader import AboutGenes, Cells, Reader, reader_for
+from corpuscle.source.reader import Reader, Wrapper, reader_for
 
 # A folder of many files takes a while to look at: it is looked at again after this many times that long.
 REST = 20
@@ -52,7 +49,7 @@ class OpenedFile(NamedTuple):
         return reader_for(paths, self.counts, self.genes)
 
 
-class ChangeGuard(Reader):
+class ChangeGuard(Wrapper):
     """A reader, and what its file was when it was opened.
 
     Parameters
@@ -64,31 +61,14 @@ class ChangeGuard(Reader):
     """
 
     def __init__(self, opened: OpenedFile, reader: Reader | None = None) -> None:
-        self.opened, self.reader = opened, reader or opened.reader()
-        self.counts = self.reader.counts
+        super().__init__(reader or opened.reader())
+        self.opened = opened
         self._next_look = 0.0
 
     def spec(self) -> dict[str, Any]:
         """Return the reader's settings; rounded counts are other counts."""
-        spec = self.reader.spec()
+        spec = super().spec()
         return {**spec, "counts": f"{self.counts}, rounded"} if self.opened.rounds else spec
-
-    @property
-    def code_version(self) -> str:
-        """What differs where the reader's code does."""
-        return self.reader.code_version
-
-    def n_cells(self) -> int:
-        """Count the cells in the file."""
-        return self.reader.n_cells()
-
-    def read_cells(self, where: ast.expr | None = None) -> Cells:
-        """Read obs."""
-        return self.reader.read_cells(where)
-
-    def read_genes(self) -> pd.DataFrame:
-        """Return var."""
-        return self.reader.read_genes()
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Read the counts of some cells; see `Reader.read_counts`. Rounded, where the source rounds.
@@ -132,22 +112,6 @@ class ChangeGuard(Reader):
             )
         now = time.monotonic()
         self._next_look = now + REST * (now - started)
-
-    def about_genes(self) -> AboutGenes:
-        """Return what there is to say of the genes."""
-        return self.reader.about_genes()
-
-    def members(self) -> Sequence[tuple[str, int]]:
-        """Name the files that are read as one."""
-        return self.reader.members()
-
-    def alternatives(self) -> Sequence[str]:
-        """List the places that could hold counts."""
-        return self.reader.alternatives()
-
-    def stamp(self) -> str:
-        """Return the file's stamp as it is now."""
-        return self.reader.stamp()
 
     def content(self) -> str:
         """Return the hash of the file's content when it was opened."""
