@@ -24,12 +24,11 @@ from corpuscle.model.labels import cell_types
 from corpuscle.model.model import Progress, silent
 from corpuscle.model.nn.count_modules import SparseLinear
 from corpuscle.model.nn.perceptron import Perceptron
-from corpuscle.model.size import MOST_CELLS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, ValidationShare, published_as
-from corpuscle.model.training.class_losses import Remedy
+from corpuscle.model.size import training_bytes
+from corpuscle.model.training.budget import Budget
 from corpuscle.model.training.loop import named_noise
-from corpuscle.model.training.stepping import RateSchedule, Stepping
-from corpuscle.model.training.supervised import PUBLISHED, Codes, LabelTraining, train_labels
+from corpuscle.model.training.stepping import RateSchedule
+from corpuscle.model.training.supervised import Codes, LabelTraining, train_labels
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # More cell types than an atlas has: for an estimate of memory.
@@ -42,7 +41,7 @@ CROSS_ENTROPY = Metric(
 
 
 @component
-class MlpClassifier(Stepping, LoadsSaved):
+class MlpClassifier(LabelTraining, LoadsSaved):
     """A perceptron of one hidden layer that says the cell type by variable genes.
 
     It sees log1p counts per 10,000, and learns from the corpus' cells that have a ``cell_type``; their counts of the
@@ -52,15 +51,10 @@ class MlpClassifier(Stepping, LoadsSaved):
     ----------
     n_genes
         How many variable genes, chosen as `HVG` does.
-    n_hidden, dropout, learning_rate, weight_decay, batch_size, rate_schedule, clip_norm, accumulate
+    n_hidden, dropout, learning_rate, weight_decay, batch_size, budget, validation_share, remedy
         See `LabelTraining`.
-    budget
-        How long to train; ``"published"`` is ``{ epochs = 500, patience = 20 }``. See `Budget`. Patience looks at the
-        cross-entropy of held-out cells.
-    validation_share
-        Share of the cells of each type that is held out to follow the training. Patience needs some.
-    remedy
-        What is done about types of unequal frequency; see `LabelTraining`.
+    rate_schedule, clip_norm, accumulate
+        How steps are taken; see `Stepping`.
 
     Examples
     --------
@@ -72,14 +66,6 @@ class MlpClassifier(Stepping, LoadsSaved):
     curves: ClassVar[tuple[Metric, ...]] = (CROSS_ENTROPY,)
 
     n_genes: Annotated[int, Field(gt=0)] = 2000
-    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
-    budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
-    validation_share: ValidationShare = 0.1
-    remedy: Remedy = "none"
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMlpClassifier":
         """Fit on the labelled cells, on the CPU.
