@@ -124,8 +124,8 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     if len(shared):
         _print(console, "Labels that targets and corpora share", shared)
     for model, task in plan.unanswerable:
-        told = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
-        console.print(f"[yellow]Note[/yellow] {escape(told)}", soft_wrap=True)
+        note = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
+        console.print(f"[yellow]Note[/yellow] {escape(note)}", soft_wrap=True)
     show_warnings(console, plan.warnings)
 
 

@@ -205,7 +205,7 @@ def test_a_model_without_a_network_has_no_answer_as_a_whole_and_says_why(typed):
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        ({"cell_type": ["B"] * 40}, "nothing to tell apart"),
+        ({"cell_type": ["B"] * 40}, "nothing to distinguish"),
         ({"cell_type": [np.nan] * 40}, "none to learn from"),
         ({}, "label training diverged"),
     ],

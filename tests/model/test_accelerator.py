@@ -88,7 +88,7 @@ def steps(networks, tables, n_steps=3):
 def test_stacked_networks_take_the_steps_that_each_would_take(table, monkeypatch, model):
     without_numba(monkeypatch)
     other = CountTable(
-        table.packed, CellCovariates(table.beside.unmeasured.of(np.arange(70)[::-1]), table.beside.covariates)
+        table.packed, CellCovariates(table.covariates.unmeasured.of(np.arange(70)[::-1]), table.covariates.covariates)
     )
     tables = [table, other]
     networks = [model.network(30, 3, torch.Generator().manual_seed(seed)).train() for seed in range(2)]

@@ -20,7 +20,7 @@ class Usage:
         By the clock, and of processor time.
     peak_bytes
         The most memory that the process held at any moment of it, with all that it held before; None where the system
-        does not tell (only Linux does).
+        does not report it (only Linux does).
     """
 
     seconds: float = 0.0
@@ -39,13 +39,13 @@ def measured() -> Iterator[Usage]:
     >>> usage.seconds > 0
     True
     """
-    usage, tells = Usage(), _reset_peak()
+    usage, reports_peak = Usage(), _reset_peak()
     started, started_cpu = time.perf_counter(), time.process_time()
     try:
         yield usage
     finally:
         usage.seconds, usage.cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
-        usage.peak_bytes = _peak() if tells else None
+        usage.peak_bytes = _peak() if reports_peak else None
 
 
 def _reset_peak() -> bool:

@@ -94,6 +94,6 @@ class Context:
             own = {name: cells.take(cells.source_codes == at) for at, name in enumerate(cells.sources)}
             return PrincipalComponents(cells, own)
         if source not in self._components:
-            told = partial(self.notice, f"finding principal components of {source}")
-            self._components[source] = PrincipalComponents(self.pools[source], self.pools, self.store, told)
+            notice = partial(self.notice, f"finding principal components of {source}")
+            self._components[source] = PrincipalComponents(self.pools[source], self.pools, self.store, notice)
         return self._components[source]

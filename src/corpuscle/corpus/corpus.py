@@ -29,7 +29,7 @@ KEYS = ("source", "row", "barcode", "times")
 BLOCK_CELLS = 1024
 
 
-class CountsMaker(Protocol):
+class DerivedCounts(Protocol):
     """What gives the counts of made cells; see `corpuscle.corpus.derived.Derived`."""
 
     parents: "Corpus"
@@ -82,8 +82,8 @@ class Corpus:
     cells
         One row per distinct cell, index 0 … n-1. Columns: ``source``, ``row`` (row number in the source's file),
         ``barcode``, ``times`` (how often the cell counts in training; 1 for most), then the labels. Where a step made
-        cells, there is also ``made``: the key of their maker (``""`` for cells as they are in a file); their ``row``
-        is counted by the maker, and ``source`` is that of the cells which they are made from.
+        cells, there is also ``made``: the key of the `Derived` that makes them (``""`` for cells as they are in a
+        file); their ``row`` is counted by it, and ``source`` is that of the cells which they are made from.
     readers
         Where each source's counts are read.
     space
@@ -99,7 +99,7 @@ class Corpus:
     readers: Mapping[str, Reader]
     space: GeneSpace
     account: tuple[Mapping[str, Any], ...] = field(default=())
-    makers: Mapping[str, CountsMaker] = field(default_factory=dict)
+    makers: Mapping[str, DerivedCounts] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the distinct cells."""
@@ -132,8 +132,8 @@ class Corpus:
         return fingerprint(*parts)
 
     @cached_property
-    def used_makers(self) -> dict[str, CountsMaker]:
-        """The makers of these cells, by key, sorted."""
+    def used_makers(self) -> dict[str, DerivedCounts]:
+        """What makes these cells, by key, sorted."""
         if "made" not in self.cells:
             return {}
         return {key: self.makers[key] for key in np.unique(self.labels("made")).tolist() if key}
@@ -141,12 +141,12 @@ class Corpus:
     @property
     def is_whole(self) -> bool:
         """Whether all counts are whole numbers: made cells may be means or expectations."""
-        return all(maker.is_whole for maker in self.used_makers.values())
+        return all(derived.is_whole for derived in self.used_makers.values())
 
     @property
     def inputs(self) -> list[str]:
         """The sources that these cells depend on, sorted: their own, and of what made cells were made from."""
-        parents = (maker.parents.inputs for maker in self.used_makers.values())
+        parents = (derived.parents.inputs for derived in self.used_makers.values())
         return sorted({*self.sources, *(source for inputs in parents for source in inputs)})
 
     def identity(self) -> list[Any]:
@@ -250,7 +250,7 @@ class Corpus:
         """Return the cell table as AnnData's obs.
 
         A cell is named ``source:barcode``, with the row appended where the source has that barcode twice, and then
-        its maker's key where a step made it. What a file cannot hold has another name or type: see `corpus.obs`.
+        the key of what makes it, where a step does. What a file cannot hold has another name or type: see `corpus.obs`.
         """
         names = self.cells["source"] + ":" + self.cells["barcode"]
         names = names.mask(names.duplicated(keep=False), names + "-" + self.cells["row"].astype(str))

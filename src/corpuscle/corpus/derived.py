@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.context import Context
-from corpuscle.corpus.corpus import KEYS, Corpus, CountsMaker
+from corpuscle.corpus.corpus import KEYS, Corpus, DerivedCounts
 from corpuscle.source.stacking import stack_tables
 
 # Parents that are read at once: 8,192 × 2,000 counts take some 200 MB while they are added up.
@@ -113,34 +113,34 @@ def origins(corpus: Corpus) -> pd.DataFrame:
 
 
 def _origins(corpus: Corpus, key: str) -> pd.DataFrame:
-    """Return it of the cells of one maker."""
-    maker = corpus.used_makers[key]
+    """Return it of the cells of one `Derived`."""
+    derived = corpus.used_makers[key]
     cell_n = np.flatnonzero(corpus.labels("made") == key)
-    weights = maker.weights(corpus.cells["row"].to_numpy(np.int64)[cell_n]).tocoo()
-    parents = maker.parents.cells
+    weights = derived.weights(corpus.cells["row"].to_numpy(np.int64)[cell_n]).tocoo()
+    parents = derived.parents.cells
     table = pd.DataFrame(
         {"cell": cell_n[weights.row], "parent": weights.col, "weight": weights.data.astype(np.float32)}
     )
-    in_file = maker.parents.labels("made") == ""
+    in_file = derived.parents.labels("made") == ""
     own = table[in_file[weights.col]]
     own = own.assign(
         source=parents["source"].to_numpy(str)[own["parent"]], row=parents["row"].to_numpy()[own["parent"]]
     )
     if in_file.all():
         return own[["cell", "source", "row", "weight"]]
-    through = table.merge(origins(maker.parents).rename(columns={"cell": "parent", "weight": "share"}), on="parent")
+    through = table.merge(origins(derived.parents).rename(columns={"cell": "parent", "weight": "share"}), on="parent")
     through = through.assign(weight=through["weight"] * through["share"])
     found = pd.concat([own, through])[["cell", "source", "row", "weight"]]
     return found.groupby(["cell", "source", "row"], as_index=False)["weight"].sum()
 
 
-def made_once(corpus: Corpus) -> "list[CountsMaker]":
+def made_once(corpus: Corpus) -> "list[DerivedCounts]":
     """List what makes cells of a corpus together, once, and of what these are made from; in an order to make them."""
-    found: dict[str, CountsMaker] = {}
-    for maker in corpus.used_makers.values():
-        found |= {before.fingerprint: before for before in made_once(maker.parents)}
-        if maker.made_key is not None:
-            found[maker.fingerprint] = maker
+    found: dict[str, DerivedCounts] = {}
+    for derived in corpus.used_makers.values():
+        found |= {before.fingerprint: before for before in made_once(derived.parents)}
+        if derived.made_key is not None:
+            found[derived.fingerprint] = derived
     return [*found.values()]
 
 
@@ -200,19 +200,19 @@ def from_rows(genes: Sequence[NDArray[Any]], counts: Sequence[NDArray[Any]], n_g
     return csr_matrix((data, columns, starts), shape=(len(genes), n_genes))
 
 
-def with_made(kept: Corpus, maker: Derived, name: str, labels: pd.DataFrame) -> Corpus:
-    """Return a corpus with all cells of a maker after its own.
+def with_made(kept: Corpus, derived: Derived, name: str, labels: pd.DataFrame) -> Corpus:
+    """Return a corpus with all cells of a `Derived` after its own.
 
     Parameters
     ----------
     kept
         The cells to keep; may be none.
-    maker
+    derived
         What makes the new ones.
     name
         What makes them, for people; it goes into their barcodes.
     labels
-        One row per new cell, in the maker's order: ``source`` and labels.
+        One row per new cell, in its order: ``source`` and labels.
     """
     key = free_key(kept, name)
     table = labels.drop(columns=[column for column in (*KEYS[1:], "made") if column in labels]).reset_index(drop=True)
@@ -222,11 +222,11 @@ def with_made(kept: Corpus, maker: Derived, name: str, labels: pd.DataFrame) -> 
     before = kept.cells if "made" in kept.cells else kept.cells.assign(made="")
     cells = stack_tables([before, table]).reset_index(drop=True)
     cells = cells[[*KEYS, *(column for column in cells if column not in KEYS)]]
-    return replace(kept, cells=cells, makers={**kept.makers, key: maker})
+    return replace(kept, cells=cells, makers={**kept.makers, key: derived})
 
 
 def free_key(corpus: Corpus, name: str) -> str:
-    """Return a key for a further maker: its name, with a number where a maker has that already."""
+    """Return a key for a further `Derived`: its name, with a number where another has that already."""
     taken, n = set(corpus.makers), 2
     key = name
     while key in taken:

@@ -348,7 +348,7 @@ class _Zarr:
     def finish(self, path: Path, n_segments: int, fill: Callable[[Any], None]) -> None:
         """Fill in the rest, and put the folder in its place."""
         with warnings.catch_warnings():
-            # anndata and zarr tell of changes to come of their own, such as how texts are stored.
+            # anndata and zarr warn of changes to come of their own, such as how texts are stored.
             warnings.simplefilter("ignore")
             fill(self.root)
         flush_below(self.folder)

@@ -49,4 +49,4 @@ class Places:
         own = self.find(in_files["source"].to_numpy(object), in_files["row"].to_numpy(np.int64))
         if not corpus.used_makers:
             return own
-        return np.concatenate([own, *(self.of(maker.parents) for maker in corpus.used_makers.values())])
+        return np.concatenate([own, *(self.of(derived.parents) for derived in corpus.used_makers.values())])

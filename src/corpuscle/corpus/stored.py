@@ -18,7 +18,7 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.plain_files import read_data, write_data
 from corpuscle.corpus.context import Context
-from corpuscle.corpus.corpus import Corpus, CountsMaker
+from corpuscle.corpus.corpus import Corpus, DerivedCounts
 from corpuscle.corpus.derived import Derived
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.labels import label_texts
@@ -61,14 +61,14 @@ class StoredCorpora:
             parts = [corpus.name, corpus.identity(), columns, [*corpus.account]]
             # Not only what is read, but from where: a file that was moved is another record.
             sources = [_source_record(corpus.readers[name]) for name in corpus.sources]
-            made_from = [self.key(maker.parents) for maker in corpus.used_makers.values()]
+            made_from = [self.key(derived.parents) for derived in corpus.used_makers.values()]
             self._keys[corpus] = fingerprint("corpus", FORMAT, parts, sources, made_from)
             self._named.setdefault(self._keys[corpus], corpus)
         return self._keys[corpus]
 
-    def derived_key(self, maker: CountsMaker) -> str:
+    def derived_key(self, derived: DerivedCounts) -> str:
         """Return what that which makes cells is called in the store."""
-        return fingerprint("derived", FORMAT, maker.fingerprint, self.key(maker.parents))
+        return fingerprint("derived", FORMAT, derived.fingerprint, self.key(derived.parents))
 
     def named(self, key: str) -> Corpus:
         """Return the corpus of a key that `key` gave."""
@@ -92,13 +92,13 @@ class StoredCorpora:
         key = self.key(corpus)
         space = self._keep_space(corpus.space)
         sources = {name: self._keep_source(corpus.readers[name]) for name in corpus.sources}
-        derived = {name: self._keep_derived(maker) for name, maker in corpus.used_makers.items()}
+        made = {name: self._keep_derived(one) for name, one in corpus.used_makers.items()}
         record = {
             "name": corpus.name,
             "account": [*corpus.account],
             "space": space,
             "sources": sources,
-            "derived": derived,
+            "derived": made,
         }
 
         def write(folder: Path) -> None:
@@ -107,8 +107,8 @@ class StoredCorpora:
 
         self.store.kept(CORPORA, key, write)
         parts = {(CORPORA, key), (SPACES, space), *((SOURCES, one) for one in sources.values())}
-        for maker in corpus.used_makers.values():
-            parts |= {(DERIVED, self.derived_key(maker)), *self._parts[self.key(maker.parents)]}
+        for derived in corpus.used_makers.values():
+            parts |= {(DERIVED, self.derived_key(derived)), *self._parts[self.key(derived.parents)]}
         self._parts[key] = parts
         return key
 
@@ -142,9 +142,9 @@ class StoredCorpora:
     def _opened(self, folder: Path) -> Corpus:
         record = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         readers: dict[str, Reader] = {name: self._source(key) for name, key in record["sources"].items()}
-        makers: dict[str, CountsMaker] = {key: self.derived(stored) for key, stored in record["derived"].items()}
-        for maker in makers.values():
-            readers |= maker.parents.readers
+        makers: dict[str, DerivedCounts] = {key: self.derived(stored) for key, stored in record["derived"].items()}
+        for derived in makers.values():
+            readers |= derived.parents.readers
         cells = pd.read_parquet(folder / "cells.parquet")
         space, account = self._space(record["space"]), tuple(record["account"])
         return Corpus(record["name"], cells, readers, space, account, makers)
@@ -177,9 +177,9 @@ class StoredCorpora:
             self._spaces[key] = GeneSpace(ids, symbols, read["columns"])
         return self._spaces[key]
 
-    def _keep_derived(self, maker: CountsMaker) -> str:
-        key, record = self.derived_key(maker), {"kind": maker.kind, "parents": self.keep(maker.parents)}
-        self.store.kept(DERIVED, key, lambda folder: write_data(folder, {**record, "state": maker.state()}))
+    def _keep_derived(self, derived: DerivedCounts) -> str:
+        key, record = self.derived_key(derived), {"kind": derived.kind, "parents": self.keep(derived.parents)}
+        self.store.kept(DERIVED, key, lambda folder: write_data(folder, {**record, "state": derived.state()}))
         return key
 
 

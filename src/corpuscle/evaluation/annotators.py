@@ -77,7 +77,7 @@ class Parts(NamedTuple):
             if broken:
                 return broken[0]
         labels, _ = self.types()
-        return f"the reference cells are all {labels[0]}: nothing to tell apart" if len(labels) < 2 else ""
+        return f"the reference cells are all {labels[0]}: nothing to distinguish" if len(labels) < 2 else ""
 
 
 class Answer(NamedTuple):
@@ -161,7 +161,7 @@ def _probe(parts: Parts, labels: NDArray[np.str_]) -> tuple[NDArray[np.floating]
 
 
 def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> Answer:
-    """Fine-tune the model on the reference cells, ask it, and tell what teaching it took."""
+    """Fine-tune the model on the reference cells, ask it, and report what teaching it took."""
     name = way.weights if way.remedy == "none" else f"{way.weights}, {way.remedy}"
     labels, size_L = parts.types()
     reference, frozen = parts.reference.cells, way.weights == "frozen"
@@ -201,14 +201,14 @@ def _taught(model: FittedModel, reference: Corpus, way: FineTuning, seed: int) -
 
 def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, problem: str) -> tuple[Score, ...]:
     """Return what fine-tuning took."""
-    untold = "" if usage.peak_bytes is not None else "this system does not tell the peak memory of a process"
+    no_peak = "" if usage.peak_bytes is not None else "this system does not report the peak memory of a process"
     peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
-    told = {
+    costs = {
         "seconds": (usage.seconds, ""),
-        "peak_gb": (peak_gb, untold),
+        "peak_gb": (peak_gb, no_peak),
         "parameters": (float(n_parameters), ""),
     }
     return tuple(
         COSTS[f"fine_tune_{what}"].score("all", float("nan") if problem else value, n_cells, problem or why, way)
-        for what, (value, why) in told.items()
+        for what, (value, why) in costs.items()
     )  # fmt: skip

@@ -134,7 +134,7 @@ class Model(Component, ABC):
 
     home: ClassVar[str] = "corpuscle.model.architectures"
     kind: ClassVar[str] = "model"
-    # The labels of the corpus' cells that it learns to tell: it answers with these, and no others.
+    # The labels of the corpus' cells that it learns: it answers with these, and no others.
     learns: ClassVar[tuple[str, ...]] = ()
     # What its training curves show: a quantity ``elbo_validation`` is that of the name ``elbo``, on held-out cells.
     curves: ClassVar[tuple[Metric, ...]] = ()

@@ -49,15 +49,15 @@ def number(value: float, digits: int = 3) -> str:
     return shown.replace("-", "−")
 
 
-def spread(half: float, beside: float) -> str:
+def spread(half: float, value: float) -> str:
     """Write half the width of an interval to the decimals of the mean that it stands next to it.
 
     Examples
     --------
-    >>> spread(0.0123, beside=0.352), spread(0.00004, beside=0.352), spread(12.3, beside=850.2)
+    >>> spread(0.0123, value=0.352), spread(0.00004, value=0.352), spread(12.3, value=850.2)
     ('±0.012', '±<0.001', '±12')
     """
-    decimals = len(number(beside).partition(".")[2])
+    decimals = len(number(value).partition(".")[2])
     if not math.isfinite(half):
         return ""
     smallest = f"{10**-decimals:.{decimals}f}"

@@ -108,7 +108,7 @@ def count_kind(counts: csr_matrix) -> Kind:
 
 
 def unlike_counts(survey: pd.DataFrame) -> str:
-    """Return why whole numbers are likely no raw counts, for people; empty where nothing tells.
+    """Return why whole numbers are likely no raw counts, for people; empty where nothing shows it.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def _refused(source: Source, rows: NDArray[np.int64], what: str, example: str, k
 
 
 def _digits(value: Any) -> str:
-    """Write a number with as many digits as tell it from its neighbours."""
+    """Write a number with as many digits as distinguish it from its neighbours."""
     if not np.isfinite(value) or value.dtype.kind != "f":
         return str(value)
     return np.format_float_positional(value, trim="-") if 1e-4 < abs(value) < 1e9 else str(value)
@@ -199,7 +199,7 @@ def _way_on(source: Source, rows: NDArray[np.int64], kind: Kind | None) -> str:
 
 
 def places_of_counts(reader: Reader, rows: NDArray[np.int64]) -> list[str]:
-    """List the other places in a file that hold whole numbers, as far as some cells tell.
+    """List the other places in a file that hold whole numbers, as far as some cells show.
 
     Parameters
     ----------

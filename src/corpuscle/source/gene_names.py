@@ -266,7 +266,7 @@ def _columns_of_text(genes: pd.DataFrame) -> list[str]:
 
 
 def _some(column: "pd.Series[Any]") -> NDArray[np.str_]:
-    """Return enough of a column's names, evenly spread, to tell what they are."""
+    """Return enough of a column's names, evenly spread, to recognise what they are."""
     return gene_texts(column.iloc[:: max(1, len(column) // LOOKED_AT)])
 
 

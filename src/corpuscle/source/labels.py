@@ -28,8 +28,8 @@ _ONE_KIND = ("string", "bytes", "integer", "floating", "boolean", "empty")
 def text_of(value: Any) -> str | None:
     """Return the text of a value; None where it is missing.
 
-    Whole numbers have no decimals, whatever their type; other numbers have as few digits as tell them from others of
-    single precision, if they are of such, or else of double precision. Bytes are UTF-8.
+    Whole numbers have no decimals, whatever their type; other numbers have as few digits as distinguish them from
+    others of single precision, if they are of such, or else of double precision. Bytes are UTF-8.
 
     Examples
     --------

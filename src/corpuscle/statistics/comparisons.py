@@ -323,13 +323,13 @@ def _baseline_keys(pairs: pd.DataFrame, baseline: str) -> pd.MultiIndex:
 
 def _reasons(frame: pd.DataFrame, rows: pd.Series) -> pd.Series:
     """Return per group why values are NaN, what is to be said of the others, and in how many seeds; empty for none."""
-    told = frame[["reason", *GROUP]].assign(missing=frame["value"].isna())
-    told["reason"] = told["reason"].fillna("")
-    told.loc[told["missing"] & told["reason"].eq(""), "reason"] = "no reason recorded"
-    told = told[told["reason"].ne("")]
-    if told.empty:
+    noted = frame[["reason", *GROUP]].assign(missing=frame["value"].isna())
+    noted["reason"] = noted["reason"].fillna("")
+    noted.loc[noted["missing"] & noted["reason"].eq(""), "reason"] = "no reason recorded"
+    noted = noted[noted["reason"].ne("")]
+    if noted.empty:
         return pd.Series("", index=rows.index, dtype=object)
-    grouped = told.groupby([*GROUP, "reason"], sort=False, dropna=False)
+    grouped = noted.groupby([*GROUP, "reason"], sort=False, dropna=False)
     counts = grouped.agg(count=("reason", "size"), missing=("missing", "any")).reset_index()
     counts = counts.join(rows.rename("rows"), on=list(GROUP))
     # Of what is missing it is always reported how much; of a remark, where it is not of all.

@@ -104,6 +104,6 @@ def without_diverged(scores: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     reasons = {tuple(place): why for *place, why in found.loc[found["diverged"], [*RUN, "reason"]].to_numpy().tolist()}
     if not reasons:
         return scores
-    told = pd.Series([reasons.get(place) for place in zip(*(scores[name] for name in RUN), strict=True)], scores.index)
-    astray = told.notna()
-    return scores.assign(value=scores["value"].mask(astray), reason=scores["reason"].mask(astray, told))
+    why = pd.Series([reasons.get(place) for place in zip(*(scores[name] for name in RUN), strict=True)], scores.index)
+    astray = why.notna()
+    return scores.assign(value=scores["value"].mask(astray), reason=scores["reason"].mask(astray, why))

@@ -1,4 +1,4 @@
-"""Reliability: how much of what tells scores apart is the corpora, and how much is the seeds."""
+"""Reliability: how much of the scores' differences comes from the corpora, and how much from the seeds."""
 
 import numpy as np
 import pandas as pd

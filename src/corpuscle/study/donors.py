@@ -195,7 +195,7 @@ def _drawn(corpora: Mapping[tuple[str, int], Corpus], source: str, pool: Corpus)
 def _rows_of(corpus: Corpus, source: str) -> NDArray[np.int64]:
     """Return the row numbers of a source's cells that a corpus is of."""
     here = (corpus.cells["source"].to_numpy(object) == source) & (corpus.labels("made") == "")
-    parents = (_rows_of(maker.parents, source) for maker in corpus.used_makers.values())
+    parents = (_rows_of(derived.parents, source) for derived in corpus.used_makers.values())
     return np.concatenate([corpus.cells["row"].to_numpy(np.int64)[here], *parents])
 
 

@@ -1,4 +1,4 @@
-"""Find the line of a TOML text that a dotted place stands on; the standard parser does not tell."""
+"""Find the line of a TOML text that a dotted place stands on; the standard parser does not report it."""
 
 import re
 from bisect import bisect

@@ -385,7 +385,7 @@ class _Builder:
 
     def _check_distinct(self, table: str, names: list[tuple[str, int]], message: str) -> None:
         """Refuse names that stand twice, given with their positions in the table."""
-        # Some file systems do not tell upper from lower case, and names become folders.
+        # Some file systems do not distinguish upper from lower case, and names become folders.
         times = Counter(name.casefold() for name, _ in names)
         last = {name.casefold(): (name, at) for name, at in names}
         for folded, (name, at) in last.items():

@@ -73,7 +73,7 @@ class ImputeRare(Alteration):
             raise CorpusError("impute_rare: a step before made cells whose counts are no whole numbers; impute first")
         parents = corpus.take(np.isin(label_N, list(rare)))
         rounds = [*(_published if self.published else _fresh)(parents.labels(self.by), rare, self.threshold, rng)]
-        maker = _Imputed(
+        derived = _Imputed(
             parents,
             rounds,
             self.needs,
@@ -83,11 +83,11 @@ class ImputeRare(Alteration):
             context=context,
         )
         base = np.concatenate([one.base for one in rounds])
-        made = with_made(corpus, maker, "impute_rare", parents.cells.iloc[base])
+        made = with_made(corpus, derived, "impute_rare", parents.cells.iloc[base])
         after = counted(times_used(made), made.labels(self.by))
         touched = [{self.by: label, "from": n, "made": self.threshold - n} for label, n in rare.items()]
         account = {"by": self.by, "before": before, "after": after, "touched": touched, "trainings": len(rounds)}
-        return Altered(made, {**account, "model": maker.imputer.spec()})
+        return Altered(made, {**account, "model": derived.imputer.spec()})
 
     def _rare(self, before: dict[str, int]) -> dict[str, int]:
         """Return the labels at or below the threshold; refuse one that all or none are below."""

@@ -75,11 +75,11 @@ class Pseudobulk(Alteration):
         if not any(map(len, sizes)):
             raise CorpusError(f"pseudobulk: no {self.by} has {self.k:,} cells; lower k")
         made = CellGroups(np.concatenate(members), np.concatenate([[0], *sizes]).cumsum())
-        maker = _Profiles(corpus, made, self.k, self.how)
+        derived = _Profiles(corpus, made, self.k, self.how)
         nothing = replace(corpus.take(np.zeros(len(corpus), bool)), makers={})
         without = int(np.sum(corpus.labels(self.by)[cell_U] == ""))
         account = {"by": self.by, "without_label": without, "touched": touched}
-        return Altered(with_made(nothing, maker, "pseudobulk", _shared_labels(corpus, made)), account)
+        return Altered(with_made(nothing, derived, "pseudobulk", _shared_labels(corpus, made)), account)
 
     def _groups(self, corpus: Corpus, cell_U: NDArray[np.int64]) -> list[tuple[dict[str, str], NDArray[np.int64]]]:
         """Return each group's names and the uses of cells in it; refuse groups that are too small."""

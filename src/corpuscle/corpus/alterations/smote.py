@@ -71,8 +71,8 @@ class Smote(Alteration):
         refuse_to_make(sum(missing.values()), self)
         pairs = [_pairs(parents.labels(self.by) == label, n, neighbour_PK, rng) for label, n in missing.items()]
         joined = Pairs(*(np.concatenate(part) for part in zip(*pairs, strict=True)))
-        maker = _Interpolated(parents, joined, drawn_key(rng) if self.rounding == "stochastic" else None)
-        made = with_made(corpus, maker, "smote", parents.cells.iloc[joined.first])
+        derived = _Interpolated(parents, joined, drawn_key(rng) if self.rounding == "stochastic" else None)
+        made = with_made(corpus, derived, "smote", parents.cells.iloc[joined.first])
         after = counted(times_used(made), made.labels(self.by))
         return Altered(made, {"by": self.by, "before": before, "after": after, "made": sum(missing.values())})
 

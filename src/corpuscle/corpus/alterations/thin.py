@@ -45,11 +45,11 @@ class Thin(Alteration):
         touched = corpus.take(here_N)
         if not touched.is_whole:
             raise CorpusError("thin: a step before made cells whose counts are no whole numbers; thin before that step")
-        maker, key = _Thinned(touched, self.keep, drawn_key(rng)), free_key(corpus, "thin")
+        derived, key = _Thinned(touched, self.keep, drawn_key(rng)), free_key(corpus, "thin")
         cells = corpus.cells.assign(made=corpus.labels("made").astype(object))
         cells.loc[here_N, "row"] = np.arange(len(touched))
         cells.loc[here_N, "made"] = key
-        thinned = replace(corpus, cells=cells, makers={**corpus.makers, key: maker})
+        thinned = replace(corpus, cells=cells, makers={**corpus.makers, key: derived})
         times_N = times_used(corpus)[here_N]
         by_source = counted(times_N, touched.labels("source"))
         return Altered(thinned, {"thinned": int(times_N.sum()), "by_source": by_source})

@@ -2,7 +2,7 @@
 
 Cells are scaled to 10,000 counts, log1p-transformed and cut to the most variable genes, as scanpy's usual recipe does.
 Counts are streamed three times, a block of cells at a time: for the genes' moments, for the covariance of the variable
-genes, whose eigenvectors are the exact axes, and for the cells' coordinates. Beside one block and one H × H matrix,
+genes, whose eigenvectors are the exact axes, and for the cells' coordinates. Besides one block and one H × H matrix,
 only the coordinates (4 K bytes a cell) are held, in a memory-mapped file where there is a store.
 
 Axes in names: N cells, G genes, H variable genes, K components.
@@ -74,11 +74,11 @@ def find_axes(
     -------
     At most `n_components` axes: fewer where there are fewer cells or genes that vary.
     """
-    tell = progress or (lambda _share: None)
-    genes_H = most_variable(gene_moments(cells, lambda share: tell(share / 2)), n_genes)
+    report = progress or (lambda _share: None)
+    genes_H = most_variable(gene_moments(cells, lambda share: report(share / 2)), n_genes)
     n_found = len(genes_H)
     total_H, square_HH = np.zeros(n_found), np.zeros((n_found, n_found))
-    for log_BH in _log_blocks(cells, genes_H, lambda share: tell((1 + share) / 2)):
+    for log_BH in _log_blocks(cells, genes_H, lambda share: report((1 + share) / 2)):
         total_H += log_BH.sum(axis=0, dtype=np.float64)
         square_HH += log_BH.T @ log_BH
     mean_H = total_H / len(cells)

@@ -328,7 +328,7 @@ class _Search:
 
     def _few_genes(self, names: set[str], shared_G: NDArray[np.bool_]) -> dict[str, csr_matrix]:
         """Read the counts of all cells of sources, in the genes that a screen looks at."""
-        genes = screen.telling(self.frequency_G * shared_G)
+        genes = screen.informative(self.frequency_G * shared_G)
         return {name: vstack([block[:, genes] for _, block in self._blocks(name)], format="csr") for name in names}
 
     def _screened(self, marked: Marked, at: tuple[int, int], counts_of: Mapping[str, csr_matrix]) -> NDArray[np.int64]:
@@ -343,9 +343,9 @@ class _Search:
         same_P = judged["same_barcode"].to_numpy(bool)
         evidence_P = judged["evidence"].to_numpy(np.float64)
         copy_P = self.bars.believed(evidence_P, judged["identical"].to_numpy(bool), same_P)
-        for of_class, told in zip((~same_P, same_P), tried(marked, *at, self.bars), strict=True):
+        for of_class, limits in zip((~same_P, same_P), tried(marked, *at, self.bars), strict=True):
             ends_P2 = judged.loc[of_class, ["one", "two"]].to_numpy(np.int64)
-            copy_P[of_class] |= chance.among_copies(evidence_P[of_class], ends_P2, copy_P[of_class], *told)
+            copy_P[of_class] |= chance.among_copies(evidence_P[of_class], ends_P2, copy_P[of_class], *limits)
         return judged[copy_P]
 
     def _judged(

@@ -31,7 +31,7 @@ def affordable(n_one: int, n_two: int, n_genes: int) -> bool:
     return max(n_one, n_two) <= MOST_CELLS and 2.0 * n_one * n_two * min(GENES, n_genes) <= PRODUCTS
 
 
-def telling(detected_G: NDArray[np.float64]) -> NDArray[np.int64]:
+def informative(detected_G: NDArray[np.float64]) -> NDArray[np.int64]:
     """Choose the genes that are detected in about half of the cells, from the share of cells that have each."""
     order = np.argsort(np.abs(detected_G - 0.5), kind="stable")
     found: NDArray[np.int64] = np.sort(order[detected_G[order] > 0][:GENES])

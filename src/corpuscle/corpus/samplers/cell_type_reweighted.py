@@ -20,7 +20,7 @@ class CellTypeReweighted(Sampler):
     DenAdel et al. 2024 (doi 10.1101/2024.12.13.628448) call this re-weighting. Their code takes all cells of each
     type that has fewer than an equal share, shares what is left among the others, and repeats. It loses cells:
     while there are smaller types, a type that has exactly its share is dropped, whole; an equal share is rounded
-    down; cells without a type are never drawn. Mended, a type that has its share gives it, odd cells go to types by
+    down; cells without a type are never drawn. Fixed, a type that has its share gives it, odd cells go to types by
     chance, cells without a type are a group of their own, and the budget is met exactly.
 
     Parameters

@@ -194,7 +194,7 @@ def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:
     problem = answer.problem or ("" if len(query) else "no query cell has a type")
     unseen_Q = ~np.isin(truth_Q, answer.labels)
     unseen = sorted(set(truth_Q[unseen_Q]))
-    told = f"types that no reference cell has count as not found: {', '.join(unseen)}" if unseen else ""
+    absent = f"types that no reference cell has count as not found: {', '.join(unseen)}" if unseen else ""
     predicted_Q = truth_Q if problem else answer.labels[answer.probability_QL.argmax(axis=1)]
     for unit, mask_Q in units(query).items():
         n_cells = int(mask_Q.sum())
@@ -203,7 +203,7 @@ def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:
         else:
             values = _summaries(truth_Q[mask_Q], predicted_Q[mask_Q], answer.probability_QL[mask_Q], answer.labels)
             values["unseen_share"] = float(unseen_Q[mask_Q].mean())
-        reason = reasons(problem, note, answer.note, told if not problem and unseen_Q[mask_Q].any() else "")
+        reason = reasons(problem, note, answer.note, absent if not problem and unseen_Q[mask_Q].any() else "")
         for name, metric in SUMMARIES.items():
             yield metric.score(unit, values[name], n_cells, reason, answer.way)
     yield from _type_scores(truth_Q, predicted_Q, answer, reasons(problem, note, answer.note), problem)

@@ -95,7 +95,7 @@ class Integration(Task):
       (Maan et al. 2024);
     - ``log2_support``: log2 of the type's cells in that test; ``centre_distance``: the least cosine distance of its
       centre from another type's, of all batches, in 20 principal components of the cells' log expression, weighted by
-      their variance. No way is better: they tell how hard a type is.
+      their variance. No way is better: they show how hard a type is.
 
     Cells without a type or batch are left out.
 
@@ -210,8 +210,8 @@ def _pcr(cells: Embedding, batch_N: NDArray[np.str_]) -> tuple[float, str]:
     before, after = mixing.batch_variance(before_NK, batch_N), mixing.batch_variance(cells.z_NK, batch_N)
     if before == 0:
         return float("nan"), "batches explain no variance of the cells' expression"
-    told = f"batches explain more of the embedding's variance ({after:.3f}) than of expression's ({before:.3f})"
-    return max(0.0, (before - after) / before), told if after > before else ""
+    note = f"batches explain more of the embedding's variance ({after:.3f}) than of expression's ({before:.3f})"
+    return max(0.0, (before - after) / before), note if after > before else ""
 
 
 def _scaled_ilisi(cells: Embedding, batch_N: NDArray[np.str_]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Two-sample test by a classifier: how well can cells of a corpus be told from a target's.
+"""Two-sample test by a classifier: how well can cells of a corpus be distinguished from a target's.
 
 Axes in names: S corpus cells, T target cells, K dimensions.
 """
@@ -42,7 +42,7 @@ class TwoSample(Measure):
 def two_sample_auc(
     corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], rng: np.random.Generator, n_folds: int = N_FOLDS
 ) -> float:
-    """Return the cross-fitted area under the ROC curve of a linear discriminant that tells target from corpus.
+    """Return the cross-fitted area under the ROC curve of a linear discriminant that separates target from corpus.
 
     Each fold's cells are scored by a discriminant (covariance shrunk as Ledoit and Wolf do) that never saw them; the
     mean over folds is returned (Lopez-Paz & Oquab 2017, arXiv 1610.06545; the area, unlike the accuracy, does not
@@ -82,7 +82,7 @@ def two_sample_auc(
     if not np.isfinite(points_NK).all():
         raise MeasureError("coordinates hold NaN or infinite values")
     if not np.ptp(points_NK, axis=0).any():
-        raise MeasureError("no coordinate varies, so there is nothing to tell cells apart by")
+        raise MeasureError("no coordinate varies, so there is nothing to distinguish cells by")
     is_target_N = np.repeat([0, 1], [len(corpus_SK), len(target_TK)])
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
     areas = []

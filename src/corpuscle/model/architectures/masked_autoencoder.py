@@ -1,4 +1,4 @@
-"""The masked autoencoder: a self-supervised model that learns to tell a cell's hidden genes from those it is shown.
+"""The masked autoencoder: a self-supervised model that learns to predict a cell's hidden genes from those it is shown.
 
 Richter et al. 2025, doi 10.1038/s42256-024-00934-3, as DenAdel et al. 2026 (doi 10.1038/s41592-026-03120-y) train it.
 Axes in names: N cells, B cells of a block, G genes, K latents.

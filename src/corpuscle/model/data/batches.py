@@ -60,11 +60,11 @@ class Batch(NamedTuple):
                 [1., 0., 3.]])
         """
         starts, genes, counts = (part.to(device, non_blocking=True) for part in (self.starts, self.genes, self.counts))
-        beside = (part if part is None else part.to(device, non_blocking=True) for part in self[4:])
+        covariates = (part if part is None else part.to(device, non_blocking=True) for part in self[4:])
         cells = torch.repeat_interleave(starts.diff(), output_size=len(genes))
         dense = counts.new_zeros((len(self), self.n_genes))
         dense[cells, genes] = counts
-        return DenseBatch(dense, *beside)
+        return DenseBatch(dense, *covariates)
 
     def part(self, cells: slice) -> "Batch":
         """Return some neighbouring cells.
@@ -151,7 +151,7 @@ class TrainingCounts(Protocol):
     """
 
     @property
-    def times_N(self) -> NDArray[np.int64]: ...  # noqa: D102  # told above, as those below
+    def times_N(self) -> NDArray[np.int64]: ...  # noqa: D102  # described above, as those below
     @property
     def total_N(self) -> NDArray[np.float64]: ...  # noqa: D102
     @property
@@ -177,7 +177,7 @@ class CountTable:
     ----------
     counts_NG
         Counts, shape (N, G), packed or CSR.
-    beside
+    covariates
         What else batches hold of the cells.
     times_N
         How often an epoch uses each cell, shape (N,); once by default.
@@ -200,13 +200,13 @@ class CountTable:
     def __init__(
         self,
         counts_NG: csr_matrix | Packed,
-        beside: CellCovariates = CellCovariates(),  # noqa: B008  # a tuple
+        covariates: CellCovariates = CellCovariates(),  # noqa: B008  # a tuple
         times_N: NDArray[np.int64] | None = None,
         *,
         seconds: Mapping[str, float] | None = None,
     ) -> None:
         self.packed = counts_NG if isinstance(counts_NG, Packed) else Packed.of(counts_NG)
-        self.beside = beside
+        self.covariates = covariates
         self.times_N = np.ones(len(self), np.int64) if times_N is None else times_N
         self.seconds = seconds or {}
 
@@ -248,17 +248,17 @@ class CountTable:
         batch = self.batch(cells)
         shape = len(batch), self.n_genes
         counts_BG = csr_matrix((batch.counts.numpy(), batch.genes.numpy(), batch.starts.numpy()), shape=shape)
-        return CountTable(counts_BG, self.beside.of(cells), self.times_N[cells])
+        return CountTable(counts_BG, self.covariates.of(cells), self.times_N[cells])
 
     def batch(self, cells: NDArray[np.int64] | slice) -> Batch:
         """Cut out some cells, in the order given; repeats are allowed."""
         rows = np.arange(len(self))[cells] if isinstance(cells, slice) else cells
-        return batch_of(self.packed, rows, *self.beside.tensors(rows))
+        return batch_of(self.packed, rows, *self.covariates.tensors(rows))
 
     def batches(self, windows: Iterator[Window], batch_size: int) -> Generator[Batch]:
         """Yield the batches of some windows; see `TrainingCounts.batches`."""
         chosen = ((self.layout.cell_U[window.places], window.ends_epoch) for window in windows)
-        return cut((Feed(self.packed, cells, cells, ends) for cells, ends in chosen), self.beside, batch_size)
+        return cut((Feed(self.packed, cells, cells, ends) for cells, ends in chosen), self.covariates, batch_size)
 
 
 class Feed(NamedTuple):
@@ -270,14 +270,14 @@ class Feed(NamedTuple):
     ends_epoch: bool
 
 
-def cut(feeds: Iterator[Feed], beside: CellCovariates, batch_size: int) -> Generator[Batch]:
+def cut(feeds: Iterator[Feed], covariates: CellCovariates, batch_size: int) -> Generator[Batch]:
     """Cut windows into batches; one that begins in a window and ends in the next is joined of two."""
     begun: Batch | None = None
     for feed in feeds:
         start = 0
         while start < len(feed.rows):
             here = slice(start, start + batch_size - (len(begun) if begun else 0))
-            batch = batch_of(feed.packed, feed.rows[here], *beside.tensors(feed.cells[here]))
+            batch = batch_of(feed.packed, feed.rows[here], *covariates.tensors(feed.cells[here]))
             batch, begun, start = joined(begun, batch) if begun else batch, None, here.stop
             if len(batch) < batch_size and not feed.ends_epoch:
                 begun = batch
@@ -304,15 +304,15 @@ def joined(first: Batch, second: Batch) -> Batch:
     """
     starts = torch.cat([first.starts, second.starts[1:] + first.starts[-1]])
     genes, counts = torch.cat([first.genes, second.genes]), torch.cat([first.counts, second.counts])
-    beside = [
+    covariates = [
         torch.cat([one, other]) if one is not None and other is not None else None
         for one, other in zip(first[4:], second[4:], strict=True)
     ]
-    return Batch(starts, genes, counts, first.n_genes, *beside)
+    return Batch(starts, genes, counts, first.n_genes, *covariates)
 
 
 def stream(corpus: Corpus, n_cells: int, covariates: Rows | None = None) -> Iterator[tuple[slice, Batch]]:
     """Read a corpus a block at a time: yields the rows of its table and their counts, as `Corpus.blocks` does."""
-    beside = CellCovariates(unmeasured_in(corpus), covariates)
+    of_cells = CellCovariates(unmeasured_in(corpus), covariates)
     for rows, counts_BG in corpus.blocks(n_cells):
-        yield rows, CountTable(counts_BG, beside.of(rows)).batch(slice(None))
+        yield rows, CountTable(counts_BG, of_cells.of(rows)).batch(slice(None))

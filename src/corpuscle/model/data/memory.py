@@ -28,17 +28,17 @@ def memory_limit() -> int:
     >>> memory_limit() > 0
     True
     """
-    told = os.environ.get(VARIABLE)
-    if told is None:
+    given = os.environ.get(VARIABLE)
+    if given is None:
         return min([*_free(), *_allowed()], default=UNKNOWN_BYTES) // 2
     try:
-        limit = round(float(told) * 1e9)
+        limit = round(float(given) * 1e9)
     except (ValueError, OverflowError):
         limit = -1
     if limit < 0:
         raise InputError(
             f"{VARIABLE} should be how many gigabytes a training corpus may take in memory, such as 4 or 0.5; "
-            f"it is {told!r}"
+            f"it is {given!r}"
         )
     return limit
 
@@ -82,5 +82,5 @@ def _allowed() -> Iterator[int]:
         folder = root / group.lstrip("/")
         for path in (folder, *folder.parents):
             limit = path / name
-            if path.is_relative_to(root) and limit.exists() and (told := limit.read_text().strip()).isdigit():
-                yield int(told)
+            if path.is_relative_to(root) and limit.exists() and (text := limit.read_text().strip()).isdigit():
+                yield int(text)

@@ -32,7 +32,7 @@ from corpuscle.model.training.stopwatch import Stopwatch
 
 # The fewer stretches a corpus is written in, the longer the pieces that a window is read in. One is in memory twice.
 STRETCH_SHARE, SMALLEST_STRETCH = 8, 1 << 26
-# Uses that are copied to the disk at once, and cells that are looked at to tell how large a corpus is.
+# Uses that are copied to the disk at once, and cells that are looked at to estimate how large a corpus is.
 WRITTEN_USES, SAMPLE_CELLS = 2048, 1024
 
 

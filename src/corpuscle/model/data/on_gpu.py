@@ -129,7 +129,7 @@ class Resident:
         longest = int(np.diff(packed.starts).max(initial=0))
         self._places = torch.arange(longest, device=device)
         self._n_genes = packed.n_genes
-        self._beside = [_on_device(rows, device) if rows else None for rows in table.beside]
+        self._covariates = [_on_device(rows, device) if rows else None for rows in table.covariates]
 
     @property
     def device(self) -> torch.device:
@@ -146,7 +146,7 @@ class Resident:
         if len(self._genes):
             gene_BL = self._genes[place_BL].masked_fill(~is_count_BL, 0).long()
             counts_BG.scatter_add_(1, gene_BL, self._counts[place_BL] * is_count_BL)
-        unmeasured, covariates = (rows and rows[0][rows[1][cell_B]] for rows in self._beside)
+        unmeasured, covariates = (rows and rows[0][rows[1][cell_B]] for rows in self._covariates)
         return DenseBatch(counts_BG, unmeasured, covariates)
 
     def batches(self, windows: Iterator[Window], layout: EpochLayout, batch_size: int) -> Generator[DenseBatch]:

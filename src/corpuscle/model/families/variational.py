@@ -303,7 +303,7 @@ class Categories:
             When the corpus does not have the label.
         """
         if label not in corpus.cells:
-            raise ModelError(f"corpus {corpus.name!r} has no column {label!r}, which the model is to be told; "
+            raise ModelError(f"corpus {corpus.name!r} has no column {label!r}, which the model is to be given; "
                              "name the column in [sources], or leave the covariate out")  # fmt: skip
         values, codes = np.unique(corpus.labels(label), return_inverse=True)
         n_cells = np.bincount(codes, weights=corpus.cells["times"])

@@ -1,4 +1,4 @@
-"""The network of the masked autoencoder: it is shown some of a cell's genes and tells the others.
+"""The network of the masked autoencoder: it is shown some of a cell's genes and predicts the others.
 
 Axes in names: B cells of a batch, G genes, H hidden units, K latents; "nz" runs over a batch's nonzero counts.
 """

@@ -207,7 +207,7 @@ def stack_networks(networks: Sequence[Any]) -> Any:
     return whole
 
 
-def _fit(  # noqa: PLR0917  # what `train` is told
+def _fit(  # noqa: PLR0917  # what `train` is given
     network: Trainable,
     tables: Sequence[TrainingCounts],
     schedule: Schedule,
@@ -224,7 +224,7 @@ def _fit(  # noqa: PLR0917  # what `train` is told
     with phases.timed("reading"):
         supplies = [Supply(table, schedule, seed, device) for table, seed in zip(tables, seeds, strict=True)]
     curve = _Curve(schedule, supplies, seeds[0], device, phases)
-    noise, adam, told = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
+    noise, adam, reported = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
     largest = max(table.largest for table in tables)
     cells = [(table.times_N, table.total_N) for table in tables]
     checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(schedule), optimiser.spec(), seeds, cells)
@@ -246,8 +246,8 @@ def _fit(  # noqa: PLR0917  # what `train` is told
                 if curve.has_converged:
                     break
             checkpoint.keep(step + 1)
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
                 progress((step + 1) / schedule.n_steps)
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         raise DivergedError(_diverged(curve.step, schedule, optimiser, largest))

@@ -159,7 +159,7 @@ def train_labels(
     batches = _batches(trained, code_N, schedule, order, balanced=settings.remedy == "resampling")
     checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(settings), seed, *codes)
     n_taken = checkpoint.resume()
-    told = time.monotonic()
+    reported = time.monotonic()
     network.train()
     for step, cells in enumerate(islice(batches, n_taken, schedule.n_steps), n_taken + 1):
         size = settings.part_size(len(cells))
@@ -176,8 +176,8 @@ def train_labels(
         if curve.has_converged(step):
             break
         checkpoint.keep(step)
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
             progress(step / schedule.n_steps)
     network.eval()
     progress(1.0)

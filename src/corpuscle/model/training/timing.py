@@ -33,10 +33,10 @@ def seconds_per_step(first: nn.Module, train: Callable[[], object]) -> float:
     train
         Takes a few steps.
     """
-    told: list[float] = []
+    ends: list[float] = []
 
     def hook(*_: Any) -> None:
-        told.append(time.process_time())
+        ends.append(time.process_time())
 
     handle = first.register_forward_pre_hook(hook)
     try:
@@ -44,4 +44,4 @@ def seconds_per_step(first: nn.Module, train: Callable[[], object]) -> float:
             train()
     finally:
         handle.remove()
-    return float(np.median(np.diff(told)))
+    return float(np.median(np.diff(ends)))

@@ -50,7 +50,7 @@ def composition_figure(table: pd.DataFrame, column: str, corpora: Sequence[str],
     parts = [f"{'Share of cells' if bars.as_share else 'Cells'} per corpus by {label}"]
     parts[0] += ", mean over seeds." if seeds.max() > 1 else "."
     if bars.as_share:
-        parts.append("Sizes differ more than eightfold, so bars show shares; sizes stand beside them.")
+        parts.append("Sizes differ more than eightfold, so bars show shares; sizes stand next to them.")
     if other:
         parts.append(f"The {len(shown)} most frequent are drawn; the rest is in the CSV.")
     return Figure(stem, label.capitalize(), " ".join(parts), _draw_bars(bars, stem), data)

@@ -278,7 +278,7 @@ def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
         tone, weight = "cool" if toward > 0 else "warm", min(1.0, abs(change) / limit)
     return Cell(
         numbers.number(mean),
-        numbers.spread(half, beside=mean),
+        numbers.spread(half, value=mean),
         _changed(change, scale) if compared else "",
         tone,
         weight,

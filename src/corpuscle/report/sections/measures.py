@@ -108,4 +108,4 @@ def _shown(here: pd.DataFrame, corpus: str, overlap: float) -> Shown:
         ends = f"{numbers.number(first['low'], 4)} to {numbers.number(first['high'], 4)}"
         parts.append(f"95 % interval over donors, seed {first['seed']}: {ends}")
     value = f"{mean:,.0f}" if mean == round(mean) else numbers.number(mean)
-    return Shown(value, numbers.spread((high - low) / 2, beside=mean), "; ".join(parts))
+    return Shown(value, numbers.spread((high - low) / 2, value=mean), "; ".join(parts))

@@ -23,7 +23,7 @@ def stamp(paths: Iterable[Path]) -> str:
     False
     """
     found = []
-    with _telling():
+    with _reporting():
         # Not the whole path: another process may know the file by a longer one.
         for name, path in _files(paths):
             status = path.stat()
@@ -33,7 +33,7 @@ def stamp(paths: Iterable[Path]) -> str:
 
 def content(paths: Iterable[Path]) -> str:
     """Hash the content of files (SHA-256, hexadecimal); of one file, that of its bytes."""
-    with _telling():
+    with _reporting():
         found = [(name, hash_file(path)) for name, path in _files(paths)]
     if len(found) == 1:
         return found[0][1]
@@ -44,8 +44,8 @@ def content(paths: Iterable[Path]) -> str:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Return which file is gone, or may not be read."""
+def _reporting() -> Iterator[None]:
+    """Report which file is gone, or may not be read."""
     try:
         yield
     except OSError as error:

@@ -116,14 +116,14 @@ def write_by_cell(path: Path, counts: Counts) -> None:
         bounds = np.linspace(0, counts.shape[0], n_buckets + 1).astype(np.int64)
         record = np.dtype([("row", np.int64), ("gene", np.int32), ("value", counts.dtype)])
         buckets = _fill_buckets(Path(folder), bounds, record, counts.blocks())
-        with _telling(path.parent):
+        with _reporting(path.parent):
             _write_sorted(partial, counts, record, bounds, buckets)
     atexit.register(path.unlink, missing_ok=True)
 
 
 @contextmanager
-def _telling(folder: Path) -> Iterator[None]:
-    """Return what to do about a full disk."""
+def _reporting(folder: Path) -> Iterator[None]:
+    """Report what to do about a full disk."""
     try:
         yield
     except OSError as error:
@@ -148,7 +148,7 @@ def _fill_buckets(
         ends = np.cumsum(np.bincount(bucket, minlength=len(paths)))
         for path, piece in zip(paths, np.split(records, ends[:-1]), strict=True):
             if len(piece):
-                with _telling(folder.parent), path.open("ab") as file:
+                with _reporting(folder.parent), path.open("ab") as file:
                     piece.tofile(file)
     return paths
 

@@ -178,7 +178,7 @@ def _refuse_lost_among_zeros(array: Any, name: str) -> None:
 def unstored_counts(array: Any, name: str) -> str:
     """Return which parts of a dense matrix of zarr are not stored; empty where all are, and for a sparse matrix.
 
-    Zarr leaves out chunks of nothing but zeros, so nothing tells such a chunk from one that was lost.
+    Zarr leaves out chunks of nothing but zeros, so such a chunk looks the same as one that was lost.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class SynthesizeFromBulk(Alteration):
         if self.spread == "label":
             cells = cells.take(np.isin(cells.labels(self.by), labels))
         law = self._law(cells, labels, table, context)
-        maker = _Synthetic(cells, law, np.repeat(np.arange(len(labels)), self.n_cells), drawn_key(rng))
+        derived = _Synthetic(cells, law, np.repeat(np.arange(len(labels)), self.n_cells), drawn_key(rng))
         new = pd.DataFrame({"source": source, self.by: np.repeat(labels, self.n_cells)})
         kept = replace(corpus.take(np.zeros(len(corpus), bool)), makers={}) if self.only else corpus
         touched = [{"source": source, self.by: label, "made": self.n_cells} for label in labels]
@@ -98,7 +98,7 @@ class SynthesizeFromBulk(Alteration):
         if table is not None:
             lacking = corpus.space.measured(source) & table.isna().all().to_numpy()
             account["genes_without_bulk"] = int(lacking.sum())
-        return Altered(with_made(kept, maker, "synthesize_from_bulk", new), account)
+        return Altered(with_made(kept, derived, "synthesize_from_bulk", new), account)
 
     def _source(self, corpus: Corpus) -> str:
         if self.source is None and len(corpus.sources) == 1:

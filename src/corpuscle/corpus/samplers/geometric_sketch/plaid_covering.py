@@ -4,9 +4,9 @@ Each dimension is cut into intervals of one length: an interval begins at the fi
 length after the beginning of the one before. A box is a combination of intervals with points in it; the length is
 bisected until there are about as many boxes as asked for (Hie et al. 2019, doi 10.1016/j.cels.2019.05.003).
 
-What is quicker here: values are sorted, not points, so that beginnings are found by binary search; boxes are told
-apart by a 64-bit hash (two of a million boxes are confused with probability 3e-8); counting stops where there are too
-many. Axes in names: N points, D dimensions, I intervals.
+What is quicker here: values are sorted, not points, so that beginnings are found by binary search; boxes are
+distinguished by a 64-bit hash (two of a million boxes are confused with probability 3e-8); counting stops where there
+are too many. Axes in names: N points, D dimensions, I intervals.
 """
 
 from typing import Any, NamedTuple
