@@ -1,6 +1,6 @@
 """Reader: lazy access to one file of cells; what a source reads through.
 
-A reader is small and picklable (a path and a few settings): worker processes reopen the file for themselves.
+A reader is small (a path and a few settings): worker processes open the file for themselves, see `OpenedFile`.
 """
 
 import ast
