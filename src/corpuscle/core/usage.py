@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+# Why a peak is missing.
+NO_PEAK = "this system does not report the peak memory of a process"
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -26,6 +28,11 @@ class Usage:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_bytes: int | None = None
+
+    @property
+    def peak_gb(self) -> float | None:
+        """The same in gigabytes."""
+        return None if self.peak_bytes is None else self.peak_bytes / 1e9
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def measured() -> Iterator[Usage]:
 
 
 def _reset_peak() -> bool:
-    """Let the system count the most memory anew; say whether it does."""
+    """Let the system count the most memory anew; return whether it does."""
     if not sys.platform.startswith("linux"):
         return False
     try:

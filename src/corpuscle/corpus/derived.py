@@ -29,8 +29,6 @@ from corpuscle.source.stacking import stack_tables
 BLOCK_PARENTS = 8192
 # What cells that are made together are called in a store.
 MADE_CELLS = "made_cells"
-# Above this, float32 does not hold every whole number.
-LARGEST_COUNT = 2**24
 
 
 class Derived(ABC):

@@ -19,7 +19,7 @@ from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.plain_files import read_data, write_data
 from corpuscle.core.scores import Metric, Score, declared
-from corpuscle.core.usage import Usage, measured
+from corpuscle.core.usage import NO_PEAK, Usage, measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import Embedding
 from corpuscle.evaluation.metrics import classification
@@ -33,7 +33,6 @@ PUBLISHED_K, LARGE_K = 5, 15
 FINE_TUNED = 1
 OWN = "own answer"
 PROBE_STEPS = 1000
-GIGABYTE = 1e9
 COSTS = declared(
     Metric(
         "fine_tune_seconds", "Seconds to fine-tune", "By the clock, on the machine of the run.", "lower", "positive"
@@ -201,11 +200,10 @@ def _taught(model: FittedModel, reference: Corpus, way: FineTuning, seed: int) -
 
 def _costs(way: str, usage: Usage, n_parameters: int, n_cells: int, problem: str) -> tuple[Score, ...]:
     """Return what fine-tuning took."""
-    no_peak = "" if usage.peak_bytes is not None else "this system does not report the peak memory of a process"
-    peak_gb = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else float("nan")
+    peak_gb = usage.peak_gb
     costs = {
         "seconds": (usage.seconds, ""),
-        "peak_gb": (peak_gb, no_peak),
+        "peak_gb": (float("nan"), NO_PEAK) if peak_gb is None else (peak_gb, ""),
         "parameters": (float(n_parameters), ""),
     }
     return tuple(

@@ -15,7 +15,8 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.derived import LARGEST_COUNT, Derived, sums, with_made
+from corpuscle.corpus.derived import Derived, sums, with_made
+from corpuscle.source.count_kinds import LARGEST_COUNT
 from corpuscle.source.source import ROLES
 
 

@@ -8,15 +8,13 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.core.scores import Metric, Score, declared
-from corpuscle.core.usage import measured
+from corpuscle.core.usage import NO_PEAK, measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import draw_cells
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel
 
 NOT_MEASURED = "the model was not fitted by this run, so what fitting took is not known"
-NO_PEAK = "this system does not report the peak memory of a process"
-GIGABYTE = 1e9
 METRICS = declared(
     Metric("fit_seconds", "Seconds to fit", "By the clock, on the machine of the run.", "lower", "positive"),
     Metric("fit_cpu_seconds", "Processor seconds to fit", "Of all threads.", "lower", "positive"),
@@ -63,15 +61,13 @@ class Resources(Task):
         fit = cost.fit if cost else None
         yield _score("fit_seconds", fit.seconds if fit else None, n_train, NOT_MEASURED)
         yield _score("fit_cpu_seconds", fit.cpu_seconds if fit else None, n_train, NOT_MEASURED)
-        peak = fit.peak_bytes / GIGABYTE if fit and fit.peak_bytes is not None else None
-        yield _score("fit_peak_gb", peak, n_train, NO_PEAK if fit else NOT_MEASURED)
+        yield _score("fit_peak_gb", fit.peak_gb if fit else None, n_train, NO_PEAK if fit else NOT_MEASURED)
         yield _score("n_parameters", cost.n_parameters if cost else None, n_train, NOT_MEASURED)
         cells = draw_cells(target, self.max_cells)
         with measured() as usage:
             model.embed(cells)
         yield _score("embed_seconds_per_1000_cells", 1000 * usage.seconds / len(cells), len(cells), "")
-        held = usage.peak_bytes / GIGABYTE if usage.peak_bytes is not None else None
-        yield _score("embed_peak_gb", held, len(cells), NO_PEAK)
+        yield _score("embed_peak_gb", usage.peak_gb, len(cells), NO_PEAK)
 
 
 def _score(metric: str, value: float | None, n_cells: int, why: str) -> Score:

@@ -18,8 +18,8 @@ from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.families.variational import PUBLISHED, FittedVariational, VariationalModel, VariationalNetwork
 from corpuscle.model.nn.count_modules import VARIANCE_FLOOR, Encoded, Encoder, LinearDecoder, draw_latents
 from corpuscle.model.nn.likelihoods import Decoded
-from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, ValidationShare, published_as
+from corpuscle.model.size import MOST_LAYERS, training_bytes
+from corpuscle.model.training.budget import Budget, published_as
 
 
 class LdvaeNetwork(VariationalNetwork):
@@ -69,24 +69,13 @@ class LDVAE(VariationalModel):
 
     Parameters
     ----------
-    n_latent
-        Dimensions of the latent space.
-    n_layers, n_hidden
-        Hidden layers of the latent encoder and their width; the library size's encoder always has one.
-    dropout
-        Share of hidden units dropped in training.
-    learning_rate, weight_decay, adam_eps
-        Adam's settings.
-    batch_size
-        Cells per step. A last batch of one or two cells is left out.
+    n_layers
+        Hidden layers of the latent encoder; the library size's encoder always has one.
     budget
         ``{ epochs = 250 }``, which ``"published"`` stands for, or ``{ steps = 20000 }``; with ``patience``, at most
         that many. See `Budget`.
-    validation_share
-        Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
-    kl_warmup_epochs
-        The weight of z's divergence grows from 0 to 1 over this many epochs; see `warmed_up` for what an epoch is under
-        a budget in steps.
+    n_latent, n_hidden, dropout, learning_rate, batch_size, validation_share, kl_warmup_epochs, weight_decay, adam_eps
+        See `VariationalModel`.
 
     Examples
     --------
@@ -98,17 +87,9 @@ class LDVAE(VariationalModel):
 
     fitted: ClassVar[type[FittedVariational]] = FittedLDVAE
 
-    n_latent: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 10
     n_layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 2
-    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 5e-3
-    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: Annotated[Budget, published_as(PUBLISHED)] = PUBLISHED
-    validation_share: ValidationShare = 0.1
-    kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-6
-    adam_eps: Annotated[float, Field(gt=0)] = 0.01
 
     def network(self, n_genes: int, n_categories: int, init: torch.Generator) -> LdvaeNetwork:
         """Make an untrained network."""

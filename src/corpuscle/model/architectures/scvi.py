@@ -17,8 +17,8 @@ from corpuscle.model.families.variational import PUBLISHED, FittedVariational, V
 from corpuscle.model.nn.count_modules import DeepDecoder, Encoded, Encoder
 from corpuscle.model.nn.layers import Linear
 from corpuscle.model.nn.likelihoods import Decoded
-from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, ValidationShare, published_as
+from corpuscle.model.size import MOST_LAYERS, training_bytes
+from corpuscle.model.training.budget import Budget, published_as
 
 
 class ScviNetwork(VariationalNetwork):
@@ -59,30 +59,19 @@ class SCVI(VariationalModel):
 
     Parameters
     ----------
-    n_latent
-        Dimensions of the latent space.
-    n_layers, n_hidden
-        Hidden layers of encoder and decoder, each, and their width.
+    n_layers
+        Hidden layers of encoder and decoder, each; dropout is in the encoder.
     likelihood
         ``"zinb"``: zero-inflated negative binomial; ``"nb"``: negative binomial.
     batch
         A label, such as ``"batch"`` or ``"donor"``, whose value the decoder gets at each layer; the encoder is
         not. Cells without it, or with a value that was not in training, can be embedded all the same; they are
         decoded as the training's average.
-    dropout
-        Share of the encoder's hidden units dropped in training.
-    learning_rate, weight_decay, adam_eps
-        Adam's settings.
-    batch_size
-        Cells per step. A last batch of one or two cells is left out.
     budget
         ``{ epochs = 400 }`` or ``{ steps = 20000 }``; with ``patience``, at most that many; ``"published"``:
         ``{ epochs = 250 }``. See `Budget`.
-    validation_share
-        Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
-    kl_warmup_epochs
-        The weight of z's divergence grows from 0 to 1 over this many epochs; see `warmed_up` for what an epoch is under
-        a budget in steps.
+    n_latent, n_hidden, dropout, learning_rate, batch_size, validation_share, kl_warmup_epochs, weight_decay, adam_eps
+        See `VariationalModel`.
 
     Examples
     --------
@@ -92,19 +81,11 @@ class SCVI(VariationalModel):
 
     fitted: ClassVar[type[FittedVariational]] = FittedVariational
 
-    n_latent: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 10
     n_layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 1
-    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
     likelihood: Literal["zinb", "nb"] = "zinb"
     batch: str | None = None
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
-    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
     budget: Annotated[Budget, published_as(PUBLISHED)] = Budget(epochs=400)
-    validation_share: ValidationShare = 0.1
-    kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-6
-    adam_eps: Annotated[float, Field(gt=0)] = 0.01
 
     @property
     def covariate(self) -> str | None:

@@ -8,14 +8,16 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
+from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
@@ -32,9 +34,10 @@ from corpuscle.model.nn.likelihoods import (
     log_likelihood,
     negative_log_likelihood,
 )
+from corpuscle.model.size import MOST_CELLS, MOST_UNITS
 from corpuscle.model.threads import one_thread
 from corpuscle.model.training import fine_tuning
-from corpuscle.model.training.budget import Budget, Moment, Schedule
+from corpuscle.model.training.budget import Budget, Moment, Schedule, ValidationShare, published_as
 from corpuscle.model.training.loop import Optimiser, named_noise, train, train_together
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
@@ -136,19 +139,43 @@ def _terms(reconstruction: Tensor, kl_z: Tensor, kl_library: Tensor | None) -> d
 NEGATIVE_ELBO = Metric("elbo", "Negative ELBO", "Negative ELBO per cell, nats; lower is better.", "lower")
 
 
+@component
 class VariationalModel(checkpoint.LoadsSaved):
-    """Settings of a variational autoencoder of counts; a model adds its own, and says which network they make."""
+    """Settings of a variational autoencoder of counts; a model adds its own, and says which network they make.
+
+    Parameters
+    ----------
+    n_latent
+        Dimensions of the latent space.
+    n_hidden
+        Width of hidden layers.
+    dropout
+        Share of hidden units dropped in training.
+    learning_rate, weight_decay, adam_eps
+        Adam's settings.
+    batch_size
+        Cells per step. A last batch of one or two cells is left out.
+    budget
+        How long to train; see `Budget`.
+    validation_share
+        Share of the cells that is held out to follow the training; they are never trained on. Patience needs some.
+    kl_warmup_epochs
+        The weight of z's divergence grows from 0 to 1 over this many epochs; see `warmed_up` for what an epoch is under
+        a budget in steps.
+    """
 
     curves: ClassVar[tuple[Metric, ...]] = (NEGATIVE_ELBO,)
 
-    n_latent: int
-    learning_rate: float
-    batch_size: int
-    budget: Budget
-    validation_share: float
-    kl_warmup_epochs: int
-    weight_decay: float
-    adam_eps: float
+    n_latent: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 10
+    n_hidden: Annotated[int, Field(gt=0, le=MOST_UNITS)] = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)]
+    batch_size: Annotated[int, Field(gt=1, le=MOST_CELLS)] = 128
+    budget: Annotated[Budget, published_as(None)]
+    validation_share: ValidationShare = 0.1
+    kl_warmup_epochs: Annotated[int, Field(ge=0)] = 400
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-6
+    adam_eps: Annotated[float, Field(gt=0)] = 0.01
 
     fitted: ClassVar["type[FittedVariational]"]
 

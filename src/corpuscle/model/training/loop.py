@@ -28,11 +28,10 @@ from corpuscle.model.training.checkpoints import Checkpoint, Training
 from corpuscle.model.training.optimiser import Adam
 from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.stopwatch import Stopwatch
+from corpuscle.source.count_kinds import LARGEST_COUNT
 
 # How many steps' losses are looked at together.
 LOOKED_AT = 32
-# From here on, not every whole number is a 32-bit float; as a count of molecules it is no such thing.
-LARGEST_COUNT = 2**24
 PROGRESS_SECONDS = 0.1
 # What a curve in the making is, besides its points and sums.
 NUMBERS = ("step", "best", "best_step", "names", "n_recent", "n_cells")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from corpuscle.core.components import component
 from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.core.randomness import generator
+from corpuscle.model.data.loader import VALIDATION_CELLS
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
@@ -30,8 +31,6 @@ from corpuscle.model.training.loop import PROGRESS_SECONDS, Optimiser, named_noi
 from corpuscle.model.training.stepping import Stepping
 
 ADAM_EPS = 1e-8
-# Each point of a curve is from at most this many held-out cells, so that it stays cheap.
-VALIDATION_CELLS = 2048
 PUBLISHED = Budget(epochs=500, patience=20)
 
 # Of the positions of some cells, what a network is given.
@@ -269,7 +268,7 @@ class _Curve:
         self.recent.append(entropy_B)
 
     def has_converged(self, step: int) -> bool:
-        """Add a point to the curve where it is time; say whether the budget's patience is at its end."""
+        """Add a point to the curve where it is time; return whether the budget's patience is at its end."""
         if step % self.schedule.record_every and step != self.schedule.n_steps:
             return False
         mean = float(torch.cat(self.recent).mean())
