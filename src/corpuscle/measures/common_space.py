@@ -96,9 +96,7 @@ def components_of(
     return PrincipalComponents(basis.cells, {}, store, progress, n_genes=N_GENES)
 
 
-def common_space(
-    basis: Basis, store: Store | None = None, progress: Callable[[float], None] | None = None
-) -> CommonSpace:
+def common_space(basis: Basis, store: Store | None = None) -> CommonSpace:
     """Find the common space of some sources.
 
     Parameters
@@ -107,15 +105,13 @@ def common_space(
         What it is found from; see `basis_of`.
     store
         Where the axes are kept; None: found anew.
-    progress
-        Called with which share is done.
 
     Raises
     ------
     MeasureError
         When no gene varies.
     """
-    axes = components_of(basis, store, progress).axes
+    axes = components_of(basis, store).axes
     if axes.variance_K.max(initial=0) < ROUNDING:
         raise MeasureError("expression does not vary over cells in the genes that all sources measured")
     return CommonSpace(basis.genes_C, axes)

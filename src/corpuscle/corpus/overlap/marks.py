@@ -82,17 +82,15 @@ def hashes(counts_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> tuple[NDArray[
     return counts, genes
 
 
-def matching_marks(
-    mark_N: NDArray[np.unsignedinteger], *, crowd: int = CROWD, all_of_crowds: bool = False
-) -> NDArray[np.int64]:
+def matching_marks(mark_N: NDArray[np.unsignedinteger], *, all_of_crowds: bool = False) -> NDArray[np.int64]:
     """Pair cells whose marks are equal.
 
     Parameters
     ----------
     mark_N
         One mark for each cell; 0 is none.
-    crowd, all_of_crowds
-        Where more cells than this have one mark, each is paired with so many of them; with none by default.
+    all_of_crowds
+        Whether cells are paired of which more than `CROWD` have one mark, each with so many; by default, with none.
 
     Returns
     -------
@@ -104,7 +102,7 @@ def matching_marks(
     [[0, 2]]
     """
     order = np.argsort(mark_N, kind="stable")
-    pairs: NDArray[np.int64] = _matches(mark_N[order], order, crowd, all_of_crowds)
+    pairs: NDArray[np.int64] = _matches(mark_N[order], order, CROWD, all_of_crowds)
     return pairs
 
 

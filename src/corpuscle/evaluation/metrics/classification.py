@@ -92,11 +92,11 @@ def per_type(truth_N: NDArray[np.str_], predicted_N: NDArray[np.str_], labels: N
 
 
 def calibration_error(
-    truth_N: NDArray[np.str_], probability_NL: NDArray[np.floating], labels: NDArray[np.str_], n_bins: int = N_BINS
+    truth_N: NDArray[np.str_], probability_NL: NDArray[np.floating], labels: NDArray[np.str_]
 ) -> float:
     """Return the expected calibration error: by how much confidence and accuracy differ.
 
-    Cells are binned by the probability of their most probable label into bins of one width,
+    Cells are binned by the probability of their most probable label into `N_BINS` bins of one width,
     ((b - 1) / B, b / B]; the error is Σ_b n_b / N · abs(accuracy_b - mean confidence_b).
 
     Parameters
@@ -107,8 +107,6 @@ def calibration_error(
         The probability of each label.
     labels
         The labels, L of them.
-    n_bins
-        How many bins.
 
     Returns
     -------
@@ -126,6 +124,6 @@ def calibration_error(
     """
     confidence_N = probability_NL.max(axis=1).astype(np.float64)
     right_N = labels[probability_NL.argmax(axis=1)] == truth_N
-    bin_N = np.clip(np.ceil(confidence_N * n_bins - 1e-9).astype(int) - 1, 0, n_bins - 1)
-    gap_B = np.bincount(bin_N, weights=right_N - confidence_N, minlength=n_bins)
+    bin_N = np.clip(np.ceil(confidence_N * N_BINS - 1e-9).astype(int) - 1, 0, N_BINS - 1)
+    gap_B = np.bincount(bin_N, weights=right_N - confidence_N, minlength=N_BINS)
     return float(np.abs(gap_B).sum() / len(truth_N))

@@ -69,19 +69,13 @@ class Quantiles(NamedTuple):
         return self.values[self.levels.index(0.5)]
 
 
-def quantiles(
-    value_N: NDArray[np.floating], times_N: NDArray[np.int64] | None = None, levels: tuple[float, ...] = LEVELS
-) -> Quantiles:
+def quantiles(value_N: NDArray[np.floating]) -> Quantiles:
     """Return the quantiles of counts per cell (depth) or of genes with a count per cell (complexity).
 
     Parameters
     ----------
     value_N
         Each cell's counts, or genes, in the study's genes. Neither way is better.
-    times_N
-        How often each cell counts; once by default.
-    levels
-        Which quantiles.
 
     Raises
     ------
@@ -90,15 +84,14 @@ def quantiles(
 
     Examples
     --------
-    >>> quantiles(np.array([1.0, 2.0, 3.0]), np.array([1, 1, 3])).median
+    >>> quantiles(np.array([1.0, 2.0, 3.0, 3.0, 3.0])).median
     3.0
     """
-    used_N = value_N if times_N is None else np.repeat(value_N, times_N)
-    if not len(used_N):
+    if not len(value_N):
         raise MeasureError("there are no cells")
-    if np.isnan(used_N).any():
+    if np.isnan(value_N).any():
         raise MeasureError("values hold NaN")
-    return Quantiles(levels, tuple(np.quantile(used_N, levels).tolist()))
+    return Quantiles(LEVELS, tuple(np.quantile(value_N, LEVELS).tolist()))
 
 
 def expressed_genes(mean_G: NDArray[np.floating]) -> int:

@@ -39,9 +39,7 @@ class TwoSample(Measure):
                 row.value = two_sample_auc(equal_VK, target.profile.points_UK, rng)
 
 
-def two_sample_auc(
-    corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], rng: np.random.Generator, n_folds: int = N_FOLDS
-) -> float:
+def two_sample_auc(corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], rng: np.random.Generator) -> float:
     """Return the cross-fitted area under the ROC curve of a linear discriminant that separates target from corpus.
 
     Each fold's cells are scored by a discriminant (covariance shrunk as Ledoit and Wolf do) that never saw them; the
@@ -56,8 +54,6 @@ def two_sample_auc(
         The cells' coordinates in one space.
     rng
         Decides the folds.
-    n_folds
-        How many folds.
 
     Raises
     ------
@@ -76,15 +72,15 @@ def two_sample_auc(
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
 
-    if min(len(corpus_SK), len(target_TK)) < n_folds:
-        raise MeasureError(f"a classifier in {n_folds} folds needs as many cells on either side")
+    if min(len(corpus_SK), len(target_TK)) < N_FOLDS:
+        raise MeasureError(f"a classifier in {N_FOLDS} folds needs as many cells on either side")
     points_NK = np.concatenate([corpus_SK, target_TK]).astype(np.float64)
     if not np.isfinite(points_NK).all():
         raise MeasureError("coordinates hold NaN or infinite values")
     if not np.ptp(points_NK, axis=0).any():
         raise MeasureError("no coordinate varies, so there is nothing to distinguish cells by")
     is_target_N = np.repeat([0, 1], [len(corpus_SK), len(target_TK)])
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=int(rng.integers(2**31)))
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=int(rng.integers(2**31)))
     areas = []
     for train, test in folds.split(points_NK, is_target_N):
         # Closed form: where the two are far apart, a logistic regression would still be converging.
