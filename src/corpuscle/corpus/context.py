@@ -39,7 +39,7 @@ class ImputedCounts(Protocol):
 
 
 class Imputer(Protocol):
-    """A model, picklable, that can be fitted; the same cells and seed give the same."""
+    """A model that can be fitted; the same cells and seed give the same."""
 
     def spec(self) -> dict[str, Any]:
         """Return name and settings as plain data."""

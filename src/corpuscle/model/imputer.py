@@ -1,4 +1,4 @@
-"""Reconstructor: a model as an alteration uses it, to make cells; see `corpuscle.corpus.context`.
+"""Imputer: a model as an alteration uses it, to make cells; see `corpuscle.corpus.context`.
 
 It works on one thread: the cells that it makes are part of a corpus, and must be the same on every machine's number of
 cores.
