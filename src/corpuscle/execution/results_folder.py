@@ -11,7 +11,8 @@
                                  where the corpus was composed
     report.html  figures/        the report
     description.html  .json      the same without scores, where the corpora were described
-    store/                       surveys, models and scores, each under the fingerprint of what it depends on
+    store/                       what the tables are made from, each under the fingerprint of what it depends on
+    errors/                      tracebacks of what went wrong
 """
 
 import json
