@@ -155,9 +155,9 @@ def test_the_store_is_used_and_the_numbers_are_those_without(
     monkeypatch.setattr("corpuscle.measures.view.profile", lambda *_: 1 / 0)
     monkeypatch.setattr("corpuscle.execution.artifacts.common_space", lambda *_: 1 / 0)
     again = measure(planned, tmp_path / "store")
-    for tables in zip(without, first, again, strict=True):
-        pd.testing.assert_frame_equal(tables[0], tables[1])
-        pd.testing.assert_frame_equal(tables[0], tables[2])
+    for name in ("measures", "profiles", "cell_types"):
+        for found in (first, again):
+            pd.testing.assert_frame_equal(getattr(found, name), getattr(without, name))
 
 
 def test_a_cell_that_is_used_twice_counts_twice(plan: Callable[..., Any]) -> None:

@@ -104,7 +104,7 @@ def test_models_that_can_be_trained_as_one_are(tmp_path: Path, trouble: str, alo
     together, expected = corpuscle.run(corpuscle.Study.parse(toml), tmp_path / "out"), set()
     assert fitted(marks) == alone
     if not trouble:
-        apart = corpuscle.run(study(), tmp_path / "apart")
+        apart = corpuscle.run(study(), tmp_path / "apart", workers=0)
         pd.testing.assert_frame_equal(together.scores, apart.scores)
     else:
         expected = {"Blood"}
@@ -161,7 +161,7 @@ def test_a_model_that_a_task_is_not_for_keeps_its_run_and_has_the_reason(tmp_pat
     console = Console(file=io.StringIO(), width=120)
     terminal.show_plan(console, plan, seconds=1.0, workers=1)
     assert "pca does not reconstruct counts: its scores of reconstruction will be missing" in console.file.getvalue()
-    results = corpuscle.run(mixed, tmp_path / "out")
+    results = corpuscle.run(mixed, tmp_path / "out", workers=0)
     assert not results.failures
     of_pca = results.scores[results.scores.model == "pca"]
     assert len(of_pca) == 2 * 2 * 2, "two corpora, seeds and targets"
@@ -214,7 +214,8 @@ def test_a_study_that_grew_does_only_what_is_new(tmp_path: Path) -> None:
 )
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, kind: str, message: str) -> None:
     trouble = f'trouble = "No-Mono"\nkind_of_trouble = "{kind}"'
-    results = corpuscle.run(study(trouble), tmp_path / "out", workers=2)
+    # A process that is killed must not be this one.
+    results = corpuscle.run(study(trouble), tmp_path / "out", workers=2 if kind == "killed" else 0)
     assert {(run.corpus, run.seed) for run in results.failures} == {("No-Mono", 0), ("No-Mono", 1)}
     assert all(message in failure for failure in results.failures.values())
     assert set(results.scores.corpus) == {"Blood"}
@@ -452,7 +453,7 @@ tasks = [{{ name = "latents", reference_corpus = "{reference}", on = ["blood"] }
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_model_is_compared_with_its_reference_whichever_is_fitted_first(tmp_path: Path, workers: int) -> None:
     # B comes after A, so A has to wait for it.
     study = corpuscle.Study.parse(COMPARED.format(trouble="", reference="B"))
@@ -466,7 +467,7 @@ def test_a_model_is_compared_with_its_reference_whichever_is_fitted_first(tmp_pa
 
 def test_a_reference_that_cannot_be_fitted_is_named(tmp_path: Path) -> None:
     text = COMPARED.format(trouble=', trouble = "B"', reference="B")
-    failures = corpuscle.run(corpuscle.Study.parse(text), tmp_path / "out", workers=2).failures
+    failures = corpuscle.run(corpuscle.Study.parse(text), tmp_path / "out", workers=0).failures
     messages = {run.corpus: message for run, message in failures.items()}
     assert "told to fail" in messages["B"]
     assert "could not be fitted: B" in messages["A"]
