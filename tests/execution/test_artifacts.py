@@ -68,7 +68,7 @@ def everything(plan: Any, opened: Opened) -> list[Artifact]:
     for run in runs_of(plan, opened.corpora):
         for artifact in run.all:
             add(artifact)
-    for artifact in measuring.artifacts_of(plan, opened.corpora).values():
+    for artifact in measuring.artifacts_of(plan, opened.corpora, measuring.cell_types_of(plan)).values():
         add(artifact)
     return [*found.values()]
 

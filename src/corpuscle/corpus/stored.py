@@ -7,6 +7,7 @@ own, which the corpora of a study share.
 import importlib
 import json
 from collections import OrderedDict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -127,10 +128,12 @@ class StoredCorpora:
         """Open what makes cells."""
         record = read_data(self._folder(DERIVED, key))
         module, _, name = record["kind"].partition(":")
-        kind = importlib.import_module(module)
-        for part in name.split("."):
-            kind = getattr(kind, part)
-        assert isinstance(kind, type) and issubclass(kind, Derived), f"{record['kind']} makes no cells"
+        try:
+            kind = attrgetter(name)(importlib.import_module(module))
+        except (ImportError, AttributeError) as error:
+            raise CorpusError(f"{record['kind']}, which makes cells, cannot be imported: {error}") from error
+        if not (isinstance(kind, type) and issubclass(kind, Derived)):
+            raise CorpusError(f"{record['kind']} should be a Derived, which makes cells")
         return kind.restored(self.open(record["parents"]), record["state"], self.context)
 
     def _folder(self, kind: str, key: str) -> Path:

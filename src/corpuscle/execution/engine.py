@@ -55,7 +55,7 @@ def execute(
     if not undone.n_missing:
         return {}
     with _stoppable():
-        if workers and (groups := together(undone.missing.values(), corpora)):
+        if workers and (groups := fitted_as_one(undone.missing.values(), corpora)):
             _fit_groups(groups, corpora.store, on_update)
             undone = _Undone(undone.missing.values(), corpora)
         with pool_of(min(workers, undone.n_missing), corpora.store.root) as pool:
@@ -192,7 +192,7 @@ class _Undone:
                 self._wait(self.missing[address])
 
 
-def together(missing: Iterable[Artifact], corpora: StoredCorpora) -> list[list[Fit]]:
+def fitted_as_one(missing: Iterable[Artifact], corpora: StoredCorpora) -> list[list[Fit]]:
     """Group the models that can be trained as one, their made cells being there: none, but on a GPU."""
     alike: dict[str, list[Fit]] = {}
     for fit in (artifact for artifact in missing if isinstance(artifact, Fit)):

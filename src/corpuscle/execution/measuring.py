@@ -82,7 +82,8 @@ def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, wo
         When no corpus could be measured.
     """
     notice = notice or (lambda _what, _share: None)
-    wanted = artifacts_of(plan, corpora)
+    types = cell_types_of(plan)
+    wanted = artifacts_of(plan, corpora, types)
     done, labels = set[str](), {one.address: one.label for one in wanted.values()}
 
     def on_update(news: Update) -> None:
@@ -101,12 +102,12 @@ def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, wo
         found = (pd.read_parquet(folder / f"{stem}.parquet") for stem in ("measures", "profiles"))
         tables.append([table.assign(corpus=name, seed=seed) for table in found])
     measures, profiles = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
-    return Measured(measures[list(MEASURES)], profiles[list(PROFILES)], _types_table(plan), failures)
+    return Measured(measures[list(MEASURES)], profiles[list(PROFILES)], _types_table(plan, types), failures)
 
 
-def artifacts_of(plan: Plan, corpora: StoredCorpora) -> dict[tuple[str, int], Measures]:
+def artifacts_of(plan: Plan, corpora: StoredCorpora, types: CellTypes) -> dict[tuple[str, int], Measures]:
     """Lay out the measuring of every corpus, by its name and seed; what they share is put into the store."""
-    measures, types, basis = built_ins(), _cell_types(plan), attempt(lambda: basis_of(plan.pools))
+    measures, basis = built_ins(), attempt(lambda: basis_of(plan.pools))
     n_equal = min(MOST_PAIRED, *(corpus.n_cells for corpus in plan.corpora.values()))
     view = _keep_view(plan, corpora, types, basis, n_equal)
     # Not all of the view: pools and targets count by what they are, not by what they are called in the store.
@@ -165,7 +166,7 @@ def _type_counts(plan: Plan) -> Mapping[str, int]:
     return counts
 
 
-def _cell_types(plan: Plan) -> CellTypes:
+def cell_types_of(plan: Plan) -> CellTypes:
     """Return what the cell types mean."""
     ontology, counts = attempt(CellOntology), _type_counts(plan)
     if isinstance(ontology, MeasureError):
@@ -173,8 +174,8 @@ def _cell_types(plan: Plan) -> CellTypes:
     return CellTypes(ontology, mapped(counts, ontology, plan.study.spec.cell_types))
 
 
-def _types_table(plan: Plan) -> pd.DataFrame:
+def _types_table(plan: Plan, types: CellTypes) -> pd.DataFrame:
     """Return what cell types were taken for; see `Measured`."""
-    counts, types = _type_counts(plan), _cell_types(plan)
+    counts = _type_counts(plan)
     rows = [(label or MISSING, counts[label], *(match or ("", "", ""))) for label, match in types.matches.items()]
     return pd.DataFrame(rows, columns=list(CELL_TYPES)).sort_values("n_cells", ascending=False, ignore_index=True)

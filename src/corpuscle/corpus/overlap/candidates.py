@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from corpuscle.corpus.overlap import marks
 from corpuscle.corpus.overlap.chance import Evidence
 
-# Candidates per cell that are looked at; bands beyond are left out.
+# Pairs per cell that are remembered: of more, those that share one band so far are forgotten, and may be found again.
 MOST_CANDIDATES = 100
 # Where bands give more pairs than this, those that share one band only are left out: of a million cells there are tens
 # of millions that share one by chance. A copy thinned to a half, over half of the genes, shares eight on average.
@@ -91,7 +91,7 @@ def candidates(
         new = [keys(able[marks.matching_marks(marked.band_NW[able, band])], banded_SS) for band in here]
         pair_P, n_bands_P = _with_more(pair_P, n_bands_P, np.concatenate(new))
         if len(pair_P) > MOST_CANDIDATES * n:
-            break
+            pair_P, n_bands_P = pair_P[n_bands_P > 1], n_bands_P[n_bands_P > 1]
     if len(pair_P) > MOST_OF_ONE_BAND:
         pair_P = pair_P[n_bands_P > 1]
     found = np.unique(np.concatenate([*exact, pair_P]))
