@@ -221,7 +221,10 @@ def _fit(  # noqa: PLR0917  # what `train` is given
         raise ModelError(f'precision = "bf16" needs a GPU, and this training is on {device.type!r}; leave it out')
     network.to(device)
     with phases.timed("reading"):
-        supplies = [Supply(table, schedule, seed, device) for table, seed in zip(tables, seeds, strict=True)]
+        sparse = getattr(network, "takes_sparse", False)
+        supplies = [
+            Supply(table, schedule, seed, device, sparse=sparse) for table, seed in zip(tables, seeds, strict=True)
+        ]
     curve = _Curve(schedule, supplies, seeds[0], device, phases)
     noise, adam, reported = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
     largest = max(table.largest for table in tables)
