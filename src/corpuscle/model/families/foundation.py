@@ -7,17 +7,18 @@ in names: N cells, K latents, G genes.
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from torch import nn
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
@@ -28,10 +29,14 @@ from corpuscle.model.data.batches import stream
 from corpuscle.model.data.on_disk import training_counts
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.log_expression import check_genes
+from corpuscle.model.families.official import Official, official_of
+from corpuscle.model.foreign.accounting import Accounting, Renames, load_renamed
+from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
-from corpuscle.model.nn.token_network import TokenNetwork
+from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
 from corpuscle.model.tokenisers.gene_tokens import Matched, Vocabulary, gene_totals, matched, refuse_foreign
+from corpuscle.model.tokenisers.tokens import Tokeniser
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
@@ -77,22 +82,22 @@ class PublishedTraining:
     decoupled: bool = False
 
 
-class Opened(NamedTuple):
-    """A network that is ready to be trained or to answer, and what there is to know of it.
+class Start(NamedTuple):
+    """What a network begins with in a study.
 
     Attributes
     ----------
-    network
-        The network, with its tokeniser.
+    config
+        What `FoundationModel.network` makes it of: plain data, fit for JSON.
+    tokeniser
+        What writes its cells.
     vocabulary
         The published vocabulary that it reads; None where it was made from the corpus.
-    facts
-        Plain data to be kept with it: files with their hashes, what became of their tensors.
     """
 
-    network: TokenNetwork
+    config: Mapping[str, Any]
+    tokeniser: Tokeniser
     vocabulary: Vocabulary | None
-    facts: Mapping[str, Any]
 
 
 class Demands(NamedTuple):
@@ -138,11 +143,11 @@ class FoundationModel(LoadsSaved):
     Parameters
     ----------
     checkpoint
-        A folder with published weights, relative to the study file; its dictionaries are used, too. Without a budget
-        the model answers as it was published; with one, its training goes on, on the corpus. None: a network of
+        A folder with published weights, relative to the study file; its dictionaries are used, too. None: a network of
         `size` begins with random weights.
     budget
-        How long to train; see `Budget`. ``"published"``: as many epochs as the published training of this size.
+        How long to train on the corpus; see `Budget`. ``"published"``: as many epochs as the published training of
+        this size. None: a checkpoint answers as it was published, and is not trained; without one, as published.
     learning_rate, weight_decay, rate_schedule, clip_norm
         How the optimiser steps; see `Stepping`. What is not given is as in the published training of this size.
     warmup
@@ -175,25 +180,39 @@ class FoundationModel(LoadsSaved):
     # Fields that name files, relative to the study file.
     paths: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
-    @model_validator(mode="after")
-    def _learns_or_knows(self) -> Self:
-        if self.checkpoint is None and self.budget is None:
-            raise ValueError("give budget, such as { steps = 2000 }, or checkpoint, a folder with published weights")
-        return self
+    # Which tensor of a published file is which of the network's.
+    renames: ClassVar[Renames]
+
+    @classmethod
+    @abstractmethod
+    def official(cls, path: Path) -> Official | None:
+        """Return what a folder with published weights is, if it is one of this model's; None otherwise."""
 
     @abstractmethod
-    def opened(self, corpus: Corpus, seed: int) -> Opened:
-        """Return the network before any training here: from `checkpoint`, or with random weights by the seed."""
-
-    @abstractmethod
-    def rebuilt(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> TokenNetwork:
-        """Return a network of a saved model, with its tokeniser; its weights are given to it afterwards.
+    def network(self, config: Mapping[str, Any]) -> TokenNetwork:
+        """Make a network without weights: it is called with torch's device set to ``meta``.
 
         Parameters
         ----------
-        arrays, facts
-            What `TokenNetwork.tokeniser` gave as its `parts`, and `Opened.facts` with them.
+        config
+            `Start.config` or `Official.config`.
         """
+
+    @abstractmethod
+    def from_scratch(self, corpus: Corpus) -> Start:
+        """Return what a network with random weights begins with."""
+
+    @abstractmethod
+    def as_published(self, found: Official, corpus: Corpus) -> Start:
+        """Return what a network with published weights begins with."""
+
+    @abstractmethod
+    def tokeniser(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Tokeniser:
+        """Make a tokeniser again from its `parts`."""
+
+    def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
+        """Give a network its first weights; only those of some names, where names are given."""
+        normal_weights(network, init, names)
 
     @property
     @abstractmethod
@@ -217,20 +236,23 @@ class FoundationModel(LoadsSaved):
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedFoundation":
         """Open the network and train it, on `training_device`, as the budget says."""
-        network, vocabulary, facts = self.opened(corpus, seed)
-        known = self._known(corpus, network, vocabulary)
+        start, network, facts = self._opened(corpus, seed)
+        known = _known(corpus, start)
         history = no_history()
         if self._budget.steps != 0:
             with training_counts(corpus) as table:
                 schedule = self._schedule(corpus.n_cells)
                 history = train(network, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
         network.eval()
-        return FittedFoundation(self, corpus.space.ids, network, history, {**facts, "known": known._asdict()})
+        return FittedFoundation(self, corpus.space.ids, network, history, facts | {"known": known._asdict()})
 
     def restored(self, saved: Saved) -> "FittedFoundation":
         """Return the network with the weights that were saved."""
         own = {name.removeprefix(OF_TOKENISER): a for name, a in saved.arrays.items() if name.startswith(OF_TOKENISER)}
-        network = self.rebuilt(own, saved.facts)
+        with torch.device("meta"):
+            network = self.network(saved.facts["config"])
+        network.to_empty(device=CPU)
+        network.tokeniser = self.tokeniser(own, saved.facts)
         set_state(network, {name: a for name, a in saved.arrays.items() if not name.startswith(OF_TOKENISER)})
         return FittedFoundation(self, saved.genes, network, saved.history, saved.facts)
 
@@ -259,9 +281,10 @@ class FoundationModel(LoadsSaved):
 
     @property
     def _budget(self) -> Budget:
-        if self.budget is None:
-            return Budget(steps=0)
-        return Budget(epochs=self.published.epochs) if self.budget == "published" else self.budget
+        if isinstance(self.budget, Budget):
+            return self.budget
+        is_trained = self.budget == "published" or self.checkpoint is None
+        return Budget(epochs=self.published.epochs) if is_trained else Budget(steps=0)
 
     def _schedule(self, n_cells: int) -> Schedule:
         return Schedule(n_cells, self._budget, self.batch_size, self.validation_share)
@@ -284,12 +307,50 @@ class FoundationModel(LoadsSaved):
             warmup = min(warmup, int(LONGEST_WARMUP * schedule.n_steps))
         return RateSchedule(warmup=warmup, decay=how.decay)
 
-    def _known(self, corpus: Corpus, network: TokenNetwork, vocabulary: Vocabulary | None) -> Matched:
-        if vocabulary is None:
-            return Matched(1.0, 1.0)
-        found = matched(gene_totals(corpus), network.tokeniser.token_G)
-        refuse_foreign(found, corpus.space, vocabulary)
-        return found
+    def _opened(self, corpus: Corpus, seed: int) -> tuple[Start, TokenNetwork, dict[str, Any]]:
+        """Make the network with its first weights, and say where these are from."""
+        init, facts = random_weights(seed), {}
+        if self.checkpoint is None:
+            start = self.from_scratch(corpus)
+            with torch.device("meta"):
+                network = self.network(start.config)
+            network.to_empty(device=CPU)
+            self.initialise(network, init)
+        else:
+            found = official_of(type(self), Path(self.checkpoint))
+            start = self.as_published(found, corpus)
+            network, accounting = self.loaded(found)
+            self.initialise(network, init, accounting.drawn)
+            facts = {"checkpoint": found.title, "files": hashes(found), "tensors": str(accounting)}
+        network.tokeniser = start.tokeniser
+        return start, network, facts | {"config": start.config}
+
+    def loaded(self, found: Official) -> tuple[TokenNetwork, Accounting]:
+        """Make the network of a published folder, with its weights; those that it lacks are empty.
+
+        Raises
+        ------
+        ModelError
+            When a tensor is unknown, missing or of another shape.
+        """
+        with torch.device("meta"):
+            network = self.network(found.config)
+        accounting = load_renamed(
+            network, read_tensors(found.files["weights"]), self.renames, str(found.files["weights"])
+        )
+        for name in accounting.drawn:
+            owner, _, own = name.rpartition(".")
+            module = network.get_submodule(owner)
+            setattr(module, own, nn.Parameter(torch.empty_like(getattr(module, own), device=CPU)))
+        return network, accounting
+
+
+def _known(corpus: Corpus, start: Start) -> Matched:
+    if start.vocabulary is None:
+        return Matched(1.0, 1.0)
+    found = matched(gene_totals(corpus), start.tokeniser.token_G)
+    refuse_foreign(found, corpus.space, start.vocabulary)
+    return found
 
 
 class FittedFoundation(SavedModel):
@@ -372,34 +433,29 @@ class FittedFoundation(SavedModel):
         return state_of(self.network) | own, {**self.facts, **facts}
 
 
-def files_of(folder: str | Path, *names: str) -> dict[str, str]:
-    """Return the hash (SHA-256) of some files in a folder, by name; to be kept with a model.
-
-    Raises
-    ------
-    ModelError
-        When one cannot be read.
-    """
-    try:
-        return {name: hash_file(Path(folder) / name) for name in names}
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot be read: {error}") from error
+def hashes(found: Official) -> dict[str, str]:
+    """Return the hash (SHA-256) of each file of a published folder, under the file's name."""
+    return {path.name: _hashed_file(path) for path in found.files.values()}
 
 
 def _content(path: Path) -> str:
-    """Hash the files at a path, or each file in a folder; read once as long as their sizes and times are the same."""
+    """Hash a file, or all files of a folder."""
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return fingerprint([[each.relative_to(path).as_posix(), _hashed_file(each)] for each in files])
+
+
+def _hashed_file(path: Path) -> str:
     try:
-        stamps = tuple((each.relative_to(path).as_posix(), str(each), each.stat().st_size, each.stat().st_mtime_ns)
-                       for each in files)  # fmt: skip
+        status = path.stat()
+        return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
-    return _hashed(stamps)
 
 
 @cache
-def _hashed(stamps: tuple[tuple[str, str, int, int], ...]) -> str:
-    return fingerprint([[name, hash_file(Path(path))] for name, path, _, _ in stamps])
+def _hashed(path: str, size: int, changed: int) -> str:
+    """Hash a file that is read once, as long as its size and time are the same."""
+    return hash_file(Path(path))
 
 
 @cache

@@ -5,6 +5,7 @@ Axes in names: B cells of a batch, T tokens of all of them, G genes of the study
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from corpuscle.model.checkpoint import Parts
 from corpuscle.model.data.batches import Batch
 
 
-class Tokens(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Tokens:
     """The tokens of a few cells, one cell after the other.
 
     Attributes
