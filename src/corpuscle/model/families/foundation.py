@@ -8,7 +8,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -41,11 +41,15 @@ from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
+from corpuscle.source.genes import GeneSpace
 
 # A cell is taken to have counts of this share of the genes where nothing has been read yet.
 NONZERO_SHARE = 0.1
 # Warm-up takes at most this share of a training, unless it is asked for as published.
 LONGEST_WARMUP = 0.1
+# With less than this share of a study's genes, a checkpoint is refused before counts are read. With more, the counts of
+# the genes that it knows decide: most of a whole genome's genes have few.
+FEWEST_GENES = 0.1
 # What the arrays of a tokeniser begin with among a saved model's.
 OF_TOKENISER = "tokeniser/"
 
@@ -177,9 +181,10 @@ class FoundationModel(LoadsSaved):
     validation_share: Annotated[ValidationShare, AfterValidator(_needs_held_out)] = 0.1
     precision: Precision = "float32"
 
-    # Fields that name files, relative to the study file.
-    paths: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
+    # Sizes with a name, from the smallest to the largest; a model has a field `size`.
+    sizes: ClassVar[Mapping[str, Any]]
     # Which tensor of a published file is which of the network's.
     renames: ClassVar[Renames]
 
@@ -203,7 +208,7 @@ class FoundationModel(LoadsSaved):
         """Return what a network with random weights begins with."""
 
     @abstractmethod
-    def as_published(self, found: Official, corpus: Corpus) -> Start:
+    def as_published(self, found: Official, space: GeneSpace) -> Start:
         """Return what a network with published weights begins with."""
 
     @abstractmethod
@@ -231,8 +236,19 @@ class FoundationModel(LoadsSaved):
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
-        given = {name: _content(Path(path)) for name in self.paths if (path := getattr(self, name)) is not None}
+        given = {name: _content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None}
         return [spec | given, *rest]
+
+    def check(self, space: GeneSpace) -> None:
+        """Refuse a checkpoint that cannot be loaded, or that knows none of the genes; see `Model.check`."""
+        if self.checkpoint is None:
+            return
+        found = official_of(type(self), Path(self.checkpoint))
+        start = self.as_published(found, space)
+        self.loaded(found)
+        known_G = start.tokeniser.token_G >= 0
+        if start.vocabulary and known_G.mean() < FEWEST_GENES:
+            refuse_foreign(matched(np.ones(len(space)), start.tokeniser.token_G), space, start.vocabulary)
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedFoundation":
         """Open the network and train it, on `training_device`, as the budget says."""
@@ -279,6 +295,20 @@ class FoundationModel(LoadsSaved):
         activations = 4 * n_cells * demands.tokens_of(n_genes) * demands.units_of_token
         return BYTES_OF_WEIGHT * demands.n_parameters + activations
 
+    def would_fit(self, n_genes: int, limit: int) -> str:
+        """Return which sizes, or parts of a step, a machine could hold; see `corpuscle.model.size.HasSizes`."""
+        alone = replace(self, accumulate=self.batch_size)
+        if alone.memory(n_genes) <= limit:
+            parts = next(
+                n for n in range(1, self.batch_size + 1) if replace(self, accumulate=n).memory(n_genes) <= limit
+            )
+            return f"accumulate = {parts} would do"
+        if self.checkpoint is not None:
+            return "a smaller checkpoint is needed"
+        others = ((name, replace(self, **{"size": size})) for name, size in self.sizes.items())  # type: ignore[arg-type]
+        fitting = [name for name, other in others if other.memory(n_genes) <= limit]
+        return f"size = {fitting[-1]!r} would do, of {', '.join(fitting)}" if fitting else ""
+
     @property
     def _budget(self) -> Budget:
         if isinstance(self.budget, Budget):
@@ -298,7 +328,7 @@ class FoundationModel(LoadsSaved):
             clip_norm=how.clip_norm if self.clip_norm is None else self.clip_norm,
             accumulate=self.accumulate,
         )
-        return Optimiser(rate, decay, how.eps, how.decoupled, stepping, self.precision)
+        return Optimiser(rate, decay, how.eps, how.decoupled, stepping, self.precision, spares_vectors=how.decoupled)
 
     def _published_rate(self, schedule: Schedule) -> RateSchedule:
         how = self.published
@@ -318,7 +348,7 @@ class FoundationModel(LoadsSaved):
             self.initialise(network, init)
         else:
             found = official_of(type(self), Path(self.checkpoint))
-            start = self.as_published(found, corpus)
+            start = self.as_published(found, corpus.space)
             network, accounting = self.loaded(found)
             self.initialise(network, init, accounting.drawn)
             facts = {"checkpoint": found.title, "files": hashes(found), "tensors": str(accounting)}

@@ -27,6 +27,7 @@ from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.foreign.dictionaries import numbers, read_dictionary, token_ids
 from corpuscle.model.tokenisers.gene_tokens import Vocabulary, gene_tokens
 from corpuscle.model.tokenisers.rank_value import Marks, RankValue, gene_medians
+from corpuscle.source.genes import GeneSpace
 
 MASKED_NLL = Metric(
     TERM,
@@ -71,6 +72,7 @@ class Geneformer(FoundationModel):
     """
 
     curves: ClassVar[tuple[Metric, ...]] = (MASKED_NLL,)
+    sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
     size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
@@ -85,9 +87,14 @@ class Geneformer(FoundationModel):
     @property
     def published(self) -> PublishedTraining:
         """The published training of this size; of other sizes, that of the smallest."""
-        return next(
-            (TRAININGS[name] for name, size in SIZES.items() if size == self.size and name in TRAININGS), OTHERS
-        )
+        name = next((name for name, size in SIZES.items() if size == self._size), "")
+        return TRAININGS.get(name, OTHERS)
+
+    @property
+    def _size(self) -> Size:
+        """Its size, or that of the checkpoint."""
+        found = weights.official(Path(self.checkpoint)) if self.checkpoint is not None else None
+        return self.size if found is None else Size(**found.config["size"])
 
     def network(self, config: Mapping[str, Any]) -> GeneformerNetwork:
         """Make a network without weights."""
@@ -109,7 +116,7 @@ class Geneformer(FoundationModel):
         config = {"size": asdict(self.size), "n_tokens": len(medians)}
         return Start(config, RankValue(token_G, medians, self.size.longest, marks), None)
 
-    def as_published(self, found: Official, corpus: Corpus) -> Start:
+    def as_published(self, found: Official, space: GeneSpace) -> Start:
         """Return what published weights begin with: their tokens and medians."""
         size, n_tokens = Size(**found.config["size"]), found.config["n_tokens"]
         tokens = token_ids(found.files["tokens"], n_tokens)
@@ -125,7 +132,7 @@ class Geneformer(FoundationModel):
         for gene, median in numbers(found.files["medians"]).items():
             if gene in tokens and median > 0:
                 median_V[tokens[gene]] = median
-        token_G = gene_tokens(corpus.space, vocabulary)
+        token_G = gene_tokens(space, vocabulary)
         token_G[np.isin(token_G, np.flatnonzero(np.isnan(median_V)))] = -1
         return Start(found.config, RankValue(token_G, median_V, size.longest, marks), vocabulary)
 
@@ -135,7 +142,7 @@ class Geneformer(FoundationModel):
 
     def demands(self, n_genes: int) -> Demands:
         """Return what the network asks of a machine."""
-        size = self.size
+        size = self._size
         n_parameters = size.layers * (4 * size.hidden**2 + 2 * size.hidden * size.feed_forward) + size.hidden * (
             n_genes + size.longest + size.hidden
         )
