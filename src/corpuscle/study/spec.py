@@ -338,10 +338,8 @@ class _Builder:
         with self._noting(f"{place}.{named_by}"):
             cls = components.find(kind, name)
             prefix, own = f"{kind.kind} {name!r}: ", type(table).model_fields
-            given = {
-                key: self._located(value) if key in cls.path_fields else value
-                for key, value in table.parameters.items()
-            }
+            given = table.parameters
+            given |= {key: self._located(given[key]) for key in cls.path_fields if key in given}
             return self._constructed(cls, place, given, prefix, own)
         return None
 

@@ -83,8 +83,8 @@ def publish(tmp_path: Path):
         for stem, table in (("token_dictionary_gc30M", tokens), ("gene_median_dictionary_gc30M", medians)):
             if pickled:
                 kind = np.int16 if table is tokens else np.float64
-                table = {name: kind(value) for name, value in table.items()}
-                (dictionaries / f"{stem}.pkl").write_bytes(pickle.dumps(table))
+                numbers = {name: kind(value) for name, value in table.items()}
+                (dictionaries / f"{stem}.pkl").write_bytes(pickle.dumps(numbers))
             else:
                 (dictionaries / f"{stem}.json").write_text(json.dumps(table))
         return folder, network

@@ -40,10 +40,10 @@ def untied(tensors):
 
 
 @pytest.mark.parametrize("marked", [False, True])
-@pytest.mark.parametrize(("form", "pickled"), [("safetensors", False), ("bin", True)])
+@pytest.mark.parametrize("how", [{"form": "safetensors"}, {"form": "bin", "pickled": True}])
 @pytest.mark.parametrize("change", [dict, bare, old_norms, untied])
-def test_a_published_folder_answers_as_its_network(publish, cells, genes, marked, form, pickled, change):
-    folder, network = publish(genes, marked=marked, form=form, pickled=pickled, change=change)
+def test_a_published_folder_answers_as_its_network(publish, cells, genes, marked, how, change):  # noqa: PLR0917
+    folder, network = publish(genes, marked=marked, change=change, **how)
     fitted = Geneformer(checkpoint=str(folder)).fit(cells, seed=0)
     assert fitted.history.empty
     assert fitted.facts["known"] == {"genes": 1.0, "counts": 1.0}

@@ -1,4 +1,4 @@
-"""Geneformer equals the published code on random weights (transformers' BERT) and on hand-made cells (its tokeniser)."""
+"""Geneformer equals the published code on random weights (transformers' BERT) and hand-made cells (tokeniser)."""
 
 import json
 from pathlib import Path

@@ -305,7 +305,7 @@ class FoundationModel(LoadsSaved):
             return f"accumulate = {parts} would do"
         if self.checkpoint is not None:
             return "a smaller checkpoint is needed"
-        others = ((name, replace(self, **{"size": size})) for name, size in self.sizes.items())  # type: ignore[arg-type]
+        others = ((name, replace(self, **{"size": size})) for name, size in self.sizes.items())
         fitting = [name for name, other in others if other.memory(n_genes) <= limit]
         return f"size = {fitting[-1]!r} would do, of {', '.join(fitting)}" if fitting else ""
 

@@ -83,10 +83,9 @@ class Adam:
         kind = torch.optim.AdamW if decoupled else torch.optim.Adam
         spared = [parameter for parameter in self._rest_of if spares_vectors and parameter.dim() == 1]
         decayed = [parameter for parameter in self._rest_of if not (spares_vectors and parameter.dim() == 1)]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed},
-            *([{"params": spared, "weight_decay": 0.0}] if spared else []),
-        ]
+        groups: list[dict[str, Any]] = [{"params": decayed}]
+        if spared:
+            groups.append({"params": spared, "weight_decay": 0.0})
         self._rest = kind(groups, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True)
 
     def state(self) -> dict[str, Tensor]:
