@@ -35,7 +35,14 @@ from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
 from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
-from corpuscle.model.tokenisers.gene_tokens import Matched, Vocabulary, gene_totals, matched, refuse_foreign
+from corpuscle.model.tokenisers.gene_tokens import (
+    Matched,
+    Vocabulary,
+    gene_tokens,
+    gene_totals,
+    matched,
+    refuse_foreign,
+)
 from corpuscle.model.tokenisers.tokens import Tokeniser
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
 from corpuscle.model.training.fine_tuning import TrainableEncoder
@@ -62,8 +69,8 @@ class PublishedTraining:
     ----------
     learning_rate, weight_decay, eps, decoupled
         Adam's settings; see `Optimiser`.
-    decay, warmup
-        The rate's course; see `RateSchedule`. `warmup` is in steps, or below 1 a share of them.
+    decay, factor, warmup
+        The rate's course; see `RateSchedule`. `warmup` is in steps, or below 1 a share of them; `factor` is per epoch.
     clip_norm
         See `Stepping`.
     batch_size
@@ -79,7 +86,8 @@ class PublishedTraining:
     batch_size: int
     epochs: int
     source: str
-    decay: Literal["none", "linear", "cosine"] = "none"
+    decay: Literal["none", "linear", "cosine", "stepwise"] = "none"
+    factor: float | None = None
     weight_decay: float = 0.0
     clip_norm: float | None = None
     eps: float = 1e-8
@@ -117,16 +125,19 @@ class Demands(NamedTuple):
         Multiply-adds of a token on its way through all layers, attention included.
     longest
         The most tokens of a cell; `tokens_of` says how many a cell is likely to have.
+    share
+        Of which share of a study's genes a cell is likely to have tokens.
     """
 
     n_parameters: int
     units_of_token: int
     multiply_adds: int
     longest: int
+    share: float = NONZERO_SHARE
 
     def tokens_of(self, n_genes: int) -> int:
         """Return how many tokens a cell is likely to have, of a study with so many genes."""
-        return min(self.longest, max(1, round(NONZERO_SHARE * n_genes)))
+        return min(self.longest, max(1, round(self.share * n_genes)))
 
 
 def _budget(value: Any) -> Any:
@@ -182,6 +193,11 @@ class FoundationModel(LoadsSaved):
     precision: Precision = "float32"
 
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
+
+    @property
+    def answers(self) -> "type[FittedFoundation]":
+        """What a fitted one is."""
+        return FittedFoundation
 
     # Sizes with a name, from the smallest to the largest; a model has a field `size`.
     sizes: ClassVar[Mapping[str, Any]]
@@ -256,11 +272,11 @@ class FoundationModel(LoadsSaved):
         known = _known(corpus, start)
         history = no_history()
         if self._budget.steps != 0:
-            with training_counts(corpus) as table:
+            with training_counts(corpus, network.tokeniser.covariates(corpus)) as table:
                 schedule = self._schedule(corpus.n_cells)
                 history = train(network, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
         network.eval()
-        return FittedFoundation(self, corpus.space.ids, network, history, facts | {"known": known._asdict()})
+        return self.answers(self, corpus.space.ids, network, history, facts | {"known": known._asdict()})
 
     def restored(self, saved: Saved) -> "FittedFoundation":
         """Return the network with the weights that were saved."""
@@ -270,7 +286,7 @@ class FoundationModel(LoadsSaved):
         network.to_empty(device=CPU)
         network.tokeniser = self.tokeniser(own, saved.facts)
         set_state(network, {name: a for name, a in saved.arrays.items() if not name.startswith(OF_TOKENISER)})
-        return FittedFoundation(self, saved.genes, network, saved.history, saved.facts)
+        return self.answers(self, saved.genes, network, saved.history, saved.facts)
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many cells gets; 0 without a budget."""
@@ -335,7 +351,8 @@ class FoundationModel(LoadsSaved):
         warmup = math.ceil(how.warmup * schedule.n_steps) if how.warmup < 1 else int(how.warmup)
         if self.warmup == "capped":
             warmup = min(warmup, int(LONGEST_WARMUP * schedule.n_steps))
-        return RateSchedule(warmup=warmup, decay=how.decay)
+        epochs = None if how.factor is None else 1
+        return RateSchedule(warmup=warmup, decay=how.decay, factor=how.factor, epochs=epochs)
 
     def _opened(self, corpus: Corpus, seed: int) -> tuple[Start, TokenNetwork, dict[str, Any]]:
         """Make the network with its first weights, and say where these are from."""
@@ -378,7 +395,8 @@ class FoundationModel(LoadsSaved):
 def _known(corpus: Corpus, start: Start) -> Matched:
     if start.vocabulary is None:
         return Matched(1.0, 1.0)
-    found = matched(gene_totals(corpus), start.tokeniser.token_G)
+    # A network may be given only some of the genes that its vocabulary has.
+    found = matched(gene_totals(corpus), gene_tokens(corpus.space, start.vocabulary))
     refuse_foreign(found, corpus.space, start.vocabulary)
     return found
 
@@ -419,7 +437,7 @@ class FittedFoundation(SavedModel):
         embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
         self.network.to(training_device())
         try:
-            for rows, batch in stream(cells, BLOCK_CELLS):
+            for rows, batch in stream(cells, BLOCK_CELLS, self.network.tokeniser.covariates(cells)):
                 embedded_NK[rows] = self.network.embed(batch).numpy()
         finally:
             self.network.to(CPU)
@@ -449,12 +467,13 @@ class FittedFoundation(SavedModel):
         """Return what is to be known of the cells' embedding, in words; empty where there is nothing."""
         found = self.tokens(cells)
         empty = int((found["known"] == 0).sum())
-        return f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0" if empty else ""
+        notes = [f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0"] if empty else []
+        return "; ".join([*notes, *self.network.tokeniser.notes(cells)])
 
     def encoder(self) -> TrainableEncoder:
         """Return a copy of the network; see `FineTunes`."""
         network = copy.deepcopy(self.network)
-        return TrainableEncoder(network, network.encode, network.n_latent)
+        return TrainableEncoder(network, network.encode, network.n_latent, network.tokeniser.covariates)
 
     def parts(self) -> Parts:
         """Return the weights, the tokeniser and where they are from."""

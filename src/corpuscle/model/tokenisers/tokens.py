@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corpuscle.core.randomness import GOLDEN, scrambled
+from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.checkpoint import Parts
-from corpuscle.model.data.batches import Batch
+from corpuscle.model.data.batches import Batch, Rows
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,6 +101,14 @@ class Tokeniser(ABC):
     def tokens(self, batch: Batch, seed: int = 0) -> Tokens:
         """Write cells as tokens; a cell is written the same in every batch. Genes without a token are left out."""
 
+    def covariates(self, cells: Corpus) -> Rows | None:
+        """Return what it is given with each cell in addition to its counts; None: nothing."""
+        return None
+
+    def notes(self, cells: Corpus) -> list[str]:
+        """Return what is to be known of how cells are written, in words; by default, nothing."""
+        return []
+
     @abstractmethod
     def parts(self) -> Parts:
         """Return all that is needed to make it again, as a fitted model is saved: arrays, and plain data."""
@@ -166,7 +175,8 @@ def drawn_numbers(known: Known, seed: int, purpose: int) -> NDArray[np.uint64]:
     mark = scrambled(token ^ scrambled(known.count_T.view(np.uint64) + np.uint64(1)))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mark, dtype=np.uint64)])
     cell = sums[known.starts[1:]] - sums[known.starts[:-1]]
-    key = scrambled(np.array([seed], np.int64).view(np.uint64) + np.uint64(purpose) * GOLDEN)
+    # Arrays, as numbers of numpy would warn where they wrap around.
+    key = scrambled(np.array([seed], np.int64).view(np.uint64) + np.array([purpose], np.uint64) * GOLDEN)
     return scrambled(scrambled(cell + key)[known.cell_T] + token)
 
 
