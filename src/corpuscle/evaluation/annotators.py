@@ -161,7 +161,8 @@ def _probe(parts: Parts, labels: NDArray[np.str_]) -> tuple[NDArray[np.floating]
 
 def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> Answer:
     """Fine-tune the model on the reference cells, ask it, and report what teaching it took."""
-    name = way.weights if way.remedy == "none" else f"{way.weights}, {way.remedy}"
+    name = f"last {way.n_blocks}" if way.weights == "last" else way.weights
+    name = name if way.remedy == "none" else f"{name}, {way.remedy}"
     labels, size_L = parts.types()
     reference, frozen = parts.reference.cells, way.weights == "frozen"
     problem = parts.nothing_to_learn(on_embedding=frozen)
