@@ -20,10 +20,10 @@ import pandas as pd
 from safetensors import safe_open
 
 from corpuscle.core.components import guarded
-from corpuscle.core.errors import MeasureError, ModelError
+from corpuscle.core.errors import BrokenComponentError, MeasureError, ModelError
 from corpuscle.core.plain_files import read_data
 from corpuscle.core.randomness import generator
-from corpuscle.core.scores import Metric, Score, score_table, with_headline
+from corpuscle.core.scores import Metric, Score, fault_in, score_table, with_headline
 from corpuscle.core.usage import Usage, measured
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import MADE_CELLS
@@ -227,6 +227,8 @@ class Scores(Artifact):
                 known = target.as_known_to(corpora.open(self.reference.corpus))
                 reference = fitted if self.reference.key == self.fit.key else self.reference.open(opened)
                 scores += _compared(task, fitted, reference, known, rng)
+        if fault := fault_in(scores):
+            raise BrokenComponentError(f"task {task.name!r} yielded {fault}")
         scores = with_headline(scores, task.metrics[0].name if task.metrics else "")
         noted = (score._replace(reason=reasons(score.reason, self.note)) for score in scores)
         table = score_table(noted, corpus="", model="", seed=self.fit.seed, task="", target="")

@@ -62,9 +62,11 @@ def runs_of(plan: Plan, corpora: StoredCorpora) -> list[RunArtifacts]:
             reference = fits[other] if other else None
             for name in task.targets:
                 target = known.of(name, corpus)
-                identity = [task.task.identity(), target.cells.identity(), reference.key if reference else ""]
-                key, of_target = fingerprint("scores", SCORES, fit.key, *identity), corpora.key(target.cells)
+                # What is drawn at random depends on the task's and the target's name in the study, too.
+                asked = [task.label, name, task.task.identity(), target.cells.identity()]
+                key = fingerprint("scores", SCORES, fit.key, asked, reference.key if reference else "")
                 label = f"{task.label} on {name}: {run}"
+                of_target = corpora.key(target.cells)
                 scores.append(Scores(key, label, task.task, task.label, of_target, name, fit, reference, target.note))
         # One seed is enough to look at.
         is_shown = run.seed == 0 and run.corpus in mapped
@@ -86,7 +88,8 @@ def _fits(plan: Plan, corpora: StoredCorpora) -> dict[Run, Fit]:
 
 
 def _map(fit: Fit, cells: Corpus, corpora: StoredCorpora) -> Map:
-    key = fingerprint("map", MAPS, fit.key, cells.identity())
+    # Of a large target, some cells are drawn, by its name.
+    key = fingerprint("map", MAPS, fit.key, cells.name, cells.identity())
     return Map(key, f"map of {cells.name}: {fit.label}", fit, corpora.key(cells), cells.name)
 
 
