@@ -24,7 +24,7 @@ from corpuscle.core.errors import BrokenComponentError, MeasureError, ModelError
 from corpuscle.core.plain_files import read_data
 from corpuscle.core.randomness import generator
 from corpuscle.core.scores import Metric, Score, fault_in, score_table, with_headline
-from corpuscle.core.usage import Usage, measured
+from corpuscle.core.usage import Usage
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import MADE_CELLS
 from corpuscle.evaluation.embedding import reasons
@@ -111,8 +111,9 @@ class Fit(Artifact):
         corpus = opened.corpora.open(self.corpus)
         from corpuscle.model.training.checkpoints import checkpoints_until_done  # with it comes torch
 
-        with measured() as usage, guarded(self.model), checkpoints_until_done(opened.store.unfinished(self.key)):
+        with guarded(self.model), checkpoints_until_done(opened.store.unfinished(self.key)) as spent:
             fitted = self.model.fit(corpus, self.seed, progress)
+            usage = spent()
         self.write(folder, fitted, corpus, usage)
         self._stays_open(fitted, opened)
 
