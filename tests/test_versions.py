@@ -19,6 +19,7 @@ from corpuscle.corpus.alterations.downsample import Downsample
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.samplers.label_balanced import LabelBalanced
 from corpuscle.evaluation.tasks.clustering import Clustering
+from corpuscle.execution.engine import execute
 from corpuscle.execution.graph import runs_of
 from corpuscle.execution.measuring import measure
 from corpuscle.execution.opened import Opened
@@ -183,6 +184,24 @@ def test_a_users_task_that_changed_is_asked_anew_and_its_models_are_kept(
         models = sorted(path.name for path in (tmp_path / "out" / "store" / "models").iterdir())
         assert len(models) == 4
     assert reused == [0, 0, 4]
+
+
+def test_a_task_that_is_edited_while_a_study_runs_leaves_nothing_under_its_earlier_name(
+    study: corpuscle.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "editedtask.py").write_text(TASK.format(value=1.0))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = STUDY.replace('name = "clustering"', 'name = "editedtask:Constant"')
+    text = text.replace('[[models]]\nname = "hvg"\n', "")
+    plan, opened = corpuscle.prepare(corpuscle.Study.parse(text, tmp_path)), Opened(tmp_path / "store")
+    asked = [one.scores[0] for one in runs_of(plan, opened.corpora)][:1]
+    (tmp_path / "editedtask.py").write_text(TASK.format(value=22.0))
+    failed = execute(asked, opened.corpora, 1, lambda _news: None)
+    assert [*failed.values()] == [
+        "the code of task 'editedtask:Constant' changed after the run began; run the same command again"
+    ]
+    assert not opened.store.has(*asked[0].address)
 
 
 def test_a_stated_version_stands_for_the_source_and_is_inherited_from_a_users_class(

@@ -81,13 +81,14 @@ class MadeCells(Artifact):
 
 @dataclass(frozen=True, eq=False)
 class Fit(Artifact):
-    """A model, fitted on a corpus with a seed; `cells` are the made cells in it."""
+    """A model, fitted on a corpus with a seed; `cells` are the made cells in it, `code` is the model's identity."""
 
     kind: ClassVar[str] = "models"
 
     model: Model
     corpus: str
     seed: int
+    code: str
     cells: tuple[MadeCells, ...] = ()
 
     @property
@@ -108,6 +109,7 @@ class Fit(Artifact):
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Fit the model; it stays open for what follows."""
+        opened.check_code(self.model, self.code)
         corpus = opened.corpora.open(self.corpus)
         from corpuscle.model.training.checkpoints import checkpoints_until_done  # with it comes torch
 
@@ -180,13 +182,15 @@ def _n_numbers(folder: Path) -> int:
 class Scores(Artifact):
     """What a task says of a fitted model and a target.
 
-    `asked` and `target_name` are the task's and the target's names in the study. `note` is what to say of each score:
-    on which of the target's genes it is, if not on all. `reference` is the model that a comparison is with.
+    `code` is the task's identity; `asked` and `target_name` are the task's and the target's names in the study. `note`
+    is what to say of each score: on which of the target's genes it is, if not on all. `reference` is the model that a
+    comparison is with.
     """
 
     kind: ClassVar[str] = "scores"
 
     task: Task
+    code: str
     asked: str
     target: str
     target_name: str
@@ -217,6 +221,7 @@ class Scores(Artifact):
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Ask the task."""
+        opened.check_code(self.task, self.code)
         task, corpora = self.task, opened.corpora
         train, target = corpora.open(self.fit.corpus), corpora.open(self.target)
         # Whatever the corpus and the model: what is drawn is then the same for all that are compared.
