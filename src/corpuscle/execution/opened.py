@@ -40,7 +40,9 @@ class Opened:
         ComponentError
             When it is another.
         """
-        if self._seen.setdefault(fingerprint(component.spec()), fingerprint(component.identity())) != identity:
+        if (key := fingerprint(component.spec())) not in self._seen:
+            self._seen[key] = fingerprint(component.identity())
+        if self._seen[key] != identity:
             raise ComponentError(
                 f"the code of {component.kind} {component.name!r} changed after the run began; run the same command "
                 "again"

@@ -10,7 +10,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
 from corpuscle.corpus.split import Watch
 from corpuscle.model.imputer import model_imputer
-from corpuscle.model.training.stepping import Stepping
+from corpuscle.model.training.stepping import RateSchedule
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.source import Source
@@ -131,15 +131,15 @@ def _unreached_rates(study: Study, corpora: Mapping[tuple[str, int], Corpus]) ->
     """Yield the models whose learning rate has no time to rise on some corpora, by place, with what to say."""
     n_cells = {name: corpus.n_cells for (name, _), corpus in corpora.items()}
     for at, model in enumerate(study.models):
-        if not isinstance(how := model.model, Stepping):
+        if not isinstance(rate := getattr(model.model, "rate_schedule", None), RateSchedule):
             continue
-        with guarded(how):
-            n_steps = {name: how.n_steps(n) for name, n in n_cells.items()}
-        doubted = [name for name, n in n_steps.items() if how.rate_schedule.doubt(n)]
+        with guarded(model.model):
+            n_steps = {name: model.model.n_steps(n) for name, n in n_cells.items()}
+        doubted = [name for name, n in n_steps.items() if rate.doubt(n)]
         if doubted:
             fewest = min(doubted, key=n_steps.__getitem__)
             more = f" and {len(doubted) - 1:,} more" if len(doubted) > 1 else ""
-            yield f"models[{at}]", f"on corpus {fewest!r}{more}, {how.rate_schedule.doubt(n_steps[fewest])}"
+            yield f"models[{at}]", f"on corpus {fewest!r}{more}, {rate.doubt(n_steps[fewest])}"
 
 
 def _gene_table(
