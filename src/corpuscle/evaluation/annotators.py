@@ -190,8 +190,9 @@ def _taught(model: FittedModel, reference: Corpus, way: FineTuning, seed: int) -
     key = fingerprint("fine-tuned", FINE_TUNED, stored_as, asdict(way), reference.identity(), label_N, seed)
 
     def write(folder: Path) -> None:
-        with measured() as usage, checkpoints_until_done(store.unfinished(key)):
+        with checkpoints_until_done(store.unfinished(key)) as spent:
             tuned = fine_tune(model, reference, label_N, way, seed)
+            usage = spent()
         tuned.save(folder)
         write_data(folder, asdict(usage))
 

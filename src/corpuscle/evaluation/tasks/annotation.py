@@ -64,14 +64,8 @@ class Annotation(Task):
     """Predict the types of query cells from reference cells that lie near them, or from a label model's own answer.
 
     A model that embeds is asked zero-shot: its embedding is frozen, and a classifier is given the types of the
-    reference cells. A label model gives its own answer, of the types in its corpus. Metrics:
-
-    - ``macro_f1``: mean F1 over types; ``accuracy`` and ``micro_f1``, which are the same number;
-      ``balanced_accuracy``: mean recall over types; all 0 to 1, higher is better;
-    - ``calibration_error``: by how much confidence and accuracy differ (15 bins; Guo et al. 2017), lower is better;
-    - ``unseen_share``: the share of query cells whose type no reference cell has;
-    - ``f1``, ``precision``, ``recall`` per type (unit ``cell_type=…``, with the number of query cells): 0 to 1, higher
-      is better.
+    reference cells. A label model gives its own answer, of the types in its corpus. The metrics are `SUMMARIES`
+    (calibration as Guo et al. 2017) and, per type (unit ``cell_type=…``, with the number of query cells), `PER_TYPE`.
 
     The way of a score says who answered: ``5 nearest`` reference cells, the published zero-shot classifier (DenAdel et
     al. 2024); ``15 nearest``; ``linear probe`` (multinomial logistic regression, C = 1, on standardised latents); or a
@@ -80,9 +74,7 @@ class Annotation(Task):
     A model that embeds, and is no label model, can also be fine-tuned on the reference cells: ``frozen`` is a
     perceptron that learned on the frozen embedding, ``whole`` one that learned together with the network that embeds;
     with a remedy for rare types, its name follows: ``whole, focal``. A model without a network that can be trained on
-    has NaN for ``whole``. What it took are scores, too, lower is better: ``fine_tune_seconds`` by the clock,
-    ``fine_tune_peak_gb``, the most memory that the process held meanwhile in gigabytes, and ``fine_tune_parameters``,
-    the numbers that learned.
+    has NaN for ``whole``. What it took are scores, too: `COSTS`.
 
     Parameters
     ----------
