@@ -383,17 +383,20 @@ class FoundationModel(LoadsSaved):
         rate = how.learning_rate if self.learning_rate is None else self.learning_rate
         decay = how.weight_decay if self.weight_decay is None else self.weight_decay
         stepping = Stepping(
-            rate_schedule=self.rate_schedule or self._published_rate(schedule),
+            rate_schedule=self.rate_on(schedule.n_cells),
             clip_norm=how.clip_norm if self.clip_norm is None else self.clip_norm,
             accumulate=self.accumulate,
         )
         return Optimiser(rate, decay, how.eps, how.decoupled, stepping, self.precision, spares_vectors=how.decoupled)
 
-    def _published_rate(self, schedule: Schedule) -> RateSchedule:
-        how = self.published
-        warmup = math.ceil(how.warmup * schedule.n_steps) if how.warmup < 1 else int(how.warmup)
+    def rate_on(self, n_cells: int) -> RateSchedule:
+        """Return the course of the learning rate on a corpus of so many cells, as given or as published."""
+        if self.rate_schedule is not None:
+            return self.rate_schedule
+        how, n_steps = self.published, self.n_steps(n_cells)
+        warmup = math.ceil(how.warmup * n_steps) if how.warmup < 1 else int(how.warmup)
         if self.warmup == "capped":
-            warmup = min(warmup, int(LONGEST_WARMUP * schedule.n_steps))
+            warmup = min(warmup, int(LONGEST_WARMUP * n_steps))
         epochs = None if how.factor is None else 1
         return RateSchedule(warmup=warmup, decay=how.decay, factor=how.factor, epochs=epochs)
 
