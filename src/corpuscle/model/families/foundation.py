@@ -175,6 +175,11 @@ class FoundationModel(LoadsSaved):
     # Fields that name files, relative to the study file.
     paths: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
+    @property
+    def answers(self) -> "type[FittedFoundation]":
+        """What a fitted one is."""
+        return FittedFoundation
+
     @model_validator(mode="after")
     def _learns_or_knows(self) -> Self:
         if self.checkpoint is None and self.budget is None:
@@ -221,18 +226,18 @@ class FoundationModel(LoadsSaved):
         known = self._known(corpus, network, vocabulary)
         history = no_history()
         if self._budget.steps != 0:
-            with training_counts(corpus) as table:
+            with training_counts(corpus, network.tokeniser.covariates(corpus)) as table:
                 schedule = self._schedule(corpus.n_cells)
                 history = train(network, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
         network.eval()
-        return FittedFoundation(self, corpus.space.ids, network, history, {**facts, "known": known._asdict()})
+        return self.answers(self, corpus.space.ids, network, history, {**facts, "known": known._asdict()})
 
     def restored(self, saved: Saved) -> "FittedFoundation":
         """Return the network with the weights that were saved."""
         own = {name.removeprefix(OF_TOKENISER): a for name, a in saved.arrays.items() if name.startswith(OF_TOKENISER)}
         network = self.rebuilt(own, saved.facts)
         set_state(network, {name: a for name, a in saved.arrays.items() if not name.startswith(OF_TOKENISER)})
-        return FittedFoundation(self, saved.genes, network, saved.history, saved.facts)
+        return self.answers(self, saved.genes, network, saved.history, saved.facts)
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many cells gets; 0 without a budget."""
@@ -328,7 +333,7 @@ class FittedFoundation(SavedModel):
         embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
         self.network.to(training_device())
         try:
-            for rows, batch in stream(cells, BLOCK_CELLS):
+            for rows, batch in stream(cells, BLOCK_CELLS, self.network.tokeniser.covariates(cells)):
                 embedded_NK[rows] = self.network.embed(batch).numpy()
         finally:
             self.network.to(CPU)
@@ -358,12 +363,13 @@ class FittedFoundation(SavedModel):
         """Return what is to be known of the cells' embedding, in words; empty where there is nothing."""
         found = self.tokens(cells)
         empty = int((found["known"] == 0).sum())
-        return f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0" if empty else ""
+        notes = [f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0"] if empty else []
+        return "; ".join([*notes, *self.network.tokeniser.notes(cells)])
 
     def encoder(self) -> TrainableEncoder:
         """Return a copy of the network; see `FineTunes`."""
         network = copy.deepcopy(self.network)
-        return TrainableEncoder(network, network.encode, network.n_latent)
+        return TrainableEncoder(network, network.encode, network.n_latent, network.tokeniser.covariates)
 
     def parts(self) -> Parts:
         """Return the weights, the tokeniser and where they are from."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corpuscle.core.randomness import GOLDEN, scrambled
+from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.checkpoint import Parts
-from corpuscle.model.data.batches import Batch
+from corpuscle.model.data.batches import Batch, Rows
 
 
 class Tokens(NamedTuple):
@@ -97,6 +98,14 @@ class Tokeniser(ABC):
     @abstractmethod
     def tokens(self, batch: Batch, seed: int = 0) -> Tokens:
         """Write cells as tokens; a cell is written the same in every batch. Genes without a token are left out."""
+
+    def covariates(self, cells: Corpus) -> Rows | None:
+        """Return what it is given with each cell in addition to its counts; None: nothing."""
+        return None
+
+    def notes(self, cells: Corpus) -> list[str]:
+        """Return what is to be known of how cells are written, in words; by default, nothing."""
+        return []
 
     @abstractmethod
     def parts(self) -> Parts:

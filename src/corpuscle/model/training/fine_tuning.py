@@ -17,7 +17,7 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import Saved, reading_checkpoint, save, set_state, state_of
-from corpuscle.model.data.batches import Batch, CountTable, stream
+from corpuscle.model.data.batches import Batch, CountTable, Rows, stream
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.labels import Labelled, labelled
 from corpuscle.model.model import FittedModel, Progress, silent
@@ -40,11 +40,14 @@ class TrainableEncoder(NamedTuple):
         be differentiated.
     n_latent
         K.
+    covariates
+        Of cells, what its batches hold of them in addition to their counts; None: nothing.
     """
 
     module: nn.Module
     encode: Callable[[Batch, torch.Generator | None], Tensor]
     n_latent: int
+    covariates: Callable[[Corpus], Rows | None] = lambda cells: None
 
 
 @runtime_checkable
@@ -141,6 +144,7 @@ class _Learner(NamedTuple):
     head: Perceptron
     embed: Callable[[Corpus], NDArray[np.float32]]
     n_latent: int
+    covariates: Callable[[Corpus], Rows | None] = lambda cells: None
 
 
 def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent: int, seed: int) -> _Learner:
@@ -156,11 +160,11 @@ def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent:
     def embed(cells: Corpus) -> NDArray[np.float32]:
         check_genes(cells, fitted.genes)
         embedded_NK = np.empty((len(cells), encoder.n_latent), np.float32)
-        for rows, batch in stream(cells, BLOCK_CELLS):
+        for rows, batch in stream(cells, BLOCK_CELLS, encoder.covariates(cells)):
             embedded_NK[rows] = encoder.encode(batch, None).numpy()
         return embedded_NK
 
-    return _Learner(_Network(encoder, head), head, embed, encoder.n_latent)
+    return _Learner(_Network(encoder, head), head, embed, encoder.n_latent, encoder.covariates)
 
 
 class _Network(nn.Module):
@@ -211,29 +215,28 @@ def fine_tune(  # noqa: PLR0917
         When the loss is no longer a finite number.
     """
     known = labelled(cells, label_N)
-    codes, inputs = Codes(known.code_N, known.times_N), _inputs(fitted, known, settings)
-    learner = _learner(fitted, settings, len(known.labels), inputs.n_latent, seed)
-    history = train_labels(learner.network, inputs.batch, codes, settings, seed=seed, progress=progress)
+    codes = Codes(known.code_N, known.times_N)
+    embedded_NK = _embedded(fitted, known, settings)
+    n_latent = 0 if embedded_NK is None else embedded_NK.shape[1]
+    learner = _learner(fitted, settings, len(known.labels), n_latent, seed)
+    if embedded_NK is None:
+        batch: Callable[[NDArray[np.int64]], Any] = CountTable.of(known.cells, learner.covariates(known.cells)).batch
+    else:
+        batch = embedded_NK.__getitem__
+    history = train_labels(learner.network, batch, codes, settings, seed=seed, progress=progress)
     return FineTuned(learner, known.labels, known.n_unlabelled, history)
 
 
-class _Inputs(NamedTuple):
-    """What is learned from: a function that gives cells by their positions; of an embedding, its K latents."""
-
-    batch: Callable[[NDArray[np.int64]], Any]
-    n_latent: int = 0
-
-
-def _inputs(fitted: FittedModel, known: Labelled, settings: FineTuning) -> _Inputs:
+def _embedded(fitted: FittedModel, known: Labelled, settings: FineTuning) -> Tensor | None:
+    """Return the embedding that is learned from, shape (N, K); None where the whole network learns, from counts."""
     if settings.weights == "frozen":
-        embedded_NK = torch.from_numpy(fitted.embed(known.cells))
-        return _Inputs(embedded_NK.__getitem__, embedded_NK.shape[1])
+        return torch.from_numpy(fitted.embed(known.cells))
     if not isinstance(fitted, FineTunes):
         raise ModelError(
             f'{type(fitted).__name__} has no network that can be trained on; fine-tune it with weights = "frozen"'
         )
     check_genes(known.cells, fitted.genes)
-    return _Inputs(CountTable.of(known.cells).batch)
+    return None
 
 
 def _head(n_latent: int, n_labels: int, settings: FineTuning, seed: int) -> Perceptron:
