@@ -92,7 +92,8 @@ class FittedTranscriptFormer(FittedFoundation):
         fraction_BG *= measured_BG
         is_empty_B = fraction_BG.sum(1) == 0
         fraction_BG[is_empty_B] = measured_BG[is_empty_B]
-        return (fraction_BG / fraction_BG.sum(1, keepdims=True)).astype(np.float32)
+        shares_BG: NDArray[np.float32] = (fraction_BG / fraction_BG.sum(1, keepdims=True)).astype(np.float32)
+        return shares_BG
 
 
 def _likelihoods(network: Network, tokens: Tokens) -> pd.DataFrame:

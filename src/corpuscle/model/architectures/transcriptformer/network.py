@@ -182,7 +182,8 @@ class Network(TokenNetwork):
         zero_B = odds_J.new_zeros(len(tokens))
         all_B = zero_B.index_add(0, found.cell_J, odds_J)
         counts_B = zero_B.index_add(0, found.cell_J, tokens.values[found.gene_J])
-        return odds_J * (counts_B / all_B.clamp(min=1e-30))[found.cell_J]
+        expected_J: Tensor = odds_J * (counts_B / all_B.clamp(min=1e-30))[found.cell_J]
+        return expected_J
 
     def count_losses(self, expected_J: Tensor, count_J: Tensor, *, exact: bool = False) -> Tensor:
         """Return the negative log-likelihood of counts above 0, in nats, by a Poisson law without its 0.
@@ -198,7 +199,8 @@ class Network(TokenNetwork):
         norm_J = (
             torch.log(torch.expm1(x_J.clamp(max=80.0))) if exact else (x_J - functional.softplus(-x_J)).clamp(min=0)
         )
-        return -count_J * torch.log(x_J) + norm_J + torch.lgamma(count_J + 1)
+        loss_J: Tensor = -count_J * torch.log(x_J) + norm_J + torch.lgamma(count_J + 1)
+        return loss_J
 
     def gene_losses(self, hidden_PD: Tensor, target_P: Tensor, noise: torch.Generator | None) -> Tensor:
         """Return the cross-entropy of the next token, in nats, shape (P,)."""
@@ -209,7 +211,7 @@ class Network(TokenNetwork):
             logit_PV = CAP * torch.tanh(head.down(inner_PH) / CAP)
             return functional.cross_entropy(logit_PV, target_P, reduction="none")
 
-        parts = zip(inner_PH.split(PREDICTED), target_P.split(PREDICTED), strict=True)
+        parts = zip(torch.split(inner_PH, PREDICTED), torch.split(target_P, PREDICTED), strict=True)
         return torch.cat([recomputed(losses, *part) for part in parts])
 
     def predicted(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
@@ -233,7 +235,7 @@ class Network(TokenNetwork):
         """Return the tokens' vectors, shape (T, D): of genes through a head, of assays as they are."""
         is_assay_T = tokens.ids >= self.tokeniser.n_names
         # Each gene once, however many cells have it.
-        id_U, place_T = tokens.ids.masked_fill(is_assay_T, self.tokeniser.start).unique(return_inverse=True)
+        id_U, place_T = torch.unique(tokens.ids.masked_fill(is_assay_T, self.tokeniser.start), return_inverse=True)
         vector_TD = self.into(self.vectors[id_U], noise)[place_T]
         assay_TD = self.assay((tokens.ids - self.tokeniser.n_names).clamp(min=0))
         return torch.where(is_assay_T[:, None], assay_TD, vector_TD)
