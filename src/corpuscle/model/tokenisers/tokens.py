@@ -5,6 +5,7 @@ Axes in names: B cells of a batch, T tokens of all of them, G genes of the study
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ from corpuscle.model.checkpoint import Parts
 from corpuscle.model.data.batches import Batch, Rows
 
 
-class Tokens(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Tokens:
     """The tokens of a few cells, one cell after the other.
 
     Attributes
@@ -173,7 +175,8 @@ def drawn_numbers(known: Known, seed: int, purpose: int) -> NDArray[np.uint64]:
     mark = scrambled(token ^ scrambled(known.count_T.view(np.uint64) + np.uint64(1)))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mark, dtype=np.uint64)])
     cell = sums[known.starts[1:]] - sums[known.starts[:-1]]
-    key = scrambled(np.array([seed], np.int64).view(np.uint64) + np.uint64(purpose) * GOLDEN)
+    # Arrays, as numbers of numpy would warn where they wrap around.
+    key = scrambled(np.array([seed], np.int64).view(np.uint64) + np.array([purpose], np.uint64) * GOLDEN)
     return scrambled(scrambled(cell + key)[known.cell_T] + token)
 
 
