@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from corpuscle.core.errors import ModelError
-from corpuscle.model.architectures.transcriptformer import TranscriptFormer, recognised
+from corpuscle.core.fingerprint import hash_file
+from corpuscle.model.architectures.transcriptformer import TranscriptFormer
 from corpuscle.model.architectures.transcriptformer.network import Network
-from corpuscle.model.architectures.transcriptformer.opening import sequence
-from corpuscle.model.architectures.transcriptformer.sizes import SIZES
-from corpuscle.model.architectures.transcriptformer.weights import opened_folder
+from corpuscle.model.architectures.transcriptformer.sizes import SIZES, Size
 from corpuscle.model.data.batches import CountTable
+from corpuscle.model.families.inspection import inspected
+from corpuscle.model.nn.initial import usual_weights
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 
@@ -108,15 +109,12 @@ def write_vectors(path, genes, n_numbers=12, seed=0):
 @pytest.fixture
 def folder(tmp_path):
     """A folder as the published ones, of a small network with random weights."""
-    from corpuscle.model.architectures.transcriptformer.sizes import Size
-    from corpuscle.model.nn.initial import drawn
-
     made = tmp_path / "tf_any"
     (made / "vocabs").mkdir(parents=True)
     vectors = write_vectors(made / "vocabs" / "homo_sapiens_gene.h5", IN_FOLDER)
     size = Size(**SMALL, vector=12)
-    tokeniser = sequence(np.empty(0, np.int64), len(IN_FOLDER), size, ["unknown", "10x 3' v3"])
-    network = drawn(lambda: Network(size, tokeniser, given_vectors=True), torch.Generator().manual_seed(0))
+    network = Network(size, 7 + len(IN_FOLDER), 2, given_vectors=True, scaled_by=None)
+    usual_weights(network, torch.Generator().manual_seed(0))
     network.vectors[:7] = torch.rand(7, 12, generator=torch.Generator().manual_seed(1))
     network.vectors[7:] = torch.from_numpy(vectors)
     torch.save(published_tensors(network), made / "model_weights.pt")
@@ -141,10 +139,11 @@ def change(path, edit):
 
 
 def test_a_published_folder_answers_as_its_weights_do(folder, cells, tmp_path):
-    assert recognised(folder) == "TranscriptFormer, 2 layers of width 16"
+    title = "TranscriptFormer, 2 layers of width 16, 29 genes of homo_sapiens"
+    assert TranscriptFormer.official(folder).title == title
     fitted = TranscriptFormer(checkpoint=str(folder)).fit(cells, 0)
     found = fitted.embed(cells)
-    tensors = opened_folder(folder).tensors
+    tensors = torch.load(folder / "model_weights.pt", weights_only=True)
     assert {name: tuple(tensor.shape) for name, tensor in published_tensors(fitted.network).items()} == {
         name: tuple(tensor.shape) for name, tensor in tensors.items()
     }
@@ -157,9 +156,10 @@ def test_a_published_folder_answers_as_its_weights_do(folder, cells, tmp_path):
     seen = cells.counts().sum(0).A1 > 0
     assert fitted.facts["known"]["genes"] == pytest.approx(seen[2:].sum() / seen.sum())
     assert set(fitted.facts["files"]) == {
-        "config.json", "model_weights.pt", "vocabs/assay_vocab.json", "vocabs/homo_sapiens_gene.h5"
+        "config.json", "model_weights.pt", "assay_vocab.json", "homo_sapiens_gene.h5"
     }  # fmt: skip
-    assert fitted.facts["tensors"]["loaded"] == len(tensors)
+    assert fitted.facts["tensors"] == f"{len(tensors)} tensors are loaded"
+    assert inspected(folder).problem == ""
     # The label of the assay counts; without it, a cell is another.
     other = np.asarray(fitted.embed(cells.take(np.arange(6))))
     np.testing.assert_allclose(other, found[:6], atol=1e-5)
@@ -237,10 +237,10 @@ def broken(folder, what):
         ("a gene too many", "make 37 tokens, the weights have rows for 36"),
         ("no START", r"special_tokens should have \[END\] and \[START\]"),
         ("no layers", "num_layers should be a number from 1; '12'"),
-        ("assays of another", "has 1 tokens, the weights have rows for 2"),
-        ("no assays", "assay_vocab.json is missing; fetch the whole folder again"),
+        ("assays of another", r"assay.weight should have shape \[1, 16\], it has \[2, 16\]"),
+        ("no assays", "lacks vocabs/assay_vocab.json"),
         ("no vectors", "should be an HDF5 file with the genes in `keys`"),
-        ("another model", "is no folder of TranscriptFormer's"),
+        ("another model", "is no configuration of Geneformer"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_one_clear_error(folder, cells, what, message):
@@ -287,15 +287,13 @@ def test_from_scratch_genes_may_enter_by_given_vectors(cells, tmp_path):
     fitted = model.fit(cells, 0)
     assert fitted.network.vectors.shape == (7 + 27, 12)
     assert "vectors" not in dict(fitted.network.named_parameters())
-    assert "human.h5" in fitted.facts["files"]
+    assert fitted.facts["config"]["gene_vectors"] == hash_file(tmp_path / "human.h5")
     identity = model.identity()
     write_vectors(tmp_path / "human.h5", GENES[3:], seed=1)
     assert model.identity() != identity
 
 
-def test_a_size_next_to_a_checkpoint_is_refused(folder):
-    with pytest.raises(ValueError, match="size is the checkpoint's"):
-        TranscriptFormer(checkpoint=str(folder), size="tiny")
+def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="width should be a multiple of heads, such as 66"):
         TranscriptFormer(budget={"steps": 1}, size={"width": 64, "heads": 3})
 
@@ -349,9 +347,8 @@ def test_published_sizes_have_the_published_numbers_of_weights():
     counts = {}
     for name, n_names in (("sapiens", 23829), ("metazoa", 247388)):
         size = SIZES[name]
-        tokeniser = sequence(np.empty(0, np.int64), n_names - 7, size, ["unknown"] * 40)
         with torch.device("meta"):
-            network = Network(size, tokeniser, given_vectors=True)
+            network = Network(size, n_names, 40, given_vectors=True, scaled_by=None)
         counts[name] = sum(weight.numel() for weight in network.parameters()) / 1e6, network.vectors.numel() / 1e6
     # Published: 368 and 444 million that are trained.
     assert counts["sapiens"] == pytest.approx((368.86, 61.0), abs=0.02)

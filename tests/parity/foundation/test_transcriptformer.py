@@ -28,7 +28,8 @@ def network(golden):
     size = Size(width=16, layers=2, heads=2, hidden=32, gene_hidden=24, genes=15, vector=12)
     tokeniser = GeneSequence(np.arange(N_NAMES), N_NAMES, start=START, end=END, assays="uab", longest=15)
     with torch.device("meta"):
-        made = Network(size, tokeniser, given_vectors=True, scaled_by=15)
+        made = Network(size, N_NAMES, 3, given_vectors=True, scaled_by=15)
+    made.tokeniser = tokeniser
     tensors = {name[3:]: torch.from_numpy(golden[name]) for name in golden if name.startswith("sd/")}
     load_renamed(made, tensors, RENAMES, "golden")
     return made

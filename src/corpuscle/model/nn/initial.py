@@ -1,50 +1,44 @@
-"""First weights of a network that is made without any: each from a generator, never from torch's global state."""
+"""First weights as torch gives them, but from a generator: never from torch's global state."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
-
-Network = TypeVar("Network", bound=nn.Module)
+from torch import nn
 
 
-def drawn(build: Callable[[], Network], init: torch.Generator) -> Network:
-    """Return a network with random weights, as torch draws them by default.
+def usual_weights(network: nn.Module, init: torch.Generator, names: Collection[str] | None = None) -> None:
+    """Draw weights as torch does by default: of linear layers uniform within 1/√inputs, of embeddings standard normal.
 
-    Linear layers are uniform within 1/√inputs, vectors of tokens standard normal, and norms do nothing. Parameters and
-    buffers of other modules are left empty: whoever makes such a module draws them.
+    Norms do nothing at first. Parameters of other modules stay as they are: whoever makes such a module draws them.
 
     Parameters
     ----------
-    build
-        Makes the network; it is called where torch allocates nothing, so that a network of any size is quick to make.
+    network
+        What is given them.
     init
-        Draws the weights.
+        Draws them.
+    names
+        Which parameters; None: all.
 
     Examples
     --------
-    >>> drawn(lambda: nn.Linear(4, 2), torch.Generator().manual_seed(0)).weight.abs().max() <= 0.5
-    tensor(True)
+    >>> layer = nn.Linear(4, 2)
+    >>> usual_weights(layer, torch.Generator().manual_seed(0))
+    >>> bool(layer.weight.abs().max() <= 0.5)
+    True
     """
-    with torch.device("meta"):
-        network = build()
-    network.to_empty(device="cpu")
-    for module in network.modules():
-        match module:
-            case nn.Linear():
-                _uniform(module.weight, module.in_features, init)
-                if module.bias is not None:
-                    _uniform(module.bias, module.in_features, init)
-            case nn.LayerNorm():
-                module.reset_parameters()
-            case nn.Embedding():
-                nn.init.normal_(module.weight, generator=init)
-            case _:
-                pass
-    return network
-
-
-def _uniform(weight: Tensor, n_in: int, init: torch.Generator) -> None:
-    bound = n_in**-0.5
-    nn.init.uniform_(weight, -bound, bound, generator=init)
+    for module_name, module in network.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if names is not None and f"{module_name}.{own}".lstrip(".") not in names:
+                continue
+            with torch.no_grad():
+                match module:
+                    case nn.Linear():
+                        bound = module.in_features**-0.5
+                        parameter.uniform_(-bound, bound, generator=init)
+                    case nn.Embedding():
+                        parameter.normal_(generator=init)
+                    case nn.LayerNorm():
+                        parameter.fill_(1.0 if own == "weight" else 0.0)
+                    case _:
+                        pass

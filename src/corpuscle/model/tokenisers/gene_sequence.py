@@ -102,11 +102,11 @@ class GeneSequence(Tokeniser):
         return np.array([number.get(label, 0) for label in cells.labels("assay").tolist()], np.int64)
 
     def parts(self) -> Parts:
-        """Return what `of_parts` needs."""
+        """Return what `of` needs."""
         return {"token_G": self.token_G}, {"sequence": {name: getattr(self, name) for name in _FACTS}}
 
     @classmethod
-    def of_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> "GeneSequence":
+    def of(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> "GeneSequence":
         """Make it again of its `parts`."""
         return cls(arrays["token_G"], **facts["sequence"])
 

@@ -4,29 +4,30 @@ Pearce et al. 2025, doi 10.1101/2025.04.25.650731. Axes in names: N cells, B cel
 study, V tokens there are, E numbers of a gene's vector, K latents.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
+from torch import Tensor
 
 from corpuscle.core.components import component
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.architectures.transcriptformer import opening, weights
 from corpuscle.model.architectures.transcriptformer.fitted import FittedTranscriptFormer
 from corpuscle.model.architectures.transcriptformer.network import Network
-from corpuscle.model.architectures.transcriptformer.opening import from_folder, from_scratch, given_genes, sequence
-from corpuscle.model.architectures.transcriptformer.sizes import CONTINUED, FROM_SCRATCH, SIZES, Name, Size
-from corpuscle.model.architectures.transcriptformer.weights import recognised, size_by_config
-from corpuscle.model.families.foundation import NONZERO_SHARE, Demands, FoundationModel, Opened, PublishedTraining
-from corpuscle.model.nn.initial import drawn
+from corpuscle.model.architectures.transcriptformer.sizes import CONTINUED, FROM_SCRATCH, SIZES, Size
+from corpuscle.model.families.foundation import NONZERO_SHARE, Demands, FoundationModel, PublishedTraining, Start
+from corpuscle.model.families.official import Official
+from corpuscle.model.families.sizes import sized
+from corpuscle.model.foreign.accounting import Renames
+from corpuscle.model.nn.initial import usual_weights
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
-
-__all__ = ["TranscriptFormer", "recognised"]
+from corpuscle.source.genes import GeneSpace
 
 COUNT_NLL = Metric(
     "count_nll",
@@ -56,8 +57,9 @@ class TranscriptFormer(FoundationModel):
     Parameters
     ----------
     size
-        ``"tiny"`` (the default without a checkpoint), ``"small"``, or as published ``"sapiens"``, ``"exemplar"``,
-        ``"metazoa"``; or a table of a `Size`.
+        Of a network from scratch: ``"tiny"``, of seconds; ``"small"``; as published, ``"sapiens"``, ``"exemplar"``,
+        ``"metazoa"``; or a table of widths, such as ``{ width = 128, layers = 3, heads = 4 }``; see `Size`. Of
+        `checkpoint`, it is the folder's.
     gene_vectors
         A file of genes and their vectors (ESM-2), as published for each species, relative to the study file. From
         scratch, genes enter by these, in place of vectors that are learned; with a checkpoint, they take the place of
@@ -78,19 +80,18 @@ class TranscriptFormer(FoundationModel):
     """
 
     curves: ClassVar[tuple[Metric, ...]] = (LOSS, COUNT_NLL, GENE_CROSS_ENTROPY)
-    paths: ClassVar[tuple[str, ...]] = ("checkpoint", "gene_vectors")
+    path_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "gene_vectors")
+    sizes: ClassVar[Mapping[str, Size]] = SIZES
+    renames: ClassVar[Renames] = weights.RENAMES
 
-    size: Annotated[Name | Size | None, BeforeValidator(
-        lambda value: Size(**value) if isinstance(value, dict) else value
-    )] = None  # fmt: skip
+    size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
     gene_vectors: Annotated[str, Field(min_length=1)] | None = None
     scale: Literal["upstream", "length"] = "upstream"
 
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if self.checkpoint is not None and self.size is not None:
-            raise ValueError("size is the checkpoint's; leave it out")
-        return self
+    @classmethod
+    def official(cls, path: Path) -> Official | None:
+        """Return what a folder is, if it is one of TranscriptFormer's."""
+        return weights.official(path)
 
     @property
     def answers(self) -> type[FittedTranscriptFormer]:
@@ -102,37 +103,55 @@ class TranscriptFormer(FoundationModel):
         """That of the published code, from scratch or on top of published weights."""
         return FROM_SCRATCH if self.checkpoint is None else CONTINUED
 
+    def network(self, config: Mapping[str, Any]) -> Network:
+        """Make a network without weights."""
+        size = Size(**config["size"])
+        scaled_by = size.genes if self.scale == "upstream" else None
+        given, n_names, n_assays = config["given_vectors"], config["n_names"], config["n_assays"]
+        return Network(size, n_names, n_assays, given_vectors=given, scaled_by=scaled_by)
+
+    def from_scratch(self, corpus: Corpus) -> Start:
+        """Return what a network begins with: the corpus' own genes and assays, or the genes of `gene_vectors`."""
+        return opening.of_study(corpus, self.size, self._vectors)
+
+    def as_published(self, found: Official, space: GeneSpace) -> Start:
+        """Return what published weights begin with: their genes and assays, or the genes of `gene_vectors`."""
+        return opening.of_folder(found, space, self._vectors)
+
+    def contents(self, found: Official) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+        """Return what a published network is made of; see `FoundationModel.contents`."""
+        return opening.contents(found, self._vectors)
+
+    def tokeniser(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> GeneSequence:
+        """Make the tokeniser again."""
+        return GeneSequence.of(arrays, facts)
+
+    def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
+        """Give a network its first weights: as torch does, and where vectors are given, these."""
+        assert isinstance(network, Network), "it was made here"
+        usual_weights(network, init, names)
+        if names is not None:
+            return
+        with torch.no_grad():
+            network.vectors.normal_(generator=init)
+            if self._vectors is not None:
+                _, vectors_UE = weights.gene_vectors(self._vectors)
+                network.vectors[: -len(vectors_UE)].uniform_(generator=init)  # special tokens, as published
+                network.vectors[-len(vectors_UE) :] = torch.from_numpy(vectors_UE)
+
     def demands(self, n_genes: int) -> Demands:
         """Return what the network asks of a machine, in a study of so many genes; see `FoundationModel`."""
-        size = self._size if self.checkpoint is None else size_by_config(Path(self.checkpoint))
+        found = None if self.checkpoint is None else weights.official(Path(self.checkpoint))
+        size = self.size if found is None else Size(**found.config["size"])
+        n_names = n_genes if found is None else found.config.get("n_names", n_genes)
         with torch.device("meta"):
-            network = Network(size, sequence(np.empty(0, np.int64), n_genes, size, ["unknown"]), given_vectors=False)
+            network = Network(size, n_names, 1, given_vectors=True, scaled_by=None)
         n_parameters = sum(weight.numel() for weight in network.parameters())
-        n_looked_up = network.vectors.numel()
         attention = 2 * size.width * size.layers * min(size.genes, max(1, round(NONZERO_SHARE * n_genes)))
         units = size.layers * (10 * size.width + 3 * size.hidden) + 6 * size.width + 3 * size.gene_hidden
-        return Demands(n_parameters, units, n_parameters - n_looked_up + attention, size.genes + 2)
-
-    def opened(self, corpus: Corpus, seed: int) -> Opened:
-        """Return the network with random or published weights; see `FoundationModel`."""
-        given = None if self.gene_vectors is None else given_genes(corpus, Path(self.gene_vectors))
-        if self.checkpoint is not None:
-            opened = from_folder(corpus, Path(self.checkpoint), given)
-        else:
-            opened = from_scratch(corpus, self._size, given, seed)
-        return opened._replace(network=self._scaled(opened.network))
-
-    def rebuilt(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> TokenNetwork:
-        """Return the network of a saved model; see `FoundationModel`."""
-        tokeniser, size = GeneSequence.of_parts(arrays, facts), Size(**facts["size"])
-        network = drawn(lambda: Network(size, tokeniser, given_vectors=facts["given_vectors"]), torch.Generator())
-        return self._scaled(network)
+        vectors = network.vectors.numel()
+        return Demands(n_parameters + vectors, units, n_parameters + attention, size.genes + 2)
 
     @property
-    def _size(self) -> Size:
-        return self.size if isinstance(self.size, Size) else SIZES[self.size or "tiny"]
-
-    def _scaled(self, network: TokenNetwork) -> Network:
-        assert isinstance(network, Network), "it was made here"
-        network.scaled_by = network.tokeniser.longest if self.scale == "upstream" else None
-        return network
+    def _vectors(self) -> Path | None:
+        return None if self.gene_vectors is None else Path(self.gene_vectors)

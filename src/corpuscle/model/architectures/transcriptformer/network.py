@@ -96,8 +96,8 @@ class Network(TokenNetwork):
     ----------
     size
         Its size.
-    tokeniser
-        What writes cells as tokens.
+    n_names, n_assays
+        How many tokens there are, special ones included and assays not; and how many assays, the unknown one included.
     given_vectors
         Whether the genes' vectors are given (and stay as they are) or learned.
     scaled_by
@@ -107,23 +107,23 @@ class Network(TokenNetwork):
     tokeniser: GeneSequence
 
     def __init__(
-        self, size: Size, tokeniser: GeneSequence, *, given_vectors: bool, scaled_by: float | None = None
+        self, size: Size, n_names: int, n_assays: int, *, given_vectors: bool, scaled_by: float | None
     ) -> None:
         super().__init__()
-        self.tokeniser, self.n_latent, self.scaled_by = tokeniser, size.width, scaled_by
+        self.n_latent, self.scaled_by = size.width, scaled_by
         width, n_vector = size.width, size.vector or size.width
         # Given ones are no parameters: nothing that trains a network ever moves them.
-        vectors = torch.empty(tokeniser.n_names, n_vector)
+        vectors = torch.empty(n_names, n_vector)
         if given_vectors:
             self.register_buffer("vectors", vectors)
         else:
             self.vectors = nn.Parameter(vectors)
         self.into = Head(n_vector, width, width)
-        self.assay = nn.Embedding(len(tokeniser.assays), width)
+        self.assay = nn.Embedding(n_assays, width)
         self.layers = nn.ModuleList(Layer(size) for _ in range(size.layers))
-        self.gene_level = nn.Embedding(tokeniser.n_names, 1)
+        self.gene_level = nn.Embedding(n_names, 1)
         self.count_head = Head(2 * width, width // 2, 1)
-        self.gene_head = Head(width, size.gene_hidden, tokeniser.n_names)
+        self.gene_head = Head(width, size.gene_hidden, n_names)
 
     @property
     def blocks(self) -> list[nn.Module]:

@@ -6,7 +6,8 @@ not to 18 % of its height; Adam keeps 0.999 of its squares, not 0.95; the batch 
 says.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -54,8 +55,7 @@ class Size:
         return self
 
 
-Name = Literal["tiny", "small", "sapiens", "exemplar", "metazoa"]
-SIZES: dict[Name, Size] = {
+SIZES: Mapping[str, Size] = {
     "tiny": Size(),
     "small": Size(width=256, layers=4, heads=8, hidden=256, gene_hidden=256),
     "sapiens": Size(width=2048, layers=12, heads=16, hidden=2048, gene_hidden=2048, vector=2560),

@@ -6,22 +6,21 @@ of a gene's vector.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from corpuscle.core.errors import ModelError
 from corpuscle.core.text import shortened
 from corpuscle.model.architectures.transcriptformer.network import CAP
 from corpuscle.model.architectures.transcriptformer.sizes import SIZES, Size
+from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.foreign.dictionaries import read_json, token_ids
-from corpuscle.model.foreign.tensors import read_tensors
 
 CONFIG, WEIGHTS, VOCABULARIES, ASSAYS = "config.json", "model_weights.pt", "vocabs", "vocabs/assay_vocab.json"
 # The order where a folder's config does not say it.
@@ -51,79 +50,67 @@ RENAMES = Renames({
 })  # fmt: skip
 
 
-def recognised(folder: Path) -> str | None:
-    """Return what a folder of TranscriptFormer's weights is, for people; None: it is none, by its config."""
+def official(folder: Path) -> Official | None:
+    """Return what a folder is, if it is one of TranscriptFormer's, by its config; see `Official`."""
     if not (folder / CONFIG).is_file():
         return None
     model = read_json(folder / CONFIG).get("model")
-    config = model.get("model_config") if isinstance(model, Mapping) else None
+    if not isinstance(model, Mapping):
+        return None
+    config = model.get("model_config")
     if not isinstance(config, Mapping) or "embed_dim" not in config:
         return None
-    return f"TranscriptFormer, {config.get('num_layers')} layers of width {config.get('embed_dim')}"
+    _refuse_other_kinds(config, folder)
+    data = model.get("data_config")
+    data = data if isinstance(data, Mapping) else {}
+    genes = _gene_files(folder, data)
+    files = {"config": folder / CONFIG, "weights": folder / WEIGHTS, "assays": folder / ASSAYS}
+    files |= {f"genes {at}": path for at, path in enumerate(genes)}
+    lacking = {role: str(path.relative_to(folder)) for role, path in files.items() if not path.is_file()}
+    if not genes:
+        lacking["genes 0"] = f"a file of genes and their vectors, such as {VOCABULARIES}/homo_sapiens_gene.h5"
+    files = {role: path for role, path in files.items() if role not in lacking}
+    special = [str(name) for name in data.get("special_tokens") or SPECIAL]
+    size = _size(config, folder, files.get("genes 0"))
+    title = f"TranscriptFormer, {size.layers} layers of width {size.width}"
+    if lacking:
+        return Official(title, files, lacking, {"size": asdict(size)})
+    names, assays = names_of(special, files), read_json(files["assays"])
+    if missing := {START, END} - set(special):
+        raise ModelError(f"{folder / CONFIG}: special_tokens should have {' and '.join(sorted(missing))}")
+    organisms = ", ".join(path.stem.removesuffix("_gene") for path in genes)
+    return Official(
+        title=f"{title}, {len(names) - len(special):,} genes of {organisms}",
+        files=files,
+        lacking={},
+        config={
+            "size": asdict(size),
+            "n_names": len(names),
+            "n_assays": len(assays),
+            "special": special,
+            "given_vectors": True,
+        },
+    )
 
 
-class Folder(NamedTuple):
-    """What a folder of published weights holds.
-
-    Attributes
-    ----------
-    tensors
-        The weights.
-    size
-        Their network's size.
-    names
-        Special tokens and genes, in the order of the weights' rows, length V.
-    n_special
-        How many of them are special.
-    assays
-        The number of each assay that is known.
-    files
-        Names of the files that were read, in the folder.
-    """
-
-    tensors: dict[str, Tensor]
-    size: Size
-    names: tuple[str, ...]
-    n_special: int
-    assays: dict[str, int]
-    files: tuple[str, ...]
+def names_of(special: Sequence[str], files: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return special tokens and genes in the order of the weights' rows; see `Official.files`."""
+    genes = (path for role, path in files.items() if role.startswith("genes "))
+    return _joined([*special, *(name for path in genes for name in gene_names(path))])
 
 
-def opened_folder(folder: Path) -> Folder:
-    """Read a folder of published weights.
+def assays_of(path: Path) -> list[str]:
+    """Return the assays in the order of the weights' rows.
 
     Raises
     ------
     ModelError
-        When it is no such folder, a file is missing, or one does not fit to the others.
+        When the first does not stand for all that are unknown.
     """
-    if recognised(folder) is None:
-        raise ModelError(_no_folder(folder))
-    found = read_json(folder / CONFIG)["model"]
-    config, data = _table(found, "model_config", folder), _table(found, "data_config", folder)
-    _refuse_other_kinds(config, folder)
-    tensors = read_tensors(_there(folder, WEIGHTS))
-    size = _size(folder, tensors)
-    special = tuple(data.get("special_tokens") or SPECIAL)
-    genes = [f"{VOCABULARIES}/{Path(str(name)).name}" for name in data.get("esm2_mappings") or ()]
-    if not genes:
-        genes = sorted(path.relative_to(folder).as_posix() for path in (folder / VOCABULARIES).glob("*_gene.h5"))
-    if not genes:
-        raise ModelError(f"{folder / VOCABULARIES}: should have a file of genes, such as homo_sapiens_gene.h5")
-    names = _joined([*special, *(name for each in genes for name in gene_names(_there(folder, each)))])
-    n_rows = len(tensors["gene_embeddings.embedding.weight"])
-    if len(names) != n_rows:
-        raise ModelError(
-            f"{folder}: {', '.join(genes)} and {len(special)} special tokens make {len(names):,} tokens, the weights "
-            f"have rows for {n_rows:,}; these are the genes of another model or species"
-        )
-    missing = {START, END} - set(special)
-    if missing:
-        raise ModelError(f"{folder / CONFIG}: special_tokens should have {' and '.join(sorted(missing))}")
-    assays = token_ids(_there(folder, ASSAYS), len(tensors["aux_embeddings.assay.weight"]))
-    if assays.get(UNKNOWN_ASSAY) != 0:
-        raise ModelError(f'{folder / ASSAYS}: "{UNKNOWN_ASSAY}" should be 0; it is {assays.get(UNKNOWN_ASSAY)}')
-    return Folder(tensors, size, names, len(special), assays, (CONFIG, WEIGHTS, ASSAYS, *genes))
+    assays = token_ids(path)
+    if assays.get(UNKNOWN_ASSAY) != 0 or max(assays.values()) >= len(assays):
+        raise ModelError(f'{path}: should number assays from 0, which is "{UNKNOWN_ASSAY}"')
+    return sorted(assays, key=assays.__getitem__)
 
 
 def gene_names(path: Path) -> list[str]:
@@ -175,18 +162,12 @@ def _joined(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _table(found: Mapping[str, Any], name: str, folder: Path) -> Mapping[str, Any]:
-    table = found.get(name)
-    if not isinstance(table, Mapping):
-        raise ModelError(f"{folder / CONFIG}: should have a table model.{name}")
-    return table
-
-
-def _there(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.is_file():
-        raise ModelError(f"{folder}: {name} is missing; fetch the whole folder again")
-    return path
+def _gene_files(folder: Path, data: Mapping[str, Any]) -> list[Path]:
+    """Return the files of genes that a folder's config names, in order; those that are there, where it names none."""
+    named = [Path(str(name)).name for name in data.get("esm2_mappings") or ()]
+    if named:
+        return [folder / VOCABULARIES / name for name in named]
+    return sorted((folder / VOCABULARIES).glob("*_gene.h5"))
 
 
 def _refuse_other_kinds(config: Mapping[str, Any], folder: Path) -> None:
@@ -199,41 +180,25 @@ def _refuse_other_kinds(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def size_by_config(folder: Path) -> Size:
-    """Return a network's size as its folder's config has it, without its weights; as published where it does not.
-
-    Raises
-    ------
-    ModelError
-        When it is no such folder, or no network has the size.
-    """
-    if recognised(folder) is None:
-        raise ModelError(_no_folder(folder))
-    config = _table(read_json(folder / CONFIG)["model"], "model_config", folder)
+def _size(config: Mapping[str, Any], folder: Path, genes: Path | None) -> Size:
+    """Return a network's size by its folder's config; as published where that does not have it."""
     ours = {"embed_dim": "width", "model_dim": "hidden", "num_layers": "layers", "num_heads": "heads",
             "seq_len": "genes", "gene_head_hidden_dim": "gene_hidden"}  # fmt: skip
-    given = {name: config.get(name, LARGE.__dict__[field]) for name, field in ours.items()}
+    given = {name: config.get(name, getattr(LARGE, field)) for name, field in ours.items()}
     wrong = [name for name, number in given.items() if type(number) is not int or number < 1]
     if wrong:
         raise ModelError(f"{folder / CONFIG}: model_config.{wrong[0]} should be a number from 1; {given[wrong[0]]!r}")
+    n_vector = LARGE.vector if genes is None else _vector_length(genes)
     try:
-        return Size(**{field: given[name] for name, field in ours.items()}, vector=LARGE.vector)
+        return Size(**{field: given[name] for name, field in ours.items()}, vector=n_vector)
     except ValueError as error:
         raise ModelError(f"{folder / CONFIG}: no network has this size ({shortened(str(error))})") from error
 
 
-def _no_folder(folder: Path) -> str:
-    return (
-        f"{folder}: is no folder of TranscriptFormer's: it should have {CONFIG} with model.model_config, {WEIGHTS} and "
-        f"{VOCABULARIES}/, as its download has them"
-    )
-
-
-def _size(folder: Path, tensors: Mapping[str, Tensor]) -> Size:
-    """Return a network's size: that of its config, but for what its weights say themselves."""
-    needed = ("gene_embeddings.embedding.weight", "aux_embeddings.assay.weight", "gene_id_head.layers.0.weight")
-    for name in needed:
-        if name not in tensors or tensors[name].dim() != 2:
-            raise ModelError(f"{folder / WEIGHTS}: these are not the weights of this model: {name} is missing")
-    vectors, gene_head = tensors[needed[0]], tensors[needed[2]]
-    return replace(size_by_config(folder), vector=vectors.shape[1], gene_hidden=len(gene_head))
+def _vector_length(path: Path) -> int:
+    first = gene_names(path)[0]
+    try:
+        with h5py.File(path) as file:
+            return int(np.size(file["arrays"][first]))
+    except (OSError, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise ModelError(f"{path}: `arrays` should have a vector for each gene ({shortened(str(error))})") from error
