@@ -36,7 +36,7 @@ def network(golden):
 def test_outputs_are_upstreams_for_each_cell_alone(network, golden, stretch, monkeypatch):
     monkeypatch.setattr(performer, "POSITIONS", stretch)
     # Three cells at once are as each alone.
-    found = network.hidden(torch.from_numpy(golden["ids"].ravel()), [12] * 3)
+    found = network.hidden(torch.from_numpy(golden["ids"].ravel()))
     np.testing.assert_allclose(found.reshape(3, 12, 20), golden["encodings"], atol=1e-5)
     logits = network.head(found).reshape(3, 12, 7)
     np.testing.assert_allclose(logits, golden["logits"], atol=1e-5)
@@ -72,12 +72,12 @@ def plain(query, key, value, projection):
 
 def test_in_stretches_numbers_and_slopes_are_those_of_all_at_once(monkeypatch):
     draw = torch.Generator().manual_seed(0)
-    given = [torch.randn(50, 2, 8, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    given = [torch.randn(2, 50, 2, 8, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     projection = performer.drawn_projection(20, 8, draw).double()
-    weights = torch.randn(50, 2, 8, generator=draw, dtype=torch.float64)
-    expected = plain(*given, projection)
+    weights = torch.randn(2, 50, 2, 8, generator=draw, dtype=torch.float64)
+    expected = torch.stack([plain(*cells, projection) for cells in zip(*given, strict=True)])
     slopes = torch.autograd.grad((expected * weights).sum(), given)
-    monkeypatch.setattr(performer, "POSITIONS", 7)
+    monkeypatch.setattr(performer, "POSITIONS", 15)
     found = performer.attend_by_features(*given, projection)
     torch.testing.assert_close(found, expected)
     for one, other in zip(torch.autograd.grad((found * weights).sum(), given), slopes, strict=True):

@@ -2,7 +2,7 @@
 
 Choromanski et al. 2021, arXiv 2009.14794, as scBERT has it: features of keys are scaled by the largest of all heads.
 That is the largest of the cell here, where the published code takes that of the whole batch, so that its cells change
-with their company. Axes in names: L tokens of one cell, H heads, C channels of a head, M features.
+with their company. Axes in names: B cells, L tokens of each, H heads, C channels of a head, M features.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from corpuscle.model.nn.recomputed import recomputed
 
-# Tokens whose features are worked out at once, which take H × POSITIONS × M numbers in place of H × L × M.
+# Tokens, of all cells, whose features are worked out at once: H × POSITIONS × M numbers in place of H × B·L × M.
 POSITIONS, POSITIONS_ON_GPU = 512, 8192
 # Added to each feature.
 EPS = 1e-4
@@ -34,47 +34,50 @@ def drawn_projection(n_features: int, n_channels: int, noise: torch.Generator) -
     return drawn_MC
 
 
-def attend_by_features(query_LHC: Tensor, key_LHC: Tensor, value_LHC: Tensor, projection_MC: Tensor) -> Tensor:
-    """Let the tokens of one cell attend to each other, all to all, shape (L, H, C).
+def attend_by_features(query_BLHC: Tensor, key_BLHC: Tensor, value_BLHC: Tensor, projection_MC: Tensor) -> Tensor:
+    """Let the tokens of each cell attend to each other, all to all, shape (B, L, H, C); all cells have as many.
 
     With φ the features, a token gets φ(q)·Σφ(k)vᵀ / φ(q)·Σφ(k). Sums over keys are found first, a stretch of tokens at
     a time; on the way back, features are worked out anew.
 
     Examples
     --------
-    >>> x, value = torch.zeros(3, 1, 2), torch.tensor([1.0, 3.0, 5.0]).reshape(3, 1, 1)
+    >>> x, value = torch.zeros(1, 3, 1, 2), torch.tensor([1.0, 3.0, 5.0]).reshape(1, 3, 1, 1)
     >>> attend_by_features(x, x, value, torch.ones(4, 2)).flatten().round(decimals=3)
     tensor([3., 3., 3.])
     """
-    scaled_MC = projection_MC * query_LHC.shape[-1] ** -0.25
-    stretch = POSITIONS_ON_GPU if query_LHC.is_cuda else POSITIONS
+    scaled_MC = projection_MC * query_BLHC.shape[-1] ** -0.25
+    at_once = POSITIONS_ON_GPU if query_BLHC.is_cuda else POSITIONS
+    stretch = max(1, at_once // len(query_BLHC))
 
-    def largest(key_HLC: Tensor) -> Tensor:
-        top: Tensor = (key_HLC @ scaled_MC.T).amax()
-        return top
+    def largest(key_BHLC: Tensor) -> Tensor:
+        top_B111: Tensor = (key_BHLC @ scaled_MC.T).amax((1, 2, 3), keepdim=True)
+        return top_B111
 
-    def sums(key_HLC: Tensor, value_HLC: Tensor, top: Tensor) -> Tensor:
+    def sums(key_BHLC: Tensor, value_BHLC: Tensor, top_B111: Tensor) -> Tensor:
         # A column of ones: the sum of the features themselves. EPS is added at the end, for all tokens at once.
-        value_HLC = torch.cat([value_HLC, torch.ones_like(value_HLC[..., :1])], -1)
-        found: Tensor = _features(key_HLC, scaled_MC, top).mT @ value_HLC
-        return found + EPS * value_HLC.sum(1, keepdim=True)
+        value_BHLC = torch.cat([value_BHLC, torch.ones_like(value_BHLC[..., :1])], -1)
+        found: Tensor = _features(key_BHLC, scaled_MC, top_B111).mT @ value_BHLC
+        return found + EPS * value_BHLC.sum(2, keepdim=True)
 
-    def attended(query_HLC: Tensor, sums_HMC: Tensor) -> Tensor:
-        found = _features(query_HLC, scaled_MC, None) @ sums_HMC + EPS * sums_HMC.sum(1, keepdim=True)
+    def attended(query_BHLC: Tensor, sums_BHMC: Tensor) -> Tensor:
+        found = _features(query_BHLC, scaled_MC, None) @ sums_BHMC + EPS * sums_BHMC.sum(2, keepdim=True)
         return found[..., :-1] / found[..., -1:]
 
     queries, keys, values = (
-        torch.split(part.transpose(0, 1), stretch, dim=1) for part in (query_LHC, key_LHC, value_LHC)
+        torch.split(part.transpose(1, 2), stretch, dim=2) for part in (query_BLHC, key_BLHC, value_BLHC)
     )
-    top = torch.stack([recomputed(largest, key) for key in keys]).amax()
-    sums_HMC = torch.stack([recomputed(sums, key, value, top) for key, value in zip(keys, values, strict=True)]).sum(0)
-    return torch.cat([recomputed(attended, query, sums_HMC) for query in queries], 1).transpose(0, 1)
+    top_B111 = torch.stack([recomputed(largest, key) for key in keys]).amax(0)
+    pairs = zip(keys, values, strict=True)
+    sums_BHMC = torch.stack([recomputed(sums, key, value, top_B111) for key, value in pairs]).sum(0)
+    return torch.cat([recomputed(attended, query, sums_BHMC) for query in queries], 2).transpose(1, 2)
 
 
-def _features(x_HLC: Tensor, scaled_MC: Tensor, top: Tensor | None) -> Tensor:
+def _features(x_BHLC: Tensor, scaled_MC: Tensor, top: Tensor | None) -> Tensor:
     """Return exp(w·x - |x|²/2 - top), but for `EPS` and a factor that cancels out; top None: each token's largest."""
-    found_HLM = x_HLC @ scaled_MC.T
-    shift_HL1 = x_HLC.square().sum(-1, keepdim=True) * (0.5 * x_HLC.shape[-1] ** -0.5)
-    shift_HL1 = shift_HL1 + (found_HLM.amax(-1, keepdim=True) if top is None else top)
+    found_BHLM = x_BHLC @ scaled_MC.T
+    shift_BHL1 = x_BHLC.square().sum(-1, keepdim=True) * (0.5 * x_BHLC.shape[-1] ** -0.5)
+    shift_BHL1 = shift_BHL1 + (found_BHLM.amax(-1, keepdim=True) if top is None else top)
     # Not in place at first: the slope of a largest number needs what it was found in.
-    return (found_HLM - shift_HL1).exp_()
+    features_BHLM: Tensor = (found_BHLM - shift_BHL1).exp_()
+    return features_BHLM

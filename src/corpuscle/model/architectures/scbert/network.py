@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.architectures.scbert.sizes import Size
-from corpuscle.model.nn.attention import by_cell
 from corpuscle.model.nn.performer import attend_by_features, drawn_projection
 from corpuscle.model.nn.recomputed import recomputed
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, sum_of_cells
@@ -36,17 +35,14 @@ class Layer(nn.Module):
         self.register_buffer("projection", torch.empty(size.n_features, size.head))
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x_TD: Tensor, lengths: list[int]) -> Tensor:
-        """Return the layer's output, shape (T, D)."""
+    def forward(self, x_TD: Tensor, n_cells: int) -> Tensor:
+        """Return the layer's output, shape (T, D), for the positions of so many cells."""
         normed_TD = self.norm_attention(x_TD)
         query, key, value = (
-            layer(normed_TD).reshape(len(x_TD), self.n_heads, -1) for layer in (self.query, self.key, self.value)
+            layer(normed_TD).reshape(n_cells, len(x_TD) // n_cells, self.n_heads, -1)
+            for layer in (self.query, self.key, self.value)
         )
-
-        def within(query_LHC: Tensor, key_LHC: Tensor, value_LHC: Tensor, _: slice) -> Tensor:
-            return attend_by_features(query_LHC, key_LHC, value_LHC, self.projection)
-
-        attended = by_cell(within, query, key, value, lengths)
+        attended = attend_by_features(query, key, value, self.projection)
         x_TD = x_TD + self.out(attended.reshape(len(x_TD), -1))
         return x_TD + torch.cat([recomputed(self._inner, part) for part in torch.split(x_TD, ROWS)])
 
@@ -118,7 +114,7 @@ class Network(TokenNetwork):
 
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Embed cells by a mean over positions, shape (B, D); see `TokenNetwork.pooled`."""
-        hidden_TD = self.hidden(tokens.ids, tokens.lengths)
+        hidden_TD = self.hidden(tokens.ids)
         expressed_T = (tokens.ids > 0).to(hidden_TD.dtype)
         n_expressed_B = sum_of_cells(expressed_T, tokens)
         if self.expressed_only:
@@ -136,7 +132,7 @@ class Network(TokenNetwork):
         chosen_J, hidden_J = self.chosen(tokens, noise)
         ids_T = tokens.ids.clone()
         ids_T[chosen_J[hidden_J]] = HIDDEN
-        logit_JV = self.head(self.hidden(ids_T, tokens.lengths)[chosen_J])
+        logit_JV = self.head(self.hidden(ids_T)[chosen_J])
         loss_J = functional.cross_entropy(logit_JV, tokens.ids[chosen_J], reduction="none")
         cell_J = tokens.cell_T[chosen_J]
         zero_B = loss_J.new_zeros(len(tokens))
@@ -161,10 +157,11 @@ class Network(TokenNetwork):
         chosen_J = place_E[order_E][rank_E < torch.ceil(PREDICTED * n_B.double())[cell_E]]
         return chosen_J, torch.rand(len(chosen_J), generator=noise, device=noise.device) < MASKED
 
-    def hidden(self, ids_T: Tensor, lengths: list[int]) -> Tensor:
+    def hidden(self, ids_T: Tensor) -> Tensor:
         """Return the network's output for each position of each cell, shape (T, D)."""
-        x_TD = self.level(ids_T) + self.positions.repeat(len(lengths), 1)
+        n_cells = len(ids_T) // len(self.positions)
+        x_TD = self.level(ids_T) + self.positions.repeat(n_cells, 1)
         for layer in self.layers:
-            x_TD = layer(x_TD, lengths)
+            x_TD = layer(x_TD, n_cells)
         out_TD: Tensor = self.norm(x_TD)
         return out_TD
