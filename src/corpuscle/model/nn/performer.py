@@ -46,6 +46,11 @@ def attend_by_features(query_BLHC: Tensor, key_BLHC: Tensor, value_BLHC: Tensor,
     >>> attend_by_features(x, x, value, torch.ones(4, 2)).flatten().round(decimals=3)
     tensor([3., 3., 3.])
     """
+    device = query_BLHC.device.type
+    if torch.is_autocast_enabled(device):
+        # Exponentials of 16-bit numbers are too coarse to be summed.
+        with torch.autocast(device, enabled=False):
+            return attend_by_features(query_BLHC.float(), key_BLHC.float(), value_BLHC.float(), projection_MC)
     scaled_MC = projection_MC * query_BLHC.shape[-1] ** -0.25
     at_once = POSITIONS_ON_GPU if query_BLHC.is_cuda else POSITIONS
     stretch = max(1, at_once // len(query_BLHC))

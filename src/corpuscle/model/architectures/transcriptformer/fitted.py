@@ -25,7 +25,6 @@ from corpuscle.model.tokenisers.tokens import Tokens
 class FittedTranscriptFormer(FittedFoundation):
     """A TranscriptFormer with weights; it says which counts it expects (`Reconstructs`)."""
 
-    @torch.inference_mode()
     def expected_fractions(
         self, cells: Corpus, samples: np.random.Generator | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -48,7 +47,6 @@ class FittedTranscriptFormer(FittedFoundation):
             for rows, batch in stream(cells, BLOCK_CELLS, network.tokeniser.covariates(cells)):
                 yield rows, self._fractions(network, batch)
 
-    @torch.inference_mode()
     def negative_log_likelihood(self, cells: Corpus) -> pd.DataFrame:
         """Return how unlikely each cell is to the model, in nats, lower is better; a row per cell.
 
@@ -75,6 +73,7 @@ class FittedTranscriptFormer(FittedFoundation):
         finally:
             network.to(CPU)
 
+    @torch.inference_mode()
     def _fractions(self, network: Network, batch: Batch) -> NDArray[np.float32]:
         share_BV = np.zeros((len(batch), network.tokeniser.n_names), np.float32)
         start = 0
@@ -96,6 +95,7 @@ class FittedTranscriptFormer(FittedFoundation):
         return shares_BG
 
 
+@torch.inference_mode()
 def _likelihoods(network: Network, tokens: Tokens) -> pd.DataFrame:
     found = network.sequences(tokens, None)
     expected_J = network.expected(found, tokens, None)
