@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from corpuscle.core.components import guarded
+from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
@@ -107,15 +109,27 @@ def embedded(model: FittedModel, cells: Corpus, max_cells: int) -> Embedding:
 def _places(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
     """Embed cells, or take what the store has of them, where the model is in one."""
     if model.stored is None:
-        return model.embed(cells)
+        return _embed(model, cells)
 
     def write(folder: Path) -> None:
-        np.save(folder / "embedding.npy", model.embed(cells), allow_pickle=False)
+        np.save(folder / "embedding.npy", _embed(model, cells), allow_pickle=False)
 
     store, key = model.stored
     folder = store.kept("embeddings", fingerprint("embedding", EMBEDDINGS, key, cells.identity()), write)
     found: NDArray[np.float32] = np.load(folder / "embedding.npy")
     return found
+
+
+def _embed(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
+    """Embed cells; refuse what is no place for each of them."""
+    with guarded(model):
+        z_NK = np.asarray(model.embed(cells))
+    if z_NK.ndim != 2 or len(z_NK) != len(cells) or not np.issubdtype(z_NK.dtype, np.number):
+        raise ModelError(
+            f"{type(model).__name__}.embed gave {z_NK.dtype} of shape {z_NK.shape} for {len(cells):,} cells; expected "
+            "numbers of shape (cells, latents)"
+        )
+    return z_NK
 
 
 def draw_cells(cells: Corpus, max_cells: int) -> Corpus:

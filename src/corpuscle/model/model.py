@@ -59,9 +59,17 @@ class Stored(NamedTuple):
 class FittedModel(ABC):
     """A model with weights: embeds new cells, and can be saved.
 
-    `cost` is what a run of a study measured when it fitted the model; None for a model that was fitted otherwise.
-    `stored` is where a study keeps it, so that what is made of it (embeddings, models that were taught labels) is kept,
-    too; None: it is not.
+    Attributes
+    ----------
+    genes
+        Ids of the study's genes, length G.
+    history
+        The training curve, with the columns `HISTORY`.
+    cost
+        What a run of a study measured when it fitted the model; None for a model that was fitted otherwise.
+    stored
+        Where a study keeps it, so that what is made of it (embeddings, models that were taught labels) is kept, too;
+        None: it is not.
     """
 
     genes: tuple[str, ...]

@@ -1,14 +1,16 @@
 """Preparation: from a study to its plan. What can be wrong with it and its data is found here, before any training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
+from corpuscle.core.components import guarded
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
 from corpuscle.corpus.split import Watch
 from corpuscle.model.imputer import model_imputer
+from corpuscle.model.training.stepping import RateSchedule
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.source import Source
@@ -82,6 +84,8 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
         (findings.refuse if found.certain else findings.warn)(found.place, found.message)
     findings.stop()
     _remark(findings, opened, targets, corpora)
+    for place, message in _unreached_rates(study, corpora):
+        findings.warn(place, message)
     for name, key, message in replicate_warnings(study, draws, corpora):
         findings.warn(findings.of_corpus(name) if name else key, message)
     warnings = tuple(dict.fromkeys(findings.warnings))
@@ -121,6 +125,21 @@ def _remark(
             findings.warn(f"sources.{name}", remark)
     for place, message in labels.remarks(findings.study, targets, first):
         findings.warn(place, message)
+
+
+def _unreached_rates(study: Study, corpora: Mapping[tuple[str, int], Corpus]) -> Iterator[tuple[str, str]]:
+    """Yield the models whose learning rate has no time to rise on some corpora, by place, with what to say."""
+    n_cells = {name: corpus.n_cells for (name, _), corpus in corpora.items()}
+    for at, model in enumerate(study.models):
+        if not isinstance(rate := getattr(model.model, "rate_schedule", None), RateSchedule):
+            continue
+        with guarded(model.model):
+            n_steps = {name: model.model.n_steps(n) for name, n in n_cells.items()}
+        doubted = [name for name, n in n_steps.items() if rate.doubt(n)]
+        if doubted:
+            fewest = min(doubted, key=n_steps.__getitem__)
+            more = f" and {len(doubted) - 1:,} more" if len(doubted) > 1 else ""
+            yield f"models[{at}]", f"on corpus {fewest!r}{more}, {rate.doubt(n_steps[fewest])}"
 
 
 def _gene_table(

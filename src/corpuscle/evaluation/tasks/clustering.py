@@ -47,13 +47,9 @@ CONCORDANCE = Metric(
 class Clustering(Task):
     """Cluster an embedding and compare the clusters with the cells' types.
 
-    Metrics, for each clustering (way ``Leiden 1``: at resolution 1; ``k-means``), higher is better:
-
-    - ``balanced_ari``, ``balanced_ami``, ``balanced_homogeneity``, ``balanced_completeness``,
-      ``balanced_v_measure``: each type counts as much (Maan et al. 2024);
-    - ``ari``, ``ami``, ``homogeneity``, ``completeness``, ``v_measure``: each cell counts as much;
-    - ``n_clusters``: how many clusters there are; no way is better;
-    - ``concordance``, where there is a reference: the adjusted Rand index with the reference's clusters.
+    Each clustering (way ``Leiden 1``: at resolution 1; ``k-means``) has the metrics `METRICS`, in which each type
+    counts as much (``balanced_…``; Maan et al. 2024) or each cell, `N_CLUSTERS` and, where there is a reference,
+    `CONCORDANCE`.
 
     Clusters are found among all cells, and compared in each donor or batch as well. Cells without a type are clustered
     and left out of the comparison. Leiden clusters the graph of 15 neighbours, as scanpy does.

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import fingerprint, hash_file
+from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel, set_state, state_of
-from corpuscle.model.data.batches import stream
+from corpuscle.model.data.batches import Rows, stream
 from corpuscle.model.data.on_disk import training_counts
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.log_expression import check_genes
@@ -33,6 +34,7 @@ from corpuscle.model.families.official import Official, official_of
 from corpuscle.model.foreign.accounting import Accounting, Renames, load_renamed
 from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
+from corpuscle.model.nn.adversary import TERM, AdversarialNetwork, with_labels
 from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
 from corpuscle.model.tokenisers.gene_tokens import (
@@ -46,10 +48,17 @@ from corpuscle.model.tokenisers.gene_tokens import (
 from corpuscle.model.tokenisers.tokens import Tokeniser
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
 from corpuscle.model.training.fine_tuning import TrainableEncoder
-from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
+from corpuscle.model.training.loop import Optimiser, Precision, Trainable, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.source.genes import GeneSpace
 
+BATCH_SHARE = Metric(
+    TERM,
+    "Batches shown",
+    "Share of the batch labels' variance that the best linear guess from the embedding explains.",
+    "lower",
+    "share",
+)
 # A cell is taken to have counts of this share of the genes where nothing has been read yet.
 NONZERO_SHARE = 0.1
 # Warm-up takes at most this share of a training, unless it is asked for as published.
@@ -140,6 +149,27 @@ class Demands(NamedTuple):
         return min(self.longest, max(1, round(self.share * n_genes)))
 
 
+@component
+class Adversary:
+    """How an embedding is trained so that it does not show a label; see `AdversarialNetwork`.
+
+    Parameters
+    ----------
+    label
+        What is not to be seen, such as ``"batch"`` or ``"donor"``; cells without it teach nothing of it.
+    weight
+        How much that counts: what is minimised is the model's own objective plus so many times the share of the labels'
+        variance that the best linear guess from the embedding explains.
+    """
+
+    label: Annotated[str, Field(min_length=1)]
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+
+
+def _adversary(value: Any) -> Any:
+    return Adversary(**value) if isinstance(value, dict) else value
+
+
 def _budget(value: Any) -> Any:
     return Budget(**value) if isinstance(value, dict) else value
 
@@ -175,7 +205,11 @@ class FoundationModel(LoadsSaved):
     validation_share
         Share of the cells that is held out to follow the training; they are never trained on.
     precision
-        ``"bf16"``: matrix products of 16-bit floats, on a GPU.
+        ``"bf16"``: matrix products of 16-bit floats, in training and in embedding; for GPUs, and for CPUs that have
+        them (``avx512_bf16`` or ``amx``), on which it pays for wide networks. Embeddings move by about a thousandth.
+    adversary
+        ``{ label = "batch" }``: fine-tune for integration, the same way for each of these models: besides what the
+        model learns anyway, its embedding learns to hide the label from an adversary; see `Adversary`.
     """
 
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
@@ -191,6 +225,7 @@ class FoundationModel(LoadsSaved):
     accumulate: Annotated[int, Field(gt=0, le=MOST_CELLS)] = 1
     validation_share: Annotated[ValidationShare, AfterValidator(_needs_held_out)] = 0.1
     precision: Precision = "float32"
+    adversary: Annotated[Adversary | None, BeforeValidator(_adversary)] = None
 
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
@@ -276,11 +311,19 @@ class FoundationModel(LoadsSaved):
         known = _known(corpus, start)
         history = no_history()
         if self._budget.steps != 0:
-            with training_counts(corpus, network.tokeniser.covariates(corpus)) as table:
-                schedule = self._schedule(corpus.n_cells)
-                history = train(network, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
+            history = self._trained(network, corpus, seed, progress)
         network.eval()
         return self.answers(self, corpus.space.ids, network, history, facts | {"known": known._asdict()})
+
+    def _trained(self, network: TokenNetwork, corpus: Corpus, seed: int, progress: Progress) -> pd.DataFrame:
+        given, trained = network.tokeniser.covariates(corpus), cast("Trainable", network)
+        if self.adversary is not None:
+            labels = _batches(corpus, self.adversary.label)
+            given = with_labels(given, labels)
+            trained = AdversarialNetwork(network, labels.table_RX.shape[1], self.adversary.weight)
+        with training_counts(corpus, given) as table:
+            schedule = self._schedule(corpus.n_cells)
+            return train(trained, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
 
     def restored(self, saved: Saved) -> "FittedFoundation":
         """Return the network with the weights that were saved."""
@@ -395,6 +438,24 @@ class FoundationModel(LoadsSaved):
         return network, accounting
 
 
+def _batches(corpus: Corpus, label: str) -> Rows:
+    """Return the batch of each cell: 1 for its own, 0 for the others, all 0 where it is not known.
+
+    Raises
+    ------
+    ModelError
+        When there are not two.
+    """
+    values, row_N = np.unique(corpus.labels(label), return_inverse=True)
+    table = np.eye(len(values), dtype=np.float32)[:, values != ""]
+    if table.shape[1] < 2:
+        raise ModelError(
+            f"corpus {corpus.name!r}: an adversary needs cells of at least two values of {label!r}, and it has "
+            f"{table.shape[1]}; name the column in [sources], or leave adversary out"
+        )
+    return Rows(table, row_N.astype(np.int64))
+
+
 def _known(corpus: Corpus, start: Start) -> Matched:
     if start.vocabulary is None:
         return Matched(1.0, 1.0)
@@ -438,10 +499,12 @@ class FittedFoundation(SavedModel):
         """
         check_genes(cells, self.genes)
         embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
-        self.network.to(training_device())
+        device = training_device()
+        self.network.to(device)
         try:
             for rows, batch in stream(cells, BLOCK_CELLS, self.network.tokeniser.covariates(cells)):
-                embedded_NK[rows] = self.network.embed(batch).numpy()
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+                    embedded_NK[rows] = self.network.embed(batch).numpy()
         finally:
             self.network.to(CPU)
         return embedded_NK
@@ -476,7 +539,9 @@ class FittedFoundation(SavedModel):
     def encoder(self) -> TrainableEncoder:
         """Return a copy of the network; see `FineTunes`."""
         network = copy.deepcopy(self.network)
-        return TrainableEncoder(network, network.encode, network.n_latent, network.tokeniser.covariates)
+        return TrainableEncoder(
+            network, network.encode, network.n_latent, network.tokeniser.covariates, network.blocks, uses_gpu=True
+        )
 
     def parts(self) -> Parts:
         """Return the weights, the tokeniser and where they are from."""

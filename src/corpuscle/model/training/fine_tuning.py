@@ -3,14 +3,15 @@
 Axes in names: N cells, B cells of a batch, K latents, C labels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from corpuscle.core.components import component
@@ -18,14 +19,18 @@ from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import Saved, reading_checkpoint, save, set_state, state_of
 from corpuscle.model.data.batches import Batch, CountTable, Rows, stream
+from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.labels import Labelled, labelled
 from corpuscle.model.model import FittedModel, Progress, silent
 from corpuscle.model.nn.layers import Linear
 from corpuscle.model.nn.perceptron import Perceptron
+from corpuscle.model.size import MOST_LAYERS
 from corpuscle.model.threads import one_thread
 from corpuscle.model.training.loop import named_noise
 from corpuscle.model.training.supervised import Codes, LabelTraining, train_labels
+
+Weights = Literal["frozen", "whole", "last"]
 
 
 class TrainableEncoder(NamedTuple):
@@ -42,12 +47,18 @@ class TrainableEncoder(NamedTuple):
         K.
     covariates
         Of cells, what its batches hold of them in addition to their counts; None: nothing.
+    blocks
+        Its blocks from first to last, what follows the last being part of it; none where it has no such.
+    uses_gpu
+        Whether it is trained on `training_device`, batches staying on the host.
     """
 
     module: nn.Module
     encode: Callable[[Batch, torch.Generator | None], Tensor]
     n_latent: int
     covariates: Callable[[Corpus], Rows | None] = lambda cells: None
+    blocks: Sequence[nn.Module] = ()
+    uses_gpu: bool = False
 
 
 @runtime_checkable
@@ -67,7 +78,9 @@ class FineTuning(LabelTraining):
     ----------
     weights
         ``"frozen"``: only the perceptron on top of the embedding learns. ``"whole"``: so does the model, which must be
-        a `FineTunes`.
+        a `FineTunes`. ``"last"``: of the model, the last `n_blocks` blocks learn.
+    n_blocks
+        See `weights`.
 
     Examples
     --------
@@ -75,7 +88,8 @@ class FineTuning(LabelTraining):
     128
     """
 
-    weights: Literal["frozen", "whole"] = "frozen"
+    weights: Weights = "frozen"
+    n_blocks: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 1
 
 
 class FineTuned:
@@ -95,7 +109,7 @@ class FineTuned:
 
     def __init__(self, learner: "_Learner", labels: tuple[str, ...], n_unlabelled: int, history: pd.DataFrame) -> None:
         self.labels, self.n_unlabelled, self.history = labels, n_unlabelled, history
-        self.n_parameters = sum(weight.numel() for weight in learner.network.parameters())
+        self.n_parameters = sum(weight.numel() for weight in learner.network.parameters() if weight.requires_grad)
         self._learner = learner
 
     @torch.no_grad()
@@ -145,6 +159,7 @@ class _Learner(NamedTuple):
     embed: Callable[[Corpus], NDArray[np.float32]]
     n_latent: int
     covariates: Callable[[Corpus], Rows | None] = lambda cells: None
+    uses_gpu: bool = False
 
 
 def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent: int, seed: int) -> _Learner:
@@ -154,6 +169,8 @@ def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent:
         return _Learner(head, head, fitted.embed, n_latent)
     assert isinstance(fitted, FineTunes), "others were refused"
     encoder = fitted.encoder()
+    if settings.weights == "last":
+        _freeze_all_but_last(encoder, settings.n_blocks, type(fitted).__name__)
     head = _head(encoder.n_latent, n_labels, settings, seed)
 
     @torch.no_grad()
@@ -164,7 +181,19 @@ def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent:
             embedded_NK[rows] = encoder.encode(batch, None).numpy()
         return embedded_NK
 
-    return _Learner(_Network(encoder, head), head, embed, encoder.n_latent, encoder.covariates)
+    return _Learner(_Network(encoder, head), head, embed, encoder.n_latent, encoder.covariates, encoder.uses_gpu)
+
+
+def _freeze_all_but_last(encoder: TrainableEncoder, n_blocks: int, name: str) -> None:
+    """Let only the last blocks of an encoder learn."""
+    if len(encoder.blocks) < n_blocks:
+        raise ModelError(
+            f"{name} has {len(encoder.blocks)} blocks of which the last could learn, not {n_blocks}; fine-tune it with "
+            'weights = "whole", or fewer n_blocks'
+        )
+    encoder.module.requires_grad_(requires_grad=False)
+    for block in encoder.blocks[-n_blocks:]:
+        block.requires_grad_(requires_grad=True)
 
 
 class _Network(nn.Module):
@@ -223,7 +252,10 @@ def fine_tune(  # noqa: PLR0917
         batch: Callable[[NDArray[np.int64]], Any] = CountTable.of(known.cells, learner.covariates(known.cells)).batch
     else:
         batch = embedded_NK.__getitem__
+    # Batches stay on the host: a network that is on a GPU moves what it is given.
+    learner.network.to(training_device() if learner.uses_gpu else CPU)
     history = train_labels(learner.network, batch, codes, settings, seed=seed, progress=progress)
+    learner.network.to(CPU)
     return FineTuned(learner, known.labels, known.n_unlabelled, history)
 
 

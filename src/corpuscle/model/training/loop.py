@@ -219,11 +219,11 @@ def _fit(  # noqa: PLR0917  # what `train` is given
     if not schedule.steps_per_epoch:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
     device, phases = training_device(), Stopwatch(tables[0].seconds)
-    if optimiser.precision == "bf16" and device.type != "cuda":
+    sparse = getattr(network, "takes_sparse", False)
+    if optimiser.precision == "bf16" and device.type != "cuda" and not sparse:
         raise ModelError(f'precision = "bf16" needs a GPU, and this training is on {device.type!r}; leave it out')
     network.to(device)
     with phases.timed("reading"):
-        sparse = getattr(network, "takes_sparse", False)
         supplies = [
             Supply(table, schedule, seed, device, sparse=sparse) for table, seed in zip(tables, seeds, strict=True)
         ]

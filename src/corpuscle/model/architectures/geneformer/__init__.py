@@ -20,7 +20,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.geneformer import weights
 from corpuscle.model.architectures.geneformer.network import TERM, GeneformerNetwork, Pooling
 from corpuscle.model.architectures.geneformer.sizes import OTHERS, SIZES, TRAININGS, Size
-from corpuscle.model.families.foundation import Demands, FoundationModel, PublishedTraining, Start
+from corpuscle.model.families.foundation import BATCH_SHARE, Demands, FoundationModel, PublishedTraining, Start
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
@@ -62,7 +62,7 @@ class Geneformer(FoundationModel):
         first version. None: as published for the version.
     checkpoint, budget, learning_rate, weight_decay, rate_schedule, clip_norm, warmup
         See `FoundationModel`.
-    batch_size, accumulate, validation_share, precision
+    batch_size, accumulate, validation_share, precision, adversary
         See `FoundationModel`.
 
     Examples
@@ -71,7 +71,7 @@ class Geneformer(FoundationModel):
     2000
     """
 
-    curves: ClassVar[tuple[Metric, ...]] = (MASKED_NLL,)
+    curves: ClassVar[tuple[Metric, ...]] = (MASKED_NLL, BATCH_SHARE)
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
