@@ -20,7 +20,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scbert import weights
 from corpuscle.model.architectures.scbert.network import Network
 from corpuscle.model.architectures.scbert.sizes import PRE_TRAINING, SIZES, Size
-from corpuscle.model.families.foundation import Demands, FoundationModel, PublishedTraining, Start
+from corpuscle.model.families.foundation import BATCH_SHARE, Demands, FoundationModel, PublishedTraining, Start
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
@@ -61,7 +61,7 @@ class Scbert(FoundationModel):
         never. Fine-tuning does not draw them.
     checkpoint, budget, learning_rate, weight_decay, rate_schedule, clip_norm, warmup, batch_size, accumulate
         See `FoundationModel`. The published batch has 180 cells, 3 at a time.
-    validation_share, precision
+    validation_share, precision, adversary
         See `FoundationModel`.
 
     Examples
@@ -70,7 +70,7 @@ class Scbert(FoundationModel):
     100
     """
 
-    curves: ClassVar[tuple[Metric, ...]] = (LEVEL_CROSS_ENTROPY,)
+    curves: ClassVar[tuple[Metric, ...]] = (LEVEL_CROSS_ENTROPY, BATCH_SHARE)
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 

@@ -20,7 +20,14 @@ from corpuscle.model.architectures.transcriptformer import opening, weights
 from corpuscle.model.architectures.transcriptformer.fitted import FittedTranscriptFormer
 from corpuscle.model.architectures.transcriptformer.network import Network
 from corpuscle.model.architectures.transcriptformer.sizes import CONTINUED, FROM_SCRATCH, SIZES, Size
-from corpuscle.model.families.foundation import NONZERO_SHARE, Demands, FoundationModel, PublishedTraining, Start
+from corpuscle.model.families.foundation import (
+    BATCH_SHARE,
+    NONZERO_SHARE,
+    Demands,
+    FoundationModel,
+    PublishedTraining,
+    Start,
+)
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
@@ -70,7 +77,7 @@ class TranscriptFormer(FoundationModel):
 
     checkpoint, budget, learning_rate, weight_decay, rate_schedule, clip_norm, warmup, batch_size, accumulate
         See `FoundationModel`.
-    validation_share, precision
+    validation_share, precision, adversary
         See `FoundationModel`.
 
     Examples
@@ -79,7 +86,7 @@ class TranscriptFormer(FoundationModel):
     100
     """
 
-    curves: ClassVar[tuple[Metric, ...]] = (LOSS, COUNT_NLL, GENE_CROSS_ENTROPY)
+    curves: ClassVar[tuple[Metric, ...]] = (LOSS, COUNT_NLL, GENE_CROSS_ENTROPY, BATCH_SHARE)
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "gene_vectors")
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
