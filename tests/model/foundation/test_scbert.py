@@ -16,6 +16,7 @@ from corpuscle.model.architectures.scbert.sizes import SIZES, Size
 from corpuscle.model.data.batches import CountTable
 from corpuscle.model.families.inspection import inspected
 from corpuscle.model.tokenisers.expression_levels import ExpressionLevels
+from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 
 SMALL = {"width": 12, "layers": 2, "heads": 2, "head": 8}
 GENES = [f"G{at}" for at in range(30)]
@@ -275,3 +276,21 @@ def test_the_published_size_has_the_published_numbers_of_weights():
     assert sum(weight.numel() for weight in network.parameters()) == 5_007_207
     assert network.positions.numel() == 3_381_400
     assert sum(layer.projection.numel() for layer in network.layers) == 102_144
+
+
+def test_when_only_the_last_block_learns_so_does_the_norm_behind_it(make):
+    cells = make(12)
+    fitted = Scbert(budget={"steps": 0}, size=SMALL).fit(cells, 0)
+    settings = FineTuning(weights="last", learning_rate=1e-2, budget={"steps": 2}, validation_share=0.0)
+    tuned = fine_tune(fitted, cells, np.array(["a", "b"] * 6), settings, 0)
+    after = tuned._learner.network.module.state_dict()
+    moved = {name for name, tensor in fitted.network.state_dict().items() if not torch.equal(tensor, after[name])}
+    assert {name.split(".")[1] for name in moved if name.startswith("layers")} == {"1"}
+    assert {name for name in moved if not name.startswith("layers")} == {"norm.weight", "norm.bias"}
+
+
+def test_lists_of_other_things_next_to_the_weights_are_not_read(folder, cells):
+    place, network = folder
+    (place / "a table.csv").write_text("\n".join(LISTED[::-1]) + "\n" * 10_000_000)
+    found = Scbert(checkpoint=str(place)).fit(cells, 0).embed(cells)
+    np.testing.assert_allclose(found, expected_of(network, cells), atol=1e-6)

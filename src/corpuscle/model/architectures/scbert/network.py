@@ -102,8 +102,8 @@ class Network(TokenNetwork):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """Its layers."""
-        return list(self.layers)
+        """Its layers, the last with the norm that follows it."""
+        return [*self.layers[:-1], nn.ModuleList([self.layers[-1], self.norm])]
 
     def draw_features(self, noise: torch.Generator) -> None:
         """Draw the random features of all layers."""

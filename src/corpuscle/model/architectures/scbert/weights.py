@@ -24,6 +24,8 @@ from corpuscle.model.foreign.tensors import ENDINGS, read_tensors
 # What folders of other models have next to their weights.
 OTHERS = ("config.json", "args.json")
 LISTS = (".txt", ".csv", ".tsv", ".json", ".h5ad")
+# In bytes: what is longer is something else, and not read.
+LONGEST_LIST = 10_000_000
 CALLS = "performer.calls_since_last_redraw"
 
 _LAYER = r"performer\.net\.layers\.(\d+)\."
@@ -109,6 +111,8 @@ def _listed(path: Path) -> list[str] | None:
     if path.suffix not in LISTS or not path.is_file():
         return None
     try:
+        if path.suffix != ".h5ad" and path.stat().st_size > LONGEST_LIST:
+            return None
         if path.suffix == ".h5ad":
             return _names_in(path)
         text = path.read_text(encoding="utf-8-sig")

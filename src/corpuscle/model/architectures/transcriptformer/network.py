@@ -196,9 +196,8 @@ class Network(TokenNetwork):
             Whether log(eˣ - 1) is what it is; as published, it is approximated in training.
         """
         x_J = expected_J + EPS
-        norm_J = (
-            torch.log(torch.expm1(x_J.clamp(max=80.0))) if exact else (x_J - functional.softplus(-x_J)).clamp(min=0)
-        )
+        # Of log(eˣ - 1), in forms that are sound for large x.
+        norm_J = x_J + torch.log(-torch.expm1(-x_J)) if exact else (x_J - functional.softplus(-x_J)).clamp(min=0)
         loss_J: Tensor = -count_J * torch.log(x_J) + norm_J + torch.lgamma(count_J + 1)
         return loss_J
 
