@@ -249,6 +249,17 @@ def test_what_is_wrong_with_a_folder_is_one_clear_error(folder, cells, what, mes
         TranscriptFormer(checkpoint=str(folder)).fit(cells, 0)
 
 
+@pytest.mark.parametrize("gone", ["assay_vocab.json", "homo_sapiens_gene.h5"])
+def test_a_folder_that_lacks_a_file_is_looked_at_all_the_same(folder, gone):
+    (folder / "vocabs" / gone).unlink()
+    seen = inspected(folder)
+    assert seen.problem == f"it lacks vocabs/{gone}"
+    assert seen.accounting.loaded == 41
+    assert TranscriptFormer(checkpoint=str(folder), budget={"steps": 1}).memory(30) > 0
+    (folder / "model_weights.pt").unlink()
+    assert "model_weights.pt" in inspected(folder).problem
+
+
 def test_symbols_where_ids_are_needed_are_refused(folder, make):
     with pytest.raises(ModelError, match="the study names genes by symbols, the vocabulary by Ensembl ids"):
         TranscriptFormer(checkpoint=str(folder)).fit(make(12), 0)

@@ -21,6 +21,7 @@ from corpuscle.model.architectures.transcriptformer.sizes import SIZES, Size
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.foreign.dictionaries import read_json, token_ids
+from corpuscle.model.foreign.tensors import read_tensors
 
 CONFIG, WEIGHTS, VOCABULARIES, ASSAYS = "config.json", "model_weights.pt", "vocabs", "vocabs/assay_vocab.json"
 # The order where a folder's config does not say it.
@@ -71,26 +72,29 @@ def official(folder: Path) -> Official | None:
         lacking["genes 0"] = f"a file of genes and their vectors, such as {VOCABULARIES}/homo_sapiens_gene.h5"
     files = {role: path for role, path in files.items() if role not in lacking}
     special = [str(name) for name in data.get("special_tokens") or SPECIAL]
-    size = _size(config, folder, files.get("genes 0"))
-    title = f"TranscriptFormer, {size.layers} layers of width {size.width}"
-    if lacking:
-        return Official(title, files, lacking, {"size": asdict(size)})
-    names, assays = names_of(special, files), read_json(files["assays"])
     if missing := {START, END} - set(special):
         raise ModelError(f"{folder / CONFIG}: special_tokens should have {' and '.join(sorted(missing))}")
+    size = _size(config, folder, files.get("genes 0"))
+    title = f"TranscriptFormer, {size.layers} layers of width {size.width}"
+    made_of = {"size": asdict(size), "special": special, "given_vectors": True}
+    if lacking:
+        # What the missing files would say, as far as the weights say it, too.
+        return Official(title, files, lacking, made_of | _sizes_by_weights(files, made_of))
+    names = names_of(special, files)
     organisms = ", ".join(path.stem.removesuffix("_gene") for path in genes)
-    return Official(
-        title=f"{title}, {len(names) - len(special):,} genes of {organisms}",
-        files=files,
-        lacking={},
-        config={
-            "size": asdict(size),
-            "n_names": len(names),
-            "n_assays": len(assays),
-            "special": special,
-            "given_vectors": True,
-        },
-    )
+    title = f"{title}, {len(names) - len(special):,} genes of {organisms}"
+    counted = {"n_names": len(names), "n_assays": len(read_json(files["assays"]))}
+    return Official(title, files, lacking, made_of | counted)
+
+
+def _sizes_by_weights(files: Mapping[str, Path], made_of: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a network is made of, of what else files of genes and assays say."""
+    tensors = read_tensors(files["weights"]) if "weights" in files else {}
+    vectors, assays = (tensors.get(f"{name}.weight") for name in ("gene_embeddings.embedding", "aux_embeddings.assay"))
+    if vectors is None or assays is None or vectors.dim() != 2:
+        return {"n_names": len(made_of["special"]), "n_assays": 1}
+    size = {**made_of["size"], "vector": vectors.shape[1]}
+    return {"size": size, "n_names": len(vectors), "n_assays": len(assays)}
 
 
 def names_of(special: Sequence[str], files: Mapping[str, Path]) -> tuple[str, ...]:
