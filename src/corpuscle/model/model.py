@@ -120,6 +120,42 @@ class BoundsLikelihood(Protocol):
         ...
 
 
+class RankReadOut(Protocol):
+    """What a model gives back of the ranks of genes in cells: a number per cell each, NaN where it is not defined.
+
+    Attributes
+    ----------
+    whole, whole_baseline
+        Correlation of the ranks of cells that are shown whole with the model's, and with the genes' mean ranks.
+    hidden
+        The same correlation over hidden places alone.
+    found
+        Share of hidden places whose gene is the likeliest one.
+    nll
+        Mean negative log-likelihood of hidden genes, in nats.
+    """
+
+    @property
+    def whole(self) -> NDArray[np.float64]: ...  # noqa: D102  # described above, as those below
+    @property
+    def whole_baseline(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def hidden(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def found(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def nll(self) -> NDArray[np.float64]: ...  # noqa: D102
+
+
+@runtime_checkable
+class RanksGenes(Protocol):
+    """A fitted model that reads a cell's genes by rank, and can be asked for the gene at a place."""
+
+    def ranks(self, cells: Corpus, seed: int) -> RankReadOut:
+        """Ask for the genes at the places of cells, shown whole and with some places hidden, which the seed draws."""
+        ...
+
+
 @runtime_checkable
 class Notes(Protocol):
     """A fitted model that may have something to say of the embedding of some cells."""

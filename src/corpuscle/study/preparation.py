@@ -10,7 +10,8 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
 from corpuscle.corpus.split import Watch
 from corpuscle.model.imputer import model_imputer
-from corpuscle.model.training.stepping import RateSchedule
+from corpuscle.model.model import Model
+from corpuscle.model.training.stepping import ChoosesRate, RateSchedule
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.source import Source
@@ -131,15 +132,20 @@ def _unreached_rates(study: Study, corpora: Mapping[tuple[str, int], Corpus]) ->
     """Yield the models whose learning rate has no time to rise on some corpora, by place, with what to say."""
     n_cells = {name: corpus.n_cells for (name, _), corpus in corpora.items()}
     for at, model in enumerate(study.models):
-        if not isinstance(rate := getattr(model.model, "rate_schedule", None), RateSchedule):
-            continue
         with guarded(model.model):
             n_steps = {name: model.model.n_steps(n) for name, n in n_cells.items()}
-        doubted = [name for name, n in n_steps.items() if rate.doubt(n)]
-        if doubted:
-            fewest = min(doubted, key=n_steps.__getitem__)
-            more = f" and {len(doubted) - 1:,} more" if len(doubted) > 1 else ""
-            yield f"models[{at}]", f"on corpus {fewest!r}{more}, {rate.doubt(n_steps[fewest])}"
+            rates = {name: _rate(model.model, n) for name, n in n_cells.items()}
+        doubts = {name: doubt for name, n in n_steps.items() if (rate := rates[name]) and (doubt := rate.doubt(n))}
+        if doubts:
+            fewest = min(doubts, key=n_steps.__getitem__)
+            more = f" and {len(doubts) - 1:,} more" if len(doubts) > 1 else ""
+            yield f"models[{at}]", f"on corpus {fewest!r}{more}, {doubts[fewest]}"
+
+
+def _rate(model: Model, n_cells: int) -> RateSchedule | None:
+    """Return the course of a model's learning rate on so many cells; None where it has no such."""
+    rate = model.rate_on(n_cells) if isinstance(model, ChoosesRate) else getattr(model, "rate_schedule", None)
+    return rate if isinstance(rate, RateSchedule) else None
 
 
 def _gene_table(

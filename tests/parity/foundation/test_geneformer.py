@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from corpuscle.model.architectures.geneformer import Geneformer
 from corpuscle.model.architectures.geneformer.network import GeneformerNetwork
+from corpuscle.model.architectures.geneformer.rank_readout import mean_rank_baseline, place_scores, rank_correlation
 from corpuscle.model.architectures.geneformer.sizes import SIZES, Size
 from corpuscle.model.architectures.geneformer.weights import RENAMES
 from corpuscle.model.data.batches import Batch
@@ -126,3 +127,14 @@ def test_published_sizes_have_the_published_number_of_weights(name):
     assert sum(weight.numel() for weight in network.parameters()) == expected
     demands = Geneformer(size=name, budget={"steps": 1}).demands(n_tokens)
     assert abs(demands.n_parameters / expected - 1) < 0.01
+
+
+def test_ranks_are_read_as_published():
+    case = json.loads((HERE / "rank_metric.json").read_text())
+    cells = [np.array(cell) for cell in case["input"]]
+    guesses = [np.array(guess[: len(cell)]) for cell, guess in zip(case["input"], case["argmax"], strict=True)]
+    found = [rank_correlation(cell, guess, place_scores(len(cell))) for cell, guess in zip(cells, guesses, strict=True)]
+    np.testing.assert_allclose(found, case["pearson_per_cell"], atol=1e-12)
+    np.testing.assert_allclose(np.mean(found), case["upstream_mean"], atol=1e-12)
+    baseline = mean_rank_baseline(cells, guesses)
+    np.testing.assert_allclose(baseline.mean(), case["upstream_mean_of_mean_rank_baseline"], atol=1e-12)

@@ -7,7 +7,8 @@ in names: N cells, K latents, G genes.
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -229,11 +230,8 @@ class FoundationModel(LoadsSaved):
 
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
-    @property
-    def answers(self) -> "type[FittedFoundation]":
-        """What a fitted one is."""
-        return FittedFoundation
-
+    # What a fitted one is: `FittedFoundation`, or a class of a model's own that can do more.
+    fitted: ClassVar[type[Any]]
     # Sizes with a name, from the smallest to the largest; a model has a field `size`.
     sizes: ClassVar[Mapping[str, Any]]
     # Which tensor of a published file is which of the network's.
@@ -313,7 +311,10 @@ class FoundationModel(LoadsSaved):
         if self._budget.steps != 0:
             history = self._trained(network, corpus, seed, progress)
         network.eval()
-        return self.answers(self, corpus.space.ids, network, history, facts | {"known": known._asdict()})
+        fitted: FittedFoundation = self.fitted(
+            self, corpus.space.ids, network, history, facts | {"known": known._asdict()}
+        )
+        return fitted
 
     def _trained(self, network: TokenNetwork, corpus: Corpus, seed: int, progress: Progress) -> pd.DataFrame:
         given, trained = network.tokeniser.covariates(corpus), cast("Trainable", network)
@@ -333,7 +334,8 @@ class FoundationModel(LoadsSaved):
         network.to_empty(device=CPU)
         network.tokeniser = self.tokeniser(own, saved.facts)
         set_state(network, {name: a for name, a in saved.arrays.items() if not name.startswith(OF_TOKENISER)})
-        return self.answers(self, saved.genes, network, saved.history, saved.facts)
+        fitted: FittedFoundation = self.fitted(self, saved.genes, network, saved.history, saved.facts)
+        return fitted
 
     def n_steps(self, n_cells: int) -> int:
         """How many optimisation steps a corpus of this many cells gets; 0 without a budget."""
@@ -387,17 +389,20 @@ class FoundationModel(LoadsSaved):
         rate = how.learning_rate if self.learning_rate is None else self.learning_rate
         decay = how.weight_decay if self.weight_decay is None else self.weight_decay
         stepping = Stepping(
-            rate_schedule=self.rate_schedule or self._published_rate(schedule),
+            rate_schedule=self.rate_on(schedule.n_cells),
             clip_norm=how.clip_norm if self.clip_norm is None else self.clip_norm,
             accumulate=self.accumulate,
         )
         return Optimiser(rate, decay, how.eps, how.decoupled, stepping, self.precision, spares_vectors=how.decoupled)
 
-    def _published_rate(self, schedule: Schedule) -> RateSchedule:
-        how = self.published
-        warmup = math.ceil(how.warmup * schedule.n_steps) if how.warmup < 1 else int(how.warmup)
+    def rate_on(self, n_cells: int) -> RateSchedule:
+        """Return the course of the learning rate on a corpus of so many cells, as given or as published."""
+        if self.rate_schedule is not None:
+            return self.rate_schedule
+        how, n_steps = self.published, self.n_steps(n_cells)
+        warmup = math.ceil(how.warmup * n_steps) if how.warmup < 1 else int(how.warmup)
         if self.warmup == "capped":
-            warmup = min(warmup, int(LONGEST_WARMUP * schedule.n_steps))
+            warmup = min(warmup, int(LONGEST_WARMUP * n_steps))
         epochs = None if how.factor is None else 1
         return RateSchedule(warmup=warmup, decay=how.decay, factor=how.factor, epochs=epochs)
 
@@ -499,15 +504,25 @@ class FittedFoundation(SavedModel):
         """
         check_genes(cells, self.genes)
         embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
+        with self.on_device() as device, torch.autocast(device.type, torch.bfloat16, enabled=self.is_narrow):
+            for rows, batch in stream(cells, BLOCK_CELLS, self.network.tokeniser.covariates(cells)):
+                embedded_NK[rows] = self.network.embed(batch).numpy()
+        return embedded_NK
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether matrix products are of 16-bit floats."""
+        return bool(self.settings.precision == "bf16")
+
+    @contextmanager
+    def on_device(self) -> Iterator[torch.device]:
+        """Have the network on `training_device` in the block; afterwards it is on the CPU again."""
         device = training_device()
         self.network.to(device)
         try:
-            for rows, batch in stream(cells, BLOCK_CELLS, self.network.tokeniser.covariates(cells)):
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-                    embedded_NK[rows] = self.network.embed(batch).numpy()
+            yield device
         finally:
             self.network.to(CPU)
-        return embedded_NK
 
     def tokens(self, cells: Corpus) -> pd.DataFrame:
         """Return what became of each cell on its way to tokens, a row per cell.

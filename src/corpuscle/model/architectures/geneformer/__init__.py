@@ -16,11 +16,21 @@ from pydantic import BeforeValidator, Field
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
-from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.architectures.geneformer import weights
 from corpuscle.model.architectures.geneformer.network import TERM, GeneformerNetwork, Pooling
+from corpuscle.model.architectures.geneformer.rank_readout import ReadOut, read_ranks
 from corpuscle.model.architectures.geneformer.sizes import OTHERS, SIZES, TRAININGS, Size
-from corpuscle.model.families.foundation import BATCH_SHARE, Demands, FoundationModel, PublishedTraining, Start
+from corpuscle.model.data.batches import stream
+from corpuscle.model.families.foundation import (
+    BATCH_SHARE,
+    Demands,
+    FittedFoundation,
+    FoundationModel,
+    PublishedTraining,
+    Start,
+)
+from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
@@ -37,6 +47,18 @@ MASKED_NLL = Metric(
 )
 # The published names of marks.
 PAD, MASK, FIRST, LAST = "<pad>", "<mask>", "<cls>", "<eos>"
+
+
+class FittedGeneformer(FittedFoundation):
+    """A Geneformer with weights; it can be asked for the ranks of genes (`RanksGenes`)."""
+
+    network: GeneformerNetwork
+
+    def ranks(self, cells: Corpus, seed: int) -> ReadOut:
+        """Ask for the genes at the places of cells; see `read_ranks`."""
+        check_genes(cells, self.genes)
+        with self.on_device():
+            return read_ranks(self.network, (batch for _, batch in stream(cells, BLOCK_CELLS)), seed)
 
 
 @component
@@ -72,6 +94,7 @@ class Geneformer(FoundationModel):
     """
 
     curves: ClassVar[tuple[Metric, ...]] = (MASKED_NLL, BATCH_SHARE)
+    fitted: ClassVar[type[FittedFoundation]] = FittedGeneformer
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
