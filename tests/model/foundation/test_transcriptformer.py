@@ -372,3 +372,11 @@ def test_a_corpus_of_two_assays_teaches_their_tokens(make):
     fitted = TranscriptFormer(budget={"steps": 1}, size=SMALL, batch_size=8).fit(make(24, obs={"assay": labels}), 0)
     assert list(fitted.network.tokeniser.assays) == ["unknown", "a", "b"]
     assert fitted.network.assay.weight.shape == (3, 16)
+
+
+def test_assays_and_an_adversarys_batches_do_not_mix(make):
+    labels = {"assay": ["a", "b", None] * 8, "batch": ["x", "y"] * 12}
+    model = TranscriptFormer(budget={"steps": 1}, size=SMALL, batch_size=8, adversary={"label": "batch"})
+    fitted = model.fit(make(24, obs=labels), 0)
+    assert list(fitted.network.tokeniser.assays) == ["unknown", "a", "b"]
+    assert "batch_share_train" in set(fitted.history["quantity"])
