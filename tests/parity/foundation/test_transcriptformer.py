@@ -1,4 +1,4 @@
-"""TranscriptFormer's network beside what the upstream code gave for the same random weights (release 0.6.1)."""
+"""TranscriptFormer's network next to what the upstream code gave for the same random weights (release 0.6.1)."""
 
 from pathlib import Path
 

@@ -86,7 +86,7 @@ class GeneSequence(Tokeniser):
     def covariates(self, cells: Corpus) -> Rows | None:
         """Return the number of each cell's assay among `assays`; None where it is never known."""
         code_N = self._codes(cells)
-        return Rows(np.arange(len(self.assays))[:, None], code_N) if code_N.any() else None
+        return Rows(np.arange(len(self.assays), dtype=np.float32)[:, None], code_N) if code_N.any() else None
 
     def notes(self, cells: Corpus) -> list[str]:
         """Return how many cells have no assay that the model knows, and which those are."""
