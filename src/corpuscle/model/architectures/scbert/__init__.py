@@ -20,7 +20,14 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scbert import weights
 from corpuscle.model.architectures.scbert.network import Network
 from corpuscle.model.architectures.scbert.sizes import PRE_TRAINING, SIZES, Size
-from corpuscle.model.families.foundation import BATCH_SHARE, Demands, FoundationModel, PublishedTraining, Start
+from corpuscle.model.families.foundation import (
+    BATCH_SHARE,
+    Demands,
+    FittedFoundation,
+    FoundationModel,
+    PublishedTraining,
+    Start,
+)
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
@@ -71,6 +78,7 @@ class Scbert(FoundationModel):
     """
 
     curves: ClassVar[tuple[Metric, ...]] = (LEVEL_CROSS_ENTROPY, BATCH_SHARE)
+    fitted: ClassVar[type[FittedFoundation]] = FittedFoundation
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 

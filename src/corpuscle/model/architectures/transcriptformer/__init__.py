@@ -88,6 +88,7 @@ class TranscriptFormer(FoundationModel):
 
     curves: ClassVar[tuple[Metric, ...]] = (LOSS, COUNT_NLL, GENE_CROSS_ENTROPY, BATCH_SHARE)
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "gene_vectors")
+    fitted: ClassVar[type[FittedFoundation]] = FittedTranscriptFormer
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
@@ -99,11 +100,6 @@ class TranscriptFormer(FoundationModel):
     def official(cls, path: Path) -> Official | None:
         """Return what a folder is, if it is one of TranscriptFormer's."""
         return weights.official(path)
-
-    @property
-    def answers(self) -> type[FittedTranscriptFormer]:
-        """What a fitted one is."""
-        return FittedTranscriptFormer
 
     @property
     def published(self) -> PublishedTraining:

@@ -4,7 +4,6 @@ Axes in names: N cells, B cells of a block, T tokens, G genes of the study, V to
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.architectures.transcriptformer.network import Network
 from corpuscle.model.data.batches import Batch, stream
-from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.foundation import FittedFoundation
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.nn.token_network import sum_of_cells
@@ -43,7 +41,8 @@ class FittedTranscriptFormer(FittedFoundation):
             Nothing is sampled: the model has no latent variable.
         """
         check_genes(cells, self.genes)
-        with self._ready() as network:
+        network = cast(Network, self.network)
+        with self.on_device():
             for rows, batch in stream(cells, BLOCK_CELLS, network.tokeniser.covariates(cells)):
                 yield rows, self._fractions(network, batch)
 
@@ -59,19 +58,11 @@ class FittedTranscriptFormer(FittedFoundation):
         """
         check_genes(cells, self.genes)
         tables = [pd.DataFrame({"counts": [], "genes": [], "n_genes": np.empty(0, np.int64)})]
-        with self._ready() as network:
+        network = cast(Network, self.network)
+        with self.on_device():
             for _, batch in stream(cells, BLOCK_CELLS, network.tokeniser.covariates(cells)):
                 tables += [_likelihoods(network, tokens) for tokens in network.passes(batch)]
         return pd.concat(tables[1:] or tables, ignore_index=True)
-
-    @contextmanager
-    def _ready(self) -> Iterator[Network]:
-        """Give the network, on `training_device`; it is on the CPU afterwards."""
-        network = cast(Network, self.network)
-        try:
-            yield network.to(training_device())
-        finally:
-            network.to(CPU)
 
     @torch.inference_mode()
     def _fractions(self, network: Network, batch: Batch) -> NDArray[np.float32]:
