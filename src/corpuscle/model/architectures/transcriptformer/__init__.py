@@ -24,6 +24,7 @@ from corpuscle.model.families.foundation import (
     BATCH_SHARE,
     NONZERO_SHARE,
     Demands,
+    FittedFoundation,
     FoundationModel,
     PublishedTraining,
     Start,
