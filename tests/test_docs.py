@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import corpuscle
+from repository import ROOT
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def block(language: str) -> str:
@@ -36,7 +37,7 @@ def test_the_study_files_page_names_every_key() -> None:
     from corpuscle.source.quality import Quality
     from corpuscle.study import tables as spec
 
-    page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8")
     tables = [
         spec.StudySpec,
         spec.SourceSpec,
@@ -55,5 +56,5 @@ def test_the_study_files_page_names_every_model() -> None:
     from corpuscle.core.components import names
     from corpuscle.model.model import Model
 
-    page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8")
     assert [name for name in names(Model) if f"| `{name}` |" not in page] == []

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 import corpuscle
+from repository import TESTS
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = TESTS / "templates"
 STUDY = """
 name = "extended"
 seeds = 2

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from corpuscle import terminal
 from corpuscle.core.errors import CorpusError, FolderError, InputError, StudyError
 from corpuscle.core.scores import COLUMNS
 from corpuscle.execution import tables
+from repository import environment
 
 STUDY = """
 name = "toy"
@@ -229,11 +229,10 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
     hanging = study(f'marks = "{marks}"\ntrouble = "No-Mono"\nkind_of_trouble = "hang"').text
     file.write_text(hanging)
     command = [sys.executable, "-m", "corpuscle.cli", "run", str(file), "-o", str(out), "--workers", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     # What runs the tests may ignore Ctrl-C, as a shell's background jobs do, and hand that down; a terminal does not.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
     _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1, process)
@@ -420,9 +419,8 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     (tmp_path / "study.toml").write_text(study().text)
     script.write_text('import corpuscle\nprint(corpuscle.run("study.toml", "out", workers=2).failures)\n')
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, str(script)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{}\n", "")
 
 
