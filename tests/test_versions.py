@@ -19,6 +19,7 @@ from corpuscle.corpus.alterations.downsample import Downsample
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.samplers.label_balanced import LabelBalanced
 from corpuscle.evaluation.tasks.clustering import Clustering
+from corpuscle.execution.engine import execute
 from corpuscle.execution.graph import runs_of
 from corpuscle.execution.measuring import measure
 from corpuscle.execution.opened import Opened
@@ -185,7 +186,27 @@ def test_a_users_task_that_changed_is_asked_anew_and_its_models_are_kept(
     assert reused == [0, 0, 4]
 
 
-def test_a_stated_version_stands_for_the_source_and_is_inherited_from_a_users_class() -> None:
+def test_a_task_that_is_edited_while_a_study_runs_leaves_nothing_under_its_earlier_name(
+    study: corpuscle.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "editedtask.py").write_text(TASK.format(value=1.0))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = STUDY.replace('name = "clustering"', 'name = "editedtask:Constant"')
+    text = text.replace('[[models]]\nname = "hvg"\n', "")
+    plan, opened = corpuscle.prepare(corpuscle.Study.parse(text, tmp_path)), Opened(tmp_path / "store")
+    asked = [one.scores[0] for one in runs_of(plan, opened.corpora)][:1]
+    (tmp_path / "editedtask.py").write_text(TASK.format(value=22.0))
+    failed = execute(asked, opened.corpora, 1, lambda _news: None)
+    assert [*failed.values()] == [
+        "the code of task 'editedtask:Constant' changed after the run began; run the same command again"
+    ]
+    assert not opened.store.has(*asked[0].address)
+
+
+def test_a_stated_version_stands_for_the_source_and_is_inherited_from_a_users_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     @component
     class Own(HVG):
         pass
@@ -203,10 +224,13 @@ def test_a_stated_version_stands_for_the_source_and_is_inherited_from_a_users_cl
         version: int = 5  # type: ignore[misc]  # a parameter of this name is none of its code
 
     assert str(code_version(Own)).startswith("1, source ")
-    assert code_version(Stated) == 3
-    assert code_version(Derived) == 3
+    assert code_version(Stated) == code_version(Derived) == "1, stated 3"
     assert "source" in str(code_version(Setting))
     assert code_version(HVG) == 1
+    # What a class of the user's extends may give other results, too.
+    monkeypatch.setattr(HVG, "version", 2)
+    assert code_version(Derived) == "2, stated 3"
+    assert str(code_version(Own)).startswith("2, source ")
 
 
 def test_any_file_of_a_package_counts_and_none_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +251,6 @@ def test_any_file_of_a_package_counts_and_none_elsewhere(tmp_path: Path, monkeyp
 def test_a_class_without_source_must_state_a_version() -> None:
     space: dict[str, Any] = {"HVG": HVG, "__name__": "nowhere"}
     exec("class Mine(HVG): pass\nclass Stated(HVG): version = 2", space)
-    assert code_version(space["Stated"]) == 2
+    assert code_version(space["Stated"]) == "1, stated 2"
     with pytest.raises(ComponentError, match="version = 1"):
         code_version(space["Mine"])

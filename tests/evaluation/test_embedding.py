@@ -26,7 +26,7 @@ def test_more_cells_than_asked_for_are_drawn_the_same_for_every_model(typed):
     target, _ = typed(60)
     one, other = (embedded(Placed(np.random.default_rng(seed).normal(size=(60, 3))), target, 20) for seed in (0, 1))
     assert len(one) == 20
-    assert one.drawn == "20 of 60 cells drawn"
+    assert one.note == "20 of 60 cells drawn"
     assert one.cells.cells["row"].tolist() == other.cells.cells["row"].tolist() == sorted(one.cells.cells["row"])
     scores = run(components.build(Task, "clustering", {"max_cells": 20}), Placed(np.eye(60)), target)
     assert all("20 of 60 cells drawn" in score.reason for score in scores.values())

@@ -4,6 +4,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,6 +137,38 @@ def test_nothing_is_made_that_nothing_lacking_needs(plan: Callable[..., Any], tm
     assert (folder / "checksums.json").exists()
 
 
+def test_what_is_drawn_by_a_name_is_drawn_anew_for_another(plan: Callable[..., Any], tmp_path: Path) -> None:
+    text, corpora = plan().study.text, Opened(tmp_path / "store").corpora
+    renamed = {
+        "task": text.replace('name = "latents"', 'name = "latents"\nlabel = "shared"'),
+        "target": text.replace('on = ["blood"]', 'on = [{ source = "blood", name = "all" }]'),
+    }
+    before, *after = (
+        {asked.key for one in runs_of(corpuscle.prepare(corpuscle.Study.parse(each, tmp_path)), corpora)
+         for asked in one.scores}
+        for each in (text, *renamed.values())
+    )  # fmt: skip
+    assert len(before) == 4
+    assert [len(before & keys) for keys in after] == [2, 0]
+
+
+def test_what_is_ready_is_chosen_by_what_is_open_then_in_order(tmp_path: Path) -> None:
+    def fake(key: str, together: str, *, on_gpu: bool = False) -> Any:
+        return SimpleNamespace(
+            address=Address("x", key), inputs=(), better_after=(), corpora=(), together=together, uses_gpu=on_gpu
+        )
+
+    wanted = [fake("a", "m"), fake("b", "m"), fake("c", "n", on_gpu=True), fake("d", "n"), fake("e", "o")]
+    undone = engine._Undone(wanted, Opened(tmp_path / "store").corpora)
+    one, other = (SimpleNamespace(last="", artifact=None) for _ in range(2))
+    chosen = []
+    for worker, with_gpu in ((one, True), (other, False), (one, True), (other, True), (one, True), (one, True)):
+        if artifact := undone.next(worker, [one, other], with_gpu=with_gpu):  # type: ignore[list-item, arg-type]
+            worker.last, worker.artifact = artifact.together, artifact
+        chosen.append(artifact and artifact.address.key)
+    assert chosen == ["a", "d", "b", "c", "e", None]
+
+
 def test_the_shares_of_runs_add_up(plan: Callable[..., Any], tmp_path: Path) -> None:
     runs = runs_of(plan(), Opened(tmp_path / "store").corpora)
     shares, last = RunShares(runs, []), dict[Run, float]()
@@ -181,6 +214,59 @@ def test_a_fit_keeps_checkpoints_until_it_is_done(
     assert engine.execute([one.fit for one in runs], opened.corpora, 0, lambda _news: None) == {}
     assert seen == [opened.store.unfinished(one.fit.key) for one in runs]
     assert not [*(opened.store.root / "unfinished").iterdir()]
+
+
+NONSENSE = """
+from corpuscle.core.components import component
+from corpuscle.core.scores import Metric
+from corpuscle.evaluation.task import Task
+from toy import FittedMeanProfile, MeanProfile
+
+class Fitted(FittedMeanProfile):
+    def embed(self, cells):
+        return super().embed(cells)[1:]
+
+@component
+class Shorter(MeanProfile):
+    def fit(self, corpus, seed, progress=None):
+        if self.marks == "progress":
+            progress("much")
+        fitted = super().fit(corpus, seed)
+        return Fitted(fitted.genes, fitted.profile)
+
+@component
+class Twice(Task):
+    metrics = (Metric("answer", "Answer", "One."),)
+    value: str = "twice"
+
+    def run(self, model, train, target, rng):
+        yield "no score" if self.value == "none" else self.metrics[0].score("all", 1.0, len(target))
+        yield self.metrics[0].score("all", 1j if self.value == "complex" else 1.0, len(target))
+"""
+
+
+def test_nonsense_of_a_users_own_is_named_and_costs_only_its_run(
+    plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nonsense.py").write_text(NONSENSE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    tasks = "".join(
+        f'[[tasks]]\nname = "nonsense:Twice"\nlabel = "{value}"\nvalue = "{value}"\non = ["blood"]\n'
+        for value in ("twice", "none", "complex")
+    )
+    models = f'{MEAN}\n[[models]]\nname = "nonsense:Shorter"\n[[models]]\nname = "nonsense:Shorter"\n'
+    given = plan(model=f'{models}label = "loud"\nmarks = "progress"', task="resources")
+    text = given.study.text.split('[[corpora]]\nname = "Filled"')
+    text = text[0] + "[[models]]" + text[1].split("[[models]]", 1)[1] + tasks
+    results = corpuscle.run(corpuscle.Study.parse(text, tmp_path), tmp_path / "out", workers=0)
+    said = {run.model: why for run, why in results.failures.items()}
+    assert "task 'nonsense:Twice' yielded two values of 'answer' of 'all'" in said["toy:MeanProfile"]
+    assert "yielded 'no score', which is no Score" in said["toy:MeanProfile"]
+    assert "whose value is 1j, not a number" in said["toy:MeanProfile"]
+    assert "Fitted.embed gave float32 of shape (15, 1) for 16 cells" in said["nonsense:Shorter"]
+    assert "model 'nonsense:Shorter' failed: ValueError" in said["loud"]
+    assert "resources" in set(results.scores["task"])
+    assert results.report.exists()
 
 
 def test_a_file_that_was_moved_or_touched_is_read_where_it_is_now(plan: Callable[..., Any], tmp_path: Path) -> None:

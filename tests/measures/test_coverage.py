@@ -13,21 +13,26 @@ def test_a_case_by_hand() -> None:
     found = cover(np.array([[1.5], [2.5], [20.0]]), np.array([[0.0], [1.0], [3.0], [7.0]]), k=1)
     # 1.5 is within 1 of 1 and within 2 of 3; 2.5 within 2 of 3; nothing within 1 of 0; 2.5 is 4.5 from 7.
     assert found.covered_T.tolist() == [False, True, True, False]
-    assert (found.coverage, found.precision) == (0.5, 2 / 3)
+    assert (found.covered_T.mean(), found.precise_S.mean()) == (0.5, 2 / 3)
     assert found.density_S.tolist() == [2, 1, 0]
-    assert found.density == 1
+    assert found.density_S.mean() == 1
     # 0 is 1.5 away from 1.5; 7 is within 17.5 of 20.
     assert found.recalled_T.tolist() == [False, True, True, True]
-    assert found.recall == 0.75
+    assert found.recalled_T.mean() == 0.75
     assert found.distance_T.tolist() == [1.5, 0.5, 0.5, 4.5]
-    assert found.knn_distance == 1.75
+    assert found.distance_T.mean() == 1.75
 
 
 def test_the_edge_of_a_ball_is_within() -> None:
     # Strictly nearer than the radius, nothing would be covered here: all cells coincide.
     same = np.ones((6, 3))
     found = cover(same, same, k=2)
-    assert (found.coverage, found.precision, found.recall, found.density) == (1, 1, 1, 3)
+    assert (found.covered_T.mean(), found.precise_S.mean(), found.recalled_T.mean(), found.density_S.mean()) == (
+        1,
+        1,
+        1,
+        3,
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -38,19 +43,19 @@ def test_the_definitions_written_out(k: int) -> None:
     reach = np.sort(cdist(corpus, corpus), axis=1)[:, k]
     apart = cdist(target, corpus)
     found = cover(corpus, target, k)
-    assert found.coverage == (apart.min(axis=1) <= within).mean()
-    assert found.density == pytest.approx((apart <= within[:, None]).sum() / (k * 120))
-    assert found.precision == (apart <= within[:, None]).any(axis=0).mean()
-    assert found.recall == (apart <= reach).any(axis=1).mean()
-    assert found.knn_distance == pytest.approx(np.sort(apart, axis=1)[:, :k].mean(), rel=1e-5)
+    assert found.covered_T.mean() == (apart.min(axis=1) <= within).mean()
+    assert found.density_S.mean() == pytest.approx((apart <= within[:, None]).sum() / (k * 120))
+    assert found.precise_S.mean() == (apart <= within[:, None]).any(axis=0).mean()
+    assert found.recalled_T.mean() == (apart <= reach).any(axis=1).mean()
+    assert found.distance_T.mean() == pytest.approx(np.sort(apart, axis=1)[:, :k].mean(), rel=1e-5)
 
 
 def test_two_draws_of_one_distribution_have_the_known_coverage() -> None:
     rng = np.random.default_rng(0)
     found = cover(rng.normal(size=(2000, 3)), rng.normal(size=(2000, 3)), k=5)
     # 1 - Π (N - i) / (2N - i), i = 1 … k (Naeem et al. 2020, lemma 3): 1 - 2^-5 for large N.
-    assert found.coverage == pytest.approx(1 - 2**-5, abs=0.015)
-    assert found.density == pytest.approx(1, abs=0.1)
+    assert found.covered_T.mean() == pytest.approx(1 - 2**-5, abs=0.015)
+    assert found.density_S.mean() == pytest.approx(1, abs=0.1)
 
 
 def test_fewer_cells_than_neighbours_are_refused() -> None:

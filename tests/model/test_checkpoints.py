@@ -1,20 +1,23 @@
 """A training that was killed goes on from its last checkpoint, and ends as if nothing had happened."""
 
 import logging
+from contextlib import suppress
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from corpuscle.core import components
+from corpuscle.core import components, usage
 from corpuscle.core.errors import FolderError
 from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
 from corpuscle.model.data import epoch_order, on_disk
 from corpuscle.model.data.epoch_order import EpochLayout, after_steps
 from corpuscle.model.model import Model
 from corpuscle.model.training import checkpoints
-from corpuscle.model.training.checkpoints import checkpoints_in
+from corpuscle.model.training.checkpoints import checkpoints_in, checkpoints_until_done
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 from corpuscle.model.training.optimiser import Adam
 
@@ -234,6 +237,23 @@ def test_several_trainings_in_one_folder_go_on_each_from_its_own(corpus, make_co
     assert len(taken) == 20 - 9
     for one, same in zip(fitted, undisturbed, strict=True):
         assert_same(one, same)
+
+
+def test_what_killed_processes_took_is_part_of_what_a_fit_took(corpus, tmp_path, kill_at, monkeypatch):
+    # A clock of its own: each look at it is a second later.
+    monkeypatch.setattr(usage, "time", SimpleNamespace(perf_counter=count().__next__, process_time=count().__next__))
+    took = []
+    for step in (6, 9, 10**6):
+        kill_at(step)
+        with suppress(KilledError), checkpoints_until_done(tmp_path / "fit") as spent:
+            checkpoints._place.get().every_seconds = 0
+            try:
+                quick().fit(corpus, 0)
+            finally:
+                took.append(spent())
+    # A look for each checkpoint, of which five and eight were written before a kill, and one at the end.
+    assert [found.seconds for found in took] == [found.cpu_seconds for found in took] == [6, 5 + 9, 5 + 8 + 8]
+    assert not (tmp_path / "fit").exists()
 
 
 def test_checkpoints_are_written_now_and_then_and_only_where_asked_for(corpus, tmp_path):

@@ -11,7 +11,8 @@ import torch
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scvi import SCVI, ScviNetwork
 from corpuscle.model.data.batches import Batch, CountTable
-from corpuscle.model.families.variational import Categories, FittedVariational
+from corpuscle.model.families.categories import Categories
+from corpuscle.model.families.variational import FittedVariational
 from corpuscle.model.nn.count_modules import draw_latents
 from corpuscle.model.nn.likelihoods import Decoded, log_likelihood, negative_log_likelihood
 from scvi_oracle import N_GENES, N_HELD, N_TRAIN, QUIET, as_anndata, copy, copy_encoder, copy_norm, quietly, settle

@@ -1,5 +1,6 @@
 """Preparing a study opens its data, draws all corpora, and tells everything that is wrong with both at once."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -353,3 +354,16 @@ def test_a_sampler_that_cannot_choose_is_told_at_its_corpus(study, write):
     found = problems(study(f"{BLOOD}\n{PANCREAS}", corpora))
     assert "weights has 'Mono', which is no cell_type here" in found["corpora[0]"].message
     assert "needs 15 cells of pancreas, which has 5 left" in found["corpora[1]"].message
+
+
+def test_a_warm_up_longer_than_the_training_is_warned_of_with_its_place(study, write):
+    write("blood", 40)
+    model = '{ name = "masked_autoencoder", widths = [8, 4], budget = { %s }, rate_schedule = { warmup = 500 } }'
+    corpora = "".join(f'{{ name = "{n}", parts = [{{ source = "blood", n_cells = {n} }}] }},' for n in (10, 20))
+    for budget, fewest in (("steps = 20", "'10' and 1 more, .* 20 steps"), ("steps = 501", None)):
+        planned = study(BLOOD, corpora)
+        text = planned.text.replace('{ name = "toy:MeanProfile" }', model % budget)
+        warned = {one.place: one.message for one in prepare(Study.parse(text, planned.folder)).warnings}
+        assert ("models[0]" in warned) == (fewest is not None)
+        if fewest:
+            assert re.search(f"on corpus {fewest}, and warm-up takes 500", warned["models[0]"])

@@ -27,9 +27,10 @@ def code_version(cls: type) -> int | str:
 
     Returns
     -------
-    Its ``version``, for a built-in and for a class that states one itself, or inherits it from a class of the user's.
-    Otherwise the version that it inherits and the hash of the source files of all its classes that are not from this
-    package: of its module or, where that is a package, of the folder.
+    Its ``version``, for a built-in. For a class of the user's, the version that the built-in has which it extends, and
+    the version that it states itself, or inherits from a class of the user's. Where there is none, the hash of the
+    source files of all its classes that are not from this package: of its module or, where that is a package, of the
+    folder.
 
     Raises
     ------
@@ -38,9 +39,12 @@ def code_version(cls: type) -> int | str:
     """
     own = [base for base in cls.__mro__ if _is_users(base)]
     version: int = getattr(cls, "version")  # noqa: B009  # a class of any kind
-    if not own or any(_states_version(base) for base in own):
+    if not own:
         return version
-    return f"{version}, source {fingerprint([_source_hash(base) for base in own])}"
+    extended = next((getattr(base, "version", 1) for base in cls.__mro__ if not _is_users(base)), 1)
+    if any(_states_version(base) for base in own):
+        return f"{extended}, stated {version}"
+    return f"{extended}, source {fingerprint([_source_hash(base) for base in own])}"
 
 
 def _is_users(cls: type) -> bool:

@@ -1,8 +1,10 @@
 """Score: one row of the results table, the contract between making (tasks) and reading (statistics, reports)."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from numbers import Real
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -121,6 +123,31 @@ class Metric:
 def declared(*metrics: Metric) -> dict[str, Metric]:
     """Return metrics by their names, in order."""
     return {metric.name: metric for metric in metrics}
+
+
+def fault_in(scores: Iterable[Any]) -> str:
+    """Return in words why what a task found cannot be a table of scores; empty where it can.
+
+    Examples
+    --------
+    >>> f1 = Metric("f1", "F1", "", "higher", "share")
+    >>> fault_in([f1.score("all", 0.5, 10)])
+    ''
+    >>> fault_in([f1.score("all", 0.5, 10), f1.score("all", 0.6, 10)])
+    "two values of 'f1' of 'all': give each another way or unit"
+    """
+    found = Counter[tuple[str, ...]]()
+    for score in scores:
+        if not isinstance(score, Score):
+            return f"{score!r:.80}, which is no Score; make one by Metric.score"
+        for name, kind in (("value", Real), ("n_cells", Real), ("metric", str), ("unit", str), ("way", str)):
+            if not isinstance(getattr(score, name), kind):
+                expected = "a number" if kind is Real else "a text"
+                return f"a score of {score.metric!r} whose {name} is {getattr(score, name)!r:.80}, not {expected}"
+        found[score.metric, score.unit, score.way, str(score.version)] += 1
+    (metric, unit, way, _), most = found.most_common(1)[0] if found else (("",) * 4, 0)
+    said = f" ({way})" if way else ""
+    return f"two values of {metric!r}{said} of {unit!r}: give each another way or unit" if most > 1 else ""
 
 
 def with_headline(scores: Sequence[Score], metric: str = "") -> list[Score]:

@@ -29,10 +29,30 @@ class Usage:
     cpu_seconds: float = 0.0
     peak_bytes: int | None = None
 
+    def with_earlier(self, earlier: "Usage") -> "Usage":
+        """Return what this piece of work and an earlier one took together."""
+        peaks = [peak for peak in (self.peak_bytes, earlier.peak_bytes) if peak is not None]
+        return Usage(
+            self.seconds + earlier.seconds, self.cpu_seconds + earlier.cpu_seconds, max(peaks) if peaks else None
+        )
+
     @property
     def peak_gb(self) -> float | None:
         """The same in gigabytes."""
         return None if self.peak_bytes is None else self.peak_bytes / 1e9
+
+
+class Meter:
+    """Measures from when it is made."""
+
+    def __init__(self) -> None:
+        self._reports_peak = _reset_peak()
+        self._started, self._started_cpu = time.perf_counter(), time.process_time()
+
+    def usage(self) -> Usage:
+        """Return what was used until now."""
+        seconds, cpu_seconds = time.perf_counter() - self._started, time.process_time() - self._started_cpu
+        return Usage(seconds, cpu_seconds, _peak() if self._reports_peak else None)
 
 
 @contextmanager
@@ -46,13 +66,12 @@ def measured() -> Iterator[Usage]:
     >>> usage.seconds > 0
     True
     """
-    usage, reports_peak = Usage(), _reset_peak()
-    started, started_cpu = time.perf_counter(), time.process_time()
+    usage, meter = Usage(), Meter()
     try:
         yield usage
     finally:
-        usage.seconds, usage.cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
-        usage.peak_bytes = _peak() if reports_peak else None
+        found = meter.usage()
+        usage.seconds, usage.cpu_seconds, usage.peak_bytes = found.seconds, found.cpu_seconds, found.peak_bytes
 
 
 def _reset_peak() -> bool:

@@ -161,7 +161,8 @@ def _probe(parts: Parts, labels: NDArray[np.str_]) -> tuple[NDArray[np.floating]
 
 def fine_tuned(model: FittedModel, parts: Parts, way: FineTuning, seed: int) -> Answer:
     """Fine-tune the model on the reference cells, ask it, and report what teaching it took."""
-    name = way.weights if way.remedy == "none" else f"{way.weights}, {way.remedy}"
+    name = f"last {way.n_blocks}" if way.weights == "last" else way.weights
+    name = name if way.remedy == "none" else f"{name}, {way.remedy}"
     labels, size_L = parts.types()
     reference, frozen = parts.reference.cells, way.weights == "frozen"
     problem = parts.nothing_to_learn(on_embedding=frozen)
@@ -189,8 +190,9 @@ def _taught(model: FittedModel, reference: Corpus, way: FineTuning, seed: int) -
     key = fingerprint("fine-tuned", FINE_TUNED, stored_as, asdict(way), reference.identity(), label_N, seed)
 
     def write(folder: Path) -> None:
-        with measured() as usage, checkpoints_until_done(store.unfinished(key)):
+        with checkpoints_until_done(store.unfinished(key)) as spent:
             tuned = fine_tune(model, reference, label_N, way, seed)
+            usage = spent()
         tuned.save(folder)
         write_data(folder, asdict(usage))
 

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from corpuscle.core.components import guarded
+from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.metrics.neighbours import Neighbours, connectivities, nearest
-from corpuscle.model.model import FittedModel
+from corpuscle.model.model import FittedModel, Notes
 
 # Raised when what is kept of an embedding changes in form, or by code of no component.
 EMBEDDINGS = 1
@@ -38,13 +40,14 @@ class Embedding:
         The cells, N of them.
     z_NK
         Where they are.
-    drawn
-        Which share of all cells these are, in words; empty where they are all.
+    note
+        What there is to know of them, in words: which share of all cells they are, which of them the model knows no
+        gene of. Empty where there is nothing.
     """
 
     cells: Corpus
     z_NK: NDArray[np.float32]
-    drawn: str = ""
+    note: str = ""
 
     def __len__(self) -> int:
         """Count the cells."""
@@ -97,7 +100,8 @@ def embedded(model: FittedModel, cells: Corpus, max_cells: int) -> Embedding:
     made = _known.setdefault(model, WeakKeyDictionary()).setdefault(cells, {})
     if max_cells not in made:
         drawn = draw_cells(cells, max_cells)
-        note = f"{len(drawn):,} of {len(cells):,} cells drawn" if len(drawn) < len(cells) else ""
+        share = f"{len(drawn):,} of {len(cells):,} cells drawn" if len(drawn) < len(cells) else ""
+        note = reasons(share, model.note(drawn) if isinstance(model, Notes) else "")
         made[max_cells] = Embedding(drawn, _places(model, drawn), note)
     return made[max_cells]
 
@@ -105,15 +109,27 @@ def embedded(model: FittedModel, cells: Corpus, max_cells: int) -> Embedding:
 def _places(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
     """Embed cells, or take what the store has of them, where the model is in one."""
     if model.stored is None:
-        return model.embed(cells)
+        return _embed(model, cells)
 
     def write(folder: Path) -> None:
-        np.save(folder / "embedding.npy", model.embed(cells), allow_pickle=False)
+        np.save(folder / "embedding.npy", _embed(model, cells), allow_pickle=False)
 
     store, key = model.stored
     folder = store.kept("embeddings", fingerprint("embedding", EMBEDDINGS, key, cells.identity()), write)
     found: NDArray[np.float32] = np.load(folder / "embedding.npy")
     return found
+
+
+def _embed(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
+    """Embed cells; refuse what is no place for each of them."""
+    with guarded(model):
+        z_NK = np.asarray(model.embed(cells))
+    if z_NK.ndim != 2 or len(z_NK) != len(cells) or not np.issubdtype(z_NK.dtype, np.number):
+        raise ModelError(
+            f"{type(model).__name__}.embed gave {z_NK.dtype} of shape {z_NK.shape} for {len(cells):,} cells; expected "
+            "numbers of shape (cells, latents)"
+        )
+    return z_NK
 
 
 def draw_cells(cells: Corpus, max_cells: int) -> Corpus:

@@ -83,7 +83,9 @@ def answers(task: Task, model: FittedModel, train: Corpus, target: Corpus, rng: 
 
 
 def surely_lacks(model: Model, task: Task) -> bool:
-    """Return before it is fitted whether a model will be unable to answer: where its ``fit`` says what it returns.
+    """Return before it is fitted whether a model will be unable to answer: where it says what a fitted one is.
+
+    It says so as the class attribute ``fitted``, or by what its ``fit`` returns.
 
     Examples
     --------
@@ -91,10 +93,12 @@ def surely_lacks(model: Model, task: Task) -> bool:
     >>> [surely_lacks(build(Model, name, {}), build(Task, "reconstruction", {})) for name in ("pca", "ldvae")]
     [True, False]
     """
-    try:
-        fitted = get_type_hints(type(model).fit).get("return")
-    except NameError:
-        return False
+    fitted = getattr(model, "fitted", None)
+    if fitted is None:
+        try:
+            fitted = get_type_hints(type(model).fit).get("return")
+        except NameError:
+            return False
     return isinstance(fitted, type) and not inspect.isabstract(fitted) and not issubclass(fitted, task.needs)
 
 

@@ -20,11 +20,11 @@ import pandas as pd
 from safetensors import safe_open
 
 from corpuscle.core.components import guarded
-from corpuscle.core.errors import MeasureError, ModelError
+from corpuscle.core.errors import BrokenComponentError, MeasureError, ModelError
 from corpuscle.core.plain_files import read_data
 from corpuscle.core.randomness import generator
-from corpuscle.core.scores import Metric, Score, score_table, with_headline
-from corpuscle.core.usage import Usage, measured
+from corpuscle.core.scores import Metric, Score, fault_in, score_table, with_headline
+from corpuscle.core.usage import Usage
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import MADE_CELLS
 from corpuscle.evaluation.embedding import reasons
@@ -81,13 +81,14 @@ class MadeCells(Artifact):
 
 @dataclass(frozen=True, eq=False)
 class Fit(Artifact):
-    """A model, fitted on a corpus with a seed; `cells` are the made cells in it."""
+    """A model, fitted on a corpus with a seed; `cells` are the made cells in it, `code` is the model's identity."""
 
     kind: ClassVar[str] = "models"
 
     model: Model
     corpus: str
     seed: int
+    code: str
     cells: tuple[MadeCells, ...] = ()
 
     @property
@@ -108,11 +109,13 @@ class Fit(Artifact):
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Fit the model; it stays open for what follows."""
+        opened.check_code(self.model, self.code)
         corpus = opened.corpora.open(self.corpus)
         from corpuscle.model.training.checkpoints import checkpoints_until_done  # with it comes torch
 
-        with measured() as usage, guarded(self.model), checkpoints_until_done(opened.store.unfinished(self.key)):
+        with guarded(self.model), checkpoints_until_done(opened.store.unfinished(self.key)) as spent:
             fitted = self.model.fit(corpus, self.seed, progress)
+            usage = spent()
         self.write(folder, fitted, corpus, usage)
         self._stays_open(fitted, opened)
 
@@ -179,13 +182,15 @@ def _n_numbers(folder: Path) -> int:
 class Scores(Artifact):
     """What a task says of a fitted model and a target.
 
-    `asked` and `target_name` are the task's and the target's names in the study. `note` is what to say of each score:
-    on which of the target's genes it is, if not on all. `reference` is the model that a comparison is with.
+    `code` is the task's identity; `asked` and `target_name` are the task's and the target's names in the study. `note`
+    is what to say of each score: on which of the target's genes it is, if not on all. `reference` is the model that a
+    comparison is with.
     """
 
     kind: ClassVar[str] = "scores"
 
     task: Task
+    code: str
     asked: str
     target: str
     target_name: str
@@ -216,6 +221,7 @@ class Scores(Artifact):
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Ask the task."""
+        opened.check_code(self.task, self.code)
         task, corpora = self.task, opened.corpora
         train, target = corpora.open(self.fit.corpus), corpora.open(self.target)
         # Whatever the corpus and the model: what is drawn is then the same for all that are compared.
@@ -227,6 +233,8 @@ class Scores(Artifact):
                 known = target.as_known_to(corpora.open(self.reference.corpus))
                 reference = fitted if self.reference.key == self.fit.key else self.reference.open(opened)
                 scores += _compared(task, fitted, reference, known, rng)
+        if fault := fault_in(scores):
+            raise BrokenComponentError(f"task {task.name!r} yielded {fault}")
         scores = with_headline(scores, task.metrics[0].name if task.metrics else "")
         noted = (score._replace(reason=reasons(score.reason, self.note)) for score in scores)
         table = score_table(noted, corpus="", model="", seed=self.fit.seed, task="", target="")

@@ -6,11 +6,11 @@ Workers make one artifact each on one thread: inside so small a model, threads c
 import contextlib
 import signal
 import threading
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
@@ -80,6 +80,15 @@ def execute(
     return undone.failures
 
 
+class _Ready(NamedTuple):
+    """What can be made now; `order` is its place in the plan."""
+
+    order: int
+    address: Address
+    together: str
+    uses_gpu: bool
+
+
 class _Undone:
     """What is still to be made, and what waits for what.
 
@@ -98,8 +107,9 @@ class _Undone:
         self._order: dict[Address, int] = {}
         self._waits_for: dict[Address, set[Address]] = {}
         self._needed_by: dict[Address, set[Address]] = {}
-        # What can be made now, by what it is best made together with, each in order.
-        self._ready: dict[str, list[tuple[int, Address]]] = {}
+        # What can be made now, in order: all of it, and by what it is best made together with.
+        self._ready: list[_Ready] = []
+        self._ready_with: dict[str, list[_Ready]] = {}
         self._tries: Counter[Address] = Counter()
         for artifact in wanted:
             self._add(artifact)
@@ -132,7 +142,9 @@ class _Undone:
         for one in before:
             self._needed_by.setdefault(one, set()).add(address)
         if not before:
-            insort(self._ready.setdefault(artifact.together, []), (self._order[address], address))
+            entry = _Ready(self._order[address], address, artifact.together, artifact.uses_gpu)
+            insort(self._ready, entry)
+            insort(self._ready_with.setdefault(entry.together, []), entry)
 
     def next(
         self, worker: Worker | ThisProcess, pool: Iterable[Worker | ThisProcess], *, with_gpu: bool = True
@@ -143,16 +155,20 @@ class _Undone:
         no other worker has open. Without a GPU that is free, what uses one has to wait.
         """
         elsewhere = {other.last for other in pool if other is not worker and other.artifact is not None}
-        ready = {name: entries[0] for name, entries in self._ready.items()}
-        if not with_gpu:
-            ready = {name: entry for name, entry in ready.items() if not self.missing[entry[1]].uses_gpu}
-        if not ready:
+
+        def first(ready: Iterable[_Ready], *, but: Container[str] = ()) -> _Ready | None:
+            fit = (one for one in ready if one.together not in but and (with_gpu or not one.uses_gpu))
+            return next(fit, None)
+
+        # Not a search of all that is ready, which would take longest in the largest studies.
+        own = self._ready_with.get(worker.last, ())
+        if (found := first(own) or first(self._ready, but=elsewhere) or first(self._ready)) is None:
             return None
-        group = min(ready, key=lambda name: (name != worker.last, name in elsewhere, ready[name]))
-        _, address = self._ready[group].pop(0)
-        if not self._ready[group]:
-            del self._ready[group]
-        artifact = self.missing[address]
+        del self._ready[bisect_left(self._ready, found)]
+        self._ready_with[found.together].remove(found)
+        if not self._ready_with[found.together]:
+            del self._ready_with[found.together]
+        artifact = self.missing[found.address]
         for key in artifact.corpora:
             self.corpora.ensure(key)
         return artifact

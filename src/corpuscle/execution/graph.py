@@ -62,10 +62,14 @@ def runs_of(plan: Plan, corpora: StoredCorpora) -> list[RunArtifacts]:
             reference = fits[other] if other else None
             for name in task.targets:
                 target = known.of(name, corpus)
-                identity = [task.task.identity(), target.cells.identity(), reference.key if reference else ""]
-                key, of_target = fingerprint("scores", SCORES, fit.key, *identity), corpora.key(target.cells)
+                # What is drawn at random depends on the task's and the target's name in the study, too.
+                code = task.task.identity()
+                asked = [task.label, name, code, target.cells.identity()]
+                key = fingerprint("scores", SCORES, fit.key, asked, reference.key if reference else "")
                 label = f"{task.label} on {name}: {run}"
-                scores.append(Scores(key, label, task.task, task.label, of_target, name, fit, reference, target.note))
+                of_target = corpora.key(target.cells)
+                of_task = task.task, fingerprint(code), task.label
+                scores.append(Scores(key, label, *of_task, of_target, name, fit, reference, target.note))
         # One seed is enough to look at.
         is_shown = run.seed == 0 and run.corpus in mapped
         shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if is_shown else []
@@ -81,12 +85,14 @@ def _fits(plan: Plan, corpora: StoredCorpora) -> dict[Run, Fit]:
     for run in plan.runs:
         model, corpus = plan.model(run.model).model, plan.corpora[run.corpus, run.seed]
         key = fingerprint("model", MODELS, model.identity(), corpus.identity(), run.seed)
-        found[run] = Fit(key, str(run), model, corpora.key(corpus), run.seed, made_cells(corpus, corpora))
+        code, cells = fingerprint(model.identity()), made_cells(corpus, corpora)
+        found[run] = Fit(key, str(run), model, corpora.key(corpus), run.seed, code, cells)
     return found
 
 
 def _map(fit: Fit, cells: Corpus, corpora: StoredCorpora) -> Map:
-    key = fingerprint("map", MAPS, fit.key, cells.identity())
+    # Of a large target, some cells are drawn, by its name.
+    key = fingerprint("map", MAPS, fit.key, cells.name, cells.identity())
     return Map(key, f"map of {cells.name}: {fit.label}", fit, corpora.key(cells), cells.name)
 
 

@@ -29,12 +29,17 @@ def make(artifact: Artifact, opened: Opened, progress: Progress) -> str | None:
     -------
     What went wrong, for people; None: nothing did.
     """
+
+    def report(share: float) -> None:
+        # A model of a user's own may say anything: what is no number is its error, and not one of who hears it.
+        progress(min(1.0, max(0.0, float(share))))
+
     for one in artifact.inputs:
         if not opened.store.has(*one.address):
             return f"{one.label}: it was damaged, or is gone, before it was used"
     try:
         progress(0.0)
-        opened.store.kept(*artifact.address, lambda folder: artifact.make(folder, opened, progress))
+        opened.store.kept(*artifact.address, lambda folder: artifact.make(folder, opened, report))
     except BrokenComponentError as error:
         return f"{error}{_logged(artifact, opened)}"
     except CorpuscleError as error:

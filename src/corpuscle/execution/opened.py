@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from corpuscle.core.components import Component
+from corpuscle.core.errors import ComponentError
+from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.measures.view import StudyView
@@ -25,3 +28,22 @@ class Opened:
         # One: what a run's artifacts share. Models of other runs would only take memory.
         self.model: tuple[str, FittedModel] | None = None
         self.view: tuple[str, StudyView] | None = None
+        self._seen: dict[str, str] = {}
+
+    def check_code(self, component: Component, identity: str) -> None:
+        """Refuse a component whose code is not that which results are named after; `identity` is its fingerprint.
+
+        A user's own may be edited while a study runs. What counts is its code when this process first saw it.
+
+        Raises
+        ------
+        ComponentError
+            When it is another.
+        """
+        if (key := fingerprint(component.spec())) not in self._seen:
+            self._seen[key] = fingerprint(component.identity())
+        if self._seen[key] != identity:
+            raise ComponentError(
+                f"the code of {component.kind} {component.name!r} changed after the run began; run the same command "
+                "again"
+            )

@@ -16,6 +16,7 @@ from corpuscle.core.usage import Usage
 from corpuscle.corpus.context import ImputedCounts
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.threads import one_thread
+from corpuscle.source.genes import GeneSpace
 from corpuscle.store import Store
 
 # Called now and then with what share of a fit is done, from 0 to 1.
@@ -58,9 +59,17 @@ class Stored(NamedTuple):
 class FittedModel(ABC):
     """A model with weights: embeds new cells, and can be saved.
 
-    `cost` is what a run of a study measured when it fitted the model; None for a model that was fitted otherwise.
-    `stored` is where a study keeps it, so that what is made of it (embeddings, models that were taught labels) is kept,
-    too; None: it is not.
+    Attributes
+    ----------
+    genes
+        Ids of the study's genes, length G.
+    history
+        The training curve, with the columns `HISTORY`.
+    cost
+        What a run of a study measured when it fitted the model; None for a model that was fitted otherwise.
+    stored
+        Where a study keeps it, so that what is made of it (embeddings, models that were taught labels) is kept, too;
+        None: it is not.
     """
 
     genes: tuple[str, ...]
@@ -108,6 +117,51 @@ class BoundsLikelihood(Protocol):
 
         The same seed gives the same numbers. Genes that a cell's source lacks count as absent.
         """
+        ...
+
+
+class RankReadOut(Protocol):
+    """What a model gives back of the ranks of genes in cells: a number per cell each, NaN where it is not defined.
+
+    Attributes
+    ----------
+    whole, whole_baseline
+        Correlation of the ranks of cells that are shown whole with the model's, and with the genes' mean ranks.
+    hidden
+        The same correlation over hidden places alone.
+    found
+        Share of hidden places whose gene is the likeliest one.
+    nll
+        Mean negative log-likelihood of hidden genes, in nats.
+    """
+
+    @property
+    def whole(self) -> NDArray[np.float64]: ...  # noqa: D102  # described above, as those below
+    @property
+    def whole_baseline(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def hidden(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def found(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def nll(self) -> NDArray[np.float64]: ...  # noqa: D102
+
+
+@runtime_checkable
+class RanksGenes(Protocol):
+    """A fitted model that reads a cell's genes by rank, and can be asked for the gene at a place."""
+
+    def ranks(self, cells: Corpus, seed: int) -> RankReadOut:
+        """Ask for the genes at the places of cells, shown whole and with some places hidden, which the seed draws."""
+        ...
+
+
+@runtime_checkable
+class Notes(Protocol):
+    """A fitted model that may have something to say of the embedding of some cells."""
+
+    def note(self, cells: Corpus) -> str:
+        """Return what is to be known of the cells' embedding, in words; empty where there is nothing."""
         ...
 
 
@@ -159,6 +213,15 @@ class Model(Component, ABC):
     def uses_seed(self) -> bool:
         """Whether a fit depends on its seed; False where the corpus alone decides, so that seeds repeat nothing."""
         return True
+
+    def check(self, space: GeneSpace) -> None:
+        """Refuse what can be seen to fail before anything is drawn or trained; most models have nothing to refuse.
+
+        Raises
+        ------
+        ModelError
+            When the model cannot be fitted in this gene space.
+        """
 
     @property
     def uses_gpu(self) -> bool:

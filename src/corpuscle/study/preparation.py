@@ -1,14 +1,17 @@
 """Preparation: from a study to its plan. What can be wrong with it and its data is found here, before any training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
+from corpuscle.core.components import guarded
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
 from corpuscle.corpus.split import Watch
 from corpuscle.model.imputer import model_imputer
+from corpuscle.model.model import Model
+from corpuscle.model.training.stepping import ChoosesRate, RateSchedule
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
 from corpuscle.source.source import Source
@@ -61,7 +64,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     space, by = matched or (space_by_place(names), "symbol")
     # What is found of genes that do not match is not kept.
     store = store if matched else None
-    can_hold = all_fit(findings, len(space))
+    can_hold = all_fit(findings, space if matched else None, len(space))
     surveys = survey_sources(findings, opened, space, store, notice)
     if matched:
         for place, message in lost_sources(study.spec.genes, names, space, surveys, by):
@@ -82,6 +85,8 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
         (findings.refuse if found.certain else findings.warn)(found.place, found.message)
     findings.stop()
     _remark(findings, opened, targets, corpora)
+    for place, message in _unreached_rates(study, corpora):
+        findings.warn(place, message)
     for name, key, message in replicate_warnings(study, draws, corpora):
         findings.warn(findings.of_corpus(name) if name else key, message)
     warnings = tuple(dict.fromkeys(findings.warnings))
@@ -121,6 +126,26 @@ def _remark(
             findings.warn(f"sources.{name}", remark)
     for place, message in labels.remarks(findings.study, targets, first):
         findings.warn(place, message)
+
+
+def _unreached_rates(study: Study, corpora: Mapping[tuple[str, int], Corpus]) -> Iterator[tuple[str, str]]:
+    """Yield the models whose learning rate has no time to rise on some corpora, by place, with what to say."""
+    n_cells = {name: corpus.n_cells for (name, _), corpus in corpora.items()}
+    for at, model in enumerate(study.models):
+        with guarded(model.model):
+            n_steps = {name: model.model.n_steps(n) for name, n in n_cells.items()}
+            rates = {name: _rate(model.model, n) for name, n in n_cells.items()}
+        doubts = {name: doubt for name, n in n_steps.items() if (rate := rates[name]) and (doubt := rate.doubt(n))}
+        if doubts:
+            fewest = min(doubts, key=n_steps.__getitem__)
+            more = f" and {len(doubts) - 1:,} more" if len(doubts) > 1 else ""
+            yield f"models[{at}]", f"on corpus {fewest!r}{more}, {doubts[fewest]}"
+
+
+def _rate(model: Model, n_cells: int) -> RateSchedule | None:
+    """Return the course of a model's learning rate on so many cells; None where it has no such."""
+    rate = model.rate_on(n_cells) if isinstance(model, ChoosesRate) else getattr(model, "rate_schedule", None)
+    return rate if isinstance(rate, RateSchedule) else None
 
 
 def _gene_table(

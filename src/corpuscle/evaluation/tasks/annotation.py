@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from corpuscle.core.components import component
+from corpuscle.core.components import component, legal_names
 from corpuscle.core.scores import Metric, Score, declared
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.annotators import COSTS, Answer, Parts, fine_tuned, own, zero_shot
@@ -19,8 +19,10 @@ from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reason
 from corpuscle.evaluation.metrics import classification
 from corpuscle.evaluation.task import Task, units
 from corpuscle.model.model import Annotates, FittedModel
+from corpuscle.model.size import MOST_LAYERS
 from corpuscle.model.training.class_losses import Remedy
-from corpuscle.model.training.fine_tuning import FineTuning
+from corpuscle.model.training.fine_tuning import FineTuning, Weights
+from corpuscle.model.training.published_trainings import PUBLISHED_TRAININGS
 from corpuscle.model.training.supervised import TrainingSettings
 
 SUMMARIES = declared(
@@ -45,8 +47,16 @@ PER_TYPE = declared(
 
 
 def _settings(value: Any) -> Any:
-    """Make settings of what a study file says."""
-    return TrainingSettings(**value) if isinstance(value, dict) else value
+    """Make settings of what a study file says: a table, in which ``published`` may name a published training."""
+    if not isinstance(value, dict):
+        return value
+    name = value.get("published")
+    if name is None:
+        return TrainingSettings(**value)
+    if name not in PUBLISHED_TRAININGS:
+        raise ValueError(f"there is no published training {name!r}; {legal_names(str(name), PUBLISHED_TRAININGS)}")
+    own = {key: setting for key, setting in value.items() if key != "published"}
+    return TrainingSettings(**{**PUBLISHED_TRAININGS[name], **own})
 
 
 @component
@@ -54,14 +64,8 @@ class Annotation(Task):
     """Predict the types of query cells from reference cells that lie near them, or from a label model's own answer.
 
     A model that embeds is asked zero-shot: its embedding is frozen, and a classifier is given the types of the
-    reference cells. A label model gives its own answer, of the types in its corpus. Metrics:
-
-    - ``macro_f1``: mean F1 over types; ``accuracy`` and ``micro_f1``, which are the same number;
-      ``balanced_accuracy``: mean recall over types; all 0 to 1, higher is better;
-    - ``calibration_error``: by how much confidence and accuracy differ (15 bins; Guo et al. 2017), lower is better;
-    - ``unseen_share``: the share of query cells whose type no reference cell has;
-    - ``f1``, ``precision``, ``recall`` per type (unit ``cell_type=…``, with the number of query cells): 0 to 1, higher
-      is better.
+    reference cells. A label model gives its own answer, of the types in its corpus. The metrics are `SUMMARIES`
+    (calibration as Guo et al. 2017) and, per type (unit ``cell_type=…``, with the number of query cells), `PER_TYPE`.
 
     The way of a score says who answered: ``5 nearest`` reference cells, the published zero-shot classifier (DenAdel et
     al. 2024); ``15 nearest``; ``linear probe`` (multinomial logistic regression, C = 1, on standardised latents); or a
@@ -70,9 +74,7 @@ class Annotation(Task):
     A model that embeds, and is no label model, can also be fine-tuned on the reference cells: ``frozen`` is a
     perceptron that learned on the frozen embedding, ``whole`` one that learned together with the network that embeds;
     with a remedy for rare types, its name follows: ``whole, focal``. A model without a network that can be trained on
-    has NaN for ``whole``. What it took are scores, too, lower is better: ``fine_tune_seconds`` by the clock,
-    ``fine_tune_peak_gb``, the most memory that the process held meanwhile in gigabytes, and ``fine_tune_parameters``,
-    the numbers that learned.
+    has NaN for ``whole``. What it took are scores, too: `COSTS`.
 
     Parameters
     ----------
@@ -83,7 +85,10 @@ class Annotation(Task):
     max_cells
         Where target or reference have more cells, so many are drawn.
     fine_tune
-        How the model is also fine-tuned: ``"frozen"``, ``"whole"``, or both.
+        How the model is also fine-tuned: ``"frozen"``, ``"whole"``, ``"last"`` (the last `n_blocks` blocks of a
+        network that has such, and the perceptron), or several of them.
+    n_blocks
+        See `fine_tune`.
     remedies
         What is done about types of unequal frequency in fine-tuning, one after the other: ``"none"``,
         ``"resampling"``, ``"class_weights"``, ``"focal"``, ``"ldam"``; see `LabelTraining`. All start alike and take
@@ -91,6 +96,8 @@ class Annotation(Task):
     training
         How long and how fast fine-tuning learns; see `TrainingSettings`. The defaults are those of the published
         frozen classifiers; the published whole network has ``learning_rate = 9e-4`` and ``weight_decay = 0.05``.
+        ``{ published = "geneformer-6L" }`` begins with the settings that a foundation model was published with; other
+        keys of the table take precedence. See `PUBLISHED_TRAININGS`.
 
     Examples
     --------
@@ -107,7 +114,8 @@ class Annotation(Task):
 
     split: Literal["cell", "donor", "corpus"] = "cell"
     max_cells: Annotated[int, Field(ge=10)] = 20_000
-    fine_tune: list[Literal["frozen", "whole"]] = Field(default_factory=list)
+    fine_tune: list[Weights] = Field(default_factory=list)
+    n_blocks: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 1
     remedies: Annotated[list[Remedy], Field(min_length=1)] = Field(default_factory=lambda: list[Remedy](["none"]))
     training: Annotated[TrainingSettings, BeforeValidator(_settings)] = TrainingSettings()
 
@@ -141,7 +149,7 @@ class Annotation(Task):
         type_N = whole.cells.labels("cell_type")
         labelled, missing = whole.among(type_N != ""), left_out({"cell type": type_N})
         parts = self._parts(model, labelled, train, rng)
-        note = reasons(whole.drawn, missing, parts.note)
+        note = reasons(whole.note, missing, parts.note)
         if isinstance(model, Annotates):
             yield from _scores(parts.query.cells, own(model, parts), note)
             return
@@ -159,7 +167,7 @@ class Annotation(Task):
         training = {field.name: getattr(self.training, field.name) for field in fields(self.training)}
         for weights in self.fine_tune:
             for remedy in self.remedies:
-                yield FineTuning(**training, weights=weights, remedy=remedy)
+                yield FineTuning(**training, weights=weights, n_blocks=self.n_blocks, remedy=remedy)
 
     def _parts(self, model: FittedModel, cells: Embedding, train: Corpus, rng: np.random.Generator) -> Parts:
         """Part cells in reference and query."""
@@ -167,7 +175,7 @@ class Annotation(Task):
             whole = embedded(model, train, self.max_cells)
             reference = whole.among(whole.cells.labels("cell_type") != "")
             problem = "" if len(reference) else "no cell of the training corpus has a type"
-            return Parts(reference, cells, f"reference: {whole.drawn}" if whole.drawn else "", problem)
+            return Parts(reference, cells, f"reference: {whole.note}" if whole.note else "", problem)
         if self.split == "cell":
             in_reference = np.zeros(len(cells), bool)
             in_reference[rng.permutation(len(cells))[: len(cells) // 2]] = True

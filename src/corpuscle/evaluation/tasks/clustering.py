@@ -47,13 +47,9 @@ CONCORDANCE = Metric(
 class Clustering(Task):
     """Cluster an embedding and compare the clusters with the cells' types.
 
-    Metrics, for each clustering (way ``Leiden 1``: at resolution 1; ``k-means``), higher is better:
-
-    - ``balanced_ari``, ``balanced_ami``, ``balanced_homogeneity``, ``balanced_completeness``,
-      ``balanced_v_measure``: each type counts as much (Maan et al. 2024);
-    - ``ari``, ``ami``, ``homogeneity``, ``completeness``, ``v_measure``: each cell counts as much;
-    - ``n_clusters``: how many clusters there are; no way is better;
-    - ``concordance``, where there is a reference: the adjusted Rand index with the reference's clusters.
+    Each clustering (way ``Leiden 1``: at resolution 1; ``k-means``) has the metrics `METRICS`, in which each type
+    counts as much (``balanced_…``; Maan et al. 2024) or each cell, `N_CLUSTERS` and, where there is a reference,
+    `CONCORDANCE`.
 
     Clusters are found among all cells, and compared in each donor or batch as well. Cells without a type are clustered
     and left out of the comparison. Leiden clusters the graph of 15 neighbours, as scanpy does.
@@ -97,7 +93,7 @@ class Clustering(Task):
         """Cluster the target's cells; see `Task.run`."""
         whole = embedded(model, target, self.max_cells)
         type_N = whole.cells.labels("cell_type")
-        known_N, note = type_N != "", reasons(whole.drawn, left_out({"cell type": type_N}))
+        known_N, note = type_N != "", reasons(whole.note, left_out({"cell type": type_N}))
         n_types = len(np.unique(type_N[known_N]))
         problem = whole.problem
         if not problem and n_types < 2:
@@ -107,7 +103,7 @@ class Clustering(Task):
                 here = mask_N & known_N
                 yield from _scores(way, unit, type_N[here], cluster_N, here, reasons(problem, note))
             found = float("nan") if cluster_N is None else float(len(np.unique(cluster_N)))
-            yield N_CLUSTERS.score("all", found, len(whole), reasons(problem, whole.drawn), way)
+            yield N_CLUSTERS.score("all", found, len(whole), reasons(problem, whole.note), way)
 
     def compare(
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
@@ -122,7 +118,7 @@ class Clustering(Task):
                 value = float("nan")
                 if cluster_N is not None and reference_N is not None:
                     value = agreement(reference_N[mask_N].astype(str), cluster_N[mask_N]).ari
-                note = reasons(problem, one.drawn)
+                note = reasons(problem, one.note)
                 yield CONCORDANCE.score(unit, value, int(mask_N.sum()), note, way)
 
     def _clusters(

@@ -76,17 +76,13 @@ PER_TYPE = (
 class Integration(Task):
     """Measure how batches mix and types stay apart in an embedding; needs the extra ``integration``.
 
-    Metrics over all cells, 0 to 1 and higher is better, as scib has them (Luecken et al. 2022; scib-metrics):
+    Metrics over all cells (`WHOLE`), 0 to 1 and higher is better, as scib has them (Luecken et al. 2022; scib-metrics):
 
     - ``avg_bio``: mean of ``nmi``, ``ari``, ``asw_label``; ``avg_batch``: mean of ``asw_batch``,
       ``graph_connectivity``;
     - ``nmi``, ``ari``: of the Leiden clustering, of ten resolutions, with the best NMI;
-    - ``asw_label``, ``asw_batch``: silhouette widths of types, and of batches within types;
-    - ``isolated_labels``: silhouette width of the types in the fewest batches;
-    - ``graph_connectivity``: of each type among 15 neighbours;
     - ``pcr``: by how much of its share less of the variance batches explain than in 50 principal components of the
-      cells' log expression; 0 where they explain more, with the reason;
-    - ``ilisi``, ``clisi``: local inverse Simpson indices among 90 neighbours; ``kbet``: mean over types.
+      cells' log expression; 0 where they explain more, with the reason.
 
     Some of them per batch (unit ``batch=…``) and per type (``cell_type=…``), where there are also:
 
@@ -130,7 +126,7 @@ class Integration(Task):
         labels = {"cell type": whole.cells.labels("cell_type"), self.by: whole.cells.labels(self.by)}
         cells = whole.among(np.all([label_N != "" for label_N in labels.values()], axis=0))
         type_N, batch_N = cells.cells.labels("cell_type"), cells.cells.labels(self.by)
-        note = reasons(whole.drawn, left_out(labels))
+        note = reasons(whole.note, left_out(labels))
         problem = cells.problem or _too_few(type_N, batch_N, self.by)
         yield from _whole(cells, type_N, batch_N, problem, note)
         yield from _by_batch(cells, type_N, batch_N, self.by, reasons(problem, note), problem=bool(problem))

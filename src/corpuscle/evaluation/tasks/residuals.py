@@ -39,11 +39,9 @@ PREDICTED = Metric(
 class Residuals(Task):
     """Per gene, what was counted and what the model expects, as means over the target's cells.
 
-    Metrics, one row per gene that the target measured (unit ``gene=SYMBOL``, or its id where several have the symbol):
-
-    - ``observed_cp10k``, ``predicted_cp10k``: mean counts per 10,000;
-    - ``relative_residual``: (observed - predicted) / observed, the residual of Nadig et al. 2025, nearer to zero is
-      better; positive where the model expects too little. NaN for a gene with no count in the target.
+    One row per gene that the target measured (unit ``gene=SYMBOL``, or its id where several have the symbol) and
+    metric: `OBSERVED`, `PREDICTED` and `RELATIVE`, the residual of Nadig et al. 2025, which is NaN for a gene with no
+    count in the target.
     """
 
     needs: ClassVar[type] = Reconstructs

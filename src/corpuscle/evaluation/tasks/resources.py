@@ -37,13 +37,8 @@ METRICS = declared(
 class Resources(Task):
     """Measure what fitting a model took, and what embedding the target takes; lower is better.
 
-    Metrics, unit ``all``, measured on the machine of the run, one thread per model; timings differ from run to run:
-
-    - ``fit_seconds``, ``fit_cpu_seconds``: of fitting, by the clock and of processor time;
-    - ``fit_peak_gb``, ``embed_peak_gb``: the most memory that the process held while it fitted, or embedded, in
-      gigabytes, libraries included;
-    - ``n_parameters``: numbers in the saved weights, running statistics among them;
-    - ``embed_seconds_per_1000_cells``: by the clock, reading the counts included.
+    The metrics, unit ``all``, are `METRICS`, measured on the machine of the run, one thread per model; timings differ
+    from run to run. A fit that was killed and went on counts with all that it took.
 
     Parameters
     ----------

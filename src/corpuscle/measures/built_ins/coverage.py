@@ -72,31 +72,6 @@ class Coverage:
     density_S: NDArray[np.float64]
     precise_S: NDArray[np.bool_]
 
-    @property
-    def knn_distance(self) -> float:
-        """Mean distance to the k nearest; lower is better."""
-        return float(self.distance_T.mean())
-
-    @property
-    def coverage(self) -> float:
-        """Share of the target's cells that are covered, 0 to 1; higher is better."""
-        return float(self.covered_T.mean())
-
-    @property
-    def density(self) -> float:
-        """Mean number of balls over k; higher is nearer to where the target is dense."""
-        return float(self.density_S.mean())
-
-    @property
-    def precision(self) -> float:
-        """Share of the corpus that looks like the target, 0 to 1; higher is more alike."""
-        return float(self.precise_S.mean())
-
-    @property
-    def recall(self) -> float:
-        """Share of the target's cells within the corpus' reach, 0 to 1; higher is better."""
-        return float(self.recalled_T.mean())
-
 
 @component
 class TargetCoverage(Measure):
@@ -128,9 +103,9 @@ def _add_rows(book: Book, found: Coverage | MeasureError, target: Target, size: 
             value_T = getattr(demand(found), of)
             row.value = float(value_T.mean())
             row.low, row.high = mean_interval(value_T, target.profile.donors)
-    for metric in (DENSITY, PRECISION):
+    for metric, of in ((DENSITY, "density_S"), (PRECISION, "precise_S")):
         with book.row(metric, n_cells, target=target.name, size=size, headline=equal) as row:
-            row.value = getattr(demand(found), metric.name)
+            row.value = float(getattr(demand(found), of).mean())
 
 
 def cover(corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], k: int = K_NEAREST) -> Coverage:
@@ -151,8 +126,8 @@ def cover(corpus_SK: NDArray[np.floating], target_TK: NDArray[np.floating], k: i
     Examples
     --------
     >>> found = cover(np.array([[0.0], [1.0], [9.0]]), np.array([[0.0], [2.0]]), k=1)
-    >>> found.coverage, found.density, round(found.precision, 3), found.recall, found.knn_distance
-    (1.0, 1.3333333333333333, 0.667, 1.0, 0.5)
+    >>> found.covered_T, found.distance_T, found.precise_S
+    (array([ True,  True]), array([0., 1.]), array([ True,  True, False]))
     """
     target_radius_T, corpus_radius_S = square_radii(target_TK, k), square_radii(corpus_SK, k)
     found = neighbours(target_TK, corpus_SK, k, target_radius_T)

@@ -81,10 +81,6 @@ class FittedHarmony(SavedModel):
 
     Attributes
     ----------
-    settings
-        What it was fitted with.
-    genes
-        Ids of the study's genes, length G.
     axes
         The components.
     state

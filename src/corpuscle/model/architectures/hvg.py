@@ -61,10 +61,6 @@ class FittedHVG(SavedModel):
 
     Attributes
     ----------
-    settings
-        What it was fitted with.
-    genes
-        Ids of the study's genes, length G.
     genes_H
         Positions of the variable genes, sorted.
     """

@@ -138,10 +138,6 @@ class FittedLogisticRegression(SavedModel):
 
     Attributes
     ----------
-    settings
-        What it was fitted with.
-    genes
-        Ids of the study's genes, length G.
     labels
         The cell types, sorted, length C.
     rule

@@ -157,10 +157,6 @@ class FittedMaskedAutoencoder(SavedModel):
 
     Attributes
     ----------
-    settings
-        What it was fitted with.
-    genes
-        Ids of its genes, length G.
     history
         The training curve: ``masked_error_train`` and ``masked_error_validation``, the mean squared error of log1p
         counts per 10,000 over hidden genes, per cell (lower is better).

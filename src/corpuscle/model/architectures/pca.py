@@ -70,10 +70,6 @@ class FittedPCA(SavedModel):
 
     Attributes
     ----------
-    settings
-        What it was fitted with.
-    genes
-        Ids of the study's genes, length G.
     axes
         The components.
     """

@@ -33,6 +33,8 @@ class Supply:
     device
         Where batches are needed. On the CPU they are sparse, where there are kernels for such; elsewhere dense, and
         gathered from counts that stay there, unless the corpus is on disk.
+    sparse
+        Whether they stay as they are, sparse and on the host, for a network that writes cells as tokens.
 
     Raises
     ------
@@ -40,8 +42,11 @@ class Supply:
         When none can be held out where the budget has patience.
     """
 
-    def __init__(self, table: TrainingCounts, schedule: Schedule, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, table: TrainingCounts, schedule: Schedule, seed: int, device: torch.device, *, sparse: bool = False
+    ) -> None:
         self.table, self._schedule, self._seed, self._device = table, schedule, seed, device
+        self._sparse = sparse or (device.type == "cpu" and kernels.available())
         self._held = hold_out(table.times_N, schedule.n_validation, generator(seed, "model", "split"))
         if schedule.budget.patience is not None and not len(self._held):
             raise ModelError(
@@ -57,7 +62,7 @@ class Supply:
         windows = layout.windows(self._held, n_train, generator(self._seed, "model", "order"))
         if n_taken:
             windows = after_steps(windows, n_taken, self._schedule.steps_per_epoch, batch_size)
-        if self._device.type != "cpu" and isinstance(self.table, CountTable):
+        if not self._sparse and self._device.type != "cpu" and isinstance(self.table, CountTable):
             yield Resident(self.table, self._device).batches(windows, layout, batch_size)
             return
         with closing(self.table.batches(windows, batch_size)) as batches:
@@ -69,8 +74,7 @@ class Supply:
             yield self._prepared(self.held.batch(slice(start, start + self._schedule.batch_size)))
 
     def _prepared(self, batch: Batch) -> Batch | DenseBatch:
-        sparse = self._device.type == "cpu" and kernels.available()
-        return batch if sparse else batch.dense(self._device)
+        return batch if self._sparse else batch.dense(self._device)
 
 
 @contextmanager

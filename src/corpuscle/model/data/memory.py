@@ -64,8 +64,8 @@ def _free() -> Iterator[int]:
     if (PROC / "meminfo").exists():
         lines = (PROC / "meminfo").read_text(encoding="ascii").splitlines()
         yield from (int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    elif hasattr(os, "sysconf"):
-        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        yield from _present()
 
 
 def _allowed() -> Iterator[int]:

@@ -8,7 +8,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,12 @@ from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model import checkpoint
-from corpuscle.model.data.batches import Batch, CountTable, Rows, TrainingCounts, stream
+from corpuscle.model.data.batches import Batch, CountTable, TrainingCounts, stream
 from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.data.on_disk import training_counts
 from corpuscle.model.data.on_gpu import n_together, training_device
+from corpuscle.model.families.categories import Categories
+from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import Progress, silent
 from corpuscle.model.nn.count_modules import LOG_LIBRARY_CEILING, Encoded, Encoder, draw_latents, posterior_moments
 from corpuscle.model.nn.likelihoods import (
@@ -250,11 +252,11 @@ class VariationalModel(checkpoint.LoadsSaved):
         n_parameters = sum(parameter.numel() for parameter in network.parameters())
         return n_together(n_parameters, self.batch_size, n_genes, device)
 
-    def _categories(self, corpus: Corpus) -> "Categories | None":
+    def _categories(self, corpus: Corpus) -> Categories | None:
         return Categories.of(corpus, self.covariate) if self.covariate else None
 
     def _untrained(
-        self, corpus: Corpus, table: TrainingCounts, categories: "Categories | None", seed: int
+        self, corpus: Corpus, table: TrainingCounts, categories: Categories | None, seed: int
     ) -> VariationalNetwork:
         if not table.largest:
             raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
@@ -292,84 +294,11 @@ class VariationalModel(checkpoint.LoadsSaved):
         return Optimiser(self.learning_rate, self.weight_decay, self.adam_eps)
 
 
-class Categories:
-    """The values of a label that a network is given, and how a cell's is written: 1 for its own, 0 for the others.
-
-    A value that was not in training is written as their shares in training: the network's answer is then between
-    those for the values it knows.
-
-    Attributes
-    ----------
-    label
-        Which label.
-    values
-        Its values in the training corpus, sorted; ``""`` for cells without one.
-    shares
-        Their shares of the training corpus.
-
-    Examples
-    --------
-    >>> categories = Categories("batch", ["a", "b"], [0.25, 0.75])
-    >>> categories.table[categories.codes(np.array(["b", "z"]))]
-    array([[0.  , 1.  ],
-           [0.25, 0.75]], dtype=float32)
-    """
-
-    def __init__(self, label: str, values: Sequence[str], shares: Sequence[float]) -> None:
-        self.label, self.values, self.shares = label, list(values), list(shares)
-        if not self.values or len(self.values) != len(self.shares):
-            raise ValueError(f"{len(self.values)} values have {len(self.shares)} shares")
-
-    @classmethod
-    def of(cls, corpus: Corpus, label: str) -> Self:
-        """Take them from a training corpus.
-
-        Raises
-        ------
-        ModelError
-            When the corpus does not have the label.
-        """
-        if label not in corpus.cells:
-            raise ModelError(f"corpus {corpus.name!r} has no column {label!r}, which the model is to be given; "
-                             "name the column in [sources], or leave the covariate out")  # fmt: skip
-        values, codes = np.unique(corpus.labels(label), return_inverse=True)
-        n_cells = np.bincount(codes, weights=corpus.cells["times"])
-        return cls(label, values.tolist(), (n_cells / n_cells.sum()).tolist())
-
-    def __len__(self) -> int:
-        """Count the values."""
-        return len(self.values)
-
-    @property
-    def table(self) -> NDArray[np.float32]:
-        """What is written for each value, and in the last row for others; shape (n values + 1, n values)."""
-        return np.vstack([np.eye(len(self)), self.shares]).astype(np.float32)
-
-    def codes(self, label_N: NDArray[np.str_]) -> NDArray[np.int64]:
-        """Return each cell's row of `table`."""
-        place = {value: row for row, value in enumerate(self.values)}
-        values, inverse = np.unique(label_N, return_inverse=True)
-        rows = np.array([place.get(value, len(self)) for value in values.tolist()], np.int64)
-        return rows[inverse]
-
-    def rows(self, cells: Corpus) -> Rows:
-        """Return what batches of some cells have."""
-        return Rows(self.table, self.codes(cells.labels(self.label)))
-
-    def spec(self) -> dict[str, Any]:
-        """Return what makes the same again."""
-        return {"label": self.label, "values": self.values, "shares": self.shares}
-
-
 class FittedVariational(checkpoint.SavedModel):
     """A variational autoencoder with weights.
 
     Attributes
     ----------
-    settings
-        What it was fitted with.
-    genes
-        Ids of its genes, length G.
     history
         The training curve: ``elbo_train``, ``elbo_validation`` (negative ELBO per cell in nats, lower is better) and
         their parts, ``reconstruction_…`` and ``kl_…``.
@@ -443,9 +372,5 @@ class FittedVariational(checkpoint.SavedModel):
         return checkpoint.state_of(self.network), {"categories": self.categories.spec() if self.categories else None}
 
     def _stream(self, cells: Corpus, n_cells: int) -> Iterator[tuple[slice, Batch]]:
-        if cells.space.ids != self.genes:
-            raise ModelError(
-                f"corpus {cells.name!r} has other genes ({cells.n_genes}) than this model was fitted on "
-                f"({len(self.genes)}); make it in the same gene space"
-            )
+        check_genes(cells, self.genes)
         return stream(cells, n_cells, self.categories.rows(cells) if self.categories else None)

@@ -10,9 +10,10 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,17 +27,24 @@ from torch import Tensor
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import DivergedError
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.usage import Meter, Usage
 from corpuscle.model.training.optimiser import Adam
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 EVERY_SECONDS = 300.0
 
 
-class _Place(NamedTuple):
-    folder: Path
-    every_seconds: float
+class _Place:
+    """Where checkpoints lie, and what the fit took that they are of: by processes that were killed, and by this one."""
+
+    def __init__(self, folder: Path, every_seconds: float) -> None:
+        self.folder, self.every_seconds, self.earlier = folder, every_seconds, Usage()
+        self._meter = Meter()
+
+    def spent(self) -> Usage:
+        return self._meter.usage().with_earlier(self.earlier)
 
 
 _place: ContextVar[_Place | None] = ContextVar("place of checkpoints", default=None)
@@ -80,11 +88,18 @@ def checkpoints_in(folder: Path, every_seconds: float = EVERY_SECONDS) -> Iterat
 
 
 @contextmanager
-def checkpoints_until_done(folder: Path) -> Iterator[None]:
-    """Keep checkpoints as `checkpoints_in` does, until the block is done: what a fit left that was killed is used."""
+def checkpoints_until_done(folder: Path) -> Iterator[Callable[[], Usage]]:
+    """Keep checkpoints as `checkpoints_in` does, until the block is done: what a fit left that was killed is used.
+
+    Yields
+    ------
+    What returns what the fit took until then: since the block began, and before the checkpoints that it went on from.
+    """
     with checkpoints_in(folder):
+        place = _place.get()
+        assert place is not None, "it was set"
         try:
-            yield
+            yield place.spent
         except DivergedError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -184,6 +199,8 @@ class Checkpoint:
             _log.warning("%s cannot be used (%s): the training starts from its beginning", self._path, error)
             return 0
         self._training.set_state(arrays, facts["curve"])
+        # Of several trainings of a fit, the last one's checkpoint has what all of them took.
+        self._place.earlier = max(self._place.earlier, Usage(**facts["spent"]), key=lambda usage: usage.seconds)
         _log.info("%s: the training goes on after %d steps", self._path, facts["taken"])
         return int(facts["taken"])
 
@@ -205,7 +222,8 @@ class Checkpoint:
         if self._place is None or time.monotonic() - self._last < self._place.every_seconds:
             return
         arrays, facts = self._training.state()
-        text, part = json.dumps({"taken": n_taken, "curve": facts}), self._path.with_suffix(".part")
+        spent, part = asdict(self._place.spent()), self._path.with_suffix(".part")
+        text = json.dumps({"taken": n_taken, "curve": facts, "spent": spent})
         about = {"facts": text, "identity": self._identity, "content": fingerprint(text, arrays)}
         try:
             save_file(arrays, part, metadata=about)

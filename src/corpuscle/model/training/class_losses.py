@@ -32,12 +32,12 @@ def label_loss(remedy: Remedy, count_C: NDArray[np.int64]) -> LabelLoss:
     match remedy:
         case "class_weights":
             weight_C = balanced_weights(count_C)
-            return lambda logit_BC, code_B: weight_C[code_B] * cross_entropy(logit_BC, code_B)
+            return lambda logit_BC, code_B: weight_C.to(code_B.device)[code_B] * cross_entropy(logit_BC, code_B)
         case "focal":
             return focal
         case "ldam":
             margin_C = margins(count_C)
-            return lambda logit_BC, code_B: ldam(logit_BC, code_B, margin_C)
+            return lambda logit_BC, code_B: ldam(logit_BC, code_B, margin_C.to(code_B.device))
         case _:
             return cross_entropy
 

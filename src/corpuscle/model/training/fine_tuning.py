@@ -3,29 +3,34 @@
 Axes in names: N cells, B cells of a batch, K latents, C labels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import Saved, reading_checkpoint, save, set_state, state_of
-from corpuscle.model.data.batches import Batch, CountTable, stream
+from corpuscle.model.data.batches import Batch, CountTable, Rows, stream
+from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.labels import Labelled, labelled
 from corpuscle.model.model import FittedModel, Progress, silent
 from corpuscle.model.nn.layers import Linear
 from corpuscle.model.nn.perceptron import Perceptron
+from corpuscle.model.size import MOST_LAYERS
 from corpuscle.model.threads import one_thread
 from corpuscle.model.training.loop import named_noise
 from corpuscle.model.training.supervised import Codes, LabelTraining, train_labels
+
+Weights = Literal["frozen", "whole", "last"]
 
 
 class TrainableEncoder(NamedTuple):
@@ -40,11 +45,20 @@ class TrainableEncoder(NamedTuple):
         be differentiated.
     n_latent
         K.
+    covariates
+        Of cells, what its batches hold of them in addition to their counts; None: nothing.
+    blocks
+        Its blocks from first to last, what follows the last being part of it; none where it has no such.
+    uses_gpu
+        Whether it is trained on `training_device`, batches staying on the host.
     """
 
     module: nn.Module
     encode: Callable[[Batch, torch.Generator | None], Tensor]
     n_latent: int
+    covariates: Callable[[Corpus], Rows | None] = lambda cells: None
+    blocks: Sequence[nn.Module] = ()
+    uses_gpu: bool = False
 
 
 @runtime_checkable
@@ -64,7 +78,9 @@ class FineTuning(LabelTraining):
     ----------
     weights
         ``"frozen"``: only the perceptron on top of the embedding learns. ``"whole"``: so does the model, which must be
-        a `FineTunes`.
+        a `FineTunes`. ``"last"``: of the model, the last `n_blocks` blocks learn.
+    n_blocks
+        See `weights`.
 
     Examples
     --------
@@ -72,7 +88,8 @@ class FineTuning(LabelTraining):
     128
     """
 
-    weights: Literal["frozen", "whole"] = "frozen"
+    weights: Weights = "frozen"
+    n_blocks: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 1
 
 
 class FineTuned:
@@ -92,7 +109,7 @@ class FineTuned:
 
     def __init__(self, learner: "_Learner", labels: tuple[str, ...], n_unlabelled: int, history: pd.DataFrame) -> None:
         self.labels, self.n_unlabelled, self.history = labels, n_unlabelled, history
-        self.n_parameters = sum(weight.numel() for weight in learner.network.parameters())
+        self.n_parameters = sum(weight.numel() for weight in learner.network.parameters() if weight.requires_grad)
         self._learner = learner
 
     @torch.no_grad()
@@ -141,6 +158,8 @@ class _Learner(NamedTuple):
     head: Perceptron
     embed: Callable[[Corpus], NDArray[np.float32]]
     n_latent: int
+    covariates: Callable[[Corpus], Rows | None] = lambda cells: None
+    uses_gpu: bool = False
 
 
 def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent: int, seed: int) -> _Learner:
@@ -150,17 +169,31 @@ def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent:
         return _Learner(head, head, fitted.embed, n_latent)
     assert isinstance(fitted, FineTunes), "others were refused"
     encoder = fitted.encoder()
+    if settings.weights == "last":
+        _freeze_all_but_last(encoder, settings.n_blocks, type(fitted).__name__)
     head = _head(encoder.n_latent, n_labels, settings, seed)
 
     @torch.no_grad()
     def embed(cells: Corpus) -> NDArray[np.float32]:
         check_genes(cells, fitted.genes)
         embedded_NK = np.empty((len(cells), encoder.n_latent), np.float32)
-        for rows, batch in stream(cells, BLOCK_CELLS):
+        for rows, batch in stream(cells, BLOCK_CELLS, encoder.covariates(cells)):
             embedded_NK[rows] = encoder.encode(batch, None).numpy()
         return embedded_NK
 
-    return _Learner(_Network(encoder, head), head, embed, encoder.n_latent)
+    return _Learner(_Network(encoder, head), head, embed, encoder.n_latent, encoder.covariates, encoder.uses_gpu)
+
+
+def _freeze_all_but_last(encoder: TrainableEncoder, n_blocks: int, name: str) -> None:
+    """Let only the last blocks of an encoder learn."""
+    if len(encoder.blocks) < n_blocks:
+        raise ModelError(
+            f"{name} has {len(encoder.blocks)} blocks of which the last could learn, not {n_blocks}; fine-tune it with "
+            'weights = "whole", or fewer n_blocks'
+        )
+    encoder.module.requires_grad_(requires_grad=False)
+    for block in encoder.blocks[-n_blocks:]:
+        block.requires_grad_(requires_grad=True)
 
 
 class _Network(nn.Module):
@@ -211,29 +244,31 @@ def fine_tune(  # noqa: PLR0917
         When the loss is no longer a finite number.
     """
     known = labelled(cells, label_N)
-    codes, inputs = Codes(known.code_N, known.times_N), _inputs(fitted, known, settings)
-    learner = _learner(fitted, settings, len(known.labels), inputs.n_latent, seed)
-    history = train_labels(learner.network, inputs.batch, codes, settings, seed=seed, progress=progress)
+    codes = Codes(known.code_N, known.times_N)
+    embedded_NK = _embedded(fitted, known, settings)
+    n_latent = 0 if embedded_NK is None else embedded_NK.shape[1]
+    learner = _learner(fitted, settings, len(known.labels), n_latent, seed)
+    if embedded_NK is None:
+        batch: Callable[[NDArray[np.int64]], Any] = CountTable.of(known.cells, learner.covariates(known.cells)).batch
+    else:
+        batch = embedded_NK.__getitem__
+    # Batches stay on the host: a network that is on a GPU moves what it is given.
+    learner.network.to(training_device() if learner.uses_gpu else CPU)
+    history = train_labels(learner.network, batch, codes, settings, seed=seed, progress=progress)
+    learner.network.to(CPU)
     return FineTuned(learner, known.labels, known.n_unlabelled, history)
 
 
-class _Inputs(NamedTuple):
-    """What is learned from: a function that gives cells by their positions; of an embedding, its K latents."""
-
-    batch: Callable[[NDArray[np.int64]], Any]
-    n_latent: int = 0
-
-
-def _inputs(fitted: FittedModel, known: Labelled, settings: FineTuning) -> _Inputs:
+def _embedded(fitted: FittedModel, known: Labelled, settings: FineTuning) -> Tensor | None:
+    """Return the embedding that is learned from, shape (N, K); None where the whole network learns, from counts."""
     if settings.weights == "frozen":
-        embedded_NK = torch.from_numpy(fitted.embed(known.cells))
-        return _Inputs(embedded_NK.__getitem__, embedded_NK.shape[1])
+        return torch.from_numpy(fitted.embed(known.cells))
     if not isinstance(fitted, FineTunes):
         raise ModelError(
             f'{type(fitted).__name__} has no network that can be trained on; fine-tune it with weights = "frozen"'
         )
     check_genes(known.cells, fitted.genes)
-    return _Inputs(CountTable.of(known.cells).batch)
+    return None
 
 
 def _head(n_latent: int, n_labels: int, settings: FineTuning, seed: int) -> Perceptron:

@@ -85,7 +85,7 @@ class Optimiser(NamedTuple):
 
     Attributes
     ----------
-    learning_rate, weight_decay, eps, decoupled
+    learning_rate, weight_decay, eps, decoupled, spares_vectors
         See `Adam`.
     stepping
         See `Stepping`.
@@ -100,6 +100,7 @@ class Optimiser(NamedTuple):
     decoupled: bool = False
     stepping: Stepping = Stepping()
     precision: Precision = "float32"
+    spares_vectors: bool = False
 
     def spec(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -114,6 +115,7 @@ class Optimiser(NamedTuple):
             weight_decay=self.weight_decay,
             eps=self.eps,
             decoupled=self.decoupled,
+            spares_vectors=self.spares_vectors,
             multiple=None if how.rate_schedule == RateSchedule() else how.rate_schedule.multiple(schedule),
             clip_norm=how.clip_norm,
             in_parts=how.accumulate > 1,
@@ -217,11 +219,14 @@ def _fit(  # noqa: PLR0917  # what `train` is given
     if not schedule.steps_per_epoch:
         raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
     device, phases = training_device(), Stopwatch(tables[0].seconds)
-    if optimiser.precision == "bf16" and device.type != "cuda":
+    sparse = getattr(network, "takes_sparse", False)
+    if optimiser.precision == "bf16" and device.type != "cuda" and not sparse:
         raise ModelError(f'precision = "bf16" needs a GPU, and this training is on {device.type!r}; leave it out')
     network.to(device)
     with phases.timed("reading"):
-        supplies = [Supply(table, schedule, seed, device) for table, seed in zip(tables, seeds, strict=True)]
+        supplies = [
+            Supply(table, schedule, seed, device, sparse=sparse) for table, seed in zip(tables, seeds, strict=True)
+        ]
     curve = _Curve(schedule, supplies, seeds[0], device, phases)
     noise, adam, reported = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
     largest = max(table.largest for table in tables)

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -95,6 +95,15 @@ class RateSchedule:
             f"training ends before its learning rate is reached: it has {n_steps:,} steps, and warm-up takes "
             f"{self.warmup:,.0f}; give warmup as a share of the steps, such as 0.1"
         )
+
+
+@runtime_checkable
+class ChoosesRate(Protocol):
+    """A model whose learning rate has a course of its own where none is given."""
+
+    def rate_on(self, n_cells: int) -> RateSchedule:
+        """Return the course of the learning rate on a corpus of so many cells."""
+        ...
 
 
 def _rate_schedule(value: Any) -> Any:

@@ -115,7 +115,7 @@ def train_labels(
     seed: int,
     progress: Progress,
 ) -> pd.DataFrame:
-    """Fit a network to labels; leaves it in evaluation mode.
+    """Fit a network to labels, where it is; leaves it in evaluation mode.
 
     Parameters
     ----------
@@ -151,9 +151,9 @@ def train_labels(
     held, trained = _split(codes, schedule.n_validation, generator(seed, "labels", "split"))
     if settings.budget.patience is not None and not len(held):
         raise ModelError(f"a budget with patience needs held-out cells; of {n_uses} cells none could be held")
-    curve = _Curve(network, inputs, codes, _some(held), schedule)
+    curve, device = _Curve(network, inputs, codes, _some(held), schedule), device_of(network)
     loss_of = label_loss(settings.remedy, np.bincount(code_N[trained]))
-    noise, order = named_noise(seed, "labels"), generator(seed, "labels", "order")
+    noise, order = named_noise(seed, "labels", device), generator(seed, "labels", "order")
     adam = settings.optimiser().of(network, schedule)
     batches = _batches(trained, code_N, schedule, order, balanced=settings.remedy == "resampling")
     checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(settings), seed, *codes)
@@ -164,7 +164,7 @@ def train_labels(
         size = settings.part_size(len(cells))
         for first in range(0, len(cells), size):
             part = cells[first : first + size]
-            logit_BC, code_B = network(inputs(part), noise), torch.from_numpy(code_N[part])
+            logit_BC, code_B = network(inputs(part), noise), torch.from_numpy(code_N[part]).to(device)
             loss = loss_of(logit_BC, code_B).mean()
             if not first:
                 adam.zero_grad()
@@ -247,6 +247,11 @@ def _batches(
             yield cells[: schedule.n_train][step * schedule.batch_size : (step + 1) * schedule.batch_size]
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network's weights are."""
+    return next(network.parameters()).device
+
+
 class _Curve:
     """Gathers the training curve, and says from it when to stop."""
 
@@ -259,6 +264,7 @@ class _Curve:
         schedule: Schedule,
     ) -> None:
         self.network, self.inputs, self.codes, self.held, self.schedule = network, inputs, codes, held, schedule
+        self.device = device_of(network)
         self.rows: list[tuple[int, float, str, float]] = []
         self.recent: list[Tensor] = []
         self.best, self.best_step = math.inf, 0
@@ -291,11 +297,11 @@ class _Curve:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that steps change; see `Curve`."""
         facts = {"rows": self.rows, "best": self.best, "best_step": self.best_step}
-        return {"recent": torch.cat(self.recent) if self.recent else torch.empty(0)}, facts
+        return {"recent": torch.cat(self.recent).cpu() if self.recent else torch.empty(0)}, facts
 
     def set_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self.recent, self.rows = [tensors["recent"]], [tuple(row) for row in facts["rows"]]
+        self.recent, self.rows = [tensors["recent"].to(self.device)], [tuple(row) for row in facts["rows"]]
         self.best, self.best_step = facts["best"], facts["best_step"]
 
     def table(self) -> pd.DataFrame:
@@ -308,7 +314,8 @@ class _Curve:
         size = self.schedule.batch_size
         parts = [self.held[start : start + size] for start in range(0, len(self.held), size)]
         code_N, times_N = self.codes
-        logits = [(self.network(self.inputs(part), None), torch.from_numpy(code_N[part])) for part in parts]
+        labels = [torch.from_numpy(code_N[part]).to(self.device) for part in parts]
+        logits = [self.network(self.inputs(part), None) for part in parts]
         self.network.train()
-        losses = torch.cat([cross_entropy(logit_BC, code_B) for logit_BC, code_B in logits])
-        return float(np.average(losses, weights=times_N[self.held]))
+        losses = torch.cat([cross_entropy(logit_BC, code_B) for logit_BC, code_B in zip(logits, labels, strict=True)])
+        return float(np.average(losses.cpu(), weights=times_N[self.held]))

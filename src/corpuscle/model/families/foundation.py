@@ -1,0 +1,605 @@
+"""What the foundation models share: settings, training from scratch or from published weights, answers and files.
+
+A cell is a sequence of tokens (`corpuscle.model.tokenisers`); a network embeds and predicts it (`TokenNetwork`). Axes
+in names: N cells, K latents, G genes.
+"""
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from torch import nn
+
+from corpuscle.core.components import component
+from corpuscle.core.errors import ModelError
+from corpuscle.core.fingerprint import fingerprint, hash_file
+from corpuscle.core.scores import Metric
+from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
+from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel, set_state, state_of
+from corpuscle.model.data.batches import Rows, stream
+from corpuscle.model.data.on_disk import training_counts
+from corpuscle.model.data.on_gpu import CPU, training_device
+from corpuscle.model.families.log_expression import check_genes
+from corpuscle.model.families.official import Official, official_of
+from corpuscle.model.foreign.accounting import Accounting, Renames, load_renamed
+from corpuscle.model.foreign.tensors import read_tensors
+from corpuscle.model.model import Progress, no_history, silent
+from corpuscle.model.nn.adversary import TERM, AdversarialNetwork, with_labels
+from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
+from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
+from corpuscle.model.tokenisers.gene_tokens import (
+    Matched,
+    Vocabulary,
+    gene_tokens,
+    gene_totals,
+    matched,
+    refuse_foreign,
+)
+from corpuscle.model.tokenisers.tokens import Tokeniser
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
+from corpuscle.model.training.fine_tuning import TrainableEncoder
+from corpuscle.model.training.loop import Optimiser, Precision, Trainable, named_noise, train
+from corpuscle.model.training.stepping import RateSchedule, Stepping
+from corpuscle.source.genes import GeneSpace
+
+BATCH_SHARE = Metric(
+    TERM,
+    "Batches shown",
+    "Share of the batch labels' variance that the best linear guess from the embedding explains.",
+    "lower",
+    "share",
+)
+# A cell is taken to have counts of this share of the genes where nothing has been read yet.
+NONZERO_SHARE = 0.1
+# Warm-up takes at most this share of a training, unless it is asked for as published.
+LONGEST_WARMUP = 0.1
+# With less than this share of a study's genes, a checkpoint is refused before counts are read. With more, the counts of
+# the genes that it knows decide: most of a whole genome's genes have few.
+FEWEST_GENES = 0.1
+# What the arrays of a tokeniser begin with among a saved model's.
+OF_TOKENISER = "tokeniser/"
+
+
+@dataclass(frozen=True)
+class PublishedTraining:
+    """How a model was pre-trained by those who published it.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay, eps, decoupled
+        Adam's settings; see `Optimiser`.
+    decay, factor, warmup
+        The rate's course; see `RateSchedule`. `warmup` is in steps, or below 1 a share of them; `factor` is per epoch.
+    clip_norm
+        See `Stepping`.
+    batch_size
+        Cells per step, over all GPUs.
+    epochs
+        Passes through the corpus.
+    source
+        Where this is written.
+    """
+
+    learning_rate: float
+    warmup: float
+    batch_size: int
+    epochs: int
+    source: str
+    decay: Literal["none", "linear", "cosine", "stepwise"] = "none"
+    factor: float | None = None
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    eps: float = 1e-8
+    decoupled: bool = False
+
+
+class Start(NamedTuple):
+    """What a network begins with in a study.
+
+    Attributes
+    ----------
+    config
+        What `FoundationModel.network` makes it of: plain data, fit for JSON.
+    tokeniser
+        What writes its cells.
+    vocabulary
+        The published vocabulary that it reads; None where it was made from the corpus.
+    """
+
+    config: Mapping[str, Any]
+    tokeniser: Tokeniser
+    vocabulary: Vocabulary | None
+
+
+class Demands(NamedTuple):
+    """What a network asks of a machine.
+
+    Attributes
+    ----------
+    n_parameters
+        Its weights.
+    units_of_token
+        Numbers that a training keeps for each token, over all layers.
+    multiply_adds
+        Multiply-adds of a token on its way through all layers, attention included.
+    longest
+        The most tokens of a cell; `tokens_of` says how many a cell is likely to have.
+    share
+        Of which share of a study's genes a cell is likely to have tokens.
+    """
+
+    n_parameters: int
+    units_of_token: int
+    multiply_adds: int
+    longest: int
+    share: float = NONZERO_SHARE
+
+    def tokens_of(self, n_genes: int) -> int:
+        """Return how many tokens a cell is likely to have, of a study with so many genes."""
+        return min(self.longest, max(1, round(self.share * n_genes)))
+
+
+@component
+class Adversary:
+    """How an embedding is trained so that it does not show a label; see `AdversarialNetwork`.
+
+    Parameters
+    ----------
+    label
+        What is not to be seen, such as ``"batch"`` or ``"donor"``; cells without it teach nothing of it.
+    weight
+        How much that counts: what is minimised is the model's own objective plus so many times the share of the labels'
+        variance that the best linear guess from the embedding explains.
+    """
+
+    label: Annotated[str, Field(min_length=1)]
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+
+
+def _adversary(value: Any) -> Any:
+    return Adversary(**value) if isinstance(value, dict) else value
+
+
+def _budget(value: Any) -> Any:
+    return Budget(**value) if isinstance(value, dict) else value
+
+
+def _needs_held_out(validation_share: float, info: ValidationInfo) -> float:
+    budget = info.data.get("budget")
+    if isinstance(budget, Budget) and budget.patience is not None and not validation_share:
+        raise ValueError("should be above 0, as the budget's patience looks at held-out cells; try 0.1")
+    return validation_share
+
+
+@component
+class FoundationModel(LoadsSaved):
+    """What the settings of all foundation models have.
+
+    Parameters
+    ----------
+    checkpoint
+        A folder with published weights, relative to the study file; its dictionaries are used, too. None: a network of
+        `size` begins with random weights.
+    budget
+        How long to train on the corpus; see `Budget`. ``"published"``: as many epochs as the published training of
+        this size. None: a checkpoint answers as it was published, and is not trained; without one, as published.
+    learning_rate, weight_decay, rate_schedule, clip_norm
+        How the optimiser steps; see `Stepping`. What is not given is as in the published training of this size.
+    warmup
+        ``"capped"``: of the published warm-up, at most a tenth of the steps; ``"as published"``: all of it, even where
+        the training ends before (of which there is a warning).
+    batch_size
+        Cells per step.
+    accumulate
+        See `Stepping`.
+    validation_share
+        Share of the cells that is held out to follow the training; they are never trained on.
+    precision
+        ``"bf16"``: matrix products of 16-bit floats, in training and in embedding; for GPUs, and for CPUs that have
+        them (``avx512_bf16`` or ``amx``), on which it pays for wide networks. Embeddings move by about a thousandth.
+    adversary
+        ``{ label = "batch" }``: fine-tune for integration, the same way for each of these models: besides what the
+        model learns anyway, its embedding learns to hide the label from an adversary; see `Adversary`.
+    """
+
+    checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    budget: Annotated[Budget | Literal["published"] | None, BeforeValidator(_budget)] = None
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    rate_schedule: Annotated[RateSchedule | None, BeforeValidator(
+        lambda value: RateSchedule(**value) if isinstance(value, dict) else value
+    )] = None  # fmt: skip
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    warmup: Literal["capped", "as published"] = "capped"
+    batch_size: Annotated[int, Field(gt=0, le=MOST_CELLS)] = 16
+    accumulate: Annotated[int, Field(gt=0, le=MOST_CELLS)] = 1
+    validation_share: Annotated[ValidationShare, AfterValidator(_needs_held_out)] = 0.1
+    precision: Precision = "float32"
+    adversary: Annotated[Adversary | None, BeforeValidator(_adversary)] = None
+
+    path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
+
+    # What a fitted one is: `FittedFoundation`, or a class of a model's own that can do more.
+    fitted: ClassVar[type[Any]]
+    # Sizes with a name, from the smallest to the largest; a model has a field `size`.
+    sizes: ClassVar[Mapping[str, Any]]
+    # Which tensor of a published file is which of the network's.
+    renames: ClassVar[Renames]
+
+    @classmethod
+    @abstractmethod
+    def official(cls, path: Path) -> Official | None:
+        """Return what a folder with published weights is, if it is one of this model's; None otherwise."""
+
+    @abstractmethod
+    def network(self, config: Mapping[str, Any]) -> TokenNetwork:
+        """Make a network without weights: it is called with torch's device set to ``meta``.
+
+        Parameters
+        ----------
+        config
+            `Start.config` or `Official.config`.
+        """
+
+    @abstractmethod
+    def from_scratch(self, corpus: Corpus) -> Start:
+        """Return what a network with random weights begins with."""
+
+    @abstractmethod
+    def as_published(self, found: Official, space: GeneSpace) -> Start:
+        """Return what a network with published weights begins with."""
+
+    @abstractmethod
+    def tokeniser(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Tokeniser:
+        """Make a tokeniser again from its `parts`."""
+
+    def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
+        """Give a network its first weights; only those of some names, where names are given."""
+        normal_weights(network, init, names)
+
+    @property
+    @abstractmethod
+    def published(self) -> PublishedTraining:
+        """The published training of this size, or what is near to it."""
+
+    @abstractmethod
+    def demands(self, n_genes: int) -> Demands:
+        """Return what the network asks of a machine, in a study of so many genes."""
+
+    @property
+    def uses_gpu(self) -> bool:
+        """True."""
+        return True
+
+    def identity(self) -> list[Any]:
+        """Return plain data that differ where the settings, the code or the published files do."""
+        spec, *rest = super().identity()
+        given = {name: _content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None}
+        return [spec | given, *rest]
+
+    def check(self, space: GeneSpace) -> None:
+        """Refuse a checkpoint that cannot be loaded, or that knows none of the genes; see `Model.check`."""
+        if self.checkpoint is None:
+            return
+        found = official_of(type(self), Path(self.checkpoint))
+        start = self.as_published(found, space)
+        self.loaded(found)
+        known_G = start.tokeniser.token_G >= 0
+        if start.vocabulary and known_G.mean() < FEWEST_GENES:
+            refuse_foreign(matched(np.ones(len(space)), start.tokeniser.token_G), space, start.vocabulary)
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedFoundation":
+        """Open the network and train it, on `training_device`, as the budget says."""
+        start, network, facts = self._opened(corpus, seed)
+        known = _known(corpus, start)
+        history = no_history()
+        if self._budget.steps != 0:
+            history = self._trained(network, corpus, seed, progress)
+        network.eval()
+        fitted: FittedFoundation = self.fitted(
+            self, corpus.space.ids, network, history, facts | {"known": known._asdict()}
+        )
+        return fitted
+
+    def _trained(self, network: TokenNetwork, corpus: Corpus, seed: int, progress: Progress) -> pd.DataFrame:
+        given, trained = network.tokeniser.covariates(corpus), cast("Trainable", network)
+        if self.adversary is not None:
+            labels = _batches(corpus, self.adversary.label)
+            given = with_labels(given, labels)
+            trained = AdversarialNetwork(network, labels.table_RX.shape[1], self.adversary.weight)
+        with training_counts(corpus, given) as table:
+            schedule = self._schedule(corpus.n_cells)
+            return train(trained, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
+
+    def restored(self, saved: Saved) -> "FittedFoundation":
+        """Return the network with the weights that were saved."""
+        own = {name.removeprefix(OF_TOKENISER): a for name, a in saved.arrays.items() if name.startswith(OF_TOKENISER)}
+        with torch.device("meta"):
+            network = self.network(saved.facts["config"])
+        network.to_empty(device=CPU)
+        network.tokeniser = self.tokeniser(own, saved.facts)
+        set_state(network, {name: a for name, a in saved.arrays.items() if not name.startswith(OF_TOKENISER)})
+        fitted: FittedFoundation = self.fitted(self, saved.genes, network, saved.history, saved.facts)
+        return fitted
+
+    def n_steps(self, n_cells: int) -> int:
+        """How many optimisation steps a corpus of this many cells gets; 0 without a budget."""
+        return self._schedule(n_cells).n_steps
+
+    def seconds_per_step(self, n_genes: int) -> float:
+        """Estimate the seconds of a step, on one thread of a CPU, from this machine's speed of matrix products.
+
+        A model's cells are taken to have counts of `NONZERO_SHARE` of the genes. A step is three times the work of the
+        way forward.
+        """
+        demands = self.demands(n_genes)
+        n_tokens = self.batch_size * demands.tokens_of(n_genes)
+        return 3 * n_tokens * demands.multiply_adds / _multiply_adds_a_second()
+
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
+        demands = self.demands(n_genes)
+        if not self.n_steps(self.batch_size):
+            return 4 * demands.n_parameters
+        n_cells = math.ceil(self.batch_size / self.accumulate)
+        activations = 4 * n_cells * demands.tokens_of(n_genes) * demands.units_of_token
+        return BYTES_OF_WEIGHT * demands.n_parameters + activations
+
+    def would_fit(self, n_genes: int, limit: int) -> str:
+        """Return which sizes, or parts of a step, a machine could hold; see `corpuscle.model.size.HasSizes`."""
+        alone = replace(self, accumulate=self.batch_size)
+        if alone.memory(n_genes) <= limit:
+            parts = next(
+                n for n in range(1, self.batch_size + 1) if replace(self, accumulate=n).memory(n_genes) <= limit
+            )
+            return f"accumulate = {parts} would do"
+        if self.checkpoint is not None:
+            return "a smaller checkpoint is needed"
+        others = ((name, replace(self, **{"size": size})) for name, size in self.sizes.items())
+        fitting = [name for name, other in others if other.memory(n_genes) <= limit]
+        return f"size = {fitting[-1]!r} would do, of {', '.join(fitting)}" if fitting else ""
+
+    @property
+    def _budget(self) -> Budget:
+        if isinstance(self.budget, Budget):
+            return self.budget
+        is_trained = self.budget == "published" or self.checkpoint is None
+        return Budget(epochs=self.published.epochs) if is_trained else Budget(steps=0)
+
+    def _schedule(self, n_cells: int) -> Schedule:
+        return Schedule(n_cells, self._budget, self.batch_size, self.validation_share)
+
+    def _optimiser(self, schedule: Schedule) -> Optimiser:
+        how = self.published
+        rate = how.learning_rate if self.learning_rate is None else self.learning_rate
+        decay = how.weight_decay if self.weight_decay is None else self.weight_decay
+        stepping = Stepping(
+            rate_schedule=self.rate_on(schedule.n_cells),
+            clip_norm=how.clip_norm if self.clip_norm is None else self.clip_norm,
+            accumulate=self.accumulate,
+        )
+        return Optimiser(rate, decay, how.eps, how.decoupled, stepping, self.precision, spares_vectors=how.decoupled)
+
+    def rate_on(self, n_cells: int) -> RateSchedule:
+        """Return the course of the learning rate on a corpus of so many cells, as given or as published."""
+        if self.rate_schedule is not None:
+            return self.rate_schedule
+        how, n_steps = self.published, self.n_steps(n_cells)
+        warmup = math.ceil(how.warmup * n_steps) if how.warmup < 1 else int(how.warmup)
+        if self.warmup == "capped":
+            warmup = min(warmup, int(LONGEST_WARMUP * n_steps))
+        epochs = None if how.factor is None else 1
+        return RateSchedule(warmup=warmup, decay=how.decay, factor=how.factor, epochs=epochs)
+
+    def _opened(self, corpus: Corpus, seed: int) -> tuple[Start, TokenNetwork, dict[str, Any]]:
+        """Make the network with its first weights, and say where these are from."""
+        init, facts = random_weights(seed), {}
+        if self.checkpoint is None:
+            start = self.from_scratch(corpus)
+            with torch.device("meta"):
+                network = self.network(start.config)
+            network.to_empty(device=CPU)
+            self.initialise(network, init)
+        else:
+            found = official_of(type(self), Path(self.checkpoint))
+            start = self.as_published(found, corpus.space)
+            network, accounting = self.loaded(found)
+            self.initialise(network, init, accounting.drawn)
+            facts = {"checkpoint": found.title, "files": hashes(found), "tensors": str(accounting)}
+        network.tokeniser = start.tokeniser
+        return start, network, facts | {"config": start.config}
+
+    def loaded(self, found: Official) -> tuple[TokenNetwork, Accounting]:
+        """Make the network of a published folder, with its weights; those that it lacks are empty.
+
+        Raises
+        ------
+        ModelError
+            When a tensor is unknown, missing or of another shape.
+        """
+        with torch.device("meta"):
+            network = self.network(found.config)
+        accounting = load_renamed(
+            network, read_tensors(found.files["weights"]), self.renames, str(found.files["weights"])
+        )
+        for name in accounting.drawn:
+            owner, _, own = name.rpartition(".")
+            module = network.get_submodule(owner)
+            setattr(module, own, nn.Parameter(torch.empty_like(getattr(module, own), device=CPU)))
+        return network, accounting
+
+
+def _batches(corpus: Corpus, label: str) -> Rows:
+    """Return the batch of each cell: 1 for its own, 0 for the others, all 0 where it is not known.
+
+    Raises
+    ------
+    ModelError
+        When there are not two.
+    """
+    values, row_N = np.unique(corpus.labels(label), return_inverse=True)
+    table = np.eye(len(values), dtype=np.float32)[:, values != ""]
+    if table.shape[1] < 2:
+        raise ModelError(
+            f"corpus {corpus.name!r}: an adversary needs cells of at least two values of {label!r}, and it has "
+            f"{table.shape[1]}; name the column in [sources], or leave adversary out"
+        )
+    return Rows(table, row_N.astype(np.int64))
+
+
+def _known(corpus: Corpus, start: Start) -> Matched:
+    if start.vocabulary is None:
+        return Matched(1.0, 1.0)
+    # A network may be given only some of the genes that its vocabulary has.
+    found = matched(gene_totals(corpus), gene_tokens(corpus.space, start.vocabulary))
+    refuse_foreign(found, corpus.space, start.vocabulary)
+    return found
+
+
+class FittedFoundation(SavedModel):
+    """A foundation model with weights; its whole network can be fine-tuned (`FineTunes`).
+
+    Attributes
+    ----------
+    settings
+        What it was fitted with.
+    genes
+        Ids of the study's genes, length G.
+    network
+        The network, with its tokeniser.
+    history
+        The training curve: the network's terms, per cell.
+    facts
+        Where its weights are from; ``known``: the shares of genes and of counts that have a token.
+    """
+
+    def __init__(
+        self,
+        settings: FoundationModel,
+        genes: tuple[str, ...],
+        network: TokenNetwork,
+        history: pd.DataFrame,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.settings, self.genes, self.network, self.history, self.facts = settings, genes, network, history, facts
+
+    def embed(self, cells: Corpus) -> NDArray[np.float32]:
+        """Return the cells' embedding, shape (N, K), computed on `training_device`.
+
+        A cell is at the same place alone and in any company (to rounding). One without a known gene is at 0.
+        """
+        check_genes(cells, self.genes)
+        embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
+        with self.on_device() as device, torch.autocast(device.type, torch.bfloat16, enabled=self.is_narrow):
+            for rows, batch in stream(cells, BLOCK_CELLS, self.network.tokeniser.covariates(cells)):
+                embedded_NK[rows] = self.network.embed(batch).numpy()
+        return embedded_NK
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether matrix products are of 16-bit floats."""
+        return bool(self.settings.precision == "bf16")
+
+    @contextmanager
+    def on_device(self) -> Iterator[torch.device]:
+        """Have the network on `training_device` in the block; afterwards it is on the CPU again."""
+        device = training_device()
+        self.network.to(device)
+        try:
+            yield device
+        finally:
+            self.network.to(CPU)
+
+    def tokens(self, cells: Corpus) -> pd.DataFrame:
+        """Return what became of each cell on its way to tokens, a row per cell.
+
+        Returns
+        -------
+        Columns ``genes`` and ``counts``: shares of the cell's genes and counts that have a token; ``known``: how many
+        of its genes have one, of which the network reads at most its longest sequence. A cell with 0 known genes is
+        embedded at 0.
+        """
+        check_genes(cells, self.genes)
+        is_known_G = self.network.tokeniser.token_G >= 0
+        tables = []
+        for _, counts_BG in cells.blocks():
+            known = counts_BG[:, is_known_G]
+            n_known, n_all = np.diff(known.indptr), np.diff(counts_BG.indptr)
+            sums = [np.asarray(part.sum(axis=1, dtype=np.float64)).ravel() for part in (known, counts_BG)]
+            shares = {"genes": n_known / np.maximum(n_all, 1), "counts": sums[0] / np.maximum(sums[1], 1e-300)}
+            tables.append(pd.DataFrame({"known": n_known, **shares}))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["known", "genes", "counts"])
+
+    def note(self, cells: Corpus) -> str:
+        """Return what is to be known of the cells' embedding, in words; empty where there is nothing."""
+        found = self.tokens(cells)
+        empty = int((found["known"] == 0).sum())
+        notes = [f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0"] if empty else []
+        return "; ".join([*notes, *self.network.tokeniser.notes(cells)])
+
+    def encoder(self) -> TrainableEncoder:
+        """Return a copy of the network; see `FineTunes`."""
+        network = copy.deepcopy(self.network)
+        return TrainableEncoder(
+            network, network.encode, network.n_latent, network.tokeniser.covariates, network.blocks, uses_gpu=True
+        )
+
+    def parts(self) -> Parts:
+        """Return the weights, the tokeniser and where they are from."""
+        arrays, facts = self.network.tokeniser.parts()
+        own = {f"{OF_TOKENISER}{name}": array for name, array in arrays.items()}
+        return state_of(self.network) | own, {**self.facts, **facts}
+
+
+def hashes(found: Official) -> dict[str, str]:
+    """Return the hash (SHA-256) of each file of a published folder, under the file's name."""
+    return {path.name: _hashed_file(path) for path in found.files.values()}
+
+
+def _content(path: Path) -> str:
+    """Hash a file, or all files of a folder."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return fingerprint([[each.relative_to(path).as_posix(), _hashed_file(each)] for each in files])
+
+
+def _hashed_file(path: Path) -> str:
+    try:
+        status = path.stat()
+        return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+
+
+@cache
+def _hashed(path: str, size: int, changed: int) -> str:
+    """Hash a file that is read once, as long as its size and time are the same."""
+    return hash_file(Path(path))
+
+
+@cache
+def _multiply_adds_a_second() -> float:
+    """Measure how many multiply-adds in 32 bits this machine does in a second, on one thread."""
+    from time import perf_counter
+
+    x, n_times = torch.ones(512, 512), 8
+    x @ x
+    start = perf_counter()
+    for _ in range(n_times):
+        x @ x
+    return n_times * 512**3 / max(perf_counter() - start, 1e-9)
+
+
+def random_weights(seed: int) -> torch.Generator:
+    """Return what draws a network's first weights."""
+    return named_noise(seed, "init")

@@ -1,0 +1,1 @@
+"""Reading what others published: weights and dictionaries, of which no code is ever executed."""

@@ -1,0 +1,148 @@
+"""From published names of weights to our own: every tensor is loaded, left out for a reason, or refused."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from corpuscle.core.errors import ModelError
+from corpuscle.core.text import shortened
+
+
+@dataclass(frozen=True)
+class Renames:
+    r"""Which tensor of a published file is which of a network's.
+
+    Attributes
+    ----------
+    names
+        Regular expressions of published names, whole, and our names for them, with groups as in `re.sub`. One that
+        ends in ``[0/3]`` is the first of three equal parts, one below the other, that make up a tensor of ours. Several
+        published names may stand for one of ours, as far as a file has only one of them.
+    left_out
+        Regular expressions of published names that have no use here, and why.
+    drawn
+        Regular expressions of our own names that a file need not have, and what is in their place.
+
+    Examples
+    --------
+    >>> Renames({r"layer\.(\d+)\.(query|key)\.weight": r"blocks.\1.\2.weight"}).our_name("layer.3.key.weight")
+    'blocks.3.key.weight'
+    """
+
+    names: Mapping[str, str]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    drawn: Mapping[str, str] = field(default_factory=dict)
+
+    def our_name(self, name: str) -> str | None:
+        """Return our name for a published one; None where there is none."""
+        for pattern, ours in self.names.items():
+            if match := re.fullmatch(pattern, name):
+                return match.expand(ours)
+        return None
+
+
+class Accounting(NamedTuple):
+    """What became of the tensors of a file.
+
+    Attributes
+    ----------
+    loaded
+        How many were loaded.
+    left_out
+        Published names that were left out, and why.
+    drawn
+        Our names that the file does not have, and what is in their place.
+    """
+
+    loaded: int
+    left_out: Mapping[str, str]
+    drawn: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Say it in a few lines, for people."""
+        lines = [f"{self.loaded:,} tensors are loaded"]
+        for what, found in (("left out", self.left_out), ("not in the file", self.drawn)):
+            for why in dict.fromkeys(found.values()):
+                names = [name for name, reason in found.items() if reason == why]
+                lines.append(f"{len(names):,} {what}: {why} ({shortened(', '.join(names))})")
+        return "\n".join(lines)
+
+
+_PART = re.compile(r"(.*)\[(\d+)/(\d+)\]")
+
+
+def load_renamed(network: nn.Module, tensors: Mapping[str, Tensor], renames: Renames, place: str) -> Accounting:
+    """Give a network the weights of a published file, each checked; it may be on the device ``meta`` before.
+
+    Parameters
+    ----------
+    network
+        What is given them.
+    tensors
+        The file's tensors by name.
+    renames
+        Which is which.
+    place
+        The file, for errors.
+
+    Raises
+    ------
+    ModelError
+        With every tensor that is unknown, missing, there twice or of another shape: none is ever left random unless
+        `Renames.drawn` says so.
+    """
+    faults: list[str] = []
+    left_out: dict[str, str] = {}
+    found: dict[str, dict[tuple[int, int], Tensor]] = {}
+    for name, tensor in tensors.items():
+        ours = renames.our_name(name)
+        if ours is None:
+            why = _first(renames.left_out, name)
+            faults += [] if why else [f"{name} is no tensor of this model"]
+            left_out[name] = why
+            continue
+        part = _PART.fullmatch(ours)
+        ours, place_of = (part[1], (int(part[2]), int(part[3]))) if part else (ours, (0, 1))
+        known = found.setdefault(ours, {}).setdefault(place_of, tensor)
+        if known is not tensor and not torch.equal(known, tensor):
+            faults.append(f"{name} differs from another tensor that should be the same")
+    own = network.state_dict()
+    given = {ours: each for ours, parts in found.items() if (each := _joined(ours, parts, faults)) is not None}
+    faults += [f"{ours} is no tensor of a network of this size" for ours in given if ours not in own]
+    drawn = {ours: _first(renames.drawn, ours) for ours in own if ours not in found}
+    faults += [f"{ours} is missing" for ours, why in drawn.items() if not why]
+    for ours in own:
+        if ours in given and own[ours].shape != given[ours].shape:
+            faults.append(f"{ours} should have shape {[*own[ours].shape]}, it has {[*given[ours].shape]}")
+    if faults:
+        raise ModelError(f"{place}: these are not the weights of this model: {_listed(faults)}")
+    network.load_state_dict({ours: t.to(own[ours].dtype) for ours, t in given.items()}, strict=False, assign=True)
+    network.eval()
+    return Accounting(len(tensors) - len(left_out), left_out, drawn)
+
+
+def _first(reasons: Mapping[str, str], name: str) -> str:
+    """Return what the first pattern that fits a name says; empty where none does."""
+    return next((why for pattern, why in reasons.items() if re.fullmatch(pattern, name)), "")
+
+
+def _joined(ours: str, parts: Mapping[tuple[int, int], Tensor], faults: list[str]) -> Tensor | None:
+    """Put the parts of a tensor one below the other; where some are not there, note it."""
+    counts = {n_parts for _, n_parts in parts}
+    n_parts = max(counts)
+    if len(counts) > 1:
+        faults.append(f"{ours} is there both whole and in parts")
+    elif len(parts) < n_parts:
+        faults.append(f"{ours} has {len(parts)} of its {n_parts} parts")
+    else:
+        return torch.cat([parts[at, n_parts] for at in range(n_parts)]) if n_parts > 1 else parts[0, 1]
+    return None
+
+
+def _listed(faults: list[str], shown: int = 8) -> str:
+    more = f"; and {len(faults) - shown:,} more" if len(faults) > shown else ""
+    return "; ".join(faults[:shown]) + more

@@ -1,0 +1,88 @@
+"""Dictionaries and settings that come with published weights: JSON, or pickled, of which only names and numbers."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from corpuscle.core.errors import ModelError
+from corpuscle.core.text import shortened
+from corpuscle.model.foreign.tensors import read_pickled
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be read or is no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({shortened(str(error))}); fetch it again") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: should be a JSON object with names; it is a {type(found).__name__}")
+    return found
+
+
+def read_dictionary(path: Path) -> dict[str, Any]:
+    """Read a dictionary with texts as names, from JSON or a pickle.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be read or is none.
+    """
+    if path.suffix == ".json":
+        return read_json(path)
+    found = read_pickled(path)
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise ModelError(f"{path}: should be a dictionary with names; it is something else")
+    return dict(found)
+
+
+def token_ids(path: Path, n_rows: int | None = None) -> dict[str, int]:
+    """Read which token each name has: whole numbers from 0, each once.
+
+    Parameters
+    ----------
+    path
+        A dictionary.
+    n_rows
+        How many rows the weights have for tokens; None: any number.
+
+    Raises
+    ------
+    ModelError
+        When a token is no whole number, is negative, has two names, or the weights have another number of rows.
+    """
+    found = read_dictionary(path)
+    wrong = [name for name, token in found.items() if type(token) is not int or token < 0]
+    if wrong:
+        raise ModelError(f"{path}: {shortened(wrong[0])} should have a whole number from 0; {found[wrong[0]]!r}")
+    if len(set(found.values())) < len(found):
+        raise ModelError(f"{path}: two names have one token")
+    if n_rows is not None and (len(found) != n_rows or max(found.values(), default=-1) >= n_rows):
+        raise ModelError(
+            f"{path}: has {len(found):,} tokens, the weights have rows for {n_rows:,}; it is the vocabulary of another "
+            "model or version"
+        )
+    return found
+
+
+def numbers(path: Path) -> dict[str, float]:
+    """Read a number for each name.
+
+    Raises
+    ------
+    ModelError
+        When one is no finite number.
+    """
+    found = read_dictionary(path)
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ModelError(f"{path}: {shortened(name)} should have a finite number; {shortened(repr(value))}")
+    return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,166 @@
+"""What all networks over tokens share: they are fed counts, and write them as tokens themselves.
+
+Axes in names: B cells of a batch, T tokens of all of them, D width of the network, K latents.
+"""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from corpuscle.model.data.batches import Batch
+from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.tokenisers.tokens import Tokeniser, Tokens
+from corpuscle.model.training.budget import Moment
+
+# So many tokens are embedded at once: enough for matrix products at full speed, few enough to stay small.
+PASS_TOKENS = 8192
+
+
+class Objective(NamedTuple):
+    """What is minimised of some cells.
+
+    Attributes
+    ----------
+    loss
+        A number.
+    terms
+        Named parts of it for each cell, lower is better, shape (B,); patience looks at the first.
+    """
+
+    loss: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class TokenNetwork(nn.Module):
+    """A network over tokens; it can be fitted by `corpuscle.model.training.loop.train`.
+
+    Attributes
+    ----------
+    tokeniser
+        What writes the cells that it is given.
+    n_latent
+        K, the width of a cell's embedding.
+    """
+
+    # The loop gives it counts on the host, whatever device it is on: tokens are written there.
+    takes_sparse = True
+    tokeniser: Tokeniser
+    n_latent: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    @abstractmethod
+    def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
+        """Embed cells, shape (B, K), with dropout by a generator (None: none); can be differentiated.
+
+        A cell without tokens of its own genes is at 0.
+        """
+
+    @abstractmethod
+    def objective(self, tokens: Tokens, noise: torch.Generator, *, trains: bool) -> Objective:
+        """Return what is minimised of some cells; what is hidden from the network is drawn from `noise`.
+
+        Parameters
+        ----------
+        tokens
+            The cells.
+        noise
+            Draws what is hidden, and dropout where it `trains`.
+        trains
+            Whether for a step of the training, or to follow it.
+        """
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Its blocks from first to last, for trainings in which only the last learn."""
+        return []
+
+    def loss(self, batch: Batch | DenseBatch, noise: torch.Generator, at: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch and its terms, summed over cells; see `loop.Trainable`."""
+        found = self.objective(self._tokens(batch, noise), noise, trains=True)
+        return found.loss, {name: term.detach().sum() for name, term in found.terms.items()}
+
+    @torch.no_grad()
+    def score(self, batch: Batch | DenseBatch, noise: torch.Generator) -> dict[str, Tensor]:
+        """Return the terms of each cell, shape (B,)."""
+        return dict(self.objective(self._tokens(batch, noise), noise, trains=False).terms)
+
+    @torch.inference_mode()
+    def embed(self, batch: Batch) -> Tensor:
+        """Embed cells, shape (B, K), on the CPU; in evaluation mode."""
+        found = [self.pooled(part, None).float().cpu() for part in self.passes(batch)]
+        return torch.cat(found) if found else torch.empty(0, self.n_latent)
+
+    def encode(self, batch: Batch, noise: torch.Generator | None) -> Tensor:
+        """Embed cells, shape (B, K), so that it can be differentiated; see `TrainableEncoder`."""
+        if noise is None:
+            return torch.cat([self.pooled(part, None) for part in self.passes(batch)])
+        return self.pooled(self._tokens(batch, noise), noise)
+
+    def passes(self, batch: Batch) -> Iterator[Tokens]:
+        """Yield cells as tokens, as many as are worked on at once."""
+        for part in self.tokeniser.tokens(batch).parts(PASS_TOKENS):
+            yield part.to(self.device)
+
+    def _tokens(self, batch: Batch | DenseBatch, noise: torch.Generator) -> Tokens:
+        assert isinstance(batch, Batch), "it takes sparse batches"
+        seed = int(torch.randint(2**62, (), generator=noise, device=noise.device))
+        return self.tokeniser.tokens(batch, seed).to(self.device)
+
+
+def mean_of_cells(hidden_TD: Tensor, tokens: Tokens) -> Tensor:
+    """Return the mean of each cell's tokens, shape (B, D); 0 where there are none.
+
+    Examples
+    --------
+    >>> tokens = Tokens(torch.tensor([0, 2, 2]), torch.tensor([7, 5]), torch.ones(2))
+    >>> mean_of_cells(torch.tensor([[1.0], [3.0]]), tokens).tolist()
+    [[2.0], [0.0]]
+    """
+    return sum_of_cells(hidden_TD, tokens) / tokens.starts.diff().clamp(min=1).to(hidden_TD.device)[:, None]
+
+
+def sum_of_cells(hidden_TD: Tensor, tokens: Tokens) -> Tensor:
+    """Return the sum of each cell's tokens, shape (B, D)."""
+    whole = hidden_TD.new_zeros(len(tokens), *hidden_TD.shape[1:])
+    return whole.index_add(0, tokens.cell_T, hidden_TD)
+
+
+def first_of_cells(hidden_TD: Tensor, tokens: Tokens) -> Tensor:
+    """Return each cell's first token, shape (B, D); 0 where there is none."""
+    has_token_B = tokens.starts.diff().to(hidden_TD.device) > 0
+    first_BD = hidden_TD.new_zeros(len(tokens), *hidden_TD.shape[1:])
+    return first_BD.masked_scatter(
+        has_token_B[:, None], hidden_TD[tokens.starts[:-1].to(hidden_TD.device)[has_token_B]]
+    )
+
+
+def normal_weights(network: nn.Module, init: torch.Generator, names: Collection[str] | None = None) -> None:
+    """Draw weights as BERT's are: of layers and embeddings normal with deviation 0.02, biases 0, norms 1.
+
+    Parameters
+    ----------
+    network
+        What is given them.
+    init
+        Draws them.
+    names
+        Which parameters; None: all.
+    """
+    for module_name, module in network.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if names is not None and f"{module_name}.{own}".lstrip(".") not in names:
+                continue
+            with torch.no_grad():
+                if own == "weight" and isinstance(module, nn.LayerNorm):
+                    parameter.fill_(1)
+                elif own == "weight":
+                    parameter.normal_(0, 0.02, generator=init)
+                else:
+                    parameter.zero_()
