@@ -26,7 +26,7 @@ def test_the_readmes_study_and_python_example_run(tmp_path: Path, monkeypatch: p
     assert "seeds    = 3" in text
     (tmp_path / "study.toml").write_text(text.replace("steps = 5000", "steps = 5").replace("seeds    = 3", "seeds = 2"))
     scope: dict[str, object] = {}
-    exec(block("python").replace("workers=8", "workers=2"), scope)
+    exec(block("python").replace("workers=8", "workers=0"), scope)
     results = scope["results"]
     assert isinstance(results, corpuscle.Results)
     assert not results.failures
