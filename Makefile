@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/study/test_spec.py tests/study/test_lines.py
+QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py
 
-.PHONY: help quick demo test check unit bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-growth datasets-check clean
+.PHONY: help quick demo test check unit thorough bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-growth datasets-check clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,7 +17,7 @@ demo: $(VENV)/.runtime        ## the main job on real cells that come with the p
 test: check unit              ## every check and every test
 
 quick: check                  ## every check, and the quicker tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow" $(QUICK)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow and not thorough" $(QUICK)
 
 check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	$(BIN)/ruff check
@@ -26,7 +26,10 @@ check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not thorough"
+
+thorough: $(VENV)/.dev        ## the parity tests that train for minutes
+	$(BIN)/pytest -m thorough tests/parity
 
 bench-training: $(VENV)/.dev  ## our trainer next to scvi-tools
 	$(BIN)/python benchmarks/training.py --steps 15

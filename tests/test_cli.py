@@ -11,6 +11,7 @@ import pytest
 
 import corpuscle
 from corpuscle import cli
+from repository import ROOT
 
 Outcome = tuple[int, str, str]
 
@@ -188,7 +189,7 @@ def test_the_demos_study_can_be_printed_and_is_sound(call: Callable[..., Outcome
 
 
 def test_every_command_is_documented_in_the_readme() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [command.name or command.callback.__name__ for command in cli.app.registered_commands]  # type: ignore[union-attr]
     assert [name for name in commands if f"corpuscle {name}" not in readme] == []
 

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 import corpuscle
+from repository import ROOT
 
 OFFERED = {
     "CorpuscleError", "InputError", "Plan", "Results", "Study", "__version__", "compose", "dataset_path", "describe",
@@ -27,7 +28,7 @@ def test_no_room_takes_the_place_of_a_name_that_is_offered() -> None:
 
 
 def test_the_citation_has_the_version() -> None:
-    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     found = re.search(r"^version: (.+)$", citation, re.MULTILINE)
     assert found is not None
     assert found[1] == corpuscle.__version__

@@ -13,10 +13,11 @@ from corpuscle.core.randomness import generator
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.source.source import open_source
+from examples import example
 
 NAMES = components.names(Sampler)
 each = pytest.mark.parametrize("name", NAMES)
-# Of those that cannot be built from nothing; and a number of boxes that depends on the pool, so that sketches nest.
+# Sources of the test; and a number of boxes that depends on the pool, so that sketches nest.
 SETTINGS = {
     "geometric_sketch": {"box_share": 0.2},
     "importance": {"target": "blood", "where": "cell_type == 'T'"},
@@ -33,12 +34,15 @@ def pool(write, corpus_of):
 
 
 def built(name):
-    return components.build(Sampler, name, SETTINGS.get(name, {}))
+    return components.build(Sampler, name, SETTINGS.get(name) or example(Sampler, name))
 
 
-def choose(name, pool, n_cells, seed=0):
+def choose(name, pool, n_cells, seed=0, rng=None):
     pools = {source: pool.take(pool.source_codes == at) for at, source in enumerate(pool.sources)}
-    return built(name).choose(pool, n_cells, generator(seed, "test"), Context(pools=pools))
+    sampler = built(name)
+    # A source that an example names is one of the test's.
+    others = {source: pools["other"] for source in (*sampler.sources, *sampler.looks_at) if source not in pools}
+    return sampler.choose(pool, n_cells, rng or generator(seed, "test"), Context(pools=pools | others))
 
 
 @each
@@ -62,8 +66,11 @@ def test_hangs_on_the_generator_alone(name, pool):
 
 
 @each
-def test_other_seeds_choose_other_cells(name, pool):
-    assert len({tuple(np.sort(choose(name, pool, 10, seed))) for seed in range(5)}) > 1
+def test_other_seeds_choose_other_cells_where_it_draws(name, pool):
+    rng = generator(0, "test")
+    choose(name, pool, 10, rng=rng)
+    draws = rng.bit_generator.state != generator(0, "test").bit_generator.state
+    assert (len({tuple(np.sort(choose(name, pool, 10, seed))) for seed in range(5)}) > 1) == draws
 
 
 @each

@@ -81,21 +81,21 @@ def test_warnings_of_a_component_are_shown_when_it_is_done_and_not_where_it_fail
 def test_a_component_may_be_a_folder_and_its_class_in_any_file_of_it(tmp_path, monkeypatch):
     from corpuscle.corpus import samplers
 
-    folder = tmp_path / "first_cells"
+    folder = tmp_path / "leading_cells"
     folder.mkdir()
-    (folder / "__init__.py").write_text("from corpuscle.corpus.samplers.first_cells.choice import FirstCells\n")
+    (folder / "__init__.py").write_text("from corpuscle.corpus.samplers.leading_cells.choice import LeadingCells\n")
     (folder / "_parts.py").write_text("import numpy as np\nfirst = np.arange\n")
     (folder / "choice.py").write_text(
         "from corpuscle.core.components import component\n"
         "from corpuscle.corpus.sampler import Sampler\n"
-        "from corpuscle.corpus.samplers.first_cells._parts import first\n"
+        "from corpuscle.corpus.samplers.leading_cells._parts import first\n"
         "@component\n"
-        "class FirstCells(Sampler):\n"
+        "class LeadingCells(Sampler):\n"
         "    def choose(self, pool, n_cells, rng, context):\n"
         "        return first(n_cells)\n"
     )
     monkeypatch.setattr(samplers, "__path__", [*samplers.__path__, str(tmp_path)])
-    assert "first_cells" in components.names(Sampler)
-    found = components.build(Sampler, "first_cells", {})
-    assert found.name == "first_cells"
+    assert "leading_cells" in components.names(Sampler)
+    found = components.build(Sampler, "leading_cells", {})
+    assert found.name == "leading_cells"
     assert found.choose(None, 3, None, None).tolist() == [0, 1, 2]

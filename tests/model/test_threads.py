@@ -1,10 +1,8 @@
 """One thread for every fit, whatever ran before it."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ import torch
 from corpuscle.core.components import build
 from corpuscle.model.model import Model
 from corpuscle.model.threads import one_thread
+from repository import environment
 
 # In a process of its own: libraries that start threads are used first, as in a notebook after UMAP.
 NOTEBOOK = """if True:
@@ -31,11 +30,9 @@ NOTEBOOK = """if True:
 
 
 def test_a_fit_keeps_to_one_thread_after_libraries_that_set_the_number_for_others() -> None:
-    tests = Path(__file__).parents[1]
-    path = os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])
     several = {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "3"}
-    environment = {**os.environ, "PYTHONPATH": path, **several}
-    done = subprocess.run([sys.executable, "-c", NOTEBOOK], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", NOTEBOOK]
+    done = subprocess.run(command, env=environment(**several), capture_output=True, text=True, check=True)
     before, inside, after = json.loads(done.stdout)
     assert before["torch"] == before["numba"] == 3
     assert inside == {"torch": 1, "numba": 1, "others": [1] * len(inside["others"])}

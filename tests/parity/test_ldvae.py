@@ -18,8 +18,7 @@ from corpuscle.model.nn.count_modules import draw_latents
 from corpuscle.model.nn.likelihoods import Decoded, log_likelihood, negative_log_likelihood
 from scvi_oracle import N_GENES, N_HELD, N_TRAIN, QUIET, as_anndata, copy, copy_encoder, quietly, settle
 
-# Held-out ELBO has a heavy tail over seeds (a few odd cells make it); it is lighter with more cells to train on.
-N_EPOCHS, SEEDS, SAMPLES = 30, range(5), 5
+SAMPLES = 5
 
 
 def linear_scvi(scvi: ModuleType, data: anndata.AnnData, **settings: Any) -> Any:
@@ -190,9 +189,10 @@ class HeldOut(NamedTuple):
     r2: float
 
 
-def held_out(scvi: ModuleType, train: Corpus, held: Corpus, seed: int) -> tuple[HeldOut, HeldOut]:
+def held_out(scvi: ModuleType, cells: Corpus, n_epochs: int, seed: int) -> tuple[HeldOut, HeldOut]:
     """Train both with a seed; return what ours and theirs reach."""
-    model = LDVAE(budget={"epochs": N_EPOCHS}, validation_share=0)  # type: ignore[arg-type]
+    train, held = cells.take(np.arange(N_TRAIN)), cells.take(np.arange(N_TRAIN, N_TRAIN + N_HELD))
+    model = LDVAE(budget={"epochs": n_epochs}, validation_share=0)  # type: ignore[arg-type]
     fitted = model.fit(train, seed)
     ours = [fitted.elbo(held, sample)["elbo"].mean() for sample in range(SAMPLES)]
     our_share = np.concatenate([block for _, block in fitted.expected_fractions(held, np.random.default_rng(seed))])
@@ -200,7 +200,7 @@ def held_out(scvi: ModuleType, train: Corpus, held: Corpus, seed: int) -> tuple[
         scvi.settings.seed = seed
         model = linear_scvi(scvi, as_anndata(train))
         model.train(
-            max_epochs=N_EPOCHS, accelerator="cpu", train_size=1.0, batch_size=128, plan_kwargs={"lr": 5e-3}, **QUIET
+            max_epochs=n_epochs, accelerator="cpu", train_size=1.0, batch_size=128, plan_kwargs={"lr": 5e-3}, **QUIET
         )
         data = as_anndata(held)
         theirs = [abs(float(model.get_elbo(data, batch_size=N_HELD))) for _ in range(SAMPLES)]
@@ -216,9 +216,18 @@ def r2(cells: Corpus, share_NG: np.ndarray) -> float:
 
 
 @pytest.mark.slow
+def test_trained_for_a_while_it_is_no_worse(scvi: ModuleType, pbmc: Corpus) -> None:
+    reached = np.array([held_out(scvi, pbmc, 12, seed) for seed in range(2)])
+    ours, theirs = reached.mean(0)
+    # Neither has converged. Over five seeds: 1246 ± 46 nats, R² 0.396 ± 0.016; scvi-tools 1446 ± 105, 0.407 ± 0.023.
+    assert ours[0] < 1.1 * theirs[0]
+    assert ours[1] > theirs[1] - 0.05
+
+
+@pytest.mark.thorough
 def test_trained_on_the_same_cells_it_is_as_good(scvi: ModuleType, pbmc: Corpus, record_property) -> None:
-    train, held = pbmc.take(np.arange(N_TRAIN)), pbmc.take(np.arange(N_TRAIN, N_TRAIN + N_HELD))
-    reached = np.array([held_out(scvi, train, held, seed) for seed in SEEDS])
+    # Held-out ELBO has a heavy tail over seeds (a few odd cells make it); it is lighter with more cells to train on.
+    reached = np.array([held_out(scvi, pbmc, 30, seed) for seed in range(5)])
     (ours, theirs), (spread, their_spread) = reached.mean(0), reached.std(0, ddof=1)
     found = (
         f"negative ELBO {ours[0]:.2f} ± {spread[0]:.2f}, scvi-tools {theirs[0]:.2f} ± {their_spread[0]:.2f} nats; "

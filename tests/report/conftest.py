@@ -247,7 +247,9 @@ def measures(fake: Fake, rng: np.random.Generator) -> pd.DataFrame:
     ]
     found = pd.DataFrame(rows, columns=columns)
     named = found["measure"].map(lambda name: titles.get(name, name.capitalize()))
-    return found.assign(title=named, meaning="What <it> says.", headline=found["measure"] != "chao1")
+    return found.assign(title=named, meaning="What <it> says.", headline=found["measure"] != "chao1").assign(
+        figure=np.where(found["measure"] == "coverage", "reach", "")
+    )
 
 
 def profiles(fake: Fake) -> pd.DataFrame:
@@ -257,7 +259,8 @@ def profiles(fake: Fake) -> pd.DataFrame:
         for seed in range(fake.seeds)
         for order in (0.0, 0.5, 1.0, 2.0, 4.0, np.inf)
     ]
-    return pd.DataFrame(rows, columns=["corpus", "seed", "profile", "of", "x", "value"])
+    found = pd.DataFrame(rows, columns=["corpus", "seed", "profile", "of", "x", "value"])
+    return found.assign(title="Hill profile of cell types", meaning="What <it> says.", across="order")
 
 
 def cell_types() -> pd.DataFrame:

@@ -48,7 +48,7 @@ def test_the_page_has_a_section_for_every_corpus_and_escapes(make_run: Callable[
     assert "&lt;too&gt; few cells" in page
     assert (folder / "figures" / "measures-blood-pancreas.svg").exists()
     values = pd.read_csv(folder / "figures" / "measures-blood-pancreas.csv")
-    assert set(values["what"]) == {"cells by type", "Hill number by order", "coverage by target"}
+    assert set(values["what"]) == {"cells by type", "Hill profile of cell types by order", "Coverage by target"}
 
 
 def test_a_run_without_measures_has_no_such_section(make_run: Callable[..., Path]) -> None:

@@ -1,11 +1,18 @@
 """The parts of the report on their own: names of files, drawings, numbers and colours."""
 
+import ast
+import inspect
 import math
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 
+import corpuscle.report
+from corpuscle.core.components import build, names
+from corpuscle.evaluation.task import Task
+from corpuscle.measures.measure import built_ins
 from corpuscle.report import numbers
 from corpuscle.report.drawing import svg
 from corpuscle.report.drawing.small_multiples import WIDTH, Panels
@@ -91,3 +98,17 @@ def test_quality_counts_every_reason_once() -> None:
     found = tables.quality(pd.DataFrame(rows, columns=["source", "reason", "n_cells"]))
     assert [(q.total, q.kept, q.share) for q in found] == [(100, 80, 0.8), (0, 0, 0.0)]
     assert found[0].dropped == [("below min_counts", 15), ("doublet", 5)]
+
+
+def test_the_report_names_no_metric_and_no_curve() -> None:
+    known = {metric.name for name in names(Task) for metric in build(Task, name, {}).metrics}
+    known |= {metric.name for measure in built_ins() for metric in measure.metrics} | {"hill", "rarefaction"}
+    folder = Path(inspect.getfile(corpuscle.report)).parent
+    found = {
+        node.value
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    # A column of the table of fits, which is about fits and not about scores.
+    assert known & found == {"r2_log"}

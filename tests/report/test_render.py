@@ -317,3 +317,18 @@ def test_warnings_stand_before_the_answer_and_are_escaped(make_run: MakeRun) -> 
 def test_a_text_of_many_rows_is_in_memory_once(make_run: Callable[..., Path]) -> None:
     unit = RunFolder.read(make_run(seeds=3)).scores["unit"]
     assert len({id(text) for text in unit.array}) == unit.nunique() < len(unit)
+
+
+def test_genes_of_any_task_whose_metrics_say_so_are_drawn(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    before = render(folder).read_text()
+    scores = pd.read_parquet(folder / "scores.parquet")
+    own = {"observed_cp10k": "seen", "predicted_cp10k": "thought", "relative_residual": "off", "residuals": "mine"}
+    scores[["metric", "task"]] = scores[["metric", "task"]].replace(own)
+    scores.to_parquet(folder / "scores.parquet")
+    genes = [
+        page.split('<section id="genes">')[1].split("</section>")[0] for page in (before, render(folder).read_text())
+    ]
+    assert genes[0] == genes[1]
+    drawn = pd.read_csv(folder / "figures" / "residuals-ldvae-monocytes.csv")
+    assert {"seen", "thought", "off"} <= set(drawn)

@@ -15,7 +15,7 @@ from corpuscle.core.errors import SourceError
 from corpuscle.source.readers.h5ad import H5ad
 from corpuscle.source.source import open_source
 from corpuscle.source.storage import hdf5
-from source.conftest import STORES
+from stores import STORES
 
 
 def read(path, **settings):

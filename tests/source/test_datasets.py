@@ -11,9 +11,11 @@ import anndata as ad
 import numpy as np
 import pytest
 
+from repository import ROOT
+
 FOLDER = Path(str(importlib.resources.files("corpuscle"))) / "source" / "datasets"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.h5ad"))
-FULL = Path(__file__).parents[3] / "shared" / "data"
+FULL = ROOT.parent / "shared" / "data"
 FULL_NAMES = {
     "baron2016": "baron2016_human_pancreas",
     "chen2019": "4celllines_K562_GM12878_H1_BJ",

@@ -10,7 +10,7 @@ from corpuscle.source.features import features_of
 from corpuscle.source.genes import gene_space
 from corpuscle.source.quality import survey
 from corpuscle.source.source import open_source
-from source.conftest import STORES
+from stores import STORES
 
 GEX = "Gene Expression"
 

@@ -17,7 +17,7 @@ from corpuscle.source.readers.h5ad import H5ad
 from corpuscle.source.readers.zarr import Zarr
 from corpuscle.source.source import open_source
 from corpuscle.source.storage import anndata_layout, ranges, row_cache
-from source.conftest import STORES, write_census
+from stores import STORES, write_census
 
 ROWS = {
     "all": np.arange(40),

@@ -9,7 +9,7 @@ import pytest
 from corpuscle.core.errors import SourceError
 from corpuscle.source.source import open_source
 from corpuscle.source.storage.tenx_text import read_barcodes, read_features
-from source.conftest import STORES
+from stores import STORES
 
 TABLE = {"E1": "A", "E2": "B b"}
 FEATURES = {

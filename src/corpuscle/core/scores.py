@@ -11,6 +11,10 @@ import pandas as pd
 Better = Literal["higher", "lower", "zero", "none"]
 # What values a metric can have: from 0 to 1; from -1 to 1; 0 and more; any.
 Scale = Literal["share", "correlation", "positive", "real"]
+# What a metric is in the figures that reports have besides tables, if anything. Of genes (units ``gene=NAME``):
+# "observed" and "expected" mean counts per 10,000 are drawn against each other, with the "residual", (observed -
+# expected) / observed. Of corpora: "reach", a share of each target, is drawn for each corpus next to the others.
+Figure = Literal["", "observed", "expected", "residual", "reach"]
 
 
 class Score(NamedTuple):
@@ -43,6 +47,8 @@ class Score(NamedTuple):
         Which values it can have: ``"share"``, ``"correlation"``, ``"positive"`` or ``"real"``.
     headline
         Whether it is the metric, and the way, that its task is known for.
+    figure
+        What it is in a figure, if anything: see `Figure`.
     """
 
     metric: str
@@ -57,6 +63,7 @@ class Score(NamedTuple):
     meaning: str = ""
     scale: Scale = "real"
     headline: bool = False
+    figure: Figure = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,8 @@ class Metric:
         Which values it can have; ratios are taken of ``"share"`` and ``"positive"`` alone.
     version
         Raised when its definition changes: what the store has of it is then found anew.
+    figure
+        What it is in a figure of the report, if anything: see `Figure`.
 
     Examples
     --------
@@ -91,6 +100,7 @@ class Metric:
     better: Better = "none"
     scale: Scale = "real"
     version: int = 1
+    figure: Figure = ""
 
     def score(self, unit: str, value: float, n_cells: int, reason: str = "", way: str = "") -> Score:
         """Return a score of this metric."""
@@ -106,6 +116,7 @@ class Metric:
             self.title,
             self.meaning,
             self.scale,
+            figure=self.figure,
         )
 
 
@@ -170,7 +181,7 @@ DTYPES = {
     "corpus": "string", "model": "string", "seed": "int64", "task": "string", "target": "string",
     "metric": "string", "unit": "string", "value": "float64", "n_cells": "int64", "better": "string",
     "version": "int64", "reason": "string", "way": "string", "title": "string", "meaning": "string",
-    "scale": "string", "headline": "bool",
+    "scale": "string", "headline": "bool", "figure": "string",
 }  # fmt: skip
 # Few texts in very many rows: read as a dictionary, each is in memory once.
 TEXTS = [name for name, dtype in DTYPES.items() if dtype == "string"]

@@ -74,9 +74,9 @@ class MadeCells(Artifact):
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Make the cells."""
-        maker = opened.corpora.derived(self.derived)
-        with guarded(maker):
-            maker.make(folder, lambda _what, share: progress(share))
+        derived = opened.corpora.derived(self.derived)
+        with guarded(derived):
+            derived.make(folder, lambda _what, share: progress(share))
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,12 +99,12 @@ def _map(fit: Fit, cells: Corpus, corpora: StoredCorpora) -> Map:
 def made_cells(corpus: Corpus, corpora: StoredCorpora) -> tuple[MadeCells, ...]:
     """Return the cells that steps of a corpus make together, once."""
     found: dict[str, MadeCells] = {}
-    for maker in made_once(corpus):
-        before = tuple(found[other.fingerprint] for other in made_once(maker.parents))
-        assert maker.made_key is not None, "others are made when they are asked for"
+    for derived in made_once(corpus):
+        before = tuple(found[other.fingerprint] for other in made_once(derived.parents))
+        assert derived.made_key is not None, "others are made when they are asked for"
         label = f"making cells of {corpus.name}"
-        made = MadeCells(maker.made_key, label, corpora.derived_key(maker), corpora.key(corpus), before)
-        found[maker.fingerprint] = made
+        made = MadeCells(derived.made_key, label, corpora.derived_key(derived), corpora.key(corpus), before)
+        found[derived.fingerprint] = made
     return tuple(found.values())
 
 

@@ -30,9 +30,9 @@ from corpuscle.study.plan import MISSING, Plan
 
 MEASURES = (
     "corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "better", "reason",
-    "title", "meaning", "scale", "version", "headline",
+    "title", "meaning", "scale", "version", "headline", "figure",
 )  # fmt: skip
-PROFILES = ("corpus", "seed", "profile", "of", "x", "value")
+PROFILES = ("corpus", "seed", "profile", "of", "x", "value", "title", "meaning", "across")
 CELL_TYPES = ("label", "n_cells", "term", "name", "by")
 
 

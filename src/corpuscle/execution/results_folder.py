@@ -138,7 +138,7 @@ def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:
     Where a step made cells, ``origins.parquet`` says of which cells of files each is made.
     """
     labels = [role for role in ROLES if role in corpus.cells]
-    # What a step left next to a label, and the maker of made cells.
+    # What a step left next to a label, and what made cells were made by.
     labels += [column for column in ("made", *(f"{role}_before_noise" for role in ROLES)) if column in corpus.cells]
     cells = corpus.cells[[*KEYS, *labels]].astype({"source": "string", "barcode": "string"})
     cells = cells.astype(dict.fromkeys(labels, "string"))

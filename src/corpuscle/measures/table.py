@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -14,6 +14,14 @@ from corpuscle.core.scores import Metric
 T = TypeVar("T")
 
 NO_INTERVAL = "interval: not estimated"
+
+
+class Drawn(NamedTuple):
+    """What reports say of a curve that they draw: its title, its meaning in a sentence, and what its `x` is."""
+
+    title: str = ""
+    meaning: str = ""
+    across: str = ""
 
 
 @dataclass
@@ -98,12 +106,31 @@ class Book:
         if math.isnan(row.low) and not row.reason:
             row.reason = NO_INTERVAL
 
-    def curve(self, profile: str, x: Sequence[float], value: Sequence[float], *, of: str = "") -> None:
-        """Add the points of a curve."""
-        points = zip(x, value, strict=True)
-        self.points += [
-            {"profile": profile, "of": of or self.of, "x": float(at), "value": float(y)} for at, y in points
-        ]
+    def curve(
+        self,
+        profile: str,
+        x: Sequence[float],
+        value: Sequence[float],
+        *,
+        of: str = "",
+        drawn: Drawn | None = None,
+    ) -> None:
+        """Add the points of a curve.
+
+        Parameters
+        ----------
+        profile
+            Its name in tables.
+        x, value
+            The points.
+        of
+            What it is of, as in `row`.
+        drawn
+            What reports say of it where they draw it: the first such curve of cell types. None: it is in the tables
+            alone.
+        """
+        said = {"profile": profile, "of": of or self.of, **(drawn or Drawn())._asdict()}
+        self.points += [{**said, "x": float(at), "value": float(y)} for at, y in zip(x, value, strict=True)]
 
 
 def tables(books: Sequence[Book]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -40,6 +40,11 @@ class Importance(Sampler):
         On how many principal components, at most 50.
     n_bins
         Into how many bins each is cut.
+
+    Examples
+    --------
+    >>> Importance(target="tumour", where="cell_type == 'T'").looks_at
+    ('tumour',)
     """
 
     target: str

@@ -29,6 +29,11 @@ class SpikeIn(Sampler):
         The source of the cells to put in.
     share
         Which share of the cells they are to be; the number of them is rounded to the nearest.
+
+    Examples
+    --------
+    >>> SpikeIn(spike="tumour", share=0.1).sources
+    ('tumour',)
     """
 
     spike: str

@@ -20,11 +20,19 @@ RELATIVE = Metric(
     "Relative residual",
     "(Observed - expected) / observed mean expression of a gene; positive where the model expects too little.",
     "zero",
+    figure="residual",
 )
 OBSERVED = Metric(
-    "observed_cp10k", "Observed", "Mean counts of a gene per 10,000 over the target's cells.", "none", "positive"
+    "observed_cp10k",
+    "Observed",
+    "Mean counts of a gene per 10,000 over the target's cells.",
+    "none",
+    "positive",
+    figure="observed",
 )
-PREDICTED = Metric("predicted_cp10k", "Predicted", "What the model expects of the same.", "none", "positive")
+PREDICTED = Metric(
+    "predicted_cp10k", "Predicted", "What the model expects of the same.", "none", "positive", figure="expected"
+)
 
 
 @component

@@ -34,6 +34,7 @@ COVERAGE = Metric(
     "Share of the target's cells with a corpus cell within their 5th neighbour's distance.",
     "higher",
     "share",
+    figure="reach",
 )
 KNN_DISTANCE = Metric(
     "knn_distance",

@@ -20,7 +20,7 @@ from corpuscle.measures import diversity
 from corpuscle.measures.composition import Composition, composition
 from corpuscle.measures.donor_bootstrap import interval
 from corpuscle.measures.measure import Measure
-from corpuscle.measures.table import Book, attempt, demand
+from corpuscle.measures.table import Book, Drawn, attempt, demand
 from corpuscle.measures.view import View
 
 # What is counted, and what the titles of its rows call it in place of labels.
@@ -30,6 +30,10 @@ LABELS = {
 }  # fmt: skip
 ORDERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, math.inf)
 CURVE_POINTS = 24
+HILL = (
+    "Hill numbers of {0}, their effective number: of order 0 each counts, the higher the order the more only frequent "
+    "ones do."
+)
 
 RICHNESS = Metric(
     "richness", "Number of labels", "How many there are; cells without one are a group.", "none", "positive"
@@ -127,7 +131,8 @@ def _add_indices(book: Book, view: View, label: str, found: Composition | Measur
 
 
 def _add_curves(book: Book, label: str, found: Composition) -> None:
-    book.curve("hill", ORDERS, diversity.hill_profile(found.cells_L, ORDERS).tolist(), of=label)
+    drawn = Drawn(f"Hill profile of {LABELS[label]}", HILL.format(LABELS[label]), "order")
+    book.curve("hill", ORDERS, diversity.hill_profile(found.cells_L, ORDERS).tolist(), of=label, drawn=drawn)
     sizes = np.unique(np.geomspace(1, found.cells_L.sum(), CURVE_POINTS).round().astype(np.int64))
     book.curve("rarefaction", sizes.tolist(), diversity.rarefied_richness(found.cells_L, sizes).tolist(), of=label)
 

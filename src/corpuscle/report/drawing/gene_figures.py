@@ -27,7 +27,7 @@ def residual_scatter(found: GeneResiduals, stem: str) -> Figure:
     panels = Panels(len(found.corpora), height=230)
     title = f"Observed and predicted expression on {found.target}, {found.model}"
     drawing = Drawing(WIDTH, panels.total, name=stem, title=title)
-    drawn = found.table.dropna(subset=["observed_cp10k", "predicted_cp10k"])
+    drawn = found.table.dropna(subset=["observed", "expected"])
     ends = _ends(drawn)
     decades = [10.0**k for k in range(math.ceil(ends[0]), math.floor(ends[1]) + 1)]
     drawing.text(0, 14, "up: predicted, across: observed; mean counts per 10,000 in the target", fill=MUTED)
@@ -38,7 +38,7 @@ def residual_scatter(found: GeneResiduals, stem: str) -> Figure:
         panels.frame(drawing, i, corpus, Axis(decades, x_of), Axis(decades, y_of))
         drawing.line(x, y + panels.height, x + panels.width, y, stroke=MUTED, stroke_dasharray="3 3")
         here = drawn[drawn["corpus"] == corpus].set_index("gene")
-        across, up = here["observed_cp10k"].map(x_of), here["predicted_cp10k"].map(y_of)
+        across, up = here["observed"].map(x_of), here["expected"].map(y_of)
         drawing.dots(list(zip(across, up, strict=True)), 1.5, stroke=MUTED, stroke_opacity=0.4)
         named = [gene for gene in found.story[:N_LABELS] if gene in here.index]
         marked = [Mark(gene, across[gene], up[gene], _tip(here.loc[gene])) for gene in named]
@@ -49,7 +49,7 @@ def residual_scatter(found: GeneResiduals, stem: str) -> Figure:
     )
     if found.story:
         caption += f" Named in every panel: the genes whose prediction moved furthest from {found.baseline}'s."
-    return Figure(stem, title, caption, drawing, found.table)
+    return Figure(stem, title, caption, drawing, found.table.rename(columns=found.metrics))
 
 
 class Mark(NamedTuple):
@@ -62,7 +62,7 @@ class Mark(NamedTuple):
 
 
 def _tip(row: pd.Series) -> str:
-    observed, predicted = numbers.number(row["observed_cp10k"]), numbers.number(row["predicted_cp10k"])
+    observed, predicted = numbers.number(row["observed"]), numbers.number(row["expected"])
     return f"{row.name}: observed {observed}, predicted {predicted} per 10,000"
 
 
@@ -73,7 +73,7 @@ def _logged(of: Callable[[float], float]) -> Callable[[float], float]:
 
 def _ends(drawn: pd.DataFrame) -> tuple[float, float]:
     """Find the ends of both axes, log10 in half decades: from `FLOOR` at the lowest to the largest mean."""
-    values = drawn[["observed_cp10k", "predicted_cp10k"]].to_numpy(float)
+    values = drawn[["observed", "expected"]].to_numpy(float)
     low = max(FLOOR, float(values.min())) if values.size else FLOOR
     high = max(float(values.max()), 10 * low) if values.size else 1.0
     return math.floor(2 * math.log10(low)) / 2, math.ceil(2 * math.log10(high)) / 2

@@ -21,9 +21,9 @@ OPTIONAL = {
     "genes": ("source", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept"),
     "measures": (
         "corpus", "seed", "measure", "of", "target", "size", "value", "low", "high", "n_cells", "reason",
-        "better", "title", "meaning", "headline",
+        "better", "title", "meaning", "headline", "figure",
     ),
-    "profiles": ("corpus", "seed", "profile", "of", "x", "value"),
+    "profiles": ("corpus", "seed", "profile", "of", "x", "value", "title", "meaning", "across"),
     "cell_types": ("label", "n_cells", "term", "name", "by"),
     "draws": ("corpus", "source", "n_cells", "pool", "share", "overlap"),
 }  # fmt: skip
@@ -36,7 +36,7 @@ NUMBERS = {
 UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap"}
 TRUTHS = ("headline",)
 # What tables of earlier versions lack, and what stands for it.
-LATER = {"title": "", "meaning": "", "headline": True}
+LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": ""}
 # What the documents hold where they hold it: a table, or a list of tables with at least these keys.
 STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
 PROVENANCE = {

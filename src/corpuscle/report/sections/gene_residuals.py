@@ -9,7 +9,8 @@ import pandas as pd
 from corpuscle.report import numbers
 from corpuscle.statistics.comparisons import GROUP, Overlaps, differences, over_seeds
 
-METRICS = ("observed_cp10k", "predicted_cp10k", "relative_residual")
+# What the metrics of a table are in its figure; see `corpuscle.core.scores.Figure`.
+PARTS = ("observed", "expected", "residual")
 COLUMNS = ["corpus", "gene"]
 
 
@@ -20,12 +21,14 @@ class GeneResiduals:
     Attributes
     ----------
     table
-        One row per (corpus, gene): ``observed_cp10k`` and ``predicted_cp10k`` (means over target cells and
-        seeds, counts per 10,000), ``relative_residual`` with ``low`` and ``high`` ((observed - predicted) /
-        observed; positive: predicted too low), ``n_seeds``, ``difference`` of it from the baseline with
+        One row per (corpus, gene): ``observed`` and ``expected`` (means over target cells and seeds, counts per
+        10,000), ``residual`` with ``low`` and ``high`` ((observed - expected) / observed; positive: predicted too
+        low), ``n_seeds``, ``difference`` of it from the baseline with
         ``difference_low`` and ``difference_high`` (paired by seed), ``shift`` and ``reason``.
     story
         The genes whose prediction moved furthest from the baseline's; the corpora take turns in naming them.
+    metrics
+        The names of the metrics that are observed, expected and residual.
     """
 
     model: str
@@ -34,6 +37,7 @@ class GeneResiduals:
     corpora: list[str]
     story: list[str]
     table: pd.DataFrame = field(repr=False)
+    metrics: dict[str, str] = field(repr=False)
 
     def of(self, corpus: str) -> pd.DataFrame:
         """Rows of one corpus."""
@@ -42,7 +46,7 @@ class GeneResiduals:
     def worst(self, corpus: str, n_genes: int = 12) -> pd.DataFrame:
         """Genes that a corpus gets most wrong, by the error on the log1p scale."""
         here = self.of(corpus)
-        error = (np.log1p(here["observed_cp10k"]) - np.log1p(here["predicted_cp10k"])).abs()
+        error = (np.log1p(here["observed"]) - np.log1p(here["expected"])).abs()
         return here.loc[error.sort_values(ascending=False, kind="stable").index].head(n_genes)
 
     def moved(self, corpus: str, n_genes: int = 12) -> pd.DataFrame:
@@ -54,7 +58,7 @@ class GeneResiduals:
     @property
     def undefined(self) -> list[tuple[str, int]]:
         """Reasons for which genes have no relative residual, with the number of genes."""
-        missing = self.table[self.table["relative_residual"].isna()]
+        missing = self.table[self.table["residual"].isna()]
         counts = missing.groupby("reason", sort=False)["gene"].nunique()
         return [(str(reason), int(count)) for reason, count in counts.items()]
 
@@ -78,19 +82,21 @@ def gene_residuals(
     baseline, paired by seed and averaged. Genes are ranked by its size and not by the difference in relative
     residual, which for a gene with hardly any counts is large and means nothing.
     """
-    rows = scores[scores["unit"].str.startswith("gene=") & scores["metric"].isin(METRICS)]
+    rows = scores[scores["unit"].str.startswith("gene=") & scores["figure"].isin(PARTS)]
     if rows.empty:
         return []
     rows = rows[rows["version"] == rows.groupby("metric")["version"].transform("max")]
+    rows = rows.assign(name=rows["metric"], metric=rows["figure"])
     found = []
-    for model in rows["model"].unique():
+    for model, task in rows[["model", "task"]].drop_duplicates().itertuples(index=False):
         for target in targets:
-            here = rows[(rows["model"] == model) & (rows["target"] == target)]
+            here = rows[(rows["model"] == model) & (rows["task"] == task) & (rows["target"] == target)]
             if len(here):
+                metrics = dict(zip(here["metric"], here["name"], strict=True))
                 table = _table(here, baseline, overlaps)
                 present = [name for name in corpora if name in set(table["corpus"])]
                 story = _story(table)
-                found.append(GeneResiduals(str(model), target, baseline, present, story, table))
+                found.append(GeneResiduals(str(model), target, baseline, present, story, table, metrics))
     return found
 
 
@@ -99,10 +105,10 @@ def _table(rows: pd.DataFrame, baseline: str, overlaps: Overlaps | None) -> pd.D
     summary = over_seeds(rows, overlaps=overlaps)
     summary["gene"] = summary["unit"].str.removeprefix("gene=")
     means = summary.pivot_table(index=COLUMNS, columns="metric", values="mean", sort=False, dropna=False)
-    table = means.reindex(columns=list(METRICS))
-    relative = summary[summary["metric"] == "relative_residual"].set_index(COLUMNS)
+    table = means.reindex(columns=list(PARTS))
+    relative = summary[summary["metric"] == "residual"].set_index(COLUMNS)
     table = table.join(relative[["low", "high", "n_seeds", "reason"]])
-    changes = differences(rows[rows["metric"] == "relative_residual"], baseline, overlaps=overlaps)
+    changes = differences(rows[rows["metric"] == "residual"], baseline, overlaps=overlaps)
     changes["gene"] = changes["unit"].str.removeprefix("gene=")
     wanted = ["difference", "difference_low", "difference_high"]
     table = table.join(changes.set_index(COLUMNS)[wanted]).join(_shift(rows, baseline))
@@ -112,7 +118,7 @@ def _table(rows: pd.DataFrame, baseline: str, overlaps: Overlaps | None) -> pd.D
 
 def _shift(rows: pd.DataFrame, baseline: str) -> pd.Series:
     """Mean change of the prediction against the baseline, log1p(cp10k), per corpus and gene."""
-    predicted = rows[rows["metric"] == "predicted_cp10k"].copy()
+    predicted = rows[rows["metric"] == "expected"].copy()
     predicted["value"] = np.log1p(predicted["value"].clip(lower=0))
     change = differences(predicted, baseline)[[*GROUP, "difference"]]
     change["gene"] = change["unit"].str.removeprefix("gene=")
@@ -121,7 +127,7 @@ def _shift(rows: pd.DataFrame, baseline: str) -> pd.Series:
 
 def _story(table: pd.DataFrame, n_genes: int = 20) -> list[str]:
     """Genes whose prediction moved furthest; the corpora take turns, so that a very different one leaves room."""
-    size = table.dropna(subset=["relative_residual"])
+    size = table.dropna(subset=["residual"])
     size = size.assign(size=size["shift"].abs()).query("size > 0")
     size["turn"] = size.groupby("corpus")["size"].rank(ascending=False, method="first")
     ordered = size.sort_values(["turn", "size"], ascending=[True, False], kind="stable")
@@ -144,7 +150,7 @@ def gene_grid(found: GeneResiduals) -> list[tuple[str, str, list[GeneCell]]]:
     table = found.table.set_index(["gene", "corpus"])
     grid = []
     for gene in found.story:
-        observed = table.loc[gene]["observed_cp10k"].mean()
+        observed = table.loc[gene]["observed"].mean()
         cells = [_gene_cell(table, gene, corpus) for corpus in found.corpora]
         grid.append((gene, numbers.number(float(observed), 2), cells))
     return grid
@@ -154,12 +160,12 @@ def _gene_cell(table: pd.DataFrame, gene: str, corpus: str) -> GeneCell:
     if (gene, corpus) not in table.index:
         return GeneCell("n/a", "neutral", 0, resolved=False, tip="no score")
     row = table.loc[(gene, corpus)]
-    residual = float(row["relative_residual"])
+    residual = float(row["residual"])
     if not np.isfinite(residual):
         return GeneCell("n/a", "neutral", 0, resolved=False, tip=str(row["reason"]))
     tip = (
-        f"{gene}, {corpus}: observed {numbers.number(row['observed_cp10k'])}, predicted "
-        f"{numbers.number(row['predicted_cp10k'])} per 10,000; relative residual {numbers.signed(residual)}; "
+        f"{gene}, {corpus}: observed {numbers.number(row['observed'])}, predicted "
+        f"{numbers.number(row['expected'])} per 10,000; relative residual {numbers.signed(residual)}; "
         f"difference from the baseline {numbers.signed(float(row['difference']))}"
     )
     tone = "warm" if residual > 0 else "cool"

@@ -1,6 +1,9 @@
 """Repeat type: use the cells of one type several times."""
 
+from typing import Annotated
+
 import numpy as np
+from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, times_used, with_uses
@@ -10,10 +13,23 @@ from corpuscle.corpus.corpus import Corpus
 
 @component
 class RepeatType(Alteration):
-    """Use the cells of a type `times` times in each epoch; nothing is copied."""
+    """Use the cells of a type `times` times in each epoch; nothing is copied.
+
+    Parameters
+    ----------
+    type
+        The cell type.
+    times
+        How many times as often.
+
+    Examples
+    --------
+    >>> str(RepeatType(type="B"))
+    'repeat_type (type = B, times = 2)'
+    """
 
     type: str
-    times: int = 2
+    times: Annotated[int, Field(gt=1, le=1000)] = 2
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Repeat cells; see `Alteration.apply`."""

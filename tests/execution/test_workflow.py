@@ -1,11 +1,14 @@
 """The main job with a toy model: what a run leaves, that it goes on where it stopped, and what failures do."""
 
+import atexit
+import functools
 import io
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +25,16 @@ from corpuscle import terminal
 from corpuscle.core.errors import CorpusError, FolderError, InputError, StudyError
 from corpuscle.core.scores import COLUMNS
 from corpuscle.execution import tables
+from repository import environment
 
 STUDY = """
 name = "toy"
 seeds = 2
 [sources]
-blood = {{ dataset = "pbmc3k" }}
-lines = {{ dataset = "chen2019" }}
+blood = {{ path = "{blood}" }}
+lines = {{ path = "{lines}" }}
+[quality]
+min_genes = 1
 [holdout]
 blood = {{ by = "cell", share = 0.2 }}
 [[corpora]]
@@ -48,8 +54,23 @@ on = ["blood", "lines"]
 """
 
 
+@functools.cache
+def smaller(name: str) -> Path:
+    """Write 400 cells of a packaged data set, in 500 genes that both have: a study of them takes seconds."""
+    data = anndata.read_h5ad(corpuscle.dataset_path(name))
+    folder = Path(tempfile.mkdtemp(prefix="corpuscle-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    genes = slice(list(data.var_names).index("LYZ") % 5, None, 5)
+    data[:: data.n_obs // 400, genes][:400].copy().write_h5ad(folder / f"{name}.h5ad")
+    return folder / f"{name}.h5ad"
+
+
+def text(extra: str = "") -> str:
+    return STUDY.format(extra=extra, blood=smaller("pbmc3k"), lines=smaller("chen2019"))
+
+
 def study(extra: str = "", name: str = "toy") -> corpuscle.Study:
-    return corpuscle.Study.parse(STUDY.format(extra=extra).replace('"toy"', f'"{name}"'))
+    return corpuscle.Study.parse(text(extra).replace('"toy"', f'"{name}"'))
 
 
 def fitted(marks: Path) -> list[str]:
@@ -100,7 +121,7 @@ def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch
 def test_models_that_can_be_trained_as_one_are(tmp_path: Path, trouble: str, alone: list[str]) -> None:
     marks = tmp_path / "marks"
     flock = f'name = "toy:Flock"\nlabel = "mean"\nmarks = "{marks}"\n{trouble}'
-    toml = STUDY.format(extra="").replace('name = "toy:MeanProfile"\nlabel = "mean"', flock)
+    toml = text().replace('name = "toy:MeanProfile"\nlabel = "mean"', flock)
     together, expected = corpuscle.run(corpuscle.Study.parse(toml), tmp_path / "out"), set()
     assert fitted(marks) == alone
     if not trouble:
@@ -135,7 +156,7 @@ def test_a_model_without_steps_runs_beside_others_and_has_no_curve(tmp_path: Pat
 
 
 def test_a_study_without_any_curve_has_a_report(tmp_path: Path) -> None:
-    alone = STUDY.format(extra="").replace('name = "toy:MeanProfile"\nlabel = "mean"\n', UNTRAINED.split("]]")[1])
+    alone = text().replace('name = "toy:MeanProfile"\nlabel = "mean"\n', UNTRAINED.split("]]")[1])
     results = corpuscle.run(corpuscle.Study.parse(alone), tmp_path / "out", workers=0)
     assert not results.failures
     assert pd.read_parquet(tmp_path / "out" / "curves.parquet").empty
@@ -177,7 +198,7 @@ def test_the_manifest_names_every_cell_and_the_inputs(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "corpora" / "No-Mono" / "0"
     cells = pd.read_parquet(folder / "cells.parquet")
     manifest = json.loads((folder / "manifest.json").read_text())
-    source = corpuscle.open_source("blood", corpuscle.dataset_path("pbmc3k"))
+    source = corpuscle.open_source("blood", smaller("pbmc3k"))
     assert len(cells) == manifest["n_cells"] == 60
     assert (source.cells.barcode.to_numpy()[cells.row] == cells.barcode).all()
     assert "CD14 Monocytes" not in set(cells.cell_type)
@@ -229,11 +250,10 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
     hanging = study(f'marks = "{marks}"\ntrouble = "No-Mono"\nkind_of_trouble = "hang"').text
     file.write_text(hanging)
     command = [sys.executable, "-m", "corpuscle.cli", "run", str(file), "-o", str(out), "--workers", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     # What runs the tests may ignore Ctrl-C, as a shell's background jobs do, and hand that down; a terminal does not.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
     _wait_for(lambda: marks.exists() and "No-Mono 0" in fitted(marks) and _n_models(out) >= 1, process)
@@ -297,7 +317,7 @@ def test_a_study_with_bad_data_trains_nothing(tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         corpuscle.run(broken, tmp_path / "out")
     assert [problem.place for problem in caught.value.problems] == ["corpora[0]", "corpora[1]"]
-    assert "asks for 60,000 cells of blood, which has 1,200" in str(caught.value)
+    assert "asks for 60,000 cells of blood, which has 320" in str(caught.value)
     assert not (tmp_path / "out" / "scores.parquet").exists()
     # The folder is still anybody's: a study under another name may take it.
     assert corpuscle.run(study(name="fixed"), tmp_path / "out", workers=0).reused == 0
@@ -308,7 +328,7 @@ def test_compose_writes_the_cells_of_the_manifest(tmp_path: Path) -> None:
     assert len(paths) == 2
     made = anndata.read_h5ad(paths[0])
     cells = pd.read_parquet(paths[0].parent / "cells.parquet")
-    original = anndata.read_h5ad(corpuscle.dataset_path("pbmc3k"))
+    original = anndata.read_h5ad(smaller("pbmc3k"))
     assert made.obs["barcode"].tolist() == cells.barcode.tolist()
     np.testing.assert_array_equal(
         made[:, made.var["symbol"] == "LYZ"].X.toarray(), original[cells.barcode, "LYZ"].X.toarray()
@@ -362,12 +382,12 @@ def test_compose_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
 
 def test_compose_refuses_a_source_that_changes_meanwhile_and_then_begins_anew(tmp_path: Path) -> None:
     own = tmp_path / "own.h5ad"
-    own.write_bytes(corpuscle.dataset_path("pbmc3k").read_bytes())
-    changing = corpuscle.Study.parse(study().text.replace('dataset = "pbmc3k"', f'path = "{own}"'))
+    own.write_bytes(smaller("pbmc3k").read_bytes())
+    changing = corpuscle.Study.parse(study().text.replace(str(smaller("pbmc3k")), str(own)))
 
     def change(what: str, _share: float) -> None:
         if what == "drawing No-Mono":
-            data = anndata.read_h5ad(corpuscle.dataset_path("pbmc3k"))
+            data = anndata.read_h5ad(smaller("pbmc3k"))
             data[::-1].copy().write_h5ad(own)
 
     with pytest.raises(InputError, match="source 'blood' has changed, or is gone, since it was opened"):
@@ -394,15 +414,16 @@ def test_compose_writes_zarr_with_the_same_cells(tmp_path: Path) -> None:
 
 def test_a_composed_corpus_is_a_source(tmp_path: Path) -> None:
     path = corpuscle.compose(study(), tmp_path / "out", only="Blood", form="zarr")[0]
-    again = corpuscle.Study.parse(study().text.replace('dataset = "pbmc3k"', f'path = "{path}"').replace("60", "40"))
-    assert len(anndata.read_h5ad(corpuscle.compose(again, tmp_path / "again", only="Blood")[0])) == 40
+    composed = study().text.replace(str(smaller("pbmc3k")), str(path)).replace("= 60", "= 30")
+    again = corpuscle.compose(corpuscle.Study.parse(composed), tmp_path / "again", only="Blood")[0]
+    assert len(anndata.read_h5ad(again)) == 30
 
 
 def test_compose_counts_repeated_barcodes(tmp_path: Path) -> None:
-    data = anndata.read_h5ad(corpuscle.dataset_path("pbmc3k"))
+    data = anndata.read_h5ad(smaller("pbmc3k"))
     data.obs_names = [f"cell{at // 2}" for at in range(data.n_obs)]
     data.write_h5ad(tmp_path / "own.h5ad")
-    text = study().text.replace('dataset = "pbmc3k"', f'path = "{tmp_path}/own.h5ad"')
+    text = study().text.replace(str(smaller("pbmc3k")), str(tmp_path / "own.h5ad"))
     text = text.replace("n_cells = 60", "fraction = 1.0")
     path = corpuscle.compose(corpuscle.Study.parse(text), tmp_path / "out", only="Blood")[0]
     made = anndata.read_h5ad(path)
@@ -420,9 +441,8 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     (tmp_path / "study.toml").write_text(study().text)
     script.write_text('import corpuscle\nprint(corpuscle.run("study.toml", "out", workers=2).failures)\n')
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, str(script)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{}\n", "")
 
 

@@ -23,6 +23,7 @@ from corpuscle.measures.measure import Measure, built_ins, measure_corpus
 from corpuscle.measures.table import Book
 from corpuscle.measures.view import StudyView, View
 from corpuscle.study.plan import Plan
+from repository import ROOT
 
 STUDY = """
 name = "small"
@@ -76,7 +77,7 @@ def one(table: pd.DataFrame, **which: Any) -> pd.Series:
 @pytest.fixture(scope="module")
 def published() -> pd.DataFrame:
     """Means over seeds of the example study, one column a corpus."""
-    study = Path(__file__).parents[1] / "studies" / "diversity.toml"
+    study = ROOT / "studies" / "diversity.toml"
     measures = corpuscle.describe(study).measures
     return measures.pivot_table(index=["measure", "of", "size"], columns="corpus", values="value")
 
@@ -254,7 +255,7 @@ def test_a_file_in_the_folder_is_a_measure_and_appears_with_its_title(
     plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The file is the example of the documentation.
-    text = (Path(__file__).parents[1] / "docs" / "measures.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "rarest.py").write_text(text.partition("```python\n")[2].partition("```")[0])
     monkeypatch.setattr(measures_folder, "__path__", [*measures_folder.__path__, str(tmp_path / "own")])

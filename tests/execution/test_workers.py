@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from corpuscle.execution import workers
+from repository import environment
 from threads import threads_in_use
 
 
@@ -30,8 +31,6 @@ def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
                 worker.submit(threads.show_progress)
                 print(worker.future.result())
     """
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2"
     assert "leaked" not in done.stderr
