@@ -7,7 +7,7 @@ in names: N cells, K latents, G genes.
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
-from corpuscle.core.fingerprint import fingerprint, hash_file
+from corpuscle.core.fingerprint import hash_content, hash_once
 from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel, set_state, state_of
@@ -289,7 +289,8 @@ class FoundationModel(LoadsSaved):
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
-        given = {name: _content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None}
+        paths = {name: getattr(self, name) for name in self.path_fields}
+        given = {name: _read(Path(path), hash_content) for name, path in paths.items() if path is not None}
         return [spec | given, *rest]
 
     def check(self, space: GeneSpace) -> None:
@@ -567,27 +568,14 @@ class FittedFoundation(SavedModel):
 
 def hashes(found: Official) -> dict[str, str]:
     """Return the hash (SHA-256) of each file of a published folder, under the file's name."""
-    return {path.name: _hashed_file(path) for path in found.files.values()}
+    return {path.name: _read(path, hash_once) for path in found.files.values()}
 
 
-def _content(path: Path) -> str:
-    """Hash a file, or all files of a folder."""
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return fingerprint([[each.relative_to(path).as_posix(), _hashed_file(each)] for each in files])
-
-
-def _hashed_file(path: Path) -> str:
+def _read(path: Path, read: Callable[[Path], str]) -> str:
     try:
-        status = path.stat()
-        return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns)
+        return read(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
-
-
-@cache
-def _hashed(path: str, size: int, changed: int) -> str:
-    """Hash a file that is read once, as long as its size and time are the same."""
-    return hash_file(Path(path))
 
 
 @cache
