@@ -13,7 +13,8 @@ with h5py.File(cells, "r") as file:
     genes = var[var.attrs["_index"]].asstr()[:]
 directions = np.stack([np.random.default_rng(zlib.crc32(gene.encode())).normal(size=8) for gene in genes])
 z = np.zeros((len(indptr) - 1, 8))
-for cell, (start, stop) in enumerate(zip(indptr, indptr[1:])):
-    counts = data[start:stop].astype(float)
-    z[cell] = np.log1p(1e4 * counts / max(counts.sum(), 1)) @ directions[indices[start:stop]]
+for cell in range(len(z)):
+    here = slice(indptr[cell], indptr[cell + 1])
+    counts = data[here].astype(float)
+    z[cell] = np.log1p(1e4 * counts / max(counts.sum(), 1)) @ directions[indices[here]]
 np.save(embedding, z)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 # Seconds that a command has to end by itself when it is asked to; containers need some.
@@ -39,11 +40,20 @@ def main() -> None:
     except (OSError, ValueError) as error:
         answer({"error": str(error)})
         return
-    threading.Thread(target=end_with_input, args=(process, job["remove"]), daemon=True).start()
+    gone = threading.Event()
+    threading.Thread(target=end_with_input, args=(process, gone), daemon=True).start()
     code = process.wait()
     # What it left running in the background ends, too.
-    end_all(process, signal.SIGTERM)
-    answer({"code": code, **usage()})
+    end_all(process)
+    try:
+        if not gone.is_set():
+            answer({"code": code, **usage()})
+    except OSError:
+        gone.set()
+    if gone.is_set():
+        shutil.rmtree(job["remove"], ignore_errors=True)
+    # Not by way of Python's end, which would write to whoever is gone once more.
+    os._exit(0)
 
 
 def answer(facts: dict[str, Any]) -> None:
@@ -52,28 +62,25 @@ def answer(facts: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def end_with_input(process: "subprocess.Popen[bytes]", remove: str) -> None:
-    """Wait until the input ends; end the command then and, where nobody else can, remove its folders."""
-    asked = sys.stdin.buffer.read()
-    end_all(process, signal.SIGTERM)
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        end_all(process, getattr(signal, "SIGKILL", signal.SIGTERM))
-        process.wait()
-    end_all(process, getattr(signal, "SIGKILL", signal.SIGTERM))
-    if asked != END:
-        shutil.rmtree(remove, ignore_errors=True)
-    os._exit(0)
+def end_with_input(process: "subprocess.Popen[bytes]", gone: threading.Event) -> None:
+    """Wait until the input ends, and end the command then; note whether who asked for it is gone."""
+    if sys.stdin.buffer.read() != END:
+        gone.set()
+    end_all(process)
 
 
-def end_all(process: "subprocess.Popen[bytes]", number: int) -> None:
-    """Send a signal to a command and all that it started."""
+def end_all(process: "subprocess.Popen[bytes]") -> None:
+    """End a command and all that it started; what does not by itself is killed."""
+    if not hasattr(os, "killpg"):
+        process.terminate()
+        return
     try:
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, number)
-        else:
-            process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
+        until = time.monotonic() + GRACE
+        while time.monotonic() < until:
+            time.sleep(0.02)
+            os.killpg(process.pid, 0)
+        os.killpg(process.pid, signal.SIGKILL)
     except OSError:
         pass  # None of them is left.
 
