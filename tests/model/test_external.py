@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,6 +144,32 @@ def test_a_model_that_learns_gives_its_components_and_is_loaded_as_it_was_saved(
 
 def _dense(*corpora):
     return [corpus.counts().toarray().astype(np.float64) for corpus in corpora]
+
+
+def test_what_a_command_is_given(make, tmp_path):
+    train = make(6, obs={"batch": list("xyxyxy"), "note": list("abcdef")})
+    train = replace(train, cells=train.cells.assign(times=[1, 1, 2, 1, 1, 1]))
+    keep = [*PYTHON, "-c", "import shutil, sys; shutil.copy(*sys.argv[1:3])"]
+    learn, embed = (tmp_path / name for name in ("learn.h5ad", "embed.h5ad"))
+    model = External(
+        fit_command=[*keep, "{cells}", str(learn), "{model}"],
+        command=[*keep, "{cells}", str(embed), "{model}", "{embedding}"],
+    )
+    with pytest.raises(ModelError, match=r"it wrote no embedding\.npy"):
+        model.fit(train, 0)
+    given = anndata.read_h5ad(embed)
+    assert given.X.dtype == np.uint16
+    np.testing.assert_array_equal(given.X.toarray(), train.counts().toarray())
+    assert given.obs_names.tolist() == train.obs().index.tolist()
+    assert given.var_names.tolist() == list(train.space.ids)
+    assert given.var["symbol"].tolist() == list(train.space.symbols)
+    # Not what a task may ask for.
+    assert set(given.obs) == {"source", "row", "barcode", "times", "donor", "batch"}
+    with h5py.File(learn) as file:
+        assert file["obs/row"][:].tolist() == [0, 1, 2, 2, 3, 4, 5]
+        assert file["obs/times"][:].tolist() == [1] * 7
+        assert {"cell_type", "note"} <= set(file["obs"])
+        assert file["X"].attrs["shape"].tolist() == [7, 30]
 
 
 def test_a_file_that_changes_after_the_fit_is_refused(make, tmp_path):
@@ -401,10 +429,6 @@ def test_a_study_runs_models_of_others_and_one_that_fails_costs_only_itself(stud
     assert np.isfinite(scores["value"]).all()
     # It is tried once, and knows no corpus: what it makes of the held-out cells is kept for all of them.
     assert (tmp_path / "marks").read_text() == "16 18 "
-    # Another script is another model, and nothing else is made anew.
-    (tmp_path / "my script.py").write_text((tmp_path / "my script.py").read_text().replace("size=8", "size=4"))
-    corpuscle.run(tmp_path / "study.toml", tmp_path / "out", workers=0)
-    assert (tmp_path / "marks").read_text() == "16 18 16 18 "
 
 
 def test_check_shows_the_commands_and_refuses_a_program_that_is_not_there(study, tmp_path, capsys):

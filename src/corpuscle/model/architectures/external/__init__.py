@@ -16,7 +16,7 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import hash_content
 from corpuscle.core.version import __version__
-from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.corpus.export import write_corpus
 from corpuscle.model.architectures.external.arguments import (
     CELLS,
@@ -39,6 +39,10 @@ from corpuscle.model.checkpoint import reading_checkpoint
 from corpuscle.model.families.log_expression import repeated
 from corpuscle.model.model import Progress, WithoutSteps, silent
 from corpuscle.source.genes import GeneSpace
+from corpuscle.source.source import ROLES
+
+# Of the columns of cells that are to be embedded, those that a command is shown.
+SHOWN = (*KEYS, "made", *(role for role in ROLES if role != "cell_type"))
 
 
 def _files(table: Mapping[str, str]) -> Mapping[str, str]:
@@ -194,7 +198,9 @@ class External(WithoutSteps):
         n_latent
             How many dimensions there should be, if that is known.
         """
-        self._write(cells, work, silent)
+        # What is to be recognised is not shown: of the labels, those that are no answer.
+        shown_labels = [name for name in cells.cells if name in SHOWN]
+        self._write(replace(cells, cells=cells.cells[shown_labels]), work, silent)
         values = self._values(work, seed) | ({} if learned is None else {MODEL: str(learned.absolute())})
         tail = self._run("command", self.command, values)
         try:
