@@ -24,14 +24,21 @@ from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import fingerprint, hash_file
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel, set_state, state_of
-from corpuscle.model.data.batches import stream
+from corpuscle.model.data.batches import Rows, stream
 from corpuscle.model.data.on_disk import training_counts
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import Progress, no_history, silent
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
-from corpuscle.model.tokenisers.gene_tokens import Matched, Vocabulary, gene_totals, matched, refuse_foreign
+from corpuscle.model.tokenisers.gene_tokens import (
+    Matched,
+    Vocabulary,
+    gene_tokens,
+    gene_totals,
+    matched,
+    refuse_foreign,
+)
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
@@ -53,8 +60,8 @@ class PublishedTraining:
     ----------
     learning_rate, weight_decay, eps, decoupled
         Adam's settings; see `Optimiser`.
-    decay, warmup
-        The rate's course; see `RateSchedule`. `warmup` is in steps, or below 1 a share of them.
+    decay, factor, warmup
+        The rate's course; see `RateSchedule`. `warmup` is in steps, or below 1 a share of them; `factor` is per epoch.
     clip_norm
         See `Stepping`.
     batch_size
@@ -70,7 +77,8 @@ class PublishedTraining:
     batch_size: int
     epochs: int
     source: str
-    decay: Literal["none", "linear", "cosine"] = "none"
+    decay: Literal["none", "linear", "cosine", "stepwise"] = "none"
+    factor: float | None = None
     weight_decay: float = 0.0
     clip_norm: float | None = None
     eps: float = 1e-8
@@ -108,16 +116,19 @@ class Demands(NamedTuple):
         Multiply-adds of a token on its way through all layers, attention included.
     longest
         The most tokens of a cell; `tokens_of` says how many a cell is likely to have.
+    share
+        Of which share of a study's genes a cell is likely to have tokens.
     """
 
     n_parameters: int
     units_of_token: int
     multiply_adds: int
     longest: int
+    share: float = NONZERO_SHARE
 
     def tokens_of(self, n_genes: int) -> int:
         """Return how many tokens a cell is likely to have, of a study with so many genes."""
-        return min(self.longest, max(1, round(NONZERO_SHARE * n_genes)))
+        return min(self.longest, max(1, round(self.share * n_genes)))
 
 
 def _budget(value: Any) -> Any:
@@ -195,6 +206,23 @@ class FoundationModel(LoadsSaved):
             What `TokenNetwork.tokeniser` gave as its `parts`, and `Opened.facts` with them.
         """
 
+    def given(self, cells: Corpus, facts: Mapping[str, Any]) -> Rows | None:
+        """Return what batches of cells have in addition to their counts; nothing, unless a model has such.
+
+        Parameters
+        ----------
+        cells
+            The cells.
+        facts
+            What there is to know of the network: `Opened.facts`.
+
+        Raises
+        ------
+        ModelError
+            When the network cannot take these cells.
+        """
+        return None
+
     @property
     @abstractmethod
     def published(self) -> PublishedTraining:
@@ -203,6 +231,11 @@ class FoundationModel(LoadsSaved):
     @abstractmethod
     def demands(self, n_genes: int) -> Demands:
         """Return what the network asks of a machine, in a study of so many genes."""
+
+    @property
+    def covariate(self) -> str | None:
+        """The label that the network needs of each cell."""
+        return None
 
     @property
     def uses_gpu(self) -> bool:
@@ -218,10 +251,10 @@ class FoundationModel(LoadsSaved):
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedFoundation":
         """Open the network and train it, on `training_device`, as the budget says."""
         network, vocabulary, facts = self.opened(corpus, seed)
-        known = self._known(corpus, network, vocabulary)
+        known = self._known(corpus, vocabulary)
         history = no_history()
         if self._budget.steps != 0:
-            with training_counts(corpus) as table:
+            with training_counts(corpus, self.given(corpus, facts)) as table:
                 schedule = self._schedule(corpus.n_cells)
                 history = train(network, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
         network.eval()
@@ -282,12 +315,14 @@ class FoundationModel(LoadsSaved):
         warmup = math.ceil(how.warmup * schedule.n_steps) if how.warmup < 1 else int(how.warmup)
         if self.warmup == "capped":
             warmup = min(warmup, int(LONGEST_WARMUP * schedule.n_steps))
-        return RateSchedule(warmup=warmup, decay=how.decay)
+        epochs = None if how.factor is None else 1
+        return RateSchedule(warmup=warmup, decay=how.decay, factor=how.factor, epochs=epochs)
 
-    def _known(self, corpus: Corpus, network: TokenNetwork, vocabulary: Vocabulary | None) -> Matched:
+    def _known(self, corpus: Corpus, vocabulary: Vocabulary | None) -> Matched:
         if vocabulary is None:
             return Matched(1.0, 1.0)
-        found = matched(gene_totals(corpus), network.tokeniser.token_G)
+        # A network may be given only some of the genes that its vocabulary has.
+        found = matched(gene_totals(corpus), gene_tokens(corpus.space, vocabulary))
         refuse_foreign(found, corpus.space, vocabulary)
         return found
 
@@ -325,10 +360,11 @@ class FittedFoundation(SavedModel):
         A cell is at the same place alone and in any company (to rounding). One without a known gene is at 0.
         """
         check_genes(cells, self.genes)
+        given = self.settings.given(cells, self.facts)
         embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
         self.network.to(training_device())
         try:
-            for rows, batch in stream(cells, BLOCK_CELLS):
+            for rows, batch in stream(cells, BLOCK_CELLS, given):
                 embedded_NK[rows] = self.network.embed(batch).numpy()
         finally:
             self.network.to(CPU)
@@ -361,7 +397,17 @@ class FittedFoundation(SavedModel):
         return f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0" if empty else ""
 
     def encoder(self) -> TrainableEncoder:
-        """Return a copy of the network; see `FineTunes`."""
+        """Return a copy of the network; see `FineTunes`.
+
+        Raises
+        ------
+        ModelError
+            When it needs a label of each cell: a training for cell types has none.
+        """
+        if label := self.settings.covariate:
+            raise ModelError(
+                f'{self.settings.name} needs the {label} of each cell: fine-tune it with weights = "frozen"'
+            )
         network = copy.deepcopy(self.network)
         return TrainableEncoder(network, network.encode, network.n_latent)
 
