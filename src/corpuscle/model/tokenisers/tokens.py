@@ -164,7 +164,8 @@ def drawn_numbers(known: Known, seed: int, purpose: int) -> NDArray[np.uint64]:
     mark = scrambled(token ^ scrambled(known.count_T.view(np.uint64) + np.uint64(1)))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mark, dtype=np.uint64)])
     cell = sums[known.starts[1:]] - sums[known.starts[:-1]]
-    key = scrambled(np.array([seed], np.int64).view(np.uint64) + np.uint64(purpose) * GOLDEN)
+    # Arrays, as numbers of numpy would warn where they wrap around.
+    key = scrambled(np.array([seed], np.int64).view(np.uint64) + np.array([purpose], np.uint64) * GOLDEN)
     return scrambled(scrambled(cell + key)[known.cell_T] + token)
 
 

@@ -177,7 +177,7 @@ def draw_mask(tokens: Tokens, share: float, noise: torch.Generator, *, first_too
     --------
     >>> tokens = Tokens(torch.tensor([0, 5]), torch.arange(5), torch.arange(5.0))
     >>> draw_mask(tokens, 0.5, torch.Generator().manual_seed(0), first_too=False).value
-    tensor([3., 4.])
+    tensor([2., 4.])
     """
     drawn_T = torch.rand(len(tokens.ids), generator=noise, device=noise.device, dtype=torch.float64)
     starts_B, lengths_B = tokens.starts[:-1].to(drawn_T.device), tokens.starts.diff().to(drawn_T.device)
