@@ -115,8 +115,8 @@ def load_renamed(network: nn.Module, tensors: Mapping[str, Tensor], renames: Ren
     faults += [f"{ours} is no tensor of a network of this size" for ours in given if ours not in own]
     drawn = {ours: _first(renames.drawn, ours) for ours in own if ours not in found}
     faults += [f"{ours} is missing" for ours, why in drawn.items() if not why]
-    for ours in own.keys() & given.keys():
-        if own[ours].shape != given[ours].shape:
+    for ours in own:
+        if ours in given and own[ours].shape != given[ours].shape:
             faults.append(f"{ours} should have shape {[*own[ours].shape]}, it has {[*given[ours].shape]}")
     if faults:
         raise ModelError(f"{place}: these are not the weights of this model: {_listed(faults)}")

@@ -23,6 +23,7 @@ from corpuscle.model.architectures.scgpt.network import (
     draw_mask,
     draw_weights,
     pooled_cells,
+    table,
     value_decoder,
 )
 from corpuscle.model.architectures.scgpt.sizes import ScgptSize
@@ -144,7 +145,7 @@ class IntegrationNetwork(TokenNetwork):
         self.tokeniser, self.n_latent, self.use, self.how = tokeniser, size.width, use, how
         self.body = ScgptBody(size, tokeniser.n_tokens, use.dropout)
         self.norms = NormByBatch(size.width, n_batches)
-        self.batches = nn.Sequential(nn.Embedding(n_batches, size.width), nn.LayerNorm(size.width, EPS))
+        self.batches = nn.Sequential(table(n_batches, size.width), nn.LayerNorm(size.width, EPS))
         self.decoder = value_decoder(2 * size.width, size.width)
         self.zero_decoder = value_decoder(2 * size.width, size.width)
         self.cell_decoder = CellDecoder(size.width, 2 * size.width, zeros=True)

@@ -27,6 +27,11 @@ INIT_RANGE = 0.1
 Pooling = Literal["cls", "mean"]
 
 
+def table(n_rows: int, width: int) -> nn.Embedding:
+    """Make a table of so many rows, not drawn: without weights, torch's own draw would load a compiler first."""
+    return nn.Embedding.from_pretrained(torch.empty(n_rows, width), freeze=False)
+
+
 class ValueEncoder(nn.Module):
     """What becomes of a token's value: two layers with ReLU, and a norm."""
 
@@ -64,7 +69,7 @@ class ScgptBody(nn.Module):
     def __init__(self, size: ScgptSize, n_tokens: int, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.genes = nn.Embedding(n_tokens, size.width)
+        self.genes = table(n_tokens, size.width)
         self.gene_norm = nn.LayerNorm(size.width, EPS)
         self.values = ValueEncoder(size.width)
         self.blocks = nn.ModuleList(

@@ -110,7 +110,7 @@ def recognised(folder: Path) -> str | None:
     found = read_folder(folder)
     size = found.size
     return (
-        f"scGPT of {size.n_layers} layers, width {size.width}, with {len(found.vocabulary.tokens):,} tokens, in "
+        f"scGPT of {size.n_layers} layers, width {size.width}, with {len(found.vocabulary.tokens):,} genes, in "
         f"{found.n_bins} bins"
     )
 
