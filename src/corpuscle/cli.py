@@ -125,6 +125,20 @@ def report(
     _console().print(f"Report: {render(folder)}", soft_wrap=True, markup=False)
 
 
+@app.command()
+def checkpoint(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with published weights.", show_default=False)],
+) -> None:
+    """Print what a folder with published weights is, what of it would be loaded, and what is missing."""
+    from corpuscle import terminal
+    from corpuscle.model.families.inspection import inspected
+
+    seen = inspected(path)
+    terminal.show_checkpoint(_console(), seen)
+    if seen.problem:
+        raise typer.Exit(2)
+
+
 @app.command("describe")
 def describe_command(
     study: StudyFile,

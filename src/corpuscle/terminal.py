@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic.fields import FieldInfo
@@ -37,6 +37,9 @@ from corpuscle.report.sections.shown import of_corpora
 from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
+
+if TYPE_CHECKING:
+    from corpuscle.model.families.inspection import Inspection
 
 # Of a longer table or list, so many lines are shown: a terminal is for reading, the files have all.
 MOST_ROWS = 30
@@ -247,6 +250,20 @@ def remarks_on(composed: Path) -> list[str]:
     as_text = [f"column {name!r} is written as text: its values are not of one kind that h5ad and zarr can hold"
                for name in manifest["columns_as_text"]]  # fmt: skip
     return [f"{composed}: {remark}" for remark in (*barcodes, *renamed, *as_text)]
+
+
+def show_checkpoint(console: Console, seen: "Inspection") -> None:
+    """Show what a folder with published weights is, and what of it is loaded."""
+    console.print(f"[bold]{escape(seen.found.title)}[/bold]", soft_wrap=True)
+    console.print(f'name = "{seen.model}"', style="dim")
+    if seen.n_parameters:
+        console.print(f"{seen.n_parameters:,} parameters")
+    rows = [[role, path.name, seen.hashes[path.name]] for role, path in seen.found.files.items()]
+    _print(console, "files", pd.DataFrame(rows, columns=["what", "file", "SHA-256"]))
+    if seen.accounting is not None:
+        console.print(escape(str(seen.accounting)), soft_wrap=True)
+    if seen.problem:
+        console.print(f"[red]cannot be used[/red]: {escape(seen.problem)}", soft_wrap=True)
 
 
 def show_components(console: Console, what: str | None) -> None:

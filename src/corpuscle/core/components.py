@@ -75,6 +75,8 @@ class Component:
     kind: ClassVar[str] = "component"
     version: ClassVar[int] = 1
     shared_version: ClassVar[int] = 1
+    # Parameters that name files or folders, in a study file relative to it.
+    path_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
     def name(self) -> str:

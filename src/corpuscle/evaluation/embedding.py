@@ -18,7 +18,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.metrics.neighbours import Neighbours, connectivities, nearest
-from corpuscle.model.model import FittedModel
+from corpuscle.model.model import FittedModel, Notes
 
 # Raised when what is kept of an embedding changes in form, or by code of no component.
 EMBEDDINGS = 1
@@ -38,13 +38,14 @@ class Embedding:
         The cells, N of them.
     z_NK
         Where they are.
-    drawn
-        Which share of all cells these are, in words; empty where they are all.
+    note
+        What there is to know of them, in words: which share of all cells they are, which of them the model knows no
+        gene of. Empty where there is nothing.
     """
 
     cells: Corpus
     z_NK: NDArray[np.float32]
-    drawn: str = ""
+    note: str = ""
 
     def __len__(self) -> int:
         """Count the cells."""
@@ -97,7 +98,8 @@ def embedded(model: FittedModel, cells: Corpus, max_cells: int) -> Embedding:
     made = _known.setdefault(model, WeakKeyDictionary()).setdefault(cells, {})
     if max_cells not in made:
         drawn = draw_cells(cells, max_cells)
-        note = f"{len(drawn):,} of {len(cells):,} cells drawn" if len(drawn) < len(cells) else ""
+        share = f"{len(drawn):,} of {len(cells):,} cells drawn" if len(drawn) < len(cells) else ""
+        note = reasons(share, model.note(drawn) if isinstance(model, Notes) else "")
         made[max_cells] = Embedding(drawn, _places(model, drawn), note)
     return made[max_cells]
 

@@ -16,6 +16,7 @@ from corpuscle.core.usage import Usage
 from corpuscle.corpus.context import ImputedCounts
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.threads import one_thread
+from corpuscle.source.genes import GeneSpace
 from corpuscle.store import Store
 
 # Called now and then with what share of a fit is done, from 0 to 1.
@@ -112,6 +113,15 @@ class BoundsLikelihood(Protocol):
 
 
 @runtime_checkable
+class Notes(Protocol):
+    """A fitted model that may have something to say of the embedding of some cells."""
+
+    def note(self, cells: Corpus) -> str:
+        """Return what is to be known of the cells' embedding, in words; empty where there is nothing."""
+        ...
+
+
+@runtime_checkable
 class TrainsTogether(Protocol):
     """A model whose trainings can be done several at once, faster than one after the other: on a GPU."""
 
@@ -159,6 +169,15 @@ class Model(Component, ABC):
     def uses_seed(self) -> bool:
         """Whether a fit depends on its seed; False where the corpus alone decides, so that seeds repeat nothing."""
         return True
+
+    def check(self, space: GeneSpace) -> None:
+        """Refuse what can be seen to fail before anything is drawn or trained; most models have nothing to refuse.
+
+        Raises
+        ------
+        ModelError
+            When the model cannot be fitted in this gene space.
+        """
 
     @property
     def uses_gpu(self) -> bool:

@@ -19,6 +19,15 @@ class TakesMemory(Protocol):
         ...
 
 
+@runtime_checkable
+class HasSizes(Protocol):
+    """A model that comes in sizes, so that it can say which of them a machine can hold."""
+
+    def would_fit(self, n_genes: int, limit: int) -> str:
+        """Return what to change, in words, so that a training takes at most `limit` bytes; empty: nothing would do."""
+        ...
+
+
 def memory_of(model: object, n_genes: int) -> int:
     """Return about how many bytes a model's training takes; 0 where that does not depend on its settings."""
     return model.memory(n_genes) if isinstance(model, TakesMemory) else 0

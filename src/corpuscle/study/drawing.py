@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from corpuscle.core import components
+from corpuscle.core.errors import ModelError
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.model.data.memory import machine_memory
 from corpuscle.model.model import Model
-from corpuscle.model.size import memory_of
+from corpuscle.model.size import HasSizes, memory_of
+from corpuscle.source.genes import GeneSpace
 from corpuscle.study.findings import Findings
 from corpuscle.study.replicates import draw_facts
 
@@ -18,25 +20,45 @@ from corpuscle.study.replicates import draw_facts
 BYTES_OF_CELL = 80
 
 
-def all_fit(findings: Findings, n_genes: int) -> bool:
-    """Refuse models that this machine cannot hold, from their settings; return whether there is none."""
+def all_fit(findings: Findings, space: GeneSpace | None, n_genes: int) -> bool:
+    """Refuse models that cannot be fitted in a gene space, or that this machine cannot hold; return whether none is.
+
+    Parameters
+    ----------
+    findings
+        Where what is refused is noted.
+    space
+        The study's genes; None where the sources' genes do not match.
+    n_genes
+        How many there are.
+    """
     study = findings.study
-    fits = [_fits(findings, f"models[{at}]", model.model, n_genes) for at, model in enumerate(study.models)]
+    models = [(f"models[{at}]", model.model) for at, model in enumerate(study.models)]
     for recipe in study.recipes:
         for at, step in enumerate(recipe.steps):
             if step.needs is not None:
                 place = f"{findings.of_corpus(recipe.name)}.steps[{at}]"
-                fits.append(_fits(findings, place, components.build(Model, *step.needs), n_genes))
+                models.append((place, components.build(Model, *step.needs)))
+    # All are looked at, so that everything wrong is noted.
+    fits = [_fits(findings, place, model, space, n_genes) for place, model in models]
     return all(fits)
 
 
-def _fits(findings: Findings, place: str, model: Model, n_genes: int) -> bool:
-    needed, limit = memory_of(model, n_genes), machine_memory()
+def _fits(findings: Findings, place: str, model: Model, space: GeneSpace | None, n_genes: int) -> bool:
+    try:
+        if space is not None:
+            model.check(space)
+        needed, limit = memory_of(model, n_genes), machine_memory()
+    except ModelError as error:
+        findings.refuse(place, f"model {model.name!r}: {error}")
+        return False
     if needed > limit:
+        instead = model.would_fit(n_genes, limit) if isinstance(model, HasSizes) else ""
         findings.refuse(
             place,
             f"model {model.name!r} would take about {needed / 1e9:,.0f} GB of memory in training on {n_genes:,} genes, "
-            f"and this machine has {limit / 1e9:,.0f} GB; lower its numbers of units and layers, or batch_size",
+            f"and this machine has {limit / 1e9:,.0f} GB; "
+            f"{instead or 'lower its numbers of units and layers, or batch_size'}",
         )
     return needed <= limit
 

@@ -61,7 +61,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     space, by = matched or (space_by_place(names), "symbol")
     # What is found of genes that do not match is not kept.
     store = store if matched else None
-    can_hold = all_fit(findings, len(space))
+    can_hold = all_fit(findings, space if matched else None, len(space))
     surveys = survey_sources(findings, opened, space, store, notice)
     if matched:
         for place, message in lost_sources(study.spec.genes, names, space, surveys, by):

@@ -338,8 +338,14 @@ class _Builder:
         with self._noting(f"{place}.{named_by}"):
             cls = components.find(kind, name)
             prefix, own = f"{kind.kind} {name!r}: ", type(table).model_fields
-            return self._constructed(cls, place, table.parameters, prefix, own)
+            given = table.parameters
+            given |= {key: self._located(given[key]) for key in cls.path_fields if key in given}
+            return self._constructed(cls, place, given, prefix, own)
         return None
+
+    def _located(self, path: Any) -> Any:
+        """Return where a path of a component's is, relative to the study file; what is no text is left as it is."""
+        return str(located(path, self.folder)) if isinstance(path, str) and path else path
 
     def _tasks(self) -> Iterator[LabelledTask]:
         for at, spec in enumerate(self.spec.tasks):

@@ -141,7 +141,7 @@ class Annotation(Task):
         type_N = whole.cells.labels("cell_type")
         labelled, missing = whole.among(type_N != ""), left_out({"cell type": type_N})
         parts = self._parts(model, labelled, train, rng)
-        note = reasons(whole.drawn, missing, parts.note)
+        note = reasons(whole.note, missing, parts.note)
         if isinstance(model, Annotates):
             yield from _scores(parts.query.cells, own(model, parts), note)
             return
@@ -167,7 +167,7 @@ class Annotation(Task):
             whole = embedded(model, train, self.max_cells)
             reference = whole.among(whole.cells.labels("cell_type") != "")
             problem = "" if len(reference) else "no cell of the training corpus has a type"
-            return Parts(reference, cells, f"reference: {whole.drawn}" if whole.drawn else "", problem)
+            return Parts(reference, cells, f"reference: {whole.note}" if whole.note else "", problem)
         if self.split == "cell":
             in_reference = np.zeros(len(cells), bool)
             in_reference[rng.permutation(len(cells))[: len(cells) // 2]] = True

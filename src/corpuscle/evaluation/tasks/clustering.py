@@ -97,7 +97,7 @@ class Clustering(Task):
         """Cluster the target's cells; see `Task.run`."""
         whole = embedded(model, target, self.max_cells)
         type_N = whole.cells.labels("cell_type")
-        known_N, note = type_N != "", reasons(whole.drawn, left_out({"cell type": type_N}))
+        known_N, note = type_N != "", reasons(whole.note, left_out({"cell type": type_N}))
         n_types = len(np.unique(type_N[known_N]))
         problem = whole.problem
         if not problem and n_types < 2:
@@ -107,7 +107,7 @@ class Clustering(Task):
                 here = mask_N & known_N
                 yield from _scores(way, unit, type_N[here], cluster_N, here, reasons(problem, note))
             found = float("nan") if cluster_N is None else float(len(np.unique(cluster_N)))
-            yield N_CLUSTERS.score("all", found, len(whole), reasons(problem, whole.drawn), way)
+            yield N_CLUSTERS.score("all", found, len(whole), reasons(problem, whole.note), way)
 
     def compare(
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
@@ -122,7 +122,7 @@ class Clustering(Task):
                 value = float("nan")
                 if cluster_N is not None and reference_N is not None:
                     value = agreement(reference_N[mask_N].astype(str), cluster_N[mask_N]).ari
-                note = reasons(problem, one.drawn)
+                note = reasons(problem, one.note)
                 yield CONCORDANCE.score(unit, value, int(mask_N.sum()), note, way)
 
     def _clusters(

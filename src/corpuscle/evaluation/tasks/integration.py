@@ -130,7 +130,7 @@ class Integration(Task):
         labels = {"cell type": whole.cells.labels("cell_type"), self.by: whole.cells.labels(self.by)}
         cells = whole.among(np.all([label_N != "" for label_N in labels.values()], axis=0))
         type_N, batch_N = cells.cells.labels("cell_type"), cells.cells.labels(self.by)
-        note = reasons(whole.drawn, left_out(labels))
+        note = reasons(whole.note, left_out(labels))
         problem = cells.problem or _too_few(type_N, batch_N, self.by)
         yield from _whole(cells, type_N, batch_N, problem, note)
         yield from _by_batch(cells, type_N, batch_N, self.by, reasons(problem, note), problem=bool(problem))

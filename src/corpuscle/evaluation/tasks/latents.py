@@ -115,7 +115,7 @@ class Latents(Task):
         problem = one.problem or (f"reference: {other.problem}" if other.problem else "")
         if not problem and len(one) < 10:
             problem = f"{len(one)} cells: too few to leave some out"
-        note = reasons(problem, one.drawn)
+        note = reasons(problem, one.note)
         n_latents = one.z_NK.shape[1]
         found_K = np.full(n_latents, np.nan) if problem else latent_r2(other.z_NK, one.z_NK, rng)
         yield from _latent_scores(found_K, _names(model, n_latents), len(one), note, problem)

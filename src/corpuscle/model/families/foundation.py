@@ -7,17 +7,18 @@ in names: N cells, K latents, G genes.
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from torch import nn
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
@@ -28,26 +29,27 @@ from corpuscle.model.data.batches import Rows, stream
 from corpuscle.model.data.on_disk import training_counts
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.log_expression import check_genes
+from corpuscle.model.families.official import Official, official_of
+from corpuscle.model.foreign.accounting import Accounting, Renames, load_renamed
+from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
-from corpuscle.model.nn.token_network import TokenNetwork
+from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
-from corpuscle.model.tokenisers.gene_tokens import (
-    Matched,
-    Vocabulary,
-    gene_tokens,
-    gene_totals,
-    matched,
-    refuse_foreign,
-)
+from corpuscle.model.tokenisers.gene_tokens import Matched, Vocabulary, gene_totals, matched, refuse_foreign
+from corpuscle.model.tokenisers.tokens import Tokeniser
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
+from corpuscle.source.genes import GeneSpace
 
 # A cell is taken to have counts of this share of the genes where nothing has been read yet.
 NONZERO_SHARE = 0.1
 # Warm-up takes at most this share of a training, unless it is asked for as published.
 LONGEST_WARMUP = 0.1
+# With less than this share of a study's genes, a checkpoint is refused before counts are read. With more, the counts of
+# the genes that it knows decide: most of a whole genome's genes have few.
+FEWEST_GENES = 0.1
 # What the arrays of a tokeniser begin with among a saved model's.
 OF_TOKENISER = "tokeniser/"
 
@@ -85,22 +87,29 @@ class PublishedTraining:
     decoupled: bool = False
 
 
-class Opened(NamedTuple):
-    """A network that is ready to be trained or to answer, and what there is to know of it.
+class Start(NamedTuple):
+    """What a network begins with in a study.
 
     Attributes
     ----------
-    network
-        The network, with its tokeniser.
+    config
+        What `FoundationModel.network` makes it of: plain data, fit for JSON.
+    tokeniser
+        What writes its cells.
     vocabulary
         The published vocabulary that it reads; None where it was made from the corpus.
-    facts
-        Plain data to be kept with it: files with their hashes, what became of their tensors.
     """
 
-    network: TokenNetwork
+    config: Mapping[str, Any]
+    tokeniser: Tokeniser
     vocabulary: Vocabulary | None
-    facts: Mapping[str, Any]
+
+
+class Started(NamedTuple):
+    """A network with its tokeniser and first weights, and what `FoundationModel.network` makes it of."""
+
+    config: Mapping[str, Any]
+    network: TokenNetwork
 
 
 class Demands(NamedTuple):
@@ -149,11 +158,11 @@ class FoundationModel(LoadsSaved):
     Parameters
     ----------
     checkpoint
-        A folder with published weights, relative to the study file; its dictionaries are used, too. Without a budget
-        the model answers as it was published; with one, its training goes on, on the corpus. None: a network of
+        A folder with published weights, relative to the study file; its dictionaries are used, too. None: a network of
         `size` begins with random weights.
     budget
-        How long to train; see `Budget`. ``"published"``: as many epochs as the published training of this size.
+        How long to train on the corpus; see `Budget`. ``"published"``: as many epochs as the published training of
+        this size. None: a checkpoint answers as it was published, and is not trained; without one, as published.
     learning_rate, weight_decay, rate_schedule, clip_norm
         How the optimiser steps; see `Stepping`. What is not given is as in the published training of this size.
     warmup
@@ -183,44 +192,68 @@ class FoundationModel(LoadsSaved):
     validation_share: Annotated[ValidationShare, AfterValidator(_needs_held_out)] = 0.1
     precision: Precision = "float32"
 
-    # Fields that name files, relative to the study file.
-    paths: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
-    @model_validator(mode="after")
-    def _learns_or_knows(self) -> Self:
-        if self.checkpoint is None and self.budget is None:
-            raise ValueError("give budget, such as { steps = 2000 }, or checkpoint, a folder with published weights")
-        return self
+    # Sizes with a name, from the smallest to the largest; a model has a field `size`.
+    sizes: ClassVar[Mapping[str, Any]]
+    # Which tensor of a published file is which of the network's.
+    renames: ClassVar[Renames]
+
+    @classmethod
+    @abstractmethod
+    def official(cls, path: Path) -> Official | None:
+        """Return what a folder with published weights is, if it is one of this model's; None otherwise."""
 
     @abstractmethod
-    def opened(self, corpus: Corpus, seed: int) -> Opened:
-        """Return the network before any training here: from `checkpoint`, or with random weights by the seed."""
-
-    @abstractmethod
-    def rebuilt(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> TokenNetwork:
-        """Return a network of a saved model, with its tokeniser; its weights are given to it afterwards.
+    def network(self, config: Mapping[str, Any]) -> TokenNetwork:
+        """Make a network without weights: it is called with torch's device set to ``meta``.
 
         Parameters
         ----------
-        arrays, facts
-            What `TokenNetwork.tokeniser` gave as its `parts`, and `Opened.facts` with them.
+        config
+            `Start.config` or `Official.config`.
         """
 
-    def given(self, cells: Corpus, facts: Mapping[str, Any]) -> Rows | None:
+    @abstractmethod
+    def from_scratch(self, corpus: Corpus) -> Start:
+        """Return what a network with random weights begins with."""
+
+    @abstractmethod
+    def as_published(self, found: Official, space: GeneSpace) -> Start:
+        """Return what a network with published weights begins with."""
+
+    @abstractmethod
+    def tokeniser(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Tokeniser:
+        """Make a tokeniser again from its `parts`."""
+
+    def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
+        """Give a network its first weights; only those of some names, where names are given."""
+        normal_weights(network, init, names)
+
+    def adapted(self, started: Started, corpus: Corpus, init: torch.Generator) -> Started:
+        """Return what is trained on a corpus: the network as it begins, unless a model makes another of it."""
+        return started
+
+    def given(self, cells: Corpus, config: Mapping[str, Any]) -> Rows | None:
         """Return what batches of cells have in addition to their counts; nothing, unless a model has such.
 
         Parameters
         ----------
         cells
             The cells.
-        facts
-            What there is to know of the network: `Opened.facts`.
+        config
+            What the network was made of.
 
         Raises
         ------
         ModelError
             When the network cannot take these cells.
         """
+        return None
+
+    @property
+    def covariate(self) -> str | None:
+        """The label that the network needs of each cell."""
         return None
 
     @property
@@ -233,11 +266,6 @@ class FoundationModel(LoadsSaved):
         """Return what the network asks of a machine, in a study of so many genes."""
 
     @property
-    def covariate(self) -> str | None:
-        """The label that the network needs of each cell."""
-        return None
-
-    @property
     def uses_gpu(self) -> bool:
         """True."""
         return True
@@ -245,25 +273,44 @@ class FoundationModel(LoadsSaved):
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
-        given = {name: _content(Path(path)) for name in self.paths if (path := getattr(self, name)) is not None}
+        given = {name: _content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None}
         return [spec | given, *rest]
+
+    def check(self, space: GeneSpace) -> None:
+        """Refuse a checkpoint that cannot be loaded, or that knows none of the genes; see `Model.check`."""
+        if self.checkpoint is None:
+            return
+        found = official_of(type(self), Path(self.checkpoint))
+        start = self.as_published(found, space)
+        self.loaded(found)
+        known_G = start.tokeniser.token_G >= 0
+        if start.vocabulary and known_G.mean() < FEWEST_GENES:
+            refuse_foreign(matched(np.ones(len(space)), start.tokeniser.token_G), space, start.vocabulary)
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedFoundation":
         """Open the network and train it, on `training_device`, as the budget says."""
-        network, vocabulary, facts = self.opened(corpus, seed)
-        known = self._known(corpus, vocabulary)
+        init = random_weights(seed)
+        start, network, facts = self._opened(corpus, init)
+        known = _known(corpus, start)
+        config, network = self.adapted(Started(start.config, network), corpus, init)
+        network.tokeniser.seed = seed
         history = no_history()
         if self._budget.steps != 0:
-            with training_counts(corpus, self.given(corpus, facts)) as table:
+            with training_counts(corpus, self.given(corpus, config)) as table:
                 schedule = self._schedule(corpus.n_cells)
                 history = train(network, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
         network.eval()
-        return FittedFoundation(self, corpus.space.ids, network, history, {**facts, "known": known._asdict()})
+        return FittedFoundation(
+            self, corpus.space.ids, network, history, facts | {"config": config, "known": known._asdict()}
+        )
 
     def restored(self, saved: Saved) -> "FittedFoundation":
         """Return the network with the weights that were saved."""
         own = {name.removeprefix(OF_TOKENISER): a for name, a in saved.arrays.items() if name.startswith(OF_TOKENISER)}
-        network = self.rebuilt(own, saved.facts)
+        with torch.device("meta"):
+            network = self.network(saved.facts["config"])
+        network.to_empty(device=CPU)
+        network.tokeniser = self.tokeniser(own, saved.facts)
         set_state(network, {name: a for name, a in saved.arrays.items() if not name.startswith(OF_TOKENISER)})
         return FittedFoundation(self, saved.genes, network, saved.history, saved.facts)
 
@@ -290,11 +337,26 @@ class FoundationModel(LoadsSaved):
         activations = 4 * n_cells * demands.tokens_of(n_genes) * demands.units_of_token
         return BYTES_OF_WEIGHT * demands.n_parameters + activations
 
+    def would_fit(self, n_genes: int, limit: int) -> str:
+        """Return which sizes, or parts of a step, a machine could hold; see `corpuscle.model.size.HasSizes`."""
+        alone = replace(self, accumulate=self.batch_size)
+        if alone.memory(n_genes) <= limit:
+            parts = next(
+                n for n in range(1, self.batch_size + 1) if replace(self, accumulate=n).memory(n_genes) <= limit
+            )
+            return f"accumulate = {parts} would do"
+        if self.checkpoint is not None:
+            return "a smaller checkpoint is needed"
+        others = ((name, replace(self, **{"size": size})) for name, size in self.sizes.items())
+        fitting = [name for name, other in others if other.memory(n_genes) <= limit]
+        return f"size = {fitting[-1]!r} would do, of {', '.join(fitting)}" if fitting else ""
+
     @property
     def _budget(self) -> Budget:
-        if self.budget is None:
-            return Budget(steps=0)
-        return Budget(epochs=self.published.epochs) if self.budget == "published" else self.budget
+        if isinstance(self.budget, Budget):
+            return self.budget
+        is_trained = self.budget == "published" or self.checkpoint is None
+        return Budget(epochs=self.published.epochs) if is_trained else Budget(steps=0)
 
     def _schedule(self, n_cells: int) -> Schedule:
         return Schedule(n_cells, self._budget, self.batch_size, self.validation_share)
@@ -308,7 +370,7 @@ class FoundationModel(LoadsSaved):
             clip_norm=how.clip_norm if self.clip_norm is None else self.clip_norm,
             accumulate=self.accumulate,
         )
-        return Optimiser(rate, decay, how.eps, how.decoupled, stepping, self.precision)
+        return Optimiser(rate, decay, how.eps, how.decoupled, stepping, self.precision, spares_vectors=how.decoupled)
 
     def _published_rate(self, schedule: Schedule) -> RateSchedule:
         how = self.published
@@ -318,13 +380,50 @@ class FoundationModel(LoadsSaved):
         epochs = None if how.factor is None else 1
         return RateSchedule(warmup=warmup, decay=how.decay, factor=how.factor, epochs=epochs)
 
-    def _known(self, corpus: Corpus, vocabulary: Vocabulary | None) -> Matched:
-        if vocabulary is None:
-            return Matched(1.0, 1.0)
-        # A network may be given only some of the genes that its vocabulary has.
-        found = matched(gene_totals(corpus), gene_tokens(corpus.space, vocabulary))
-        refuse_foreign(found, corpus.space, vocabulary)
-        return found
+    def _opened(self, corpus: Corpus, init: torch.Generator) -> tuple[Start, TokenNetwork, dict[str, Any]]:
+        """Make the network with its first weights, and say where these are from."""
+        facts: dict[str, Any] = {}
+        if self.checkpoint is None:
+            start = self.from_scratch(corpus)
+            with torch.device("meta"):
+                network = self.network(start.config)
+            network.to_empty(device=CPU)
+            self.initialise(network, init)
+        else:
+            found = official_of(type(self), Path(self.checkpoint))
+            start = self.as_published(found, corpus.space)
+            network, accounting = self.loaded(found)
+            self.initialise(network, init, accounting.drawn)
+            facts = {"checkpoint": found.title, "files": hashes(found), "tensors": str(accounting)}
+        network.tokeniser = start.tokeniser
+        return start, network, facts
+
+    def loaded(self, found: Official) -> tuple[TokenNetwork, Accounting]:
+        """Make the network of a published folder, with its weights; those that it lacks are empty.
+
+        Raises
+        ------
+        ModelError
+            When a tensor is unknown, missing or of another shape.
+        """
+        with torch.device("meta"):
+            network = self.network(found.config)
+        accounting = load_renamed(
+            network, read_tensors(found.files["weights"]), self.renames, str(found.files["weights"])
+        )
+        for name in accounting.drawn:
+            owner, _, own = name.rpartition(".")
+            module = network.get_submodule(owner)
+            setattr(module, own, nn.Parameter(torch.empty_like(getattr(module, own), device=CPU)))
+        return network, accounting
+
+
+def _known(corpus: Corpus, start: Start) -> Matched:
+    if start.vocabulary is None:
+        return Matched(1.0, 1.0)
+    found = matched(gene_totals(corpus), start.tokeniser.token_G)
+    refuse_foreign(found, corpus.space, start.vocabulary)
+    return found
 
 
 class FittedFoundation(SavedModel):
@@ -360,7 +459,7 @@ class FittedFoundation(SavedModel):
         A cell is at the same place alone and in any company (to rounding). One without a known gene is at 0.
         """
         check_genes(cells, self.genes)
-        given = self.settings.given(cells, self.facts)
+        given = self.settings.given(cells, self.facts["config"])
         embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
         self.network.to(training_device())
         try:
@@ -418,34 +517,29 @@ class FittedFoundation(SavedModel):
         return state_of(self.network) | own, {**self.facts, **facts}
 
 
-def files_of(folder: str | Path, *names: str) -> dict[str, str]:
-    """Return the hash (SHA-256) of some files in a folder, by name; to be kept with a model.
-
-    Raises
-    ------
-    ModelError
-        When one cannot be read.
-    """
-    try:
-        return {name: hash_file(Path(folder) / name) for name in names}
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot be read: {error}") from error
+def hashes(found: Official) -> dict[str, str]:
+    """Return the hash (SHA-256) of each file of a published folder, under the file's name."""
+    return {path.name: _hashed_file(path) for path in found.files.values()}
 
 
 def _content(path: Path) -> str:
-    """Hash the files at a path, or each file in a folder; read once as long as their sizes and times are the same."""
+    """Hash a file, or all files of a folder."""
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return fingerprint([[each.relative_to(path).as_posix(), _hashed_file(each)] for each in files])
+
+
+def _hashed_file(path: Path) -> str:
     try:
-        stamps = tuple((each.relative_to(path).as_posix(), str(each), each.stat().st_size, each.stat().st_mtime_ns)
-                       for each in files)  # fmt: skip
+        status = path.stat()
+        return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
-    return _hashed(stamps)
 
 
 @cache
-def _hashed(stamps: tuple[tuple[str, str, int, int], ...]) -> str:
-    return fingerprint([[name, hash_file(Path(path))] for name, path, _, _ in stamps])
+def _hashed(path: str, size: int, changed: int) -> str:
+    """Hash a file that is read once, as long as its size and time are the same."""
+    return hash_file(Path(path))
 
 
 @cache

@@ -4,7 +4,7 @@ Cui et al. 2024, doi 10.1038/s41592-024-02201-0. Axes in names: B cells of a bat
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -54,8 +54,6 @@ class Binning:
         counts.
     zeros
         Whether genes without a count are written, too, in bin 0.
-    seed
-        Which draw.
     """
 
     cls: int
@@ -66,7 +64,6 @@ class Binning:
     ties: Ties = "random"
     truncation: Truncation = "random"
     zeros: bool = False
-    seed: int = 0
 
 
 class Bins(NamedTuple):
@@ -98,6 +95,8 @@ class BinTokeniser(Tokeniser):
         The token of each gene of the study; -1 where there is none.
     how
         How cells are written.
+    seed
+        See `Tokeniser`.
 
     Examples
     --------
@@ -108,28 +107,26 @@ class BinTokeniser(Tokeniser):
     ([3, 0, 2], [-2.0, 50.0, 1.0])
     """
 
-    def __init__(self, token_G: NDArray[np.int64], how: Binning) -> None:
-        self.token_G, self.how, self.n_tokens = token_G, how, how.n_tokens
+    def __init__(self, token_G: NDArray[np.int64], how: Binning, seed: int = 0) -> None:
+        self.token_G, self.how, self.n_tokens, self.seed = token_G, how, how.n_tokens, seed
         # The genes of a cell whose zeros are written.
         self._all = np.unique(token_G[token_G >= 0])
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> "BinTokeniser":
         """Make it again of its `parts`."""
-        return cls(arrays["token_G"], Binning(**facts["binning"]))
+        return cls(arrays["token_G"], Binning(**facts["binning"]), facts["seed"])
 
     def parts(self) -> Parts:
         """Return the genes' tokens, and how cells are written."""
-        return {"token_G": self.token_G}, {"binning": asdict(self.how)}
+        return {"token_G": self.token_G}, {"binning": asdict(self.how), "seed": self.seed}
 
     def tokens(self, batch: Batch, seed: int = 0) -> Tokens:
-        """Write cells as tokens; see `Tokeniser`. The draws also depend on the seed in `how`."""
-        known, seed = known_counts(batch, self.token_G), seed ^ self.how.seed
+        """Write cells as tokens; see `Tokeniser`."""
+        known, seed = known_counts(batch, self.token_G), seed ^ self.seed
         value_T = self._values(known, seed)
         found = self._with_zeros(known, value_T) if self.how.zeros else self._truncated(known, value_T, seed)
-        return put_first(
-            Tokens(found.starts, found.ids, found.values, batch.covariates), self.how.cls, self.how.cls_value
-        )
+        return put_first(replace(found, covariates=batch.covariates), self.how.cls, self.how.cls_value)
 
     def _values(self, known: Known, seed: int) -> NDArray[np.float64]:
         """Return each count's bin."""

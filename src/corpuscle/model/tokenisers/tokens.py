@@ -5,6 +5,7 @@ Axes in names: B cells of a batch, T tokens of all of them, G genes of the study
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from corpuscle.model.checkpoint import Parts
 from corpuscle.model.data.batches import Batch
 
 
-class Tokens(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Tokens:
     """The tokens of a few cells, one cell after the other.
 
     Attributes
@@ -89,8 +91,11 @@ class Tokeniser(ABC):
         How many different tokens there are, special ones included.
     token_G
         The token of each gene of the study, int64, shape (G,); -1 where there is none.
+    seed
+        That of the fit, for what is drawn where cells are embedded; one that draws has it among its `parts`.
     """
 
+    seed: int = 0
     n_tokens: int
     token_G: NDArray[np.int64]
 

@@ -85,7 +85,7 @@ class Optimiser(NamedTuple):
 
     Attributes
     ----------
-    learning_rate, weight_decay, eps, decoupled
+    learning_rate, weight_decay, eps, decoupled, spares_vectors
         See `Adam`.
     stepping
         See `Stepping`.
@@ -100,6 +100,7 @@ class Optimiser(NamedTuple):
     decoupled: bool = False
     stepping: Stepping = Stepping()
     precision: Precision = "float32"
+    spares_vectors: bool = False
 
     def spec(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -114,6 +115,7 @@ class Optimiser(NamedTuple):
             weight_decay=self.weight_decay,
             eps=self.eps,
             decoupled=self.decoupled,
+            spares_vectors=self.spares_vectors,
             multiple=None if how.rate_schedule == RateSchedule() else how.rate_schedule.multiple(schedule),
             clip_norm=how.clip_norm,
             in_parts=how.accumulate > 1,

@@ -1,7 +1,7 @@
 """Adam for networks with sparse input layers, whose gradients are never stored."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class Adam:
     decoupled
         Whether weights decay next to the step, as in AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), rather than
         through the gradient.
+    spares_vectors
+        Whether biases and norms, all parameters with one axis, do not decay, as is usual for transformers.
     multiple
         Of a step, counted from 0: what the learning rate is multiplied by; None: it is constant.
     clip_norm
@@ -59,6 +61,7 @@ class Adam:
         weight_decay: float,
         eps: float,
         decoupled: bool = False,
+        spares_vectors: bool = False,
         multiple: Callable[[int], float] | None = None,
         clip_norm: float | None = None,
         in_parts: bool = False,
@@ -78,7 +81,12 @@ class Adam:
         self._rest_of = [parameter for parameter in network.parameters() if id(parameter) not in of_sparse]
         # Fused, it reads and writes each number once a step.
         kind = torch.optim.AdamW if decoupled else torch.optim.Adam
-        self._rest = kind(self._rest_of, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True)
+        spared = [parameter for parameter in self._rest_of if spares_vectors and parameter.dim() == 1]
+        decayed = [parameter for parameter in self._rest_of if not (spares_vectors and parameter.dim() == 1)]
+        groups: list[dict[str, Any]] = [{"params": decayed}]
+        if spared:
+            groups.append({"params": spared, "weight_decay": 0.0})
+        self._rest = kind(groups, lr=learning_rate, eps=eps, weight_decay=weight_decay, fused=True)
 
     def state(self) -> dict[str, Tensor]:
         """Return all that steps change besides the weights, by name."""

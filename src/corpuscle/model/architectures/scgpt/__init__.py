@@ -3,8 +3,8 @@
 Cui et al. 2024, doi 10.1038/s41592-024-02201-0. Axes in names: G genes of the study.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -19,8 +19,9 @@ from corpuscle.core.scores import Metric
 from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import GeneMoments, gene_moments, most_variable
+from corpuscle.model.architectures.scgpt import weights
 from corpuscle.model.architectures.scgpt.integration import Integration, IntegrationNetwork, begin_with
-from corpuscle.model.architectures.scgpt.network import Pooling, ScgptNetwork, Use, draw_weights
+from corpuscle.model.architectures.scgpt.network import Pooling, ScgptNetwork, draw_weights
 from corpuscle.model.architectures.scgpt.sizes import (
     CLS_VALUE,
     INTEGRATION,
@@ -28,26 +29,27 @@ from corpuscle.model.architectures.scgpt.sizes import (
     N_BINS,
     PRETRAINING,
     SIZES,
-    ScgptSize,
-    SizeName,
+    Size,
 )
-from corpuscle.model.architectures.scgpt.weights import ARGS, VOCABULARY, Folder, load, read_folder
 from corpuscle.model.data.batches import Rows
 from corpuscle.model.families.foundation import (
     NONZERO_SHARE,
     Demands,
     FoundationModel,
-    Opened,
     PublishedTraining,
-    files_of,
-    random_weights,
+    Start,
+    Started,
 )
 from corpuscle.model.families.log_expression import repeated
+from corpuscle.model.families.official import Official
+from corpuscle.model.families.sizes import sized
 from corpuscle.model.families.variational import Categories
+from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.size import MOST_UNITS
 from corpuscle.model.tokenisers.bins import Binning, BinTokeniser, Ties, Truncation
 from corpuscle.model.tokenisers.gene_tokens import gene_tokens
+from corpuscle.source.genes import GeneSpace
 
 BIN_ERROR = Metric(
     "bin_error", "Squared error of hidden bins", "Of bins predicted from the other tokens, per cell; lower is better.",
@@ -97,12 +99,11 @@ class ScGPT(FoundationModel):
     checkpoint
         A folder with ``args.json``, ``vocab.json`` and ``best_model.pt``; see `FoundationModel`.
     size
-        Without `checkpoint`: ``"tiny"`` (default), ``"whole-human"`` (the published one), or
-        ``{ width = 128, n_layers = 4, n_heads = 4, n_hidden = 256 }``.
+        Of a network from scratch: ``"tiny"``, of seconds; ``"whole-human"``, the published one; or a table of widths,
+        such as ``{ hidden = 128, layers = 4, heads = 4, feed_forward = 256 }``; see `Size`. Of `checkpoint`, it is the
+        folder's.
     mask_share
         Share of a cell's genes whose values are hidden in training.
-    dropout
-        Share of units that is dropped in training.
     ties
         Equal counts span several bins. ``"random"``, as published: each gets one of them, drawn by the seed, the cell
         and the gene. ``"middle"``: their mean.
@@ -129,11 +130,11 @@ class ScGPT(FoundationModel):
         BIN_ERROR, CELL_BIN_ERROR, ZERO_ERROR, CELL_ZERO_ERROR, SIMILARITY_ERROR, BATCH_ERROR,
     )  # fmt: skip
 
-    size: Annotated[SizeName | ScgptSize | None, BeforeValidator(
-        lambda value: ScgptSize(**value) if isinstance(value, dict) else value
-    )] = None  # fmt: skip
+    sizes: ClassVar[Mapping[str, Size]] = SIZES
+    renames: ClassVar[Renames] = weights.RENAMES
+
+    size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     ties: Ties = "random"
     truncation: Truncation = "random"
     max_length: Annotated[int, Field(gt=1, le=MOST_UNITS)] | None = None
@@ -144,58 +145,86 @@ class ScGPT(FoundationModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.checkpoint is not None and self.size is not None:
-            raise ValueError("size is for random weights; a checkpoint has its own: leave one of them out")
         if self.integration is not None and self.budget is None:
             raise ValueError("integration is a training: give budget, such as { epochs = 30 }")
         return self
 
+    @classmethod
+    def official(cls, path: Path) -> Official | None:
+        """Return what a folder is, if it is one of scGPT's."""
+        return weights.official(path)
+
     @property
     def uses_seed(self) -> bool:
         """Whether it is trained, or draws how a cell is written."""
-        return self.budget is not None or "random" in (self.ties, self.truncation)
-
-    @property
-    def covariate(self) -> str | None:
-        """The batch, where it is fine-tuned for integration."""
-        return None if self.integration is None else self.integration.batch
+        return bool(self._budget.steps != 0) or "random" in (self.ties, self.truncation)
 
     @property
     def published(self) -> PublishedTraining:
         """The published training."""
         return PRETRAINING if self.integration is None else INTEGRATION
 
-    def opened(self, corpus: Corpus, seed: int) -> Opened:
-        """Return the network before any training here; see `FoundationModel.opened`."""
-        folder, init = self._folder, random_weights(seed)
-        token_G = np.arange(corpus.n_genes) if folder is None else gene_tokens(corpus.space, folder.vocabulary)
-        tensors = {} if folder is None else folder.tensors()
-        n_tokens = corpus.n_genes + 1 if folder is None else folder.n_tokens
-        binning = self._binning(folder, n_tokens, seed)
-        size = self._size(folder)
-        facts: dict[str, Any] = {"size": asdict(size)}
-        base = self._network(size, BinTokeniser(self._written(corpus, token_G), binning))
-        if folder is None:
-            draw_weights(base.to_empty(device="cpu"), init)
-        else:
-            facts["files"] = files_of(folder.weights.parent, ARGS, VOCABULARY, folder.weights.name)
-            facts["tensors"] = str(load(base, tensors, folder.weights, init))
-        vocabulary = None if folder is None else folder.vocabulary
-        if self.integration is None:
-            return Opened(base, vocabulary, facts)
-        batches = batches_of(corpus, self.integration.batch)
-        fine_tuned = self._fine_tuned(size, base.tokeniser, len(batches), self.integration)
-        return Opened(begin_with(fine_tuned, base, init), vocabulary, facts | {"batches": batches.spec()})
+    def network(self, config: Mapping[str, Any]) -> TokenNetwork:
+        """Make a network without weights; one for integration where its batches are known."""
+        size, n_tokens = Size(**config["size"]), config["n_tokens"]
+        if "batches" not in config:
+            return ScgptNetwork(size, n_tokens, mask_share=self.mask_share, pooling=self.pooling)
+        assert self.integration is not None, "there are batches"
+        n_batches = len(config["batches"]["values"])
+        return IntegrationNetwork(
+            size, n_tokens, n_batches, self.integration, mask_share=self.mask_share, pooling=self.pooling
+        )
 
-    def rebuilt(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> TokenNetwork:
-        """Return a network of a saved model; see `FoundationModel.rebuilt`."""
-        tokeniser, size = BinTokeniser.restored(arrays, facts), ScgptSize(**facts["size"])
-        if self.integration is None:
-            return self._network(size, tokeniser).to_empty(device="cpu")
-        n_batches = len(facts["batches"]["values"])
-        return self._fine_tuned(size, tokeniser, n_batches, self.integration).to_empty(device="cpu")
+    def from_scratch(self, corpus: Corpus) -> Start:
+        """Return what a network with random weights begins with: a token for each gene of the study."""
+        config = {"size": asdict(self.size), "n_tokens": corpus.n_genes + 1}
+        binning = self._binning(config, corpus.n_genes)
+        return Start(config, BinTokeniser(np.arange(corpus.n_genes), binning), None)
 
-    def given(self, cells: Corpus, facts: Mapping[str, Any]) -> Rows | None:
+    def as_published(self, found: Official, space: GeneSpace) -> Start:
+        """Return what published weights begin with: their tokens."""
+        vocabulary, cls = weights.read_vocabulary(found.files["vocabulary"], found.config["n_tokens"])
+        tokeniser = BinTokeniser(gene_tokens(space, vocabulary), self._binning(found.config, cls))
+        return Start(found.config, tokeniser, vocabulary)
+
+    def tokeniser(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> BinTokeniser:
+        """Make the tokeniser again."""
+        return BinTokeniser.restored(arrays, facts)
+
+    def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
+        """Give a network its first weights, as scGPT has them."""
+        draw_weights(network, init, names)
+
+    def adapted(self, started: Started, corpus: Corpus, init: torch.Generator) -> Started:
+        """Return the network that is fine-tuned for integration, where it is; see `FoundationModel.adapted`.
+
+        Raises
+        ------
+        ModelError
+            When a cell has no batch, there are fewer than two, or no gene varies.
+        """
+        if self.integration is None:
+            return started
+        base = started.network
+        assert isinstance(base, ScgptNetwork), "it was made as one"
+        batches, how = (
+            batches_of(corpus, self.integration.batch),
+            replace(base.tokeniser.how, zeros=True, cls_value=0.0),
+        )
+        config = {**started.config, "batches": batches.spec()}
+        with torch.device("meta"):
+            network = self.network(config)
+        assert isinstance(network, IntegrationNetwork), "there are batches"
+        network = begin_with(network, base, init)
+        network.tokeniser = BinTokeniser(written(corpus, base.tokeniser.token_G, self.integration.n_genes), how)
+        return Started(config, network)
+
+    @property
+    def covariate(self) -> str | None:
+        """The batch, where it is fine-tuned for integration."""
+        return None if self.integration is None else self.integration.batch
+
+    def given(self, cells: Corpus, config: Mapping[str, Any]) -> Rows | None:
         """Return the batches of cells; see `FoundationModel.given`.
 
         Raises
@@ -203,75 +232,55 @@ class ScGPT(FoundationModel):
         ModelError
             When a cell is of a batch that the network was not trained on.
         """
-        return None if self.integration is None else known_batches(Categories(**facts["batches"]), cells)
+        return known_batches(Categories(**config["batches"]), cells) if "batches" in config else None
 
     def demands(self, n_genes: int) -> Demands:
-        """Return what the network asks of a machine; see `FoundationModel.demands`."""
-        folder = self._folder
-        size, zeros = self._size(folder), self.integration is not None
-        binning = self._binning(folder, n_genes + 1 if folder is None else folder.n_tokens, seed=0)
-        tokeniser = BinTokeniser(np.empty(0, np.int64), binning)
-        network = self._network(size, tokeniser)
-        longest = binning.max_length if self.integration is None else self.integration.n_genes + 1
+        """Return what the network asks of a machine."""
+        found = None if self.checkpoint is None else weights.official(Path(self.checkpoint))
+        config: Mapping[str, Any] = {"size": asdict(self.size), "n_tokens": n_genes + 1}
+        if found is not None:
+            config = found.config
+        size, zeros = Size(**config["size"]), self.integration is not None
+        d = size.hidden
+        of_block = 4 * d**2 + 2 * d * size.feed_forward
         demands = Demands(
-            n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-            units_of_token=size.n_layers * (12 * size.width + 3 * size.n_hidden) + 8 * size.width,
+            # Those of integration that come on top are few.
+            n_parameters=size.layers * of_block + d * (config["n_tokens"] + 7 * d),
+            units_of_token=size.layers * (12 * d + 3 * size.feed_forward) + 8 * d,
             multiply_adds=0,
-            longest=longest,
+            longest=self._binning(config, 0).max_length if self.integration is None else self.integration.n_genes + 1,
             share=1.0 if zeros else NONZERO_SHARE,
         )
-        of_block = 4 * size.width**2 + 2 * size.width * size.n_hidden + 2 * demands.tokens_of(n_genes) * size.width
-        return demands._replace(multiply_adds=size.n_layers * of_block + 3 * size.width**2)
+        of_token = size.layers * (of_block + 2 * demands.tokens_of(n_genes) * d) + 3 * d**2
+        return demands._replace(multiply_adds=of_token)
 
-    @property
-    def _folder(self) -> Folder | None:
-        return None if self.checkpoint is None else read_folder(Path(self.checkpoint))
-
-    def _size(self, folder: Folder | None) -> ScgptSize:
-        if folder is not None:
-            return folder.size
-        return self.size if isinstance(self.size, ScgptSize) else SIZES[self.size or "tiny"]
-
-    def _binning(self, folder: Folder | None, n_tokens: int, seed: int) -> Binning:
-        published = MAX_LENGTH if folder is None else folder.max_length
+    def _binning(self, config: Mapping[str, Any], cls: int) -> Binning:
+        published = config.get("max_length", MAX_LENGTH)
         return Binning(
-            cls=n_tokens - 1 if folder is None else folder.cls,
-            cls_value=CLS_VALUE if self.integration is None else 0.0,
-            n_tokens=n_tokens,
-            n_bins=N_BINS if folder is None else folder.n_bins,
+            cls=cls,
+            cls_value=CLS_VALUE,
+            n_tokens=config["n_tokens"],
+            n_bins=config.get("n_bins", N_BINS),
             max_length=published if self.max_length is None else self.max_length,
             ties=self.ties,
             truncation=self.truncation,
-            zeros=self.integration is not None,
-            seed=seed,
         )
 
-    def _written(self, corpus: Corpus, token_G: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the tokens of the genes that are written: of all, or of the most variable ones that have a token."""
-        known_H = np.flatnonzero(token_G >= 0)
-        if self.integration is None or not len(known_H) or not len(corpus):
-            return token_G
-        found = gene_moments(repeated(corpus))
-        moments = GeneMoments(found.mean_G[known_H], found.variance_G[known_H])
-        chosen_H = known_H[most_variable(moments, self.integration.n_genes)]
-        if not len(chosen_H):
-            raise ModelError(f"corpus {corpus.name!r}: no gene that the model knows varies over its cells")
-        return np.where(np.isin(np.arange(len(token_G)), chosen_H), token_G, -1)
 
-    @property
-    def _use(self) -> Use:
-        return Use(float(self.dropout), float(self.mask_share), self.pooling)
+def written(corpus: Corpus, token_G: NDArray[np.int64], n_genes: int) -> NDArray[np.int64]:
+    """Return the tokens of the most variable genes that have one; -1 elsewhere.
 
-    def _network(self, size: ScgptSize, tokeniser: BinTokeniser) -> ScgptNetwork:
-        """Make a network without weights."""
-        with torch.device("meta"):
-            return ScgptNetwork(size, tokeniser, self._use)
-
-    def _fine_tuned(
-        self, size: ScgptSize, tokeniser: BinTokeniser, n_batches: int, how: Integration
-    ) -> IntegrationNetwork:
-        with torch.device("meta"):
-            return IntegrationNetwork(size, tokeniser, self._use, n_batches, how)
+    Raises
+    ------
+    ModelError
+        When no gene varies.
+    """
+    known_H, found = np.flatnonzero(token_G >= 0), gene_moments(repeated(corpus))
+    moments = GeneMoments(found.mean_G[known_H], found.variance_G[known_H])
+    chosen_H = known_H[most_variable(moments, n_genes)]
+    if not len(chosen_H):
+        raise ModelError(f"corpus {corpus.name!r}: no gene that the model knows varies over its cells")
+    return np.where(np.isin(np.arange(len(token_G)), chosen_H), token_G, -1)
 
 
 def batches_of(corpus: Corpus, label: str) -> Categories:

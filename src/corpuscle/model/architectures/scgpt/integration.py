@@ -17,16 +17,16 @@ from corpuscle.model.architectures.scgpt.network import (
     CellDecoder,
     Encoded,
     Masked,
+    Pooling,
     ScgptBody,
     ScgptNetwork,
-    Use,
     draw_mask,
     draw_weights,
     pooled_cells,
     table,
     value_decoder,
 )
-from corpuscle.model.architectures.scgpt.sizes import ScgptSize
+from corpuscle.model.architectures.scgpt.sizes import Size
 from corpuscle.model.nn.adversary import Adversary
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, first_of_cells
 from corpuscle.model.size import MOST_UNITS
@@ -130,7 +130,7 @@ class IntegrationNetwork(TokenNetwork):
 
     Parameters
     ----------
-    size, tokeniser, use
+    size, n_tokens, mask_share, pooling
         As of `ScgptNetwork`.
     n_batches
         C; tokens come with the batch of each cell as its covariates: 1 for its own, 0 for the others.
@@ -140,16 +140,18 @@ class IntegrationNetwork(TokenNetwork):
 
     tokeniser: BinTokeniser
 
-    def __init__(self, size: ScgptSize, tokeniser: BinTokeniser, use: Use, n_batches: int, how: Integration) -> None:
+    def __init__(
+        self, size: Size, n_tokens: int, n_batches: int, how: Integration, *, mask_share: float, pooling: Pooling
+    ) -> None:
         super().__init__()
-        self.tokeniser, self.n_latent, self.use, self.how = tokeniser, size.width, use, how
-        self.body = ScgptBody(size, tokeniser.n_tokens, use.dropout)
-        self.norms = NormByBatch(size.width, n_batches)
-        self.batches = nn.Sequential(table(n_batches, size.width), nn.LayerNorm(size.width, EPS))
-        self.decoder = value_decoder(2 * size.width, size.width)
-        self.zero_decoder = value_decoder(2 * size.width, size.width)
-        self.cell_decoder = CellDecoder(size.width, 2 * size.width, zeros=True)
-        self.adversary = Adversary(size.width, n_batches)
+        self.n_latent, self.mask_share, self.pooling, self.how = size.hidden, mask_share, pooling, how
+        self.body = ScgptBody(size, n_tokens)
+        self.norms = NormByBatch(size.hidden, n_batches)
+        self.batches = nn.Sequential(table(n_batches, size.hidden), nn.LayerNorm(size.hidden, EPS))
+        self.decoder = value_decoder(2 * size.hidden, size.hidden)
+        self.zero_decoder = value_decoder(2 * size.hidden, size.hidden)
+        self.cell_decoder = CellDecoder(size.hidden, 2 * size.hidden, zeros=True)
+        self.adversary = Adversary(size.hidden, n_batches)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -163,11 +165,11 @@ class IntegrationNetwork(TokenNetwork):
 
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Embed cells, shape (B, D), at length 1."""
-        return pooled_cells(self.encoded(tokens, noise).hidden, tokens, self.use.pooling)
+        return pooled_cells(self.encoded(tokens, noise).hidden, tokens, self.pooling)
 
     def objective(self, tokens: Tokens, noise: torch.Generator, *, trains: bool) -> Objective:
         """Return the sum of the six losses, as published; their weights are in `how`."""
-        masked = draw_mask(tokens, self.use.mask_share, noise, first_too=True)
+        masked = draw_mask(tokens, self.mask_share, noise, first_too=True)
         errors = self.errors(masked, self.encoded(masked.shown, noise if trains else None))
         terms = {
             name: error if name in ("similarity_error", "batch_error") else masked.per_cell(error)

@@ -4,14 +4,15 @@ Cui et al. 2024, doi 10.1038/s41592-024-02201-0. Axes in names: B cells, T token
 width, E channels of what a decoder is given of a cell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from corpuscle.model.architectures.scgpt.sizes import MASKED, ScgptSize
+from corpuscle.model.architectures.scgpt.sizes import MASKED, Size
 from corpuscle.model.nn.layers import dropout
 from corpuscle.model.nn.post_norm import PostNormBlock
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, first_of_cells, sum_of_cells
@@ -28,8 +29,8 @@ Pooling = Literal["cls", "mean"]
 
 
 def table(n_rows: int, width: int) -> nn.Embedding:
-    """Make a table of so many rows, not drawn: without weights, torch's own draw would load a compiler first."""
-    return nn.Embedding.from_pretrained(torch.empty(n_rows, width), freeze=False)
+    """Make a table of so many rows, not drawn: on the device ``meta``, torch's own draw loads a compiler first."""
+    return nn.Embedding(n_rows, width, _weight=torch.empty(n_rows, width))
 
 
 class ValueEncoder(nn.Module):
@@ -62,21 +63,20 @@ class ScgptBody(nn.Module):
         Its widths.
     n_tokens
         How many genes there are, special tokens included.
-    dropout
-        Share that is dropped in training, of values and in the blocks; not of attention, as it was when published.
     """
 
-    def __init__(self, size: ScgptSize, n_tokens: int, dropout: float) -> None:
+    def __init__(self, size: Size, n_tokens: int) -> None:
         super().__init__()
-        self.dropout = dropout
-        self.genes = table(n_tokens, size.width)
-        self.gene_norm = nn.LayerNorm(size.width, EPS)
-        self.values = ValueEncoder(size.width)
+        # Of values and in the blocks; not of attention, as it was when published.
+        self.dropout = size.dropout
+        self.genes = table(n_tokens, size.hidden)
+        self.gene_norm = nn.LayerNorm(size.hidden, EPS)
+        self.values = ValueEncoder(size.hidden)
         self.blocks = nn.ModuleList(
             PostNormBlock(
-                size.width, size.n_heads, size.n_hidden, eps=EPS, dropout=dropout, inner_dropout=dropout
+                size.hidden, size.heads, size.feed_forward, eps=EPS, dropout=size.dropout, inner_dropout=size.dropout
             )
-            for _ in range(size.n_layers)
+            for _ in range(size.layers)
         )  # fmt: skip
 
     def forward(
@@ -154,8 +154,7 @@ class Masked(NamedTuple):
     def of(cls, tokens: Tokens, is_hidden_T: Tensor) -> "Masked":
         """Hide some tokens' values."""
         values = tokens.values.masked_fill(is_hidden_T, MASKED)
-        shown = Tokens(tokens.starts, tokens.ids, values, tokens.covariates)
-        return cls(shown, is_hidden_T, tokens.cell_T[is_hidden_T], tokens.values[is_hidden_T])
+        return cls(replace(tokens, values=values), is_hidden_T, tokens.cell_T[is_hidden_T], tokens.values[is_hidden_T])
 
     def per_cell(self, error_M: Tensor) -> Tensor:
         """Return the mean of an error over each cell's hidden tokens, shape (B,); 0 where there are none."""
@@ -212,24 +211,6 @@ def pooled_cells(hidden_TD: Tensor, tokens: Tokens, pooling: Pooling) -> Tensor:
     return unit_length((sum_of_cells(hidden_TD, tokens) - first_BD) / n_others_B[:, None], tokens)
 
 
-class Use(NamedTuple):
-    """How a network is trained and embeds.
-
-    Attributes
-    ----------
-    dropout
-        See `ScgptBody`.
-    mask_share
-        Share of a cell's genes whose values are hidden in training.
-    pooling
-        What a cell's embedding is.
-    """
-
-    dropout: float
-    mask_share: float
-    pooling: Pooling
-
-
 class ScgptNetwork(TokenNetwork):
     """scGPT as it embeds, and as it is pre-trained: values are masked and predicted, from the tokens and from the cell.
 
@@ -237,20 +218,22 @@ class ScgptNetwork(TokenNetwork):
     ----------
     size
         Its widths.
-    tokeniser
-        What writes the cells.
-    use
-        How it is trained and embeds.
+    n_tokens
+        How many genes there are, special tokens included.
+    mask_share
+        Share of a cell's genes whose values are hidden in training.
+    pooling
+        What a cell's embedding is.
     """
 
     tokeniser: BinTokeniser
 
-    def __init__(self, size: ScgptSize, tokeniser: BinTokeniser, use: Use) -> None:
+    def __init__(self, size: Size, n_tokens: int, *, mask_share: float, pooling: Pooling) -> None:
         super().__init__()
-        self.tokeniser, self.n_latent, self.use = tokeniser, size.width, use
-        self.body = ScgptBody(size, tokeniser.n_tokens, use.dropout)
-        self.decoder = value_decoder(size.width, size.width)
-        self.cell_decoder = CellDecoder(size.width, size.width)
+        self.n_latent, self.mask_share, self.pooling = size.hidden, mask_share, pooling
+        self.body = ScgptBody(size, n_tokens)
+        self.decoder = value_decoder(size.hidden, size.hidden)
+        self.cell_decoder = CellDecoder(size.hidden, size.hidden)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -259,11 +242,11 @@ class ScgptNetwork(TokenNetwork):
 
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Embed cells, shape (B, D), at length 1."""
-        return pooled_cells(self.body(tokens, noise).hidden, tokens, self.use.pooling)
+        return pooled_cells(self.body(tokens, noise).hidden, tokens, self.pooling)
 
     def objective(self, tokens: Tokens, noise: torch.Generator, *, trains: bool) -> Objective:
         """Return the mean squared error of hidden bins, from the tokens plus from the cell's embedding."""
-        masked = draw_mask(tokens, self.use.mask_share, noise, first_too=False)
+        masked = draw_mask(tokens, self.mask_share, noise, first_too=False)
         genes_TD, hidden_TD = self.body(masked.shown, noise if trains else None)
         found_M = self.decoder(hidden_TD[masked.is_hidden])[:, 0]
         cell_BD = first_of_cells(hidden_TD, tokens)
@@ -275,16 +258,24 @@ class ScgptNetwork(TokenNetwork):
 
 
 @torch.no_grad()
-def draw_weights(module: nn.Module, init: torch.Generator) -> None:
-    """Draw all weights of a module, as torch does by default, and genes as scGPT does; from a generator of our own."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            bound = part.in_features**-0.5
-            part.weight.uniform_(-bound, bound, generator=init)
-            if part.bias is not None:
-                part.bias.uniform_(-bound, bound, generator=init)
-        elif isinstance(part, nn.Embedding):
-            part.weight.uniform_(-INIT_RANGE, INIT_RANGE, generator=init)
-        elif isinstance(part, nn.LayerNorm):
-            part.weight.fill_(1.0)
-            part.bias.zero_()
+def draw_weights(network: nn.Module, init: torch.Generator, names: Collection[str] | None = None) -> None:
+    """Draw weights as torch does by default, and genes as scGPT does; from a generator of our own.
+
+    Parameters
+    ----------
+    network
+        What is given them.
+    init
+        Draws them.
+    names
+        Which parameters; None: all.
+    """
+    for place, module in network.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if names is not None and f"{place}.{own}".lstrip(".") not in names:
+                continue
+            if isinstance(module, nn.LayerNorm):
+                parameter.fill_(float(own == "weight"))
+            else:
+                bound = module.in_features**-0.5 if isinstance(module, nn.Linear) else INIT_RANGE
+                parameter.uniform_(-bound, bound, generator=init)

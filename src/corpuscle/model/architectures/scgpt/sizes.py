@@ -1,6 +1,7 @@
 """Sizes of scGPT, and how it was trained by those who published it: data, under where they are written."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -12,46 +13,39 @@ Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
 
 
 @component
-class ScgptSize:
-    """The widths of a network.
+class Size:
+    """Widths of a network.
 
     Parameters
     ----------
-    width
-        Channels of a token.
-    n_layers
-        Blocks of attention and two layers.
-    n_heads
-        Heads of attention, each of `width` / `n_heads` channels.
-    n_hidden
-        Units of a block's hidden layer.
-
-    Examples
-    --------
-    >>> ScgptSize(width=128, n_layers=4, n_heads=4, n_hidden=256).n_layers
-    4
+    hidden, layers, heads, feed_forward
+        Width, number of blocks, heads of a block, units of its inner layer.
+    dropout
+        Share that is dropped in training.
     """
 
-    width: Units
-    n_layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)]
-    n_heads: Units
-    n_hidden: Units
+    hidden: Units
+    layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)]
+    heads: Units
+    feed_forward: Units
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.width % self.n_heads:
-            raise ValueError(f"width ({self.width}) should be a multiple of n_heads ({self.n_heads})")
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) should be a multiple of heads ({self.heads})")
         return self
 
 
-SizeName = Literal["tiny", "whole-human"]
-SIZES: dict[SizeName, ScgptSize] = {
+SIZES: Mapping[str, Size] = {
     # Our own: seconds on a CPU.
-    "tiny": ScgptSize(width=32, n_layers=2, n_heads=2, n_hidden=64),
+    "tiny": Size(hidden=32, layers=2, heads=2, feed_forward=64),
     # https://github.com/bowang-lab/scGPT: args.json of the whole-human model, and those of its continued trainings.
-    "whole-human": ScgptSize(width=512, n_layers=12, n_heads=8, n_hidden=512),
+    "whole-human": Size(hidden=512, layers=12, heads=8, feed_forward=512),
 }
 
+# Of the whole-human model; others may have others.
+N_TOKENS = 60_697
 # 51 with that of zero.
 N_BINS = 51
 # Tokens of a cell, its own in front included.

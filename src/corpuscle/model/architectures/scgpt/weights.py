@@ -3,27 +3,26 @@
 A folder is as https://github.com/bowang-lab/scGPT links them: ``args.json``, ``vocab.json``, ``best_model.pt``.
 """
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from corpuscle.core.errors import ModelError
-from corpuscle.model.architectures.scgpt.network import ScgptNetwork, draw_weights
-from corpuscle.model.architectures.scgpt.sizes import CLS_VALUE, MASKED, MAX_LENGTH, N_BINS, ScgptSize
-from corpuscle.model.foreign.accounting import Accounting, Renames, load_renamed
+from corpuscle.model.architectures.scgpt.sizes import CLS_VALUE, MASKED, MAX_LENGTH, N_BINS, N_TOKENS, Size
+from corpuscle.model.families.official import Official
+from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.foreign.dictionaries import read_json, token_ids
-from corpuscle.model.foreign.tensors import ENDINGS, read_tensors
+from corpuscle.model.foreign.tensors import ENDINGS
 from corpuscle.model.tokenisers.gene_tokens import Vocabulary
 
 ARGS, VOCABULARY = "args.json", "vocab.json"
 # What the weights are called: as published, or saved again in another form.
 WEIGHTS = ("best_model", "model")
+# Our names of widths, and the published ones.
+WIDTHS = {"hidden": "embsize", "layers": "nlayers", "heads": "nheads", "feed_forward": "d_hid"}
 CLS, SPECIAL = "<cls>", ("<pad>", "<cls>", "<eoc>")
-GENES = "encoder.embedding.weight"
 
 _PAIR = r"(weight|bias)"
 _OF_BLOCK = r"transformer_encoder\.layers\.(\d+)"
@@ -52,120 +51,62 @@ RENAMES = Renames(
         r"(bn|dsbn|batch_encoder|grad_reverse_discriminator)\..*": _BATCH,
         r"(decoder\.zero_logit|mvc_decoder\.W_zero_logit)\..*": _BATCH,
     },
+    rows={r"body\.genes\.weight": f"tokens of {VOCABULARY}"},
     drawn={r"(decoder|cell_decoder)\..*": "drawn at random; a cell's embedding does not depend on it"},
 )
 
 
-class Folder(NamedTuple):
-    """What a folder of published weights says of them.
-
-    Attributes
-    ----------
-    size
-        The widths, all but the number of genes.
-    n_bins, max_length
-        See `Binning`.
-    vocabulary
-        Which token each gene has.
-    n_special, cls
-        How many special tokens there are besides; the cell's own.
-    weights
-        The file of weights.
-    """
-
-    size: ScgptSize
-    n_bins: int
-    max_length: int
-    vocabulary: Vocabulary
-    n_special: int
-    cls: int
-    weights: Path
-
-    @property
-    def n_tokens(self) -> int:
-        """How many rows the weights should have for tokens."""
-        return len(self.vocabulary.tokens) + self.n_special
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Read the weights.
-
-        Raises
-        ------
-        ModelError
-            When they cannot be read, or have another number of tokens than the vocabulary.
-        """
-        found = read_tensors(self.weights)
-        if GENES in found:
-            token_ids(self.weights.parent / VOCABULARY, len(found[GENES]))
-        return found
-
-
-def recognised(folder: Path) -> str | None:
-    """Return what official folder this is, from its settings and not from its name; None: none of scGPT's."""
-    if not (folder / ARGS).is_file() or not (folder / VOCABULARY).is_file():
-        return None
-    args = read_json(folder / ARGS)
-    if "embsize" not in args:
-        return None
-    found = read_folder(folder)
-    size = found.size
-    return (
-        f"scGPT of {size.n_layers} layers, width {size.width}, with {len(found.vocabulary.tokens):,} genes, in "
-        f"{found.n_bins} bins"
-    )
-
-
-def read_folder(folder: Path) -> Folder:
-    """Read what a folder says of its weights; the weights themselves are not read.
+def official(folder: Path) -> Official | None:
+    """Return what a folder is, if it is one of scGPT's; see `Official`.
 
     Raises
     ------
     ModelError
-        When the folder is none of scGPT's, or of a kind that cannot be used.
+        When it is, and its settings cannot be used.
     """
-    missing = [name for name in (ARGS, VOCABULARY) if not (folder / name).is_file()]
-    files = [folder / f"{name}{ending}" for name in WEIGHTS for ending in ENDINGS]
-    weights = [path for path in files if path.is_file()]
-    if missing or not weights:
-        lacking = ", ".join([*missing, *(["best_model.pt"] if not weights else [])])
-        raise ModelError(
-            f"{folder}: no scGPT can be read here: {lacking} is missing; give the folder that holds {ARGS}, "
-            f"{VOCABULARY} and best_model.pt"
-        )
-    args = read_json(folder / ARGS)
+    args = read_json(folder / ARGS) if (folder / ARGS).is_file() else {}
+    if not set(WIDTHS.values()) & args.keys():
+        return None
     _refuse_others(folder / ARGS, args)
-    tokens = token_ids(folder / VOCABULARY)
+    size = _size(folder / ARGS, args)
+    weights = [path for name in WEIGHTS for ending in ENDINGS if (path := folder / f"{name}{ending}").is_file()]
+    files = {"args": folder / ARGS} | ({"weights": weights[0]} if weights else {})
+    config: dict[str, Any] = {
+        "size": asdict(size),
+        "n_tokens": N_TOKENS,
+        "n_bins": _whole(folder / ARGS, args, "n_bins", N_BINS),
+        "max_length": _whole(folder / ARGS, args, "max_seq_len", MAX_LENGTH),
+    }
+    lacking = {} if weights else {"weights": "best_model.pt"}
+    if (folder / VOCABULARY).is_file():
+        files["vocabulary"] = folder / VOCABULARY
+        config["n_tokens"] = len(read_json(folder / VOCABULARY))
+    else:
+        lacking["vocabulary"] = VOCABULARY
+    in_words = f"{size.layers} layers of width {size.hidden}, {config['n_tokens']:,} tokens, {config['n_bins']} bins"
+    return Official(f"scGPT, {in_words}", files, lacking, config)
+
+
+def read_vocabulary(path: Path, n_tokens: int) -> tuple[Vocabulary, int]:
+    """Return which token each gene has, and the cell's own token.
+
+    Raises
+    ------
+    ModelError
+        When there is none for the cell, or tokens are not numbered through.
+    """
+    tokens = token_ids(path, n_tokens)
     if CLS not in tokens:
-        raise ModelError(f"{folder / VOCABULARY}: has no token {CLS}, so it is no vocabulary of scGPT")
+        raise ModelError(f"{path}: has no token {CLS}, so it is no vocabulary of scGPT")
     # Special tokens are no genes, whatever a gene may be called.
     genes = {name: token for name, token in tokens.items() if name not in SPECIAL}
-    vocabulary = Vocabulary(genes, "symbol", {}, str(folder / VOCABULARY))
-    lengths = (_whole(folder / ARGS, args, "n_bins", N_BINS), _whole(folder / ARGS, args, "max_seq_len", MAX_LENGTH))
-    return Folder(_size(folder / ARGS, args), *lengths, vocabulary, len(tokens) - len(genes), tokens[CLS], weights[0])
+    return Vocabulary(genes, "symbol", {}, str(path)), tokens[CLS]
 
 
-def load(network: ScgptNetwork, tensors: Mapping[str, Tensor], path: Path, init: torch.Generator) -> Accounting:
-    """Give a network without weights those of a file; decoders that it lacks are drawn.
-
-    Raises
-    ------
-    ModelError
-        With every tensor that is unknown, missing or of another shape; see `load_renamed`.
-    """
-    found = load_renamed(network, tensors, RENAMES, str(path))
-    for name, part in network.named_children():
-        lacking = [ours for ours in found.drawn if ours.startswith(f"{name}.")]
-        if lacking and len(lacking) < len(part.state_dict()):
-            raise ModelError(f"{path}: these are not the weights of this model: {', '.join(lacking)} is missing")
-        if lacking:
-            draw_weights(part.to_empty(device="cpu"), init)
-    return found
-
-
-def _size(path: Path, args: dict[str, Any]) -> ScgptSize:
-    names = {"width": "embsize", "n_layers": "nlayers", "n_heads": "nheads", "n_hidden": "d_hid"}
+def _size(path: Path, args: dict[str, Any]) -> Size:
     try:
-        return ScgptSize(**{ours: _whole(path, args, theirs) for ours, theirs in names.items()})
+        widths = {ours: _whole(path, args, theirs) for ours, theirs in WIDTHS.items()}
+        return Size(**widths, dropout=args.get("dropout", 0.2))
     except ValidationError as error:
         raise ModelError(f"{path}: gives no size of a network: {error.errors()[0]['msg']}") from error
 

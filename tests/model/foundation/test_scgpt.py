@@ -14,11 +14,11 @@ from corpuscle.core.components import build
 from corpuscle.core.errors import ComponentError, ModelError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scgpt import ScGPT
-from corpuscle.model.architectures.scgpt.network import ScgptNetwork, Use, draw_mask
-from corpuscle.model.architectures.scgpt.sizes import SIZES
-from corpuscle.model.architectures.scgpt.weights import RENAMES, recognised
+from corpuscle.model.architectures.scgpt.network import ScgptNetwork, draw_mask
+from corpuscle.model.architectures.scgpt.sizes import N_TOKENS, SIZES
+from corpuscle.model.architectures.scgpt.weights import RENAMES
+from corpuscle.model.families.inspection import inspected
 from corpuscle.model.model import Model
-from corpuscle.model.tokenisers.bins import Binning, BinTokeniser
 from corpuscle.model.tokenisers.tokens import Tokens
 
 GENES = [f"GENE{at}" for at in range(20)]
@@ -27,6 +27,7 @@ VOCAB = {"<eoc>": 3, "<pad>": 9, "<cls>": 14, "OTHER": 0, "ANOTHER": 22}
 ARGS = {"embsize": 16, "nheads": 2, "d_hid": 8, "nlayers": 2, "n_bins": 51, "max_seq_len": 1200, "pad_value": -2,
         "mask_value": -1, "input_emb_style": "continuous", "MVC": True, "dropout": 0.2}  # fmt: skip
 D = ARGS["embsize"]
+DRY = {"hidden": 32, "layers": 2, "heads": 2, "feed_forward": 64, "dropout": 0.0}
 STEPS = {"budget": {"steps": 3}, "batch_size": 8}
 
 
@@ -173,18 +174,17 @@ REFUSED = {
         r"body.blocks.1.qkv.weight is missing; body.blocks.1.qkv.bias is missing",
     ),
     "an unknown tensor": ({"tensors": WHOLE | {"pos.weight": torch.zeros(3)}}, "pos.weight is no tensor"),
-    "a decoder in part": ({"tensors": without("decoder.fc.2")}, "decoder.2.weight, decoder.2.bias is missing"),
     "another width": ({"args": ARGS | {"embsize": 32}}, r"should have shape \[25, 32\], it has \[25, 16\]"),
     "fewer layers": ({"args": ARGS | {"nlayers": 1}}, "body.blocks.1.* is no tensor of a network of this size"),
-    "another vocabulary": ({"vocab": vocabulary() | {"NEW": 25}}, "has 26 tokens, the weights have rows for 25"),
+    "another vocabulary": ({"vocab": vocabulary() | {"NEW": 25}}, "has 25 rows, and there are 26 tokens of vocab"),
     "no token of the cell": (
         {"vocab": {name.replace("<cls>", "CLS"): token for name, token in vocabulary().items()}},
         "has no token <cls>",
     ),
     "values as categories": ({"args": ARGS | {"input_emb_style": "category"}}, "only 'continuous' can be used here"),
     "no width": ({"args": {name: ARGS[name] for name in ARGS if name != "embsize"}}, "embsize should be a whole"),
-    "heads that do not divide": ({"args": ARGS | {"nheads": 3}}, r"width \(16\) should be a multiple of n_heads \(3\)"),
-    "no weights": ({"name": ""}, "best_model.pt is missing"),
+    "heads that do not divide": ({"args": ARGS | {"nheads": 3}}, r"hidden \(16\) should be a multiple of heads \(3\)"),
+    "no weights": ({"name": ""}, "and lacks best_model.pt"),
 }  # fmt: skip
 
 
@@ -205,15 +205,21 @@ def test_a_vocabulary_of_other_genes_is_refused_with_the_cause(folder, make):
         model(checkpoint=place).fit(make(genes=[gene.capitalize() for gene in GENES]), 0)
 
 
-def test_a_folder_that_is_not_there_is_refused(make, tmp_path):
-    with pytest.raises(ModelError, match=r"args.json, vocab.json, best_model.pt is missing"):
-        model(checkpoint=str(tmp_path / "none")).fit(make(), 0)
-
-
-def test_a_folder_is_recognised_from_its_settings(folder, tmp_path):
-    assert recognised(folder()) == "scGPT of 2 layers, width 16, with 22 genes, in 51 bins"
-    assert recognised(tmp_path) is None
-    assert recognised(folder(args={"model_type": "bert"})) is None
+def test_a_folder_is_recognised_from_its_settings(folder, make, tmp_path):
+    title = "scGPT, 2 layers of width 16, 25 tokens, 51 bins"
+    place = folder()
+    assert ScGPT.official(place).title == title
+    assert ScGPT.official(tmp_path) is None
+    with pytest.raises(ModelError, match=f"is {title}: another model's"):
+        build(Model, "geneformer", {"checkpoint": str(place)}).check(make().space)
+    seen = inspected(folder("best_model.pt", FLAGGED))
+    assert (seen.model, seen.problem, seen.accounting.loaded) == ("scgpt", "", len(WHOLE))
+    assert set(seen.accounting.left_out) == {"flag_encoder.weight", "cls_decoder._decoder.0.weight"}
+    (place / "vocab.json").unlink()
+    with pytest.raises(ModelError, match=r"and lacks vocab\.json"):
+        model(checkpoint=str(place)).check(make().space)
+    with pytest.raises(ModelError, match="there is no folder"):
+        model(checkpoint=str(tmp_path / "gone")).check(make().space)
 
 
 def test_without_decoders_it_embeds_and_they_are_drawn_to_go_on(folder, make):
@@ -245,23 +251,20 @@ def test_genes_that_the_vocabulary_lacks_change_nothing(folder, make):
 
 
 def test_the_full_size_has_the_published_number_of_parameters():
-    tokeniser = BinTokeniser(np.arange(1), Binning(60695, -2.0, 60697, 51, 1200))
     with torch.device("meta"):
-        network = ScgptNetwork(SIZES["whole-human"], tokeniser, Use(0.2, 0.4, "cls"))
+        network = ScgptNetwork(SIZES["whole-human"], N_TOKENS, mask_share=0.4, pooling="cls")
     # 51,856,898 with a head for one cell type of 527,873; the published file has 163 tensors with that of flags.
     assert sum(parameter.numel() for parameter in network.parameters()) == 51_856_898 - 527_873
     assert len(network.state_dict()) == 163 - 1
 
 
 def test_settings_that_contradict_each_other_are_refused():
+    widths = {"hidden": 9, "layers": 1, "heads": 2, "feed_forward": 4}
     for settings, message in (
-        ({}, "give budget"),
-        ({"checkpoint": "a", "size": "tiny"}, "a checkpoint has its own"),
         ({"checkpoint": "a", "integration": {"batch": "donor"}}, "integration is a training"),
-        (
-            {"budget": {"steps": 1}, "size": {"width": 9, "n_layers": 1, "n_heads": 2, "n_hidden": 4}},
-            "multiple of n_heads",
-        ),
+        ({"integration": {}, "budget": {"steps": 1}}, "batch"),
+        ({"size": widths}, "multiple of heads"),
+        ({"size": "whole human"}, "did you mean 'whole-human'"),
     ):
         with pytest.raises(ComponentError, match=message):
             model(**settings)
@@ -294,7 +297,7 @@ def test_a_share_of_each_cells_values_is_hidden():
 
 def test_a_tiny_network_learns_which_bins_are_hidden(make):
     cells = make(40)
-    settings = {"budget": {"steps": 60}, "batch_size": 16, "learning_rate": 1e-2, "dropout": 0.0, "mask_share": 0.3}
+    settings = {"budget": {"steps": 60}, "batch_size": 16, "learning_rate": 1e-2, "size": DRY, "mask_share": 0.3}
     curve = model(**settings).fit(cells, 0).history
     for name in ("bin_error_train", "cell_bin_error_train"):
         values = curve.loc[curve["quantity"] == name, "value"].to_numpy()
@@ -372,7 +375,7 @@ def test_integration_begins_with_the_published_weights_and_draws_the_rest_by_the
 
 
 def test_integration_learns(make):
-    settings = {"budget": {"steps": 40}, "batch_size": 20, "learning_rate": 1e-2, "dropout": 0.0}
+    settings = {"budget": {"steps": 40}, "batch_size": 20, "learning_rate": 1e-2, "size": DRY}
     curve = model(**settings, integration={"batch": "donor"}).fit(make(60), 0).history
     for name in ("bin_error", "cell_bin_error", "zero_error"):
         values = curve.loc[curve["quantity"] == f"{name}_train", "value"].to_numpy()
