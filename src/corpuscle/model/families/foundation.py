@@ -122,6 +122,13 @@ class Start(NamedTuple):
     vocabulary: Vocabulary | None
 
 
+class Started(NamedTuple):
+    """A network with its tokeniser and first weights, and what `FoundationModel.network` makes it of."""
+
+    config: Mapping[str, Any]
+    network: TokenNetwork
+
+
 class Demands(NamedTuple):
     """What a network asks of a machine.
 
@@ -272,6 +279,10 @@ class FoundationModel(LoadsSaved):
         """Give a network its first weights; only those of some names, where names are given."""
         normal_weights(network, init, names)
 
+    def adapted(self, started: Started, corpus: Corpus, init: torch.Generator) -> Started:
+        """Return what is trained on a corpus: the network as it begins, unless a model makes another of it."""
+        return started
+
     @property
     @abstractmethod
     def published(self) -> PublishedTraining:
@@ -305,14 +316,17 @@ class FoundationModel(LoadsSaved):
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedFoundation":
         """Open the network and train it, on `training_device`, as the budget says."""
-        start, network, facts = self._opened(corpus, seed)
+        init = random_weights(seed)
+        start, network, facts = self._opened(corpus, init)
         known = _known(corpus, start)
+        config, network = self.adapted(Started(start.config, network), corpus, init)
+        network.tokeniser.seed = seed
         history = no_history()
         if self._budget.steps != 0:
             history = self._trained(network, corpus, seed, progress)
         network.eval()
         fitted: FittedFoundation = self.fitted(
-            self, corpus.space.ids, network, history, facts | {"known": known._asdict()}
+            self, corpus.space.ids, network, history, facts | {"config": config, "known": known._asdict()}
         )
         return fitted
 
@@ -406,9 +420,9 @@ class FoundationModel(LoadsSaved):
         epochs = None if how.factor is None else 1
         return RateSchedule(warmup=warmup, decay=how.decay, factor=how.factor, epochs=epochs)
 
-    def _opened(self, corpus: Corpus, seed: int) -> tuple[Start, TokenNetwork, dict[str, Any]]:
+    def _opened(self, corpus: Corpus, init: torch.Generator) -> tuple[Start, TokenNetwork, dict[str, Any]]:
         """Make the network with its first weights, and say where these are from."""
-        init, facts = random_weights(seed), {}
+        facts: dict[str, Any] = {}
         if self.checkpoint is None:
             start = self.from_scratch(corpus)
             with torch.device("meta"):
@@ -422,7 +436,7 @@ class FoundationModel(LoadsSaved):
             self.initialise(network, init, accounting.drawn)
             facts = {"checkpoint": found.title, "files": hashes(found), "tensors": str(accounting)}
         network.tokeniser = start.tokeniser
-        return start, network, facts | {"config": start.config}
+        return start, network, facts
 
     def loaded(self, found: Official) -> tuple[TokenNetwork, Accounting]:
         """Make the network of a published folder, with its weights; those that it lacks are empty.

@@ -26,6 +26,8 @@ class Renames:
         Regular expressions of published names that have no use here, and why.
     drawn
         Regular expressions of our own names that a file need not have, and what is in their place.
+    rows
+        Regular expressions of our own names whose number of rows another file says, and what it has as many of.
 
     Examples
     --------
@@ -36,6 +38,7 @@ class Renames:
     names: Mapping[str, str]
     left_out: Mapping[str, str] = field(default_factory=dict)
     drawn: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
 
     def our_name(self, name: str) -> str | None:
         """Return our name for a published one; None where there is none."""
@@ -117,12 +120,21 @@ def load_renamed(network: nn.Module, tensors: Mapping[str, Tensor], renames: Ren
     faults += [f"{ours} is missing" for ours, why in drawn.items() if not why]
     for ours in own:
         if ours in given and own[ours].shape != given[ours].shape:
-            faults.append(f"{ours} should have shape {[*own[ours].shape]}, it has {[*given[ours].shape]}")
+            faults.append(_misshapen(ours, own[ours].shape, given[ours].shape, _first(renames.rows, ours)))
     if faults:
         raise ModelError(f"{place}: these are not the weights of this model: {_listed(faults)}")
     network.load_state_dict({ours: t.to(own[ours].dtype) for ours, t in given.items()}, strict=False, assign=True)
     network.eval()
     return Accounting(len(tensors) - len(left_out), left_out, drawn)
+
+
+def _misshapen(ours: str, expected: torch.Size, found: torch.Size, rows: str) -> str:
+    """Say that a tensor is of another shape; where only its rows differ, and another file says how many, so."""
+    if rows and expected[1:] == found[1:]:
+        return (
+            f"{ours} has {found[0]:,} rows, and there are {expected[0]:,} {rows}: that is of another model or version"
+        )
+    return f"{ours} should have shape {[*expected]}, it has {[*found]}"
 
 
 def _first(reasons: Mapping[str, str], name: str) -> str:
