@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
-from torch import nn
+from torch import Tensor, nn
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
@@ -252,6 +252,10 @@ class FoundationModel(LoadsSaved):
             `Start.config` or `Official.config`.
         """
 
+    def contents(self, found: Official) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+        """Return what a published network is made of, and its tensors by their published names."""
+        return found.config, read_tensors(found.files["weights"])
+
     @abstractmethod
     def from_scratch(self, corpus: Corpus) -> Start:
         """Return what a network with random weights begins with."""
@@ -428,11 +432,10 @@ class FoundationModel(LoadsSaved):
         ModelError
             When a tensor is unknown, missing or of another shape.
         """
+        config, tensors = self.contents(found)
         with torch.device("meta"):
-            network = self.network(found.config)
-        accounting = load_renamed(
-            network, read_tensors(found.files["weights"]), self.renames, str(found.files["weights"])
-        )
+            network = self.network(config)
+        accounting = load_renamed(network, tensors, self.renames, str(found.files["weights"]))
         for name in accounting.drawn:
             owner, _, own = name.rpartition(".")
             module = network.get_submodule(owner)
