@@ -43,7 +43,7 @@ class Size:
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(hidden=64, layers=2, heads=2, feed_forward=128, longest=512),
+    "tiny": Size(hidden=64, layers=2, heads=2, feed_forward=128, longest=256),
     "6L": Size(hidden=256, layers=6, heads=4, feed_forward=512),
     "12L": Size(hidden=512, layers=12, heads=8, feed_forward=1024),
     "12L-95M": Size(hidden=512, layers=12, heads=8, feed_forward=1024, longest=4096, marked=True),
