@@ -22,14 +22,9 @@ from corpuscle.model.architectures.geneformer.network import TERM, GeneformerNet
 from corpuscle.model.architectures.geneformer.rank_readout import ReadOut, read_ranks
 from corpuscle.model.architectures.geneformer.sizes import OTHERS, SIZES, TRAININGS, Size
 from corpuscle.model.data.batches import stream
-from corpuscle.model.families.foundation import (
-    BATCH_SHARE,
-    Demands,
-    FittedFoundation,
-    FoundationModel,
-    PublishedTraining,
-    Start,
-)
+from corpuscle.model.families.fitted_foundation import FittedFoundation
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.model.families.foundation_parts import BATCH_SHARE, Demands, PublishedTraining, Start
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized

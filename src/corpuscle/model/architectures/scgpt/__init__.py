@@ -31,12 +31,12 @@ from corpuscle.model.architectures.scgpt.sizes import (
     Size,
 )
 from corpuscle.model.families.categories import Categories
-from corpuscle.model.families.foundation import (
+from corpuscle.model.families.fitted_foundation import FittedFoundation
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.model.families.foundation_parts import (
     BATCH_SHARE,
     NONZERO_SHARE,
     Demands,
-    FittedFoundation,
-    FoundationModel,
     PublishedTraining,
     Start,
     Started,

@@ -18,7 +18,7 @@ from corpuscle.core.fingerprint import hash_file
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.transcriptformer import weights
 from corpuscle.model.architectures.transcriptformer.sizes import Size
-from corpuscle.model.families.foundation import Start
+from corpuscle.model.families.foundation_parts import Start
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
