@@ -111,7 +111,7 @@ class _CalledError(pickle.UnpicklingError):
     """A pickle names what could be executed."""
 
 
-class _OnlyNumbers(pickle._Unpickler):  # type: ignore[name-defined]
+class _OnlyNumbers(pickle._Unpickler):
     """Opens pickled dictionaries of names and numbers, and nothing else.
 
     In Python: the one in C allocates as much memory as a file says that it needs.
