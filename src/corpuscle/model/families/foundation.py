@@ -181,7 +181,12 @@ class FoundationModel(LoadsSaved):
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
-        given = {name: content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None}
+        given: dict[str, Any] = {
+            name: content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None
+        }
+        # Dictionaries may be next to what is named.
+        if self.checkpoint is not None and (found := self.official(Path(self.checkpoint))):
+            given["checkpoint"] = [given["checkpoint"], hashes(found)]
         return [spec | given, *rest]
 
     def check(self, space: GeneSpace) -> None:

@@ -139,7 +139,7 @@ class Geneformer(FoundationModel):
         size, n_tokens = Size(**found.config["size"]), found.config["n_tokens"]
         tokens = token_ids(found.files["tokens"], n_tokens)
         names = read_dictionary(found.files["names"]) if "names" in found.files else {}
-        synonyms = {name.upper(): gene for name, gene in names.items() if gene in tokens}
+        synonyms = {name.upper(): gene for name, gene in names.items() if isinstance(gene, str) and gene in tokens}
         vocabulary = Vocabulary(tokens, "ensembl", synonyms, str(found.files["tokens"]))
         marks = Marks(*(tokens.get(mark, -1) for mark in (PAD, MASK)))
         if size.marked:
