@@ -155,6 +155,7 @@ def test_what_was_found_is_kept_until_a_file_changes(write, tmp_path, monkeypatc
         copies(one, open_source("two", write("two", cells(seed=9))), store=store)
 
 
+@pytest.mark.slow
 def test_of_very_many_pairs_those_with_two_bands_in_common_are_looked_at(write, annotated, tmp_path, monkeypatch):
     one = open_source("one", write("one", cells()))
     data = annotated(csr_matrix(np.vstack([altered(cells(), "thinned"), cells(4 * N, seed=5)])))

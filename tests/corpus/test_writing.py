@@ -292,6 +292,7 @@ compose(Path(sys.argv[1]), sys.argv[2], form=sys.argv[3], notice=notice)
 """
 
 
+@pytest.mark.slow
 @each_form
 def test_a_killed_compose_called_again_leaves_what_an_undisturbed_one_leaves(tmp_path, form, read_cells):
     study, path = tmp_path / "study.toml", f"corpora/A/0/corpus.{form}"

@@ -89,7 +89,7 @@ def test_a_text_is_the_same_command_as_its_list():
         ({"command": "no-such-program {work}"}, "'no-such-program' cannot be found: no folder of PATH has it"),
         ({"command": "/no/such/program {work}"}, "it is not there, or may not be executed"),
         ({"command": "./program {work}"}, "is a relative path, and a command runs in a folder of its own"),
-        ({"command": f"{sys.executable} {{work}}", "files": {"a": "/no/such/file"}}, "files: cannot be read"),
+        ({"command": f"{sys.executable} {{work}}", "files": {"a": "/no/such/file"}}, "/no/such/file: cannot be read"),
         ({"command": "sh {work}", "environment": {"PATH": "/no/such/folder"}}, "no folder of PATH has it"),
         (
             {"command": f"{sys.executable} {{work}} {{model}}", "fit_command": "no-such-program {work} {model}"},

@@ -57,6 +57,7 @@ def test_another_models_scatter_does_not_matter() -> None:
     assert astray(fits) == [("B", 1)]
 
 
+@pytest.mark.slow
 def test_false_alarms_are_rare_also_with_two_corpora_of_three_seeds() -> None:
     rng, alarms = np.random.default_rng(0), 0
     for _ in range(300):

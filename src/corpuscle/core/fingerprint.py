@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,28 +46,3 @@ def hash_file(path: Path) -> str:
     """Hash a file's content (SHA-256, hexadecimal), reading it in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_content(path: Path) -> str:
-    """Hash what is in a file, or in all files of a folder with their names in it; wherever that is.
-
-    A file is read once by a process, as long as its size and time stay the same.
-
-    Raises
-    ------
-    OSError
-        When it cannot be read.
-    """
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return fingerprint([[each.relative_to(path).as_posix(), hash_once(each)] for each in files])
-
-
-def hash_once(path: Path) -> str:
-    """Hash a file as `hash_file`, unless this process did while its size and time were the same."""
-    status = path.stat()
-    return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _hashed(path: str, size: int, changed: int) -> str:
-    return hash_file(Path(path))

@@ -161,6 +161,15 @@ class RanksGenes(Protocol):
 
 
 @runtime_checkable
+class HasLikelihood(Protocol):
+    """A fitted model that predicts a cell's genes and their counts, one after the other."""
+
+    def negative_log_likelihood(self, cells: Corpus) -> pd.DataFrame:
+        """Return how unlikely each cell is, a row per cell, in nats: ``counts``, ``genes`` and the ``n_genes`` read."""
+        ...
+
+
+@runtime_checkable
 class Notes(Protocol):
     """A fitted model that may have something to say of the embedding of some cells."""
 

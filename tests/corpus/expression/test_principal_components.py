@@ -16,6 +16,7 @@ from corpuscle.source.storage.change_guard import ChangeGuard
 from corpuscle.store import Store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pbmc3k", "kang2018"])
 def test_coordinates_and_variances_are_scanpys(corpus_of, name):
     scanpy = pytest.importorskip("scanpy")

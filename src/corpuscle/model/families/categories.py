@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.errors import ModelError
+from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.data.batches import Rows
 
@@ -81,3 +82,24 @@ class Categories:
     def spec(self) -> dict[str, Any]:
         """Return what makes the same again."""
         return {"label": self.label, "values": self.values, "shares": self.shares}
+
+    def known_rows(self, cells: Corpus) -> Rows:
+        """Return each cell's value, refusing such as were not in training.
+
+        Raises
+        ------
+        ModelError
+            When a cell has another value, or none.
+        """
+        if self.label not in cells.cells:
+            raise ModelError(f"corpus {cells.name!r} has no column {self.label!r}, which the model needs of each cell")
+        rows = self.rows(cells)
+        is_new_N = rows.row_N == len(self)
+        if is_new_N.any():
+            new = shortened(", ".join(np.unique(cells.labels(self.label)[is_new_N])))
+            n_new = f"{int(is_new_N.sum()):,} of {len(cells):,}"
+            raise ModelError(
+                f"corpus {cells.name!r}: {n_new} cells are of a {self.label} that the model was not trained on "
+                f"({new}): it has no statistics of them; train it on these batches, or leave them out"
+            )
+        return rows

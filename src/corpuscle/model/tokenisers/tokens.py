@@ -92,8 +92,11 @@ class Tokeniser(ABC):
         How many different tokens there are, special ones included.
     token_G
         The token of each gene of the study, int64, shape (G,); -1 where there is none.
+    seed
+        That of the fit, for what is drawn where cells are embedded; one that draws has it among its `parts`.
     """
 
+    seed: int = 0
     n_tokens: int
     token_G: NDArray[np.int64]
 

@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
-from corpuscle.core.fingerprint import hash_content
 from corpuscle.core.version import __version__
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.corpus.export import write_corpus
@@ -37,6 +36,7 @@ from corpuscle.model.architectures.external.results import read_embedding
 from corpuscle.model.architectures.external.running import Place, run, variables, working_folder
 from corpuscle.model.checkpoint import reading_checkpoint
 from corpuscle.model.families.log_expression import repeated
+from corpuscle.model.families.official import content
 from corpuscle.model.model import Progress, WithoutSteps, silent
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.source import ROLES
@@ -144,10 +144,7 @@ class External(WithoutSteps):
         ModelError
             When one cannot be read.
         """
-        try:
-            return {name: hash_content(Path(path)) for name, path in self.files.items()}
-        except OSError as error:
-            raise ModelError(f"files: cannot be read: {error}") from error
+        return {name: content(Path(path)) for name, path in self.files.items()}
 
     def check(self, space: GeneSpace) -> None:
         """Refuse a program that cannot be found, and files that cannot be read; nothing is run."""

@@ -6,12 +6,12 @@ From the configurations and training scripts of https://huggingface.co/ctheodori
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from corpuscle.core.components import component
-from corpuscle.model.families.foundation import PublishedTraining
+from corpuscle.model.families.foundation_parts import PublishedTraining
 from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
 
 Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
@@ -41,9 +41,15 @@ class Size:
     marked: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) should be a multiple of heads ({self.heads})")
+        return self
+
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(hidden=64, layers=2, heads=2, feed_forward=128, longest=512),
+    "tiny": Size(hidden=64, layers=2, heads=2, feed_forward=128, longest=256),
     "6L": Size(hidden=256, layers=6, heads=4, feed_forward=512),
     "12L": Size(hidden=512, layers=12, heads=8, feed_forward=1024),
     "12L-95M": Size(hidden=512, layers=12, heads=8, feed_forward=1024, longest=4096, marked=True),

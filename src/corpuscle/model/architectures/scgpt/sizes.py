@@ -1,0 +1,76 @@
+"""Sizes of scGPT, and how it was trained by those who published it: data, under where they are written."""
+
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from corpuscle.core.components import component
+from corpuscle.model.families.foundation_parts import PublishedTraining
+from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
+
+Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+
+
+@component
+class Size:
+    """Widths of a network.
+
+    Parameters
+    ----------
+    hidden, layers, heads, feed_forward
+        Width, number of blocks, heads of a block, units of its inner layer.
+    dropout
+        Share that is dropped in training.
+    """
+
+    hidden: Units
+    layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)]
+    heads: Units
+    feed_forward: Units
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) should be a multiple of heads ({self.heads})")
+        return self
+
+
+SIZES: Mapping[str, Size] = {
+    # Our own: seconds on a CPU.
+    "tiny": Size(hidden=32, layers=2, heads=2, feed_forward=64),
+    # https://github.com/bowang-lab/scGPT: args.json of the whole-human model, and those of its continued trainings.
+    "whole-human": Size(hidden=512, layers=12, heads=8, feed_forward=512),
+}
+
+# Of the whole-human model; others may have others.
+N_TOKENS = 60_697
+# 51 with that of zero.
+N_BINS = 51
+# Tokens of a cell, its own in front included.
+MAX_LENGTH = 1200
+# What stands in place of a masked value, and with the cell's own token.
+MASKED, CLS_VALUE = -1.0, -2.0
+
+# https://github.com/bowang-lab/scGPT, examples/pretrain.py of the branch with the published args.json.
+PRETRAINING = PublishedTraining(
+    learning_rate=1e-4,
+    decay="cosine",
+    warmup=10_000,
+    clip_norm=1.0,
+    batch_size=512,
+    epochs=6,
+    source="https://github.com/bowang-lab/scGPT/tree/integrate-huggingface-model/examples/pretrain.py",
+)
+# https://github.com/bowang-lab/scGPT, examples/finetune_integration.py.
+INTEGRATION = PublishedTraining(
+    learning_rate=1e-4,
+    decay="stepwise",
+    factor=0.9,
+    warmup=0,
+    clip_norm=1.0,
+    batch_size=64,
+    epochs=30,
+    source="https://github.com/bowang-lab/scGPT/blob/main/examples/finetune_integration.py",
+)
