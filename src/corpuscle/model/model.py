@@ -229,7 +229,7 @@ class Model(Component, ABC):
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """What it runs on this machine besides this package, as commands; who checks a study is shown them."""
+        """The commands that it runs on this machine, as one would type them; who checks a study is shown them."""
         return ()
 
     def check(self, space: GeneSpace) -> None:
