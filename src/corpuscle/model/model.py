@@ -70,12 +70,16 @@ class FittedModel(ABC):
     stored
         Where a study keeps it, so that what is made of it (embeddings, models that were taught labels) is kept, too;
         None: it is not.
+    embeds_as
+        What distinguishes its embeddings, where several fitted models embed alike: those that no corpus or seed was
+        used for. The store then has one embedding for them all. Empty: only this one embeds so.
     """
 
     genes: tuple[str, ...]
     history: pd.DataFrame
     cost: Cost | None = None
     stored: Stored | None = None
+    embeds_as: str = ""
 
     @abstractmethod
     def embed(self, cells: Corpus) -> NDArray[np.float32]:
@@ -222,6 +226,11 @@ class Model(Component, ABC):
     def uses_seed(self) -> bool:
         """Whether a fit depends on its seed; False where the corpus alone decides, so that seeds repeat nothing."""
         return True
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """What it runs on this machine besides this package, as commands; who checks a study is shown them."""
+        return ()
 
     def check(self, space: GeneSpace) -> None:
         """Refuse what can be seen to fail before anything is drawn or trained; most models have nothing to refuse.
