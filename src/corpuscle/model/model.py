@@ -179,6 +179,16 @@ class Notes(Protocol):
 
 
 @runtime_checkable
+class EmbedsKnownOnly(Protocol):
+    """A model whose fitted ones may refuse cells of a batch, or another label, that training did not see."""
+
+    @property
+    def known_only(self) -> str | None:
+        """The label; None where no cell is refused."""
+        ...
+
+
+@runtime_checkable
 class TrainsTogether(Protocol):
     """A model whose trainings can be done several at once, faster than one after the other: on a GPU."""
 
