@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.architectures.transcriptformer.network import Network
 from corpuscle.model.data.batches import stream
-from corpuscle.model.families.foundation import FittedFoundation
+from corpuscle.model.families.fitted_foundation import FittedFoundation
 from corpuscle.model.tokenisers.tokens import Tokens
 
 

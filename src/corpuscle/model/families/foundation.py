@@ -4,15 +4,13 @@ A cell is a sequence of tokens (`corpuscle.model.tokenisers`); a network embeds 
 in names: N cells, K latents, G genes.
 """
 
-import copy
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -23,24 +21,23 @@ from torch import Tensor, nn
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
-from corpuscle.core.fingerprint import fingerprint, hash_file
-from corpuscle.core.scores import Metric
-from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
-from corpuscle.model.checkpoint import LoadsSaved, Parts, Saved, SavedModel, set_state, state_of
-from corpuscle.model.data.batches import Rows, stream
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.checkpoint import LoadsSaved, Saved, set_state
+from corpuscle.model.data.batches import Rows
 from corpuscle.model.data.on_disk import training_counts
-from corpuscle.model.data.on_gpu import CPU, training_device
-from corpuscle.model.families.log_expression import check_genes
-from corpuscle.model.families.official import Official, official_of
+from corpuscle.model.data.on_gpu import CPU
+from corpuscle.model.families.fitted_foundation import OF_TOKENISER, FittedFoundation
+from corpuscle.model.families.foundation_parts import Adversary, Demands, PublishedTraining, Start, Started
+from corpuscle.model.families.official import Official, content, hashes, official_of
 from corpuscle.model.foreign.accounting import Accounting, Renames, load_renamed
 from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
-from corpuscle.model.nn.adversary import TERM, AdversarialNetwork, with_labels
+from corpuscle.model.nn.adversary import AdversarialNetwork, with_labels
 from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
+from corpuscle.model.threads import one_thread
 from corpuscle.model.tokenisers.gene_tokens import (
     Matched,
-    Vocabulary,
     gene_tokens,
     gene_totals,
     matched,
@@ -48,130 +45,15 @@ from corpuscle.model.tokenisers.gene_tokens import (
 )
 from corpuscle.model.tokenisers.tokens import Tokeniser
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
-from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, Precision, Trainable, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.source.genes import GeneSpace
 
-BATCH_SHARE = Metric(
-    TERM,
-    "Batches shown",
-    "Share of the batch labels' variance that the best linear guess from the embedding explains.",
-    "lower",
-    "share",
-)
-# A cell is taken to have counts of this share of the genes where nothing has been read yet.
-NONZERO_SHARE = 0.1
 # Warm-up takes at most this share of a training, unless it is asked for as published.
 LONGEST_WARMUP = 0.1
 # With less than this share of a study's genes, a checkpoint is refused before counts are read. With more, the counts of
 # the genes that it knows decide: most of a whole genome's genes have few.
 FEWEST_GENES = 0.1
-# What the arrays of a tokeniser begin with among a saved model's.
-OF_TOKENISER = "tokeniser/"
-
-
-@dataclass(frozen=True)
-class PublishedTraining:
-    """How a model was pre-trained by those who published it.
-
-    Attributes
-    ----------
-    learning_rate, weight_decay, eps, decoupled
-        Adam's settings; see `Optimiser`.
-    decay, factor, warmup
-        The rate's course; see `RateSchedule`. `warmup` is in steps, or below 1 a share of them; `factor` is per epoch.
-    clip_norm
-        See `Stepping`.
-    batch_size
-        Cells per step, over all GPUs.
-    epochs
-        Passes through the corpus.
-    source
-        Where this is written.
-    """
-
-    learning_rate: float
-    warmup: float
-    batch_size: int
-    epochs: int
-    source: str
-    decay: Literal["none", "linear", "cosine", "stepwise"] = "none"
-    factor: float | None = None
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    eps: float = 1e-8
-    decoupled: bool = False
-
-
-class Start(NamedTuple):
-    """What a network begins with in a study.
-
-    Attributes
-    ----------
-    config
-        What `FoundationModel.network` makes it of: plain data, fit for JSON.
-    tokeniser
-        What writes its cells.
-    vocabulary
-        The published vocabulary that it reads; None where it was made from the corpus.
-    """
-
-    config: Mapping[str, Any]
-    tokeniser: Tokeniser
-    vocabulary: Vocabulary | None
-
-
-class Started(NamedTuple):
-    """A network with its tokeniser and first weights, and what `FoundationModel.network` makes it of."""
-
-    config: Mapping[str, Any]
-    network: TokenNetwork
-
-
-class Demands(NamedTuple):
-    """What a network asks of a machine.
-
-    Attributes
-    ----------
-    n_parameters
-        Its weights.
-    units_of_token
-        Numbers that a training keeps for each token, over all layers.
-    multiply_adds
-        Multiply-adds of a token on its way through all layers, attention included.
-    longest
-        The most tokens of a cell; `tokens_of` says how many a cell is likely to have.
-    share
-        Of which share of a study's genes a cell is likely to have tokens.
-    """
-
-    n_parameters: int
-    units_of_token: int
-    multiply_adds: int
-    longest: int
-    share: float = NONZERO_SHARE
-
-    def tokens_of(self, n_genes: int) -> int:
-        """Return how many tokens a cell is likely to have, of a study with so many genes."""
-        return min(self.longest, max(1, round(self.share * n_genes)))
-
-
-@component
-class Adversary:
-    """How an embedding is trained so that it does not show a label; see `AdversarialNetwork`.
-
-    Parameters
-    ----------
-    label
-        What is not to be seen, such as ``"batch"`` or ``"donor"``; cells without it teach nothing of it.
-    weight
-        How much that counts: what is minimised is the model's own objective plus so many times the share of the labels'
-        variance that the best linear guess from the embedding explains.
-    """
-
-    label: Annotated[str, Field(min_length=1)]
-    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
 def _adversary(value: Any) -> Any:
@@ -300,7 +182,15 @@ class FoundationModel(LoadsSaved):
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
-        given = {name: _content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None}
+        found = None if self.checkpoint is None else self.official(Path(self.checkpoint))
+        given: dict[str, Any] = {
+            name: content(Path(path))
+            for name in self.path_fields
+            if (path := getattr(self, name)) is not None and not (found and name == "checkpoint")
+        }
+        # What is read, and no more: a clone of a whole repository has many models.
+        if found is not None:
+            given["checkpoint"] = [hashes(found), found.config]
         return [spec | given, *rest]
 
     def check(self, space: GeneSpace) -> None:
@@ -314,7 +204,7 @@ class FoundationModel(LoadsSaved):
         if start.vocabulary and known_G.mean() < FEWEST_GENES:
             refuse_foreign(matched(np.ones(len(space)), start.tokeniser.token_G), space, start.vocabulary)
 
-    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedFoundation":
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedFoundation:
         """Open the network and train it, on `training_device`, as the budget says."""
         init = random_weights(seed)
         start, network, facts = self._opened(corpus, init)
@@ -340,7 +230,7 @@ class FoundationModel(LoadsSaved):
             schedule = self._schedule(corpus.n_cells)
             return train(trained, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
 
-    def restored(self, saved: Saved) -> "FittedFoundation":
+    def restored(self, saved: Saved) -> FittedFoundation:
         """Return the network with the weights that were saved."""
         own = {name.removeprefix(OF_TOKENISER): a for name, a in saved.arrays.items() if name.startswith(OF_TOKENISER)}
         with torch.device("meta"):
@@ -484,136 +374,17 @@ def _known(corpus: Corpus, start: Start) -> Matched:
     return found
 
 
-class FittedFoundation(SavedModel):
-    """A foundation model with weights; its whole network can be fine-tuned (`FineTunes`).
-
-    Attributes
-    ----------
-    settings
-        What it was fitted with.
-    genes
-        Ids of the study's genes, length G.
-    network
-        The network, with its tokeniser.
-    history
-        The training curve: the network's terms, per cell.
-    facts
-        Where its weights are from; ``known``: the shares of genes and of counts that have a token.
-    """
-
-    def __init__(
-        self,
-        settings: FoundationModel,
-        genes: tuple[str, ...],
-        network: TokenNetwork,
-        history: pd.DataFrame,
-        facts: Mapping[str, Any],
-    ) -> None:
-        self.settings, self.genes, self.network, self.history, self.facts = settings, genes, network, history, facts
-
-    def embed(self, cells: Corpus) -> NDArray[np.float32]:
-        """Return the cells' embedding, shape (N, K), computed on `training_device`.
-
-        A cell is at the same place alone and in any company (to rounding). One without a known gene is at 0.
-        """
-        check_genes(cells, self.genes)
-        embedded_NK = np.zeros((len(cells), self.network.n_latent), np.float32)
-        with self.on_device() as device, torch.autocast(device.type, torch.bfloat16, enabled=self.is_narrow):
-            for rows, batch in stream(cells, BLOCK_CELLS, self.network.tokeniser.covariates(cells)):
-                embedded_NK[rows] = self.network.embed(batch).numpy()
-        return embedded_NK
-
-    @property
-    def is_narrow(self) -> bool:
-        """Whether matrix products are of 16-bit floats."""
-        return bool(self.settings.precision == "bf16")
-
-    @contextmanager
-    def on_device(self) -> Iterator[torch.device]:
-        """Have the network on `training_device` in the block; afterwards it is on the CPU again."""
-        device = training_device()
-        self.network.to(device)
-        try:
-            yield device
-        finally:
-            self.network.to(CPU)
-
-    def tokens(self, cells: Corpus) -> pd.DataFrame:
-        """Return what became of each cell on its way to tokens, a row per cell.
-
-        Returns
-        -------
-        Columns ``genes`` and ``counts``: shares of the cell's genes and counts that have a token; ``known``: how many
-        of its genes have one, of which the network reads at most its longest sequence. A cell with 0 known genes is
-        embedded at 0.
-        """
-        check_genes(cells, self.genes)
-        is_known_G = self.network.tokeniser.token_G >= 0
-        tables = []
-        for _, counts_BG in cells.blocks():
-            known = counts_BG[:, is_known_G]
-            n_known, n_all = np.diff(known.indptr), np.diff(counts_BG.indptr)
-            sums = [np.asarray(part.sum(axis=1, dtype=np.float64)).ravel() for part in (known, counts_BG)]
-            shares = {"genes": n_known / np.maximum(n_all, 1), "counts": sums[0] / np.maximum(sums[1], 1e-300)}
-            tables.append(pd.DataFrame({"known": n_known, **shares}))
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["known", "genes", "counts"])
-
-    def note(self, cells: Corpus) -> str:
-        """Return what is to be known of the cells' embedding, in words; empty where there is nothing."""
-        found = self.tokens(cells)
-        empty = int((found["known"] == 0).sum())
-        notes = [f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0"] if empty else []
-        return "; ".join([*notes, *self.network.tokeniser.notes(cells)])
-
-    def encoder(self) -> TrainableEncoder:
-        """Return a copy of the network; see `FineTunes`."""
-        network = copy.deepcopy(self.network)
-        return TrainableEncoder(
-            network, network.encode, network.n_latent, network.tokeniser.covariates, network.blocks, uses_gpu=True
-        )
-
-    def parts(self) -> Parts:
-        """Return the weights, the tokeniser and where they are from."""
-        arrays, facts = self.network.tokeniser.parts()
-        own = {f"{OF_TOKENISER}{name}": array for name, array in arrays.items()}
-        return state_of(self.network) | own, {**self.facts, **facts}
-
-
-def hashes(found: Official) -> dict[str, str]:
-    """Return the hash (SHA-256) of each file of a published folder, under the file's name."""
-    return {path.name: _hashed_file(path) for path in found.files.values()}
-
-
-def _content(path: Path) -> str:
-    """Hash a file, or all files of a folder."""
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return fingerprint([[each.relative_to(path).as_posix(), _hashed_file(each)] for each in files])
-
-
-def _hashed_file(path: Path) -> str:
-    try:
-        status = path.stat()
-        return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error}") from error
-
-
-@cache
-def _hashed(path: str, size: int, changed: int) -> str:
-    """Hash a file that is read once, as long as its size and time are the same."""
-    return hash_file(Path(path))
-
-
 @cache
 def _multiply_adds_a_second() -> float:
     """Measure how many multiply-adds in 32 bits this machine does in a second, on one thread."""
     from time import perf_counter
 
     x, n_times = torch.ones(512, 512), 8
-    x @ x
-    start = perf_counter()
-    for _ in range(n_times):
+    with one_thread():
         x @ x
+        start = perf_counter()
+        for _ in range(n_times):
+            x @ x
     return n_times * 512**3 / max(perf_counter() - start, 1e-9)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from corpuscle.core.errors import ModelError
-from corpuscle.model.families.foundation import FoundationModel, hashes
-from corpuscle.model.families.official import Official, readers, whose
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.model.families.official import Official, hashes, readers, whose
 from corpuscle.model.foreign.accounting import Accounting
 
 

@@ -1,11 +1,13 @@
 """Folders that others published: whose they are, what is in them, and what is missing."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from corpuscle.core import components
 from corpuscle.core.errors import ModelError
+from corpuscle.core.fingerprint import fingerprint, hash_file
 from corpuscle.model.model import Model
 
 
@@ -66,3 +68,28 @@ def official_of(model: type[Model], path: Path) -> Official:
         missing = "; ".join(found.lacking.values())
         raise ModelError(f"{path}: is {found.title}, and lacks {missing}")
     return found
+
+
+def hashes(found: Official) -> dict[str, str]:
+    """Return the hash (SHA-256) of each file of a published folder, under the file's name."""
+    return {path.name: _hashed_file(path) for path in found.files.values()}
+
+
+def content(path: Path) -> str:
+    """Hash a file, or all files of a folder."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return fingerprint([[each.relative_to(path).as_posix(), _hashed_file(each)] for each in files])
+
+
+def _hashed_file(path: Path) -> str:
+    try:
+        status = path.stat()
+        return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+
+
+@cache
+def _hashed(path: str, size: int, changed: int) -> str:
+    """Hash a file that is read once, as long as its size and time are the same."""
+    return hash_file(Path(path))

@@ -75,6 +75,7 @@ class Accounting(NamedTuple):
         return "\n".join(lines)
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PART = re.compile(r"(.*)\[(\d+)/(\d+)\]")
 
 
@@ -95,12 +96,34 @@ def load_renamed(network: nn.Module, tensors: Mapping[str, Tensor], renames: Ren
     Raises
     ------
     ModelError
-        With every tensor that is unknown, missing, there twice or of another shape: none is ever left random unless
-        `Renames.drawn` says so.
+        With every tensor that is unknown, missing, there twice, of another shape or not of finite floats: none is ever
+        left random unless `Renames.drawn` says so.
     """
     faults: list[str] = []
+    own = network.state_dict()
+    found, left_out = _sorted(tensors, renames, own, faults)
+    drawn = {ours: _first(renames.drawn, ours) for ours in own if ours not in found}
+    faults += [f"{ours} is missing" for ours, why in drawn.items() if not why]
+    _refuse(faults, place)
+    joined = {ours: torch.cat([parts[at] for at in sorted(parts)]) if len(parts) > 1 else parts[0, 1]
+              for ours, parts in found.items()}  # fmt: skip
+    given = {ours: tensor.to(own[ours].dtype) for ours, tensor in joined.items()}
+    _refuse([f"{ours} has values that are not finite" for ours, each in given.items() if not _is_finite(each)], place)
+    network.load_state_dict(given, strict=False, assign=True)
+    network.eval()
+    return Accounting(len(tensors) - len(left_out), left_out, drawn)
+
+
+# By our names, the tensors of a file; each by which part it is of how many, counted from 0.
+_Found = dict[str, dict[tuple[int, int], Tensor]]
+
+
+def _sorted(
+    tensors: Mapping[str, Tensor], renames: Renames, own: Mapping[str, Tensor], faults: list[str]
+) -> tuple[_Found, dict[str, str]]:
+    """Sort the tensors of a file by our names, and those that are left out with why; note what is wrong with them."""
     left_out: dict[str, str] = {}
-    found: dict[str, dict[tuple[int, int], Tensor]] = {}
+    found: _Found = {}
     for name, tensor in tensors.items():
         ours = renames.our_name(name)
         if ours is None:
@@ -109,28 +132,41 @@ def load_renamed(network: nn.Module, tensors: Mapping[str, Tensor], renames: Ren
             left_out[name] = why
             continue
         part = _PART.fullmatch(ours)
-        ours, place_of = (part[1], (int(part[2]), int(part[3]))) if part else (ours, (0, 1))
-        known = found.setdefault(ours, {}).setdefault(place_of, tensor)
-        if known is not tensor and not torch.equal(known, tensor):
+        ours, at, n_parts = (part[1], int(part[2]), int(part[3])) if part else (ours, 0, 1)
+        known = found.setdefault(ours, {}).setdefault((at, n_parts), tensor)
+        # Before anything is done with it: a file of a few bytes may say that it holds any number of numbers.
+        if ours not in own:
+            faults += [f"{ours} is no tensor of a network of this size"] if known is tensor else []
+        elif fault := _unfit(ours, tensor, own[ours], n_parts, _first(renames.rows, ours)):
+            faults.append(fault)
+        elif known is not tensor and not (known.shape == tensor.shape and torch.equal(known, tensor)):
             faults.append(f"{name} differs from another tensor that should be the same")
-    own = network.state_dict()
-    given = {ours: each for ours, parts in found.items() if (each := _joined(ours, parts, faults)) is not None}
-    faults += [f"{ours} is no tensor of a network of this size" for ours in given if ours not in own]
-    drawn = {ours: _first(renames.drawn, ours) for ours in own if ours not in found}
-    faults += [f"{ours} is missing" for ours, why in drawn.items() if not why]
-    for ours in own:
-        if ours in given and own[ours].shape != given[ours].shape:
-            faults.append(_misshapen(ours, own[ours].shape, given[ours].shape, _first(renames.rows, ours)))
-    if faults:
-        raise ModelError(f"{place}: these are not the weights of this model: {_listed(faults)}")
-    network.load_state_dict({ours: t.to(own[ours].dtype) for ours, t in given.items()}, strict=False, assign=True)
-    network.eval()
-    return Accounting(len(tensors) - len(left_out), left_out, drawn)
+    for ours, parts in found.items():
+        n_parts = max(n for _, n in parts)
+        if len({n for _, n in parts}) > 1:
+            faults.append(f"{ours} is there both whole and in parts")
+        elif len(parts) < n_parts:
+            faults.append(f"{ours} has {len(parts)} of its {n_parts} parts")
+    return found, left_out
+
+
+def _unfit(ours: str, tensor: Tensor, own: Tensor, n_parts: int, rows: str) -> str:
+    """Return why a tensor cannot be one of a network's, or one of so many equal parts of it; empty where it can."""
+    if tensor.layout != torch.strided or tensor.is_meta or (own.is_floating_point() and tensor.dtype not in FLOATS):
+        kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
+        return f"{ours} should have floats of 16, 32 or 64 bits; it is {kind}"
+    expected = torch.Size([own.shape[0] // n_parts, *own.shape[1:]]) if n_parts > 1 else own.shape
+    return "" if tensor.shape == expected else _misshapen(ours, expected, tensor.shape, rows)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # One number that is not finite makes the sum so; a sum of 64 bits does not overflow by itself.
+    return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite())
 
 
 def _misshapen(ours: str, expected: torch.Size, found: torch.Size, rows: str) -> str:
     """Say that a tensor is of another shape; where only its rows differ, and another file says how many, so."""
-    if rows and expected[1:] == found[1:]:
+    if rows and len(found) and expected[1:] == found[1:]:
         return (
             f"{ours} has {found[0]:,} rows, and there are {expected[0]:,} {rows}: that is of another model or version"
         )
@@ -142,17 +178,9 @@ def _first(reasons: Mapping[str, str], name: str) -> str:
     return next((why for pattern, why in reasons.items() if re.fullmatch(pattern, name)), "")
 
 
-def _joined(ours: str, parts: Mapping[tuple[int, int], Tensor], faults: list[str]) -> Tensor | None:
-    """Put the parts of a tensor one below the other; where some are not there, note it."""
-    counts = {n_parts for _, n_parts in parts}
-    n_parts = max(counts)
-    if len(counts) > 1:
-        faults.append(f"{ours} is there both whole and in parts")
-    elif len(parts) < n_parts:
-        faults.append(f"{ours} has {len(parts)} of its {n_parts} parts")
-    else:
-        return torch.cat([parts[at, n_parts] for at in range(n_parts)]) if n_parts > 1 else parts[0, 1]
-    return None
+def _refuse(faults: list[str], place: str) -> None:
+    if faults:
+        raise ModelError(f"{place}: these are not the weights of this model: {_listed(faults)}")
 
 
 def _listed(faults: list[str], shown: int = 8) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from corpuscle.core.errors import ModelError
 from corpuscle.core.text import shortened
-from corpuscle.model.foreign.tensors import read_pickled
+from corpuscle.model.foreign.tensors import read_pickled, refuse_unfetched
+from corpuscle.model.size import MOST_UNITS
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -19,6 +20,7 @@ def read_json(path: Path) -> dict[str, Any]:
     ModelError
         When the file cannot be read or is no JSON object.
     """
+    refuse_unfetched(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -42,6 +44,33 @@ def read_dictionary(path: Path) -> dict[str, Any]:
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
         raise ModelError(f"{path}: should be a dictionary with names; it is something else")
     return dict(found)
+
+
+def whole_number(path: Path, table: Mapping[str, Any], name: str, default: int | None = None, least: int = 1) -> int:
+    """Return a width or another number that a network is made by, of published settings.
+
+    Parameters
+    ----------
+    path
+        The settings' file, for errors.
+    table, name
+        The settings, and which of them.
+    default
+        What is meant where it is not there; None: it has to be.
+    least
+        The smallest that it may be.
+
+    Raises
+    ------
+    ModelError
+        When it is no whole number from `least` to `MOST_UNITS`.
+    """
+    found = table.get(name, default)
+    if type(found) is not int or not least <= found <= MOST_UNITS:
+        raise ModelError(
+            f"{path}: {name} should be a whole number from {least} to {MOST_UNITS:,}; it is {shortened(repr(found))}"
+        )
+    return found
 
 
 def token_ids(path: Path, n_rows: int | None = None) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -33,9 +33,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     ModelError
         When the file cannot be read, holds something else than tensors, or would have code executed.
     """
+    refuse_unfetched(path)
     try:
         found = load_file(path) if path.suffix == ".safetensors" else _of_torch(path)
-    except (OSError, SafetensorError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+    except ModelError:
+        raise
+    # What a damaged file raises depends on where the damage is.
+    except Exception as error:
         raise ModelError(
             f"{path}: no weights can be read here ({shortened(str(error))}); fetch the file again"
         ) from error
@@ -46,17 +50,37 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _of_torch(path: Path) -> dict[str, Tensor]:
-    # A file that was not fetched whole by git is a few lines of text that name it.
-    if path.stat().st_size < 1024 and path.read_bytes().startswith(b"version https://git-lfs"):
-        raise ModelError(f"{path}: is a pointer of git LFS in place of the weights; fetch them with `git lfs pull`")
+def refuse_unfetched(path: Path) -> None:
+    """Refuse what is in a file's place where it was not fetched: nothing, a pointer of git LFS, a web page.
+
+    Raises
+    ------
+    ModelError
+        When it is one of these, or cannot be read.
+    """
     try:
-        with torch.serialization.safe_globals(_numbers()):
+        with path.open("rb") as file:
+            start = file.read(256).lstrip()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); fetch it again") from error
+    if not start:
+        raise ModelError(f"{path}: is empty; fetch it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise ModelError(f"{path}: is a pointer of git LFS in place of the file itself; fetch it with `git lfs pull`")
+    if start[:15].lower().startswith((b"<!doctype html", b"<html")):
+        raise ModelError(f"{path}: is a web page in place of the file itself; fetch it again")
+
+
+def _of_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        with torch.serialization.safe_globals(_numbers()), warnings.catch_warnings():
+            # Of unusual versions of the format, which are read or refused like others.
+            warnings.simplefilter("ignore")
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path}: would have code executed, or holds other objects than tensors and numbers, so it is not opened "
-            f"({shortened(_gist(error))}); save its weights alone, as safetensors"
+            f"{path}: would have code executed, holds other objects than tensors and numbers, or is damaged, so it is "
+            f"not opened ({shortened(_gist(error))}); fetch it again, or save its weights alone, as safetensors"
         ) from error
     for name in STATES:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
@@ -83,17 +107,34 @@ def _gist(error: BaseException) -> str:
     return found[0] if found else text
 
 
-class _OnlyNumbers(pickle.Unpickler):
-    """Opens pickled dictionaries of names and numbers, and nothing else."""
+class _CalledError(pickle.UnpicklingError):
+    """A pickle names what could be executed."""
+
+
+class _OnlyNumbers(pickle._Unpickler):
+    """Opens pickled dictionaries of names and numbers, and nothing else.
+
+    In Python: the one in C allocates as much memory as a file says that it needs.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for the few things that such a dictionary is made of."""
         if (module, name) == ("collections", "OrderedDict"):
             return dict
         if name == "scalar" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return _scalar
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
-        raise pickle.UnpicklingError(f"{module}.{name}")
+        # How older versions of the format write bytes.
+        if (module, name) == ("_codecs", "encode"):
+            return _bytes
+        raise _CalledError(f"{module}.{name}")
+
+
+def _bytes(text: str, encoding: str = "latin1") -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"bytes as {encoding}")
+    return text.encode("latin1")
 
 
 def _scalar(kind: "np.dtype[Any]", data: bytes = b"") -> int | float:
@@ -111,12 +152,14 @@ def read_pickled(path: Path) -> Any:
     ModelError
         When the file cannot be read, or names anything that could be executed.
     """
+    refuse_unfetched(path)
     try:
         return _OnlyNumbers(io.BytesIO(path.read_bytes())).load()
-    except pickle.UnpicklingError as error:
+    except _CalledError as error:
         raise ModelError(
             f"{path}: would have {shortened(str(error))} called when it is opened, so it is not; a dictionary of names "
             "and numbers, pickled or as JSON, is expected"
         ) from error
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, ImportError) as error:
+    # What a damaged pickle raises depends on where the damage is.
+    except Exception as error:
         raise ModelError(f"{path}: no dictionary can be read here ({shortened(str(error))}); fetch it again") from error

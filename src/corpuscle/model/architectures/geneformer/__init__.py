@@ -22,14 +22,9 @@ from corpuscle.model.architectures.geneformer.network import TERM, GeneformerNet
 from corpuscle.model.architectures.geneformer.rank_readout import ReadOut, read_ranks
 from corpuscle.model.architectures.geneformer.sizes import OTHERS, SIZES, TRAININGS, Size
 from corpuscle.model.data.batches import stream
-from corpuscle.model.families.foundation import (
-    BATCH_SHARE,
-    Demands,
-    FittedFoundation,
-    FoundationModel,
-    PublishedTraining,
-    Start,
-)
+from corpuscle.model.families.fitted_foundation import FittedFoundation
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.model.families.foundation_parts import BATCH_SHARE, Demands, PublishedTraining, Start
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
@@ -144,7 +139,7 @@ class Geneformer(FoundationModel):
         size, n_tokens = Size(**found.config["size"]), found.config["n_tokens"]
         tokens = token_ids(found.files["tokens"], n_tokens)
         names = read_dictionary(found.files["names"]) if "names" in found.files else {}
-        synonyms = {name.upper(): gene for name, gene in names.items() if gene in tokens}
+        synonyms = {name.upper(): gene for name, gene in names.items() if isinstance(gene, str) and gene in tokens}
         vocabulary = Vocabulary(tokens, "ensembl", synonyms, str(found.files["tokens"]))
         marks = Marks(*(tokens.get(mark, -1) for mark in (PAD, MASK)))
         if size.marked:

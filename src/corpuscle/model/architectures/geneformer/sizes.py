@@ -6,12 +6,12 @@ From the configurations and training scripts of https://huggingface.co/ctheodori
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from corpuscle.core.components import component
-from corpuscle.model.families.foundation import PublishedTraining
+from corpuscle.model.families.foundation_parts import PublishedTraining
 from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
 
 Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
@@ -40,6 +40,12 @@ class Size:
     longest: Annotated[int, Field(gt=2, le=MOST_UNITS)] = 2048
     marked: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.02
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) should be a multiple of heads ({self.heads})")
+        return self
 
 
 SIZES: Mapping[str, Size] = {

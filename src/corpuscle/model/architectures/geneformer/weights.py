@@ -10,12 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from corpuscle.core.errors import ModelError
+from corpuscle.core.text import shortened
 from corpuscle.model.architectures.geneformer.sizes import SIZES, Size
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
-from corpuscle.model.foreign.dictionaries import read_dictionary, read_json
+from corpuscle.model.foreign.dictionaries import read_dictionary, read_json, whole_number
 
+WIDTHS = {"hidden": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
+          "feed_forward": "intermediate_size"}  # fmt: skip
+PLACES_KEY = "max_position_embeddings"
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
 # Where dictionaries are, seen from the folder with the weights.
 PLACES = (".", "geneformer", "geneformer/gene_dictionaries_30m", "gene_dictionaries_30m", "..", "../geneformer",
@@ -95,24 +101,22 @@ def official(folder: Path) -> Official | None:
 
 def _size(folder: Path, config: dict[str, Any]) -> tuple[int, Size]:
     """Read the widths of a network from its configuration."""
+    path = folder / CONFIG
     try:
-        n_tokens, longest = int(config["vocab_size"]), int(config["max_position_embeddings"])
+        n_tokens, longest = (whole_number(path, config, name, least=3) for name in ("vocab_size", PLACES_KEY))
+        widths = {ours: whole_number(path, config, theirs) for ours, theirs in WIDTHS.items()}
         size = Size(
-            hidden=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            feed_forward=config["intermediate_size"],
+            **widths,
             longest=longest,
             # The second version has two marks more, and twice the places.
             marked=longest > 2048 or n_tokens == 20_275,
             dropout=float(config.get("hidden_dropout_prob", 0.02)),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG}: is no configuration of Geneformer ({error})") from error
-    if config.get("hidden_act", "relu") != "relu" or size.hidden % size.heads:
-        raise ModelError(
-            f"{folder / CONFIG}: is of another BERT: hidden_act should be relu, and heads divide the width"
-        )
+    except (ModelError, TypeError, ValueError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).removeprefix(f"{path}: ")
+        raise ModelError(f"{path}: is no configuration of Geneformer: {shortened(what)}") from error
+    if (function := config.get("hidden_act", "relu")) != "relu":
+        raise ModelError(f"{path}: is of another BERT: hidden_act should be 'relu'; {shortened(repr(function))}")
     return n_tokens, size
 
 

@@ -20,14 +20,9 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scbert import weights
 from corpuscle.model.architectures.scbert.network import Network
 from corpuscle.model.architectures.scbert.sizes import PRE_TRAINING, SIZES, TINY, Size
-from corpuscle.model.families.foundation import (
-    BATCH_SHARE,
-    Demands,
-    FittedFoundation,
-    FoundationModel,
-    PublishedTraining,
-    Start,
-)
+from corpuscle.model.families.fitted_foundation import FittedFoundation
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.model.families.foundation_parts import BATCH_SHARE, Demands, PublishedTraining, Start
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from corpuscle.core.components import component
-from corpuscle.model.families.foundation import PublishedTraining
+from corpuscle.model.families.foundation_parts import PublishedTraining
 from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
 
 Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]

@@ -5,6 +5,7 @@ published `panglao_10000.h5ad`, or a text file or JSON list of them. https://git
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import h5py
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from corpuscle.core.errors import ModelError
@@ -19,7 +21,7 @@ from corpuscle.core.text import shortened
 from corpuscle.model.architectures.scbert.sizes import Size
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
-from corpuscle.model.foreign.tensors import ENDINGS, read_tensors
+from corpuscle.model.foreign.tensors import ENDINGS, read_tensors, refuse_unfetched
 
 # What folders of other models have next to their weights.
 OTHERS = ("config.json", "args.json")
@@ -28,7 +30,7 @@ LISTS = (".txt", ".csv", ".tsv", ".json", ".h5ad")
 LONGEST_LIST = 10_000_000
 CALLS = "performer.calls_since_last_redraw"
 
-_LAYER = r"performer\.net\.layers\.(\d+)\."
+_LAYER = r"performer\.net\.layers\.(\d{1,9})\."
 _ENDS = r"(weight|bias)"
 RENAMES = Renames(
     names={
@@ -75,9 +77,10 @@ def official(path: Path) -> Official | None:
     if lists:
         files["genes"] = next(iter(lists))
     else:
+        others = [f"{each.name} {_instead(each)}" for each in sorted(folder.iterdir()) if each.suffix in LISTS]
         lacking["genes"] = (
             f"the list of its {n_listed:,} genes, in its order, next to the weights: panglao_10000.h5ad, or a text "
-            "file or JSON list of their symbols"
+            f"file or JSON list of their symbols{shortened(''.join(f'; {other}' for other in others))}"
         )
     config = {"size": asdict(size), "n_listed": n_listed, "given_positions": True}
     title = f"scBERT, {size.layers} layers of width {size.width}, {n_listed:,} genes"
@@ -124,6 +127,16 @@ def _listed(path: Path) -> list[str] | None:
     return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else None
 
 
+def _instead(path: Path) -> str:
+    """Return what a file is that is not the list of genes."""
+    try:
+        refuse_unfetched(path)
+    except ModelError as error:
+        return str(error).removeprefix(f"{path}: ")
+    names = _listed(path)
+    return "is no list of genes" if names is None else f"lists {len(names):,}"
+
+
 def _names_in(path: Path) -> list[str]:
     """Return the names of the genes of an .h5ad file, of which nothing else is read."""
     with h5py.File(path) as file:
@@ -139,10 +152,11 @@ def _size(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Size, int]:
     needed = {"token_emb.weight": 2, "pos_emb.emb.weight": 2, f"{first}to_q.weight": 2,
               f"{first}fast_attention.projection_matrix": 2}  # fmt: skip
     for name, n_axes in needed.items():
-        if name not in tensors or tensors[name].dim() != n_axes:
-            raise ModelError(f"{path}: these are not the weights of this model: {name} is missing")
+        if name not in tensors or tensors[name].dim() != n_axes or not tensors[name].numel():
+            what = "is missing" if name not in tensors else f"should have {n_axes} axes, it is {[*tensors[name].shape]}"
+            raise ModelError(f"{path}: these are not the weights of this model: {name} {what}")
     levels, positions, query, projection = (tensors[name] for name in needed)
-    numbers = {int(name.split(".")[3]) for name in tensors if name.startswith("performer.net.layers.")}
+    numbers = {int(found[1]) for name in tensors if (found := re.match(rf"{_LAYER}", name))}
     try:
         size = Size(
             width=levels.shape[1],
@@ -152,5 +166,6 @@ def _size(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Size, int]:
             features=len(projection),
         )
     except ValueError as error:
-        raise ModelError(f"{path}: no network has this size ({shortened(str(error))})") from error
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise ModelError(f"{path}: no network has this size: {shortened(what)}") from error
     return size, len(positions) - 1

@@ -32,12 +32,12 @@ from corpuscle.model.architectures.scgpt.sizes import (
     Size,
 )
 from corpuscle.model.families.categories import Categories
-from corpuscle.model.families.foundation import (
+from corpuscle.model.families.fitted_foundation import FittedFoundation
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.model.families.foundation_parts import (
     BATCH_SHARE,
     NONZERO_SHARE,
     Demands,
-    FittedFoundation,
-    FoundationModel,
     PublishedTraining,
     Start,
     Started,
@@ -163,6 +163,11 @@ class ScGPT(FoundationModel):
     def uses_seed(self) -> bool:
         """Whether it is trained, or draws how a cell is written."""
         return bool(self._budget.steps != 0) or "random" in (self.ties, self.truncation)
+
+    @property
+    def known_only(self) -> str | None:
+        """The batch, where it is fine-tuned for integration; see `EmbedsKnownOnly`."""
+        return None if self.integration is None else self.integration.batch
 
     @property
     def published(self) -> PublishedTraining:

@@ -13,7 +13,7 @@ from corpuscle.core.errors import ModelError
 from corpuscle.model.architectures.scgpt.sizes import CLS_VALUE, MASKED, MAX_LENGTH, N_BINS, N_TOKENS, Size
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
-from corpuscle.model.foreign.dictionaries import read_json, token_ids
+from corpuscle.model.foreign.dictionaries import read_json, token_ids, whole_number
 from corpuscle.model.foreign.tensors import ENDINGS
 from corpuscle.model.tokenisers.gene_tokens import Vocabulary
 
@@ -74,8 +74,8 @@ def official(folder: Path) -> Official | None:
     config: dict[str, Any] = {
         "size": asdict(size),
         "n_tokens": N_TOKENS,
-        "n_bins": _whole(folder / ARGS, args, "n_bins", N_BINS),
-        "max_length": _whole(folder / ARGS, args, "max_seq_len", MAX_LENGTH),
+        "n_bins": whole_number(folder / ARGS, args, "n_bins", N_BINS, least=2),
+        "max_length": whole_number(folder / ARGS, args, "max_seq_len", MAX_LENGTH, least=2),
     }
     lacking = {} if weights else {"weights": "best_model.pt"}
     if (folder / VOCABULARY).is_file():
@@ -105,17 +105,10 @@ def read_vocabulary(path: Path, n_tokens: int) -> tuple[Vocabulary, int]:
 
 def _size(path: Path, args: dict[str, Any]) -> Size:
     try:
-        widths = {ours: _whole(path, args, theirs) for ours, theirs in WIDTHS.items()}
+        widths = {ours: whole_number(path, args, theirs) for ours, theirs in WIDTHS.items()}
         return Size(**widths, dropout=args.get("dropout", 0.2))
     except ValidationError as error:
         raise ModelError(f"{path}: gives no size of a network: {error.errors()[0]['msg']}") from error
-
-
-def _whole(path: Path, args: dict[str, Any], name: str, default: int | None = None) -> int:
-    found = args.get(name, default)
-    if type(found) is not int or found < 1:
-        raise ModelError(f"{path}: {name} should be a whole number above 0; it is {found!r}")
-    return found
 
 
 def _refuse_others(path: Path, args: dict[str, Any]) -> None:

@@ -20,15 +20,9 @@ from corpuscle.model.architectures.transcriptformer import opening, weights
 from corpuscle.model.architectures.transcriptformer.fitted import FittedTranscriptFormer
 from corpuscle.model.architectures.transcriptformer.network import Network
 from corpuscle.model.architectures.transcriptformer.sizes import CONTINUED, FROM_SCRATCH, SIZES, TINY, Size
-from corpuscle.model.families.foundation import (
-    BATCH_SHARE,
-    NONZERO_SHARE,
-    Demands,
-    FittedFoundation,
-    FoundationModel,
-    PublishedTraining,
-    Start,
-)
+from corpuscle.model.families.fitted_foundation import FittedFoundation
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.model.families.foundation_parts import BATCH_SHARE, NONZERO_SHARE, Demands, PublishedTraining, Start
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.architectures.transcriptformer.network import Network
 from corpuscle.model.data.batches import Batch, stream
-from corpuscle.model.families.foundation import FittedFoundation
+from corpuscle.model.families.fitted_foundation import FittedFoundation
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.nn.token_network import sum_of_cells
 from corpuscle.model.tokenisers.tokens import Tokens

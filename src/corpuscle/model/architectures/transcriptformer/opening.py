@@ -18,7 +18,7 @@ from corpuscle.core.fingerprint import hash_file
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.transcriptformer import weights
 from corpuscle.model.architectures.transcriptformer.sizes import Size
-from corpuscle.model.families.foundation import Start
+from corpuscle.model.families.foundation_parts import Start
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
@@ -69,7 +69,7 @@ def contents(found: Official, vectors: Path | None) -> tuple[Mapping[str, Any], 
     tensors = read_tensors(found.files["weights"])
     n_special, n_names = len(found.config["special"]), found.config["n_names"]
     rows_V = tensors.get("gene_embeddings.embedding.weight")
-    if rows_V is not None and len(rows_V) != n_names:
+    if rows_V is not None and rows_V.dim() == 2 and len(rows_V) != n_names:
         raise ModelError(
             f"{found.files['genes 0']}: its genes and {n_special} special tokens make {n_names:,} tokens, the weights "
             f"have rows for {len(rows_V):,}; these are the genes of another model or species"

@@ -21,7 +21,7 @@ from corpuscle.model.architectures.transcriptformer.sizes import SIZES, Size
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.foreign.dictionaries import read_json, token_ids
-from corpuscle.model.foreign.tensors import read_tensors
+from corpuscle.model.foreign.tensors import read_tensors, refuse_unfetched
 
 CONFIG, WEIGHTS, VOCABULARIES, ASSAYS = "config.json", "model_weights.pt", "vocabs", "vocabs/assay_vocab.json"
 # The order where a folder's config does not say it.
@@ -64,6 +64,10 @@ def official(folder: Path) -> Official | None:
     _refuse_other_kinds(config, folder)
     data = model.get("data_config")
     data = data if isinstance(data, Mapping) else {}
+    for name in ("esm2_mappings", "special_tokens"):
+        given = data.get(name) or ()
+        if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+            raise ModelError(f"{folder / CONFIG}: data_config.{name} should be a list; it is {shortened(repr(given))}")
     genes = _gene_files(folder, data)
     files = {"config": folder / CONFIG, "weights": folder / WEIGHTS, "assays": folder / ASSAYS}
     files |= {f"genes {at}": path for at, path in enumerate(genes)}
@@ -125,6 +129,7 @@ def gene_names(path: Path) -> list[str]:
     ModelError
         When it cannot be read, or names no gene.
     """
+    refuse_unfetched(path)
     try:
         with h5py.File(path) as file:
             found = [name.decode() if isinstance(name, bytes) else str(name) for name in file["keys"][:].tolist()]
