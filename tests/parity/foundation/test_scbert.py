@@ -32,9 +32,9 @@ def network(golden):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("stretch", [5, 512])
-def test_outputs_are_upstreams_for_each_cell_alone(network, golden, stretch, monkeypatch):
-    monkeypatch.setattr(performer, "POSITIONS", stretch)
+@pytest.mark.parametrize("features", [5000, 1_000_000])
+def test_outputs_are_upstreams_for_each_cell_alone(network, golden, features, monkeypatch):
+    monkeypatch.setattr(performer, "FEATURES", features)
     # Three cells at once are as each alone.
     found = network.hidden(torch.from_numpy(golden["ids"].ravel()))
     np.testing.assert_allclose(found.reshape(3, 12, 20), golden["encodings"], atol=1e-5)
@@ -77,7 +77,7 @@ def test_in_stretches_numbers_and_slopes_are_those_of_all_at_once(monkeypatch):
     weights = torch.randn(2, 50, 2, 8, generator=draw, dtype=torch.float64)
     expected = torch.stack([plain(*cells, projection) for cells in zip(*given, strict=True)])
     slopes = torch.autograd.grad((expected * weights).sum(), given)
-    monkeypatch.setattr(performer, "POSITIONS", 15)
+    monkeypatch.setattr(performer, "FEATURES", 15 * 40)
     found = performer.attend_by_features(*given, projection)
     torch.testing.assert_close(found, expected)
     for one, other in zip(torch.autograd.grad((found * weights).sum(), given), slopes, strict=True):

@@ -64,6 +64,8 @@ _FIRST = PublishedTraining(
 )  # fmt: skip
 # Of what is not written anywhere, what is next to it stands: the rate of the 316M model is that of the 104M model.
 TRAININGS: Mapping[str, PublishedTraining] = {
+    # Our own: it is trained for hundreds of steps.
+    "tiny": replace(_FIRST, learning_rate=3e-3),
     "6L": _FIRST,
     "12L": replace(_FIRST, learning_rate=5e-4),
     "12L-95M": replace(_FIRST, learning_rate=5e-4, warmup=5_000, decay="cosine", batch_size=32),

@@ -19,7 +19,7 @@ from corpuscle.core.scores import Metric
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scbert import weights
 from corpuscle.model.architectures.scbert.network import Network
-from corpuscle.model.architectures.scbert.sizes import PRE_TRAINING, SIZES, Size
+from corpuscle.model.architectures.scbert.sizes import PRE_TRAINING, SIZES, TINY, Size
 from corpuscle.model.families.fitted_foundation import FittedFoundation
 from corpuscle.model.families.foundation import FoundationModel
 from corpuscle.model.families.foundation_parts import BATCH_SHARE, Demands, PublishedTraining, Start
@@ -88,8 +88,8 @@ class Scbert(FoundationModel):
 
     @property
     def published(self) -> PublishedTraining:
-        """The one published training."""
-        return PRE_TRAINING
+        """The one published training; from scratch, ``"tiny"`` has a rate of its own."""
+        return TINY if self.checkpoint is None and self.size == SIZES["tiny"] else PRE_TRAINING
 
     def network(self, config: Mapping[str, Any]) -> Network:
         """Make a network without weights."""

@@ -7,6 +7,7 @@ and 8.1e-5); here, it rises over as many epochs once, and falls along half a cos
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -61,3 +62,5 @@ PRE_TRAINING = PublishedTraining(
     decay="cosine",
     clip_norm=100.0,
 )
+# Our own, of the size "tiny", which is trained for hundreds of steps.
+TINY = replace(PRE_TRAINING, learning_rate=3e-3)

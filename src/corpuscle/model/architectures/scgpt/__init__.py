@@ -28,6 +28,7 @@ from corpuscle.model.architectures.scgpt.sizes import (
     N_BINS,
     PRETRAINING,
     SIZES,
+    TINY,
     Size,
 )
 from corpuscle.model.families.categories import Categories
@@ -170,8 +171,10 @@ class ScGPT(FoundationModel):
 
     @property
     def published(self) -> PublishedTraining:
-        """The published training."""
-        return PRETRAINING if self.integration is None else INTEGRATION
+        """The published training; from scratch, ``"tiny"`` has a rate of its own."""
+        if self.integration is not None:
+            return INTEGRATION
+        return TINY if self.checkpoint is None and self.size == SIZES["tiny"] else PRETRAINING
 
     def network(self, config: Mapping[str, Any]) -> TokenNetwork:
         """Make a network without weights; one for integration where its batches are known."""

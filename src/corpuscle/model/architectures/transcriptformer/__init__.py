@@ -19,7 +19,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.transcriptformer import opening, weights
 from corpuscle.model.architectures.transcriptformer.fitted import FittedTranscriptFormer
 from corpuscle.model.architectures.transcriptformer.network import Network
-from corpuscle.model.architectures.transcriptformer.sizes import CONTINUED, FROM_SCRATCH, SIZES, Size
+from corpuscle.model.architectures.transcriptformer.sizes import CONTINUED, FROM_SCRATCH, SIZES, TINY, Size
 from corpuscle.model.families.fitted_foundation import FittedFoundation
 from corpuscle.model.families.foundation import FoundationModel
 from corpuscle.model.families.foundation_parts import BATCH_SHARE, NONZERO_SHARE, Demands, PublishedTraining, Start
@@ -98,8 +98,10 @@ class TranscriptFormer(FoundationModel):
 
     @property
     def published(self) -> PublishedTraining:
-        """That of the published code, from scratch or on top of published weights."""
-        return FROM_SCRATCH if self.checkpoint is None else CONTINUED
+        """That of the published code, from scratch or on top of published weights; ``"tiny"`` has a rate of its own."""
+        if self.checkpoint is not None:
+            return CONTINUED
+        return TINY if self.size == SIZES["tiny"] else FROM_SCRATCH
 
     def network(self, config: Mapping[str, Any]) -> Network:
         """Make a network without weights."""

@@ -7,6 +7,7 @@ says.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -56,7 +57,8 @@ class Size:
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(),
+    # Our own: two heads, as the cost of attention grows with them.
+    "tiny": Size(heads=2),
     "small": Size(width=256, layers=4, heads=8, hidden=256, gene_hidden=256),
     "sapiens": Size(width=2048, layers=12, heads=16, hidden=2048, gene_hidden=2048, vector=2560),
     "exemplar": Size(width=2048, layers=12, heads=16, hidden=2048, gene_hidden=2048, vector=2560),
@@ -75,6 +77,8 @@ FROM_SCRATCH = PublishedTraining(
     clip_norm=1.0,
     decoupled=True,
 )
+# Our own, of the size "tiny", which is trained for hundreds of steps.
+TINY = replace(FROM_SCRATCH, learning_rate=3e-3)
 CONTINUED = PublishedTraining(
     learning_rate=5.5e-5,
     warmup=0.1,
