@@ -167,6 +167,17 @@ def test_the_command_says_what_a_folder_is(publish, genes, tmp_path):
     assert "lacks the genes' medians" in shown.output
 
 
+def test_as_published_a_target_is_embedded_once_for_all_corpora(publish, cells, genes):
+    folder, _ = publish(genes)
+    one, other = (
+        Geneformer(checkpoint=str(folder)).fit(part, seed) for part, seed in ((cells, 0), (cells.take(np.arange(9)), 1))
+    )
+    assert one.embeds_as == other.embeds_as != ""
+    np.testing.assert_array_equal(one.embed(cells), other.embed(cells))
+    assert Geneformer(checkpoint=str(folder), layer=0).fit(cells, 0).embeds_as != one.embeds_as
+    assert not Geneformer(checkpoint=str(folder), budget={"steps": 1}).fit(cells, 0).embeds_as
+
+
 def test_continued_training_begins_with_the_published_weights(publish, cells, genes):
     folder, _ = publish(genes)
     whole = Geneformer(checkpoint=str(folder), budget={"steps": 3}, batch_size=8, learning_rate=1e-3)

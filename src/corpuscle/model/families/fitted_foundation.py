@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from corpuscle.core.errors import ModelError
+from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import Parts, SavedModel, state_of
 from corpuscle.model.data.batches import stream
@@ -52,6 +53,11 @@ class FittedFoundation(SavedModel):
         facts: Mapping[str, Any],
     ) -> None:
         self.settings, self.genes, self.network, self.history, self.facts = settings, genes, network, history, facts
+        if settings.checkpoint is not None and settings.budget is None:
+            # As published, whatever the corpus: a target is embedded once for all of them.
+            spec = {name: value for name, value in settings.spec().items() if name != "checkpoint"}
+            known = facts["files"], facts["config"], network.tokeniser.seed if settings.uses_seed else 0
+            self.embeds_as = fingerprint("as published", spec, settings.code_version, *known)
 
     def embed(self, cells: Corpus) -> NDArray[np.float32]:
         """Return the cells' embedding, shape (N, K), computed on `training_device`.

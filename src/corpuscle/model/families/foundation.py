@@ -175,6 +175,11 @@ class FoundationModel(LoadsSaved):
         """Return what the network asks of a machine, in a study of so many genes."""
 
     @property
+    def uses_seed(self) -> bool:
+        """Whether it is trained or begins with random weights."""
+        return self.checkpoint is None or self._budget.steps != 0
+
+    @property
     def uses_gpu(self) -> bool:
         """True."""
         return True
