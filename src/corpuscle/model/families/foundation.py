@@ -118,7 +118,7 @@ class FoundationModel(LoadsSaved):
 
     @model_validator(mode="after")
     def _can_hide(self) -> Self:
-        if self.adversary is not None and self._budget.steps == 0:
+        if self.adversary is not None and self.checkpoint is not None and self.budget is None:
             raise ValueError("an adversary works in training: give budget, such as { epochs = 10 }")
         if self.adversary is not None and self.batch_size < 2 * self.accumulate:
             raise ValueError("an adversary compares cells of a step: batch_size should be at least 2, twice accumulate")
