@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from corpuscle.core import components
-from corpuscle.core.components import Component, legal_names
+from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import ComponentError, Problem
 from corpuscle.core.text import shown
 from corpuscle.corpus.alteration import Alteration
@@ -126,6 +126,11 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     shared = shared_labels(study, plan.targets, first)
     if len(shared):
         _print(console, "Labels that targets and corpora share", shared)
+    for labelled in study.models:
+        with guarded(labelled.model):
+            programs = labelled.model.programs
+        for program in programs:
+            console.print(f"[bold]{escape(labelled.label)}[/bold] runs {escape(program)}", soft_wrap=True)
     for model, task in plan.unanswerable:
         note = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
         console.print(f"[yellow]Note[/yellow] {escape(note)}", soft_wrap=True)

@@ -3,14 +3,20 @@
 import ast
 import dataclasses
 import doctest
+import sys
 from typing import Any
 
 from corpuscle.core import components
 from corpuscle.core.components import Component
 from corpuscle.model.model import Model
+from repository import ROOT
 
-# What some built-in models would take long without.
+# What some built-in models would take long without, or need on a machine.
 QUICKER: dict[str, dict[str, Any]] = {
+    "external": {
+        "command": [sys.executable, "-I", "{script}", "{cells}", "{embedding}"],
+        "files": {"script": str(ROOT / "docs" / "examples" / "external_projection.py")},
+    },
     "masked_autoencoder": {"widths": [32, 16, 8]},
     "logistic_regression": {"max_rounds": 5000},
     "untrained": {"model": {"name": "ldvae", "n_hidden": 8}},

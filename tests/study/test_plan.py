@@ -367,3 +367,20 @@ def test_a_warm_up_longer_than_the_training_is_warned_of_with_its_place(study, w
         assert ("models[0]" in warned) == (fewest is not None)
         if fewest:
             assert re.search(f"on corpus {fewest}, and warm-up takes 500", warned["models[0]"])
+
+
+@pytest.mark.parametrize(
+    ("held", "is_warned"), [('{ by = "donor", values = ["d1"] }', True), ('{ by = "cell", share = 0.3 }', False)]
+)
+def test_batches_that_a_model_will_not_embed_are_warned_of(study, write, held, is_warned):
+    write("blood", 40)
+    model = '{ name = "scgpt", budget = { steps = 1 }, integration = { batch = "donor" } }'
+    corpora = '{ name = "A", parts = [{ source = "blood", fraction = 1.0 }] },'
+    planned = study(BLOOD, corpora, '{ name = "integration", on = ["blood"] },', f"holdout = {{ blood = {held} }}")
+    text = planned.text.replace('{ name = "toy:MeanProfile" }', model)
+    warned = [one.message for one in prepare(Study.parse(text, planned.folder)).warnings if one.place == "models[0]"]
+    assert bool(warned) == is_warned
+    if is_warned:
+        assert re.search(
+            r"cells of a donor that it was trained on, and \d+ of \d+ cells of target 'blood'.*\(d1\)", warned[0]
+        )

@@ -75,7 +75,7 @@ class Component:
     kind: ClassVar[str] = "component"
     version: ClassVar[int] = 1
     shared_version: ClassVar[int] = 1
-    # Parameters that name files or folders, in a study file relative to it.
+    # Parameters that name files or folders, in a study file relative to it: a path, or a list or table of paths.
     path_fields: ClassVar[tuple[str, ...]] = ()
 
     @property

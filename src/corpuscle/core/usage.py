@@ -42,17 +42,39 @@ class Usage:
         return None if self.peak_bytes is None else self.peak_bytes / 1e9
 
 
+@dataclass
+class _OtherPrograms:
+    """What programs took that this process ran: all their processor time, and the most memory since it was reset."""
+
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+_others = _OtherPrograms()
+
+
+def count_program(cpu_seconds: float, peak_bytes: int) -> None:
+    """Count what a program took that this process ran and waited for, as if this process had taken it."""
+    _others.cpu_seconds += cpu_seconds
+    _others.peak_bytes = max(_others.peak_bytes, peak_bytes)
+
+
 class Meter:
-    """Measures from when it is made."""
+    """Measures from when it is made; what programs took that this process ran (`count_program`) is in it."""
 
     def __init__(self) -> None:
         self._reports_peak = _reset_peak()
-        self._started, self._started_cpu = time.perf_counter(), time.process_time()
+        _others.peak_bytes = 0
+        self._started, self._started_cpu = time.perf_counter(), _cpu_seconds()
 
     def usage(self) -> Usage:
         """Return what was used until now."""
-        seconds, cpu_seconds = time.perf_counter() - self._started, time.process_time() - self._started_cpu
-        return Usage(seconds, cpu_seconds, _peak() if self._reports_peak else None)
+        seconds, cpu_seconds = time.perf_counter() - self._started, _cpu_seconds() - self._started_cpu
+        return Usage(seconds, cpu_seconds, max(_peak(), _others.peak_bytes) if self._reports_peak else None)
+
+
+def _cpu_seconds() -> float:
+    return time.process_time() + _others.cpu_seconds
 
 
 @contextmanager

@@ -115,7 +115,8 @@ def _places(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
         np.save(folder / "embedding.npy", _embed(model, cells), allow_pickle=False)
 
     store, key = model.stored
-    folder = store.kept("embeddings", fingerprint("embedding", EMBEDDINGS, key, cells.identity()), write)
+    embedded = fingerprint("embedding", EMBEDDINGS, model.embeds_as or key, cells.identity())
+    folder = store.kept("embeddings", embedded, write)
     found: NDArray[np.float32] = np.load(folder / "embedding.npy")
     return found
 

@@ -22,9 +22,8 @@ from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit
 from corpuscle.execution.making import fit_together, make
 from corpuscle.execution.opened import Opened
+from corpuscle.model.threads import THREADS
 
-# What libraries read, when they are loaded, to know how many threads to start: OpenMP's, those of BLAS, numba's.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
 # Signals by which a system, or a person, ends a process that did nothing wrong; others are crashes.
 KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"

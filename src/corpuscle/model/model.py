@@ -70,12 +70,16 @@ class FittedModel(ABC):
     stored
         Where a study keeps it, so that what is made of it (embeddings, models that were taught labels) is kept, too;
         None: it is not.
+    embeds_as
+        What distinguishes its embeddings, where several fitted models embed alike: those that no corpus or seed was
+        used for. The store then has one embedding for them all. Empty: only this one embeds so.
     """
 
     genes: tuple[str, ...]
     history: pd.DataFrame
     cost: Cost | None = None
     stored: Stored | None = None
+    embeds_as: str = ""
 
     @abstractmethod
     def embed(self, cells: Corpus) -> NDArray[np.float32]:
@@ -157,11 +161,30 @@ class RanksGenes(Protocol):
 
 
 @runtime_checkable
+class HasLikelihood(Protocol):
+    """A fitted model that predicts a cell's genes and their counts, one after the other."""
+
+    def negative_log_likelihood(self, cells: Corpus) -> pd.DataFrame:
+        """Return how unlikely each cell is, a row per cell, in nats: ``counts``, ``genes`` and the ``n_genes`` read."""
+        ...
+
+
+@runtime_checkable
 class Notes(Protocol):
     """A fitted model that may have something to say of the embedding of some cells."""
 
     def note(self, cells: Corpus) -> str:
         """Return what is to be known of the cells' embedding, in words; empty where there is nothing."""
+        ...
+
+
+@runtime_checkable
+class EmbedsKnownOnly(Protocol):
+    """A model whose fitted ones may refuse cells of a batch, or another label, that training did not see."""
+
+    @property
+    def known_only(self) -> str | None:
+        """The label; None where no cell is refused."""
         ...
 
 
@@ -213,6 +236,11 @@ class Model(Component, ABC):
     def uses_seed(self) -> bool:
         """Whether a fit depends on its seed; False where the corpus alone decides, so that seeds repeat nothing."""
         return True
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """What it runs on this machine besides this package, as commands; who checks a study is shown them."""
+        return ()
 
     def check(self, space: GeneSpace) -> None:
         """Refuse what can be seen to fail before anything is drawn or trained; most models have nothing to refuse.

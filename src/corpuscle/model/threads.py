@@ -6,6 +6,9 @@ from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
+# What libraries read, when they are loaded, to know how many threads to start: OpenMP's, those of BLAS, numba's.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.source.labels import text_of
 from corpuscle.source.source import ROLES
@@ -210,3 +211,29 @@ def look(label: str) -> str:
     text = _MINUS.sub("\N{MINUS SIGN}", text)
     text = re.sub(r"(?<=\d)(?:[^\w+]|_)+(?=\d)", "\0", text)
     return re.sub(r"[^\w+\N{MINUS SIGN}\0]|_", "", text).replace("\0", ".") or label
+
+
+def unseen(label: str, targets: Mapping[str, Corpus], corpora: Mapping[str, Corpus]) -> Iterator[str]:
+    """Yield the targets with values of a label that a corpus lacks, of a model that cannot embed such cells.
+
+    Parameters
+    ----------
+    label
+        The label.
+    targets, corpora
+        The cells, by name; the corpora of one seed.
+    """
+    seen = {name: set(corpus.labels(label).tolist()) for name, corpus in corpora.items()}
+    for target, cells in targets.items():
+        values, n_cells = np.unique(cells.labels(label), return_counts=True)
+        for name, known in seen.items():
+            new = [value for value in values.tolist() if value not in known]
+            if new:
+                n_new = int(n_cells[np.isin(values, new)].sum())
+                names = shortened(", ".join(new))
+                yield (
+                    f"it embeds cells of a {label} that it was trained on, and {n_new:,} of {len(cells):,} cells of "
+                    f"target {target!r} are of one that corpus {name!r} does not have ({names}): it "
+                    "will not answer there"
+                )
+                break

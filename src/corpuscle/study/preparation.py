@@ -10,7 +10,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
 from corpuscle.corpus.split import Watch
 from corpuscle.model.imputer import model_imputer
-from corpuscle.model.model import Model
+from corpuscle.model.model import EmbedsKnownOnly, Model
 from corpuscle.model.training.stepping import ChoosesRate, RateSchedule
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
@@ -126,6 +126,10 @@ def _remark(
             findings.warn(f"sources.{name}", remark)
     for place, message in labels.remarks(findings.study, targets, first):
         findings.warn(place, message)
+    for at, model in enumerate(findings.study.models):
+        if isinstance(model.model, EmbedsKnownOnly) and (label := model.model.known_only):
+            for message in labels.unseen(label, targets, first):
+                findings.warn(f"models[{at}]", message)
 
 
 def _unreached_rates(study: Study, corpora: Mapping[tuple[str, int], Corpus]) -> Iterator[tuple[str, str]]:

@@ -346,9 +346,16 @@ class _Builder:
             return self._constructed(cls, place, given, prefix, own)
         return None
 
-    def _located(self, path: Any) -> Any:
-        """Return where a path of a component's is, relative to the study file; what is no text is left as it is."""
-        return str(located(path, self.folder)) if isinstance(path, str) and path else path
+    def _located(self, paths: Any) -> Any:
+        """Return where a component's path is, or each of a list or table of them, relative to the study file.
+
+        What is no text is left as it is.
+        """
+        if isinstance(paths, list):
+            return [self._located(path) for path in paths]
+        if isinstance(paths, dict):
+            return {name: self._located(path) for name, path in paths.items()}
+        return str(located(paths, self.folder)) if isinstance(paths, str) and paths else paths
 
     def _tasks(self) -> Iterator[LabelledTask]:
         for at, spec in enumerate(self.spec.tasks):

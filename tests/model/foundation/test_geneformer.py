@@ -176,13 +176,19 @@ def test_continued_training_begins_with_the_published_weights(publish, cells, ge
     assert 0 < moved < 1
 
 
-def test_a_changed_file_is_another_model(publish, genes):
+def test_a_changed_file_is_another_model_and_an_unread_one_is_not(publish, genes):
     folder, _ = publish(genes)
     model = Geneformer(checkpoint=str(folder))
     before = model.identity()
-    path = folder / "config.json"
-    path.write_text(path.read_text() + " ")
-    assert model.identity() != before
+    (folder / "training_args.bin").write_bytes(b"never read")
+    assert model.identity() == before
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.5}))
+    changed = model.identity()
+    assert changed != before
+    path = folder.parent / "geneformer" / "gene_median_dictionary_gc30M.json"
+    path.write_text(path.read_text().replace("0.5", "0.7", 1))
+    assert model.identity() != changed
 
 
 def test_medians_are_those_of_numpy(make_corpus, draw_counts):

@@ -15,6 +15,7 @@ from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel
 
 NOT_MEASURED = "the model was not fitted by this run, so what fitting took is not known"
+NO_WEIGHTS = "the model keeps no weights in a form that is known here"
 METRICS = declared(
     Metric("fit_seconds", "Seconds to fit", "By the clock, on the machine of the run.", "lower", "positive"),
     Metric("fit_cpu_seconds", "Processor seconds to fit", "Of all threads.", "lower", "positive"),
@@ -57,7 +58,8 @@ class Resources(Task):
         yield _score("fit_seconds", fit.seconds if fit else None, n_train, NOT_MEASURED)
         yield _score("fit_cpu_seconds", fit.cpu_seconds if fit else None, n_train, NOT_MEASURED)
         yield _score("fit_peak_gb", fit.peak_gb if fit else None, n_train, NO_PEAK if fit else NOT_MEASURED)
-        yield _score("n_parameters", cost.n_parameters if cost else None, n_train, NOT_MEASURED)
+        n_parameters = cost.n_parameters if cost else 0
+        yield _score("n_parameters", n_parameters or None, n_train, NO_WEIGHTS if cost else NOT_MEASURED)
         cells = draw_cells(target, self.max_cells)
         with measured() as usage:
             model.embed(cells)

@@ -13,12 +13,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.checkpoint import Parts, SavedModel, state_of
 from corpuscle.model.data.batches import stream
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.families.log_expression import check_genes
-from corpuscle.model.nn.token_network import TokenNetwork
+from corpuscle.model.nn.token_network import Attends, TokenNetwork
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 
 # What the arrays of a tokeniser begin with among a saved model's.
@@ -105,6 +106,53 @@ class FittedFoundation(SavedModel):
         empty = int((found["known"] == 0).sum())
         notes = [f"{empty:,} of {len(cells):,} cells have no gene that the model knows, and are at 0"] if empty else []
         return "; ".join([*notes, *self.network.tokeniser.notes(cells)])
+
+    @torch.inference_mode()
+    def gene_embeddings(self) -> pd.DataFrame:
+        """Return the vectors that the network enters genes by: a row for each gene of the study that it knows.
+
+        They are the same for all cells: what a gene is to the network before it has seen what else a cell expresses.
+        """
+        token_G = self.network.tokeniser.token_G
+        known_M = np.flatnonzero(token_G >= 0)
+        vectors_MD = self.network.gene_vectors(torch.from_numpy(token_G[known_M]))
+        return pd.DataFrame(vectors_MD.float().numpy(), index=pd.Index([self.genes[at] for at in known_M]))
+
+    @torch.inference_mode()
+    def attention(self, cell: Corpus, layer: int = 0) -> tuple[list[str], NDArray[np.float32]]:
+        """Return how much the tokens of one cell attend to each other in a block.
+
+        Parameters
+        ----------
+        cell
+            A corpus of one cell.
+        layer
+            Which block: 0 the last, -1 the one before it.
+
+        Returns
+        -------
+        The L tokens' genes, ``""`` for a mark, and the attention of each (rows) to each, shape (heads, L, L); rows sum
+        to 1. It takes memory that grows with the square of the cell's genes.
+
+        Raises
+        ------
+        ModelError
+            When the corpus has another number of cells, or the network's attention cannot be had: that of scBERT is
+            never formed, that of TranscriptFormer is bounded.
+        """
+        check_genes(cell, self.genes)
+        network = self.network
+        if not isinstance(network, Attends):
+            raise ModelError(f"the attention of {self.settings.name} cannot be had, only that of geneformer and scgpt")
+        if len(cell) != 1:
+            raise ModelError(f"attention is asked for one cell at a time, not for {len(cell):,}")
+        if not 0 >= layer > -len(network.blocks):
+            raise ModelError(f"layer = {layer} should be 0, the last, down to {1 - len(network.blocks)}, the first")
+        ((_, batch),) = stream(cell, 1, network.tokeniser.covariates(cell))
+        tokens = network.tokeniser.tokens(batch)
+        gene_of = {token: self.genes[at] for at, token in enumerate(network.tokeniser.token_G.tolist()) if token >= 0}
+        names = [gene_of.get(token, "") for token in tokens.ids.tolist()]
+        return names, network.attention(tokens, layer)[0].float().numpy()
 
     def encoder(self) -> TrainableEncoder:
         """Return a copy of the network; see `FineTunes`."""

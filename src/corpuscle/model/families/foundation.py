@@ -35,6 +35,7 @@ from corpuscle.model.model import Progress, no_history, silent
 from corpuscle.model.nn.adversary import AdversarialNetwork, with_labels
 from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
+from corpuscle.model.threads import one_thread
 from corpuscle.model.tokenisers.gene_tokens import (
     Matched,
     gene_tokens,
@@ -189,12 +190,15 @@ class FoundationModel(LoadsSaved):
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
+        found = None if self.checkpoint is None else self.official(Path(self.checkpoint))
         given: dict[str, Any] = {
-            name: content(Path(path)) for name in self.path_fields if (path := getattr(self, name)) is not None
+            name: content(Path(path))
+            for name in self.path_fields
+            if (path := getattr(self, name)) is not None and not (found and name == "checkpoint")
         }
-        # Dictionaries may be next to what is named.
-        if self.checkpoint is not None and (found := self.official(Path(self.checkpoint))):
-            given["checkpoint"] = [given["checkpoint"], hashes(found)]
+        # What is read, and no more: a clone of a whole repository has many models.
+        if found is not None:
+            given["checkpoint"] = [hashes(found), found.config]
         return [spec | given, *rest]
 
     def check(self, space: GeneSpace) -> None:
@@ -386,10 +390,11 @@ def _multiply_adds_a_second() -> float:
     from time import perf_counter
 
     x, n_times = torch.ones(512, 512), 8
-    x @ x
-    start = perf_counter()
-    for _ in range(n_times):
+    with one_thread():
         x @ x
+        start = perf_counter()
+        for _ in range(n_times):
+            x @ x
     return n_times * 512**3 / max(perf_counter() - start, 1e-9)
 
 

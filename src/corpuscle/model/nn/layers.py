@@ -39,3 +39,8 @@ def dropout(hidden: Tensor, share: float, noise: torch.Generator | None) -> Tens
         return hidden
     kept = torch.rand(hidden.shape, generator=noise, device=noise.device) >= share
     return hidden * kept / (1 - share)
+
+
+def table(n_rows: int, width: int) -> nn.Embedding:
+    """Make a table of so many rows, not drawn: on the device ``meta``, torch's own draw loads a compiler first."""
+    return nn.Embedding(n_rows, width, _weight=torch.empty(n_rows, width))

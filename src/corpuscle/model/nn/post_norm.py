@@ -57,3 +57,13 @@ class PostNormBlock(nn.Module):
         inner = dropout(self.up(x_TD).relu(), self.inner_dropout, noise)
         normed_TD: Tensor = self.norm(x_TD + dropout(self.down(inner), self.dropout, noise))
         return normed_TD
+
+    def attention(self, x_TD: Tensor, lengths: list[int]) -> list[Tensor]:
+        """Return how much the tokens of each cell attend to each other, shape (H, L, L) each; rows sum to 1.
+
+        `forward` never forms these: they take memory that grows with L².
+        """
+        query, key, _ = self.qkv(x_TD).reshape(len(x_TD), 3, self.n_heads, -1).unbind(1)
+        pairs = zip(torch.split(query, lengths), torch.split(key, lengths), strict=True)
+        scale = query.shape[-1] ** -0.5
+        return [(torch.einsum("ihc,jhc->hij", q, k) * scale).softmax(-1) for q, k in pairs]

@@ -5,7 +5,7 @@ Axes in names: B cells of a batch, T tokens of all of them, D width of the netwo
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,16 @@ class TokenNetwork(nn.Module):
             Whether for a step of the training, or to follow it.
         """
 
+    @abstractmethod
+    def gene_vectors(self, token_M: Tensor) -> Tensor:
+        """Return the vectors that the network enters genes by, shape (M, D), before it has seen any cell.
+
+        Parameters
+        ----------
+        token_M
+            The genes' tokens, where the weights are.
+        """
+
     @property
     def blocks(self) -> list[nn.Module]:
         """Its blocks from first to last, for trainings in which only the last learn."""
@@ -112,6 +122,15 @@ class TokenNetwork(nn.Module):
         assert isinstance(batch, Batch), "it takes sparse batches"
         seed = int(torch.randint(2**62, (), generator=noise, device=noise.device))
         return self.tokeniser.tokens(batch, seed).to(self.device)
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """A network that can say how much its tokens attend to each other."""
+
+    def attention(self, tokens: Tokens, layer: int) -> list[Tensor]:
+        """Return it for each cell, shape (heads, L, L); `layer` is 0 for the last block, -1 for the one before it."""
+        ...
 
 
 def mean_of_cells(hidden_TD: Tensor, tokens: Tokens) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.architectures.geneformer.sizes import Size
-from corpuscle.model.nn.layers import dropout
+from corpuscle.model.nn.layers import dropout, table
 from corpuscle.model.nn.post_norm import PostNormBlock
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, first_of_cells, mean_of_cells
 from corpuscle.model.tokenisers.rank_value import RankValue
@@ -46,10 +46,10 @@ class GeneformerNetwork(TokenNetwork):
         super().__init__()
         self.layer, self.pooling, self.dropout = layer, pooling, size.dropout
         self.n_latent = width = size.hidden
-        self.genes = nn.Embedding(n_tokens, width)
-        self.places = nn.Embedding(size.longest, width)
+        self.genes = table(n_tokens, width)
+        self.places = table(size.longest, width)
         # Of two kinds of texts; only the first is used.
-        self.kinds = nn.Embedding(2, width)
+        self.kinds = table(2, width)
         self.norm = nn.LayerNorm(width, EPS)
         self.layers = nn.ModuleList(
             PostNormBlock(width, size.heads, size.feed_forward, eps=EPS, dropout=size.dropout)
@@ -74,6 +74,26 @@ class GeneformerNetwork(TokenNetwork):
         for block in self.layers[: len(self.layers) + layer]:
             x_TD = block(x_TD, lengths, noise)
         return x_TD
+
+    def gene_vectors(self, token_M: Tensor) -> Tensor:
+        """Return the vectors of genes, shape (M, D)."""
+        vectors_MD: Tensor = self.genes(token_M)
+        return vectors_MD
+
+    def attention(self, tokens: Tokens, layer: int) -> list[Tensor]:
+        """Return how much a block's tokens attend to each other, of each cell, shape (H, L, L); rows sum to 1.
+
+        Parameters
+        ----------
+        tokens
+            The cells.
+        layer
+            Which block: 0 the last, -1 the one before it.
+        """
+        before_TD = self.hidden(tokens, None, layer=layer - 1)
+        block = self.layers[len(self.layers) - 1 + layer]
+        assert isinstance(block, PostNormBlock), "they all are"
+        return block.attention(before_TD, tokens.lengths)
 
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Return the embedding of cells, shape (B, D): of all their genes, or of the mark that they begin with."""

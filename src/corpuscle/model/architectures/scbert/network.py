@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.architectures.scbert.sizes import Size
+from corpuscle.model.nn.layers import table
 from corpuscle.model.nn.performer import attend_by_features, drawn_projection
 from corpuscle.model.nn.recomputed import recomputed
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, sum_of_cells
@@ -87,7 +88,7 @@ class Network(TokenNetwork):
         super().__init__()
         self.n_latent = size.width
         self.expressed_only, self.redraw = expressed_only, redraw
-        self.level = nn.Embedding(N_LEVELS, size.width)
+        self.level = table(N_LEVELS, size.width)
         positions = torch.empty(n_positions, size.width)
         # Given ones are no parameters: nothing that trains a network ever moves them.
         if given_positions:
@@ -111,6 +112,10 @@ class Network(TokenNetwork):
             assert isinstance(layer, Layer), "it was made here"
             layer.projection.copy_(drawn_projection(len(layer.projection), layer.projection.shape[1], noise))
         self.since_redraw.zero_()
+
+    def gene_vectors(self, token_M: Tensor) -> Tensor:
+        """Return the vectors of genes, shape (M, D)."""
+        return self.positions[token_M]
 
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Embed cells by a mean over positions, shape (B, D); see `TokenNetwork.pooled`."""

@@ -164,6 +164,11 @@ class ScGPT(FoundationModel):
         return bool(self._budget.steps != 0) or "random" in (self.ties, self.truncation)
 
     @property
+    def known_only(self) -> str | None:
+        """The batch, where it is fine-tuned for integration; see `EmbedsKnownOnly`."""
+        return None if self.integration is None else self.integration.batch
+
+    @property
     def published(self) -> PublishedTraining:
         """The published training."""
         return PRETRAINING if self.integration is None else INTEGRATION

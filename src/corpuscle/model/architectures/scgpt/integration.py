@@ -24,10 +24,10 @@ from corpuscle.model.architectures.scgpt.network import (
     draw_mask,
     draw_weights,
     pooled_cells,
-    table,
     value_decoder,
 )
 from corpuscle.model.architectures.scgpt.sizes import Size
+from corpuscle.model.nn.layers import table
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, first_of_cells
 from corpuscle.model.size import MOST_UNITS
 from corpuscle.model.tokenisers.bins import BinTokeniser
@@ -162,6 +162,10 @@ class IntegrationNetwork(TokenNetwork):
         """Encode cells; in training mode, each batch's tokens are normalised by themselves."""
         batch_T = _batch_of(tokens)[tokens.cell_T]
         return self.body(tokens, noise, lambda x_TD: self.norms(x_TD, batch_T))  # type: ignore[no-any-return]
+
+    def gene_vectors(self, token_M: Tensor) -> Tensor:
+        """Return the vectors of genes, shape (M, D)."""
+        return self.body.gene_vectors(token_M)
 
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Embed cells, shape (B, D), at length 1."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.architectures.scgpt.sizes import MASKED, Size
-from corpuscle.model.nn.layers import dropout
+from corpuscle.model.nn.layers import dropout, table
 from corpuscle.model.nn.post_norm import PostNormBlock
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, first_of_cells, sum_of_cells
 from corpuscle.model.tokenisers.bins import BinTokeniser
@@ -26,11 +26,6 @@ EPS = 1e-5
 INIT_RANGE = 0.1
 
 Pooling = Literal["cls", "mean"]
-
-
-def table(n_rows: int, width: int) -> nn.Embedding:
-    """Make a table of so many rows, not drawn: on the device ``meta``, torch's own draw loads a compiler first."""
-    return nn.Embedding(n_rows, width, _weight=torch.empty(n_rows, width))
 
 
 class ValueEncoder(nn.Module):
@@ -78,6 +73,21 @@ class ScgptBody(nn.Module):
             )
             for _ in range(size.layers)
         )  # fmt: skip
+
+    def gene_vectors(self, token_M: Tensor) -> Tensor:
+        """Return the vectors of genes, shape (M, D)."""
+        vectors_MD: Tensor = self.gene_norm(self.genes(token_M))
+        return vectors_MD
+
+    def attention(self, tokens: Tokens, layer: int) -> list[Tensor]:
+        """Return how much a block's tokens attend to each other, of each cell; see `PostNormBlock.attention`."""
+        hidden_TD = self.gene_norm(self.genes(tokens.ids)) + self.values(tokens.values)
+        lengths, at = tokens.lengths, len(self.blocks) - 1 + layer
+        for block in self.blocks[:at]:
+            hidden_TD = block(hidden_TD, lengths, None)
+        last = self.blocks[at]
+        assert isinstance(last, PostNormBlock), "they all are"
+        return last.attention(hidden_TD, lengths)
 
     def forward(
         self, tokens: Tokens, noise: torch.Generator | None, normalise: Callable[[Tensor], Tensor] | None = None
@@ -240,9 +250,17 @@ class ScgptNetwork(TokenNetwork):
         """Its blocks from first to last."""
         return list(self.body.blocks)
 
+    def gene_vectors(self, token_M: Tensor) -> Tensor:
+        """Return the vectors of genes, shape (M, D)."""
+        return self.body.gene_vectors(token_M)
+
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Embed cells, shape (B, D), at length 1."""
         return pooled_cells(self.body(tokens, noise).hidden, tokens, self.pooling)
+
+    def attention(self, tokens: Tokens, layer: int) -> list[Tensor]:
+        """Return how much a block's tokens attend to each other; see `ScgptBody.attention`."""
+        return self.body.attention(tokens, layer)
 
     def objective(self, tokens: Tokens, noise: torch.Generator, *, trains: bool) -> Objective:
         """Return the mean squared error of hidden bins, from the tokens plus from the cell's embedding."""

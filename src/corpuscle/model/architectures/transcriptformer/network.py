@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from corpuscle.model.architectures.transcriptformer.sizes import Size
 from corpuscle.model.nn.capped_attention import attend_to_earlier
-from corpuscle.model.nn.layers import dropout
+from corpuscle.model.nn.layers import dropout, table
 from corpuscle.model.nn.recomputed import recomputed
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, sum_of_cells
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
@@ -119,9 +119,9 @@ class Network(TokenNetwork):
         else:
             self.vectors = nn.Parameter(vectors)
         self.into = Head(n_vector, width, width)
-        self.assay = nn.Embedding(n_assays, width)
+        self.assay = table(n_assays, width)
         self.layers = nn.ModuleList(Layer(size) for _ in range(size.layers))
-        self.gene_level = nn.Embedding(n_names, 1)
+        self.gene_level = table(n_names, 1)
         self.count_head = Head(2 * width, width // 2, 1)
         self.gene_head = Head(width, size.gene_hidden, n_names)
 
@@ -129,6 +129,11 @@ class Network(TokenNetwork):
     def blocks(self) -> list[nn.Module]:
         """Its layers."""
         return list(self.layers)
+
+    def gene_vectors(self, token_M: Tensor) -> Tensor:
+        """Return the vectors of genes, as the network makes them of their proteins', shape (M, D)."""
+        vectors_MD: Tensor = self.into(self.vectors[token_M], None)
+        return vectors_MD
 
     def pooled(self, tokens: Tokens, noise: torch.Generator | None) -> Tensor:
         """Embed cells, shape (B, D): the sum over START and genes, divided by `scaled_by`; see `TokenNetwork.pooled`.
