@@ -1,4 +1,4 @@
-"""Published files as they may come: not fetched, damaged, hostile. Each ends in one message, and nothing is executed."""
+"""Published files as they may come, not fetched, damaged, hostile: one message each, and nothing is executed."""
 
 import json
 import pickle
