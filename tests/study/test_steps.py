@@ -242,3 +242,15 @@ def test_fresh_draws_have_the_models_means_and_the_cells_dispersion(write, corpu
 def test_a_threshold_that_leaves_no_common_or_no_rare_label_is_refused(study, threshold, message):
     with pytest.raises(StudyError, match=message):
         prepare(study(RARE.replace("30", str(threshold)).replace(", PUBLISHED", "")))
+
+
+def test_paths_of_a_model_within_another_component_are_relative_to_the_study_file(study, tmp_path):
+    text = TEXT + '[[models]]\nname = "untrained"\nmodel = {{ name = "scgpt", checkpoint = "weights" }}\n'
+    step = (
+        '{ alteration = "impute_rare", threshold = 30, model = "transcriptformer", settings = { checkpoint = "w" } },'
+    )
+    made = study(step, text=text)
+    assert made.models[1].model.model["checkpoint"] == str(tmp_path / "weights")
+    assert made.recipes[0].steps[0].settings == {"checkpoint": str(tmp_path / "w")}
+    with pytest.raises(StudyError, match=r"line 18.*no folder .*weights"):
+        prepare(study("", text=text))

@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
 from functools import cache
@@ -85,6 +85,11 @@ class Component:
         inside = module.removeprefix(f"{self.home}.") if module.startswith(f"{self.home}.") else ""
         # A folder's class may be in any of its files.
         return inside.partition(".")[0] or f"{module}:{type(self).__qualname__}"
+
+    @classmethod
+    def located(cls, parameters: Mapping[str, Any], locate: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return parameters with `path_fields`, and those of components within, as `locate` has them."""
+        return {**parameters, **{key: locate(parameters[key]) for key in cls.path_fields if key in parameters}}
 
     def spec(self) -> dict[str, Any]:
         """Name and parameters as plain data: enough to build an equal component."""

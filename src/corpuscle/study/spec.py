@@ -5,7 +5,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -308,7 +308,11 @@ class _Builder:
             name, settings = step.needs
             with self._noting(f"{place}.model"):
                 cls = components.find(Model, name)
-                self._constructed(cls, f"{place}.settings", settings, f"model {name!r}: ")
+                given = cls.located(settings, self._located)
+                self._constructed(cls, f"{place}.settings", given, f"model {name!r}: ")
+                if given != settings:
+                    # Only what has settings can need a model that they are of.
+                    step = replace(step, settings=given)  # type: ignore[type-var]  # by @component
         return step
 
     def _check_ladder(self, place: str, ladder: LadderSpec) -> None:
@@ -338,8 +342,7 @@ class _Builder:
         with self._noting(f"{place}.{named_by}"):
             cls = components.find(kind, name)
             prefix, own = f"{kind.kind} {name!r}: ", type(table).model_fields
-            given = table.parameters
-            given |= {key: self._located(given[key]) for key in cls.path_fields if key in given}
+            given = cls.located(table.parameters, self._located)
             return self._constructed(cls, place, given, prefix, own)
         return None
 

@@ -220,3 +220,48 @@ def test_the_sum_and_the_mean_of_cells_are_one_cell_to_it(make_corpus, draw_coun
     fitted = Geneformer(budget={"steps": 0}).fit(corpus, seed=0)
     found = fitted.embed(corpus)
     np.testing.assert_array_equal(found[:12], found[12:])
+
+
+def test_a_changed_dictionary_next_to_the_folder_is_another_model(publish, genes):
+    folder, _ = publish(genes)
+    model = Geneformer(checkpoint=str(folder))
+    before = model.identity()
+    path = folder.parent / "geneformer" / "gene_median_dictionary_gc30M.json"
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps(table | {genes[0]: 77}))
+    assert model.identity() != before
+
+
+def test_a_moved_folder_is_the_same_model(publish, genes):
+    folder, _ = publish(genes)
+    before = Geneformer(checkpoint=str(folder)).identity()
+    moved = folder.parent.rename(folder.parent.with_name("moved")) / folder.name
+    assert Geneformer(checkpoint=str(moved)).identity() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("vocab_size", -1), ("vocab_size", 10**30), ("num_attention_heads", 3), ("num_hidden_layers", None)],
+)
+def test_a_configuration_that_no_network_has_is_refused(publish, genes, name, value):
+    folder, _ = publish(genes)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(ModelError, match=r"config\.json: is no configuration of Geneformer: .*(whole number|heads)"):
+        inspected(folder)
+
+
+def test_widths_and_layers_that_do_not_fit_are_refused_before_anything_runs():
+    widths = {"hidden": 16, "layers": 2, "heads": 2, "feed_forward": 8}
+    with pytest.raises(ValueError, match=r"hidden \(16\) should be a multiple of heads \(3\)"):
+        Geneformer(size={**widths, "heads": 3})
+    with pytest.raises(ValueError, match="layer should be from -2 to 0, of 2 layers"):
+        Geneformer(size=widths, layer=-3)
+
+
+def test_a_corpus_without_counts_is_refused(publish, make_corpus, genes):
+    folder, _ = publish(genes)
+    corpus = make_corpus(np.zeros((3, 30), np.float32))
+    corpus = replace(corpus, space=GeneSpace(tuple(genes), tuple(genes), corpus.space.columns))
+    with pytest.raises(ModelError, match="has no counts: 3 cells, 30 genes"):
+        Geneformer(checkpoint=str(folder)).fit(corpus, seed=0)

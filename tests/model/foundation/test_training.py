@@ -1,5 +1,7 @@
 """What all foundation models can be trained for: labels with some of the weights, an embedding without batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,9 @@ from sklearn.neighbors import NearestNeighbors
 from corpuscle.core.errors import ModelError
 from corpuscle.evaluation.tasks.annotation import Annotation
 from corpuscle.model.architectures.geneformer import Geneformer
+from corpuscle.model.architectures.scbert import Scbert
+from corpuscle.model.architectures.scgpt import ScGPT
+from corpuscle.model.architectures.transcriptformer import TranscriptFormer
 from corpuscle.model.nn.adversary import explained_share
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 from corpuscle.model.training.published_trainings import PUBLISHED_TRAININGS
@@ -113,3 +118,31 @@ def test_16_bit_products_move_an_embedding_a_little(typed):
     wide, narrow = (Geneformer(size=SIZE, budget={"steps": 5}, precision=p).fit(typed, 0) for p in ("float32", "bf16"))
     moved = np.abs(wide.embed(typed) - narrow.embed(typed)).max() / np.abs(wide.embed(typed)).max()
     assert 0 < moved < 0.1
+
+
+SMALL = {
+    Geneformer: SIZE,
+    ScGPT: {"hidden": 8, "layers": 1, "heads": 2, "feed_forward": 8},
+    Scbert: {"width": 8, "layers": 1, "heads": 1, "head": 4},
+    TranscriptFormer: {"width": 8, "layers": 1, "heads": 2, "hidden": 8, "gene_hidden": 8},
+}
+
+
+@pytest.mark.parametrize("model", SMALL, ids=lambda model: model.__name__)
+def test_batches_of_cells_without_genes_train_and_embed(model, make_corpus, draw_counts):
+    counts = draw_counts(20, 12)
+    counts[:18] = 0
+    corpus = make_corpus(counts)
+    fitted = model(size=SMALL[model], budget={"steps": 12}, batch_size=2).fit(corpus, 0)
+    assert np.isfinite(fitted.history["value"]).all()
+    found = fitted.embed(corpus)
+    assert not found[:18].any()
+    assert found[18:].any(axis=1).all()
+    np.testing.assert_array_equal(fitted.embed(replace(corpus, cells=corpus.cells[:3])), found[:3])
+
+
+def test_an_adversary_without_a_training_or_without_company_is_refused():
+    with pytest.raises(ValueError, match="an adversary works in training: give budget"):
+        Geneformer(checkpoint="a folder", adversary={"label": "batch"})
+    with pytest.raises(ValueError, match="batch_size should be at least 2, twice accumulate"):
+        Geneformer(batch_size=8, accumulate=8, adversary={"label": "batch"})

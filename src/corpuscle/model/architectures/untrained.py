@@ -1,15 +1,18 @@
 """Untrained: any model at step 0, the control that says what training brings."""
 
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from corpuscle.core.components import Component, build, component
+from corpuscle.core.components import Component, build, component, find
 from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model, Progress, WithoutSteps, silent
 from corpuscle.model.size import memory_of
+from corpuscle.source.genes import GeneSpace
 
 NO_STEPS = {"steps": 0}
 
@@ -54,6 +57,21 @@ class Untrained(WithoutSteps):
     """
 
     model: Annotated[dict[str, Any], AfterValidator(_trainable)]
+
+    @classmethod
+    def located(cls, parameters: Mapping[str, Any], locate: Callable[[Any], Any]) -> dict[str, Any]:
+        """Return parameters with the model's own paths as `locate` has them; see `Component.located`."""
+        table = parameters.get("model")
+        if not isinstance(table, dict) or not isinstance(name := table.get("name"), str):
+            return dict(parameters)
+        # What is no model's name is said where the model is made.
+        with contextlib.suppress(ComponentError):
+            return {**parameters, "model": find(Model, name).located(table, locate)}
+        return dict(parameters)
+
+    def check(self, space: GeneSpace) -> None:
+        """Refuse what the model itself refuses."""
+        self._model().check(space)
 
     @property
     def uses(self) -> tuple[Component, ...]:

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 from torch import Tensor, nn
 
 from corpuscle.core.components import component
@@ -116,6 +116,14 @@ class FoundationModel(LoadsSaved):
     validation_share: Annotated[ValidationShare, AfterValidator(_needs_held_out)] = 0.1
     precision: Precision = "float32"
     adversary: Annotated[Adversary | None, BeforeValidator(_adversary)] = None
+
+    @model_validator(mode="after")
+    def _can_hide(self) -> Self:
+        if self.adversary is not None and self.checkpoint is not None and self.budget is None:
+            raise ValueError("an adversary works in training: give budget, such as { epochs = 10 }")
+        if self.adversary is not None and self.batch_size < 2 * self.accumulate:
+            raise ValueError("an adversary compares cells of a step: batch_size should be at least 2, twice accumulate")
+        return self
 
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
@@ -375,6 +383,8 @@ def _known(corpus: Corpus, start: Start) -> Matched:
         return Matched(1.0, 1.0)
     # A network may be given only some of the genes that its vocabulary has.
     found = matched(gene_totals(corpus), gene_tokens(corpus.space, start.vocabulary))
+    if math.isnan(found.counts):
+        raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
     refuse_foreign(found, corpus.space, start.vocabulary)
     return found
 

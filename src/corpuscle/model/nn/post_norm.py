@@ -49,7 +49,9 @@ class PostNormBlock(nn.Module):
         noise
             Draws dropout; None: none.
         """
-        query, key, value = self.qkv(x_TD).reshape(len(x_TD), 3, self.n_heads, -1).unbind(1)
+        n_tokens, width = x_TD.shape
+        # The width of a head in numbers: a batch of cells without genes has no tokens to find it by.
+        query, key, value = self.qkv(x_TD).reshape(n_tokens, 3, self.n_heads, width // self.n_heads).unbind(1)
         attended_TD = self.out(attend(query, key, value, lengths).reshape(x_TD.shape))
         x_TD = self.norm_attention(x_TD + dropout(attended_TD, self.dropout, noise))
         inner = dropout(self.up(x_TD).relu(), self.inner_dropout, noise)

@@ -7,11 +7,11 @@ Theodoris et al. 2023, doi 10.1038/s41586-023-06139-9; the second version, Chen 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
@@ -96,6 +96,12 @@ class Geneformer(FoundationModel):
     size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
     layer: Annotated[int, Field(le=0)] = -1
     pooling: Pooling | None = None
+
+    @model_validator(mode="after")
+    def _has_layer(self) -> Self:
+        if self.checkpoint is None and -self.layer > self.size.layers:
+            raise ValueError(f"layer should be from {-self.size.layers} to 0, of {self.size.layers} layers")
+        return self
 
     @classmethod
     def official(cls, path: Path) -> Official | None:
