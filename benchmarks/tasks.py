@@ -34,7 +34,7 @@ MOST_BYTES = 2_500_000_000
 class Placed:
     """A model that puts each cell where it was told to."""
 
-    genes, history, cost = (), None, None
+    genes, history, cost, stored, embeds_as = (), None, None, None, ""
 
     def __init__(self, z_NK: Any) -> None:
         self.z_NK = z_NK

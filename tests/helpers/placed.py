@@ -8,7 +8,7 @@ import numpy as np
 class Placed:
     """A stand-in for a fitted model: puts each cell where the test says, found again by the cell's row."""
 
-    genes, history, cost, stored = (), None, None, None
+    genes, history, cost, stored, embeds_as = (), None, None, None, ""
 
     def __init__(self, z_NK):
         self.z_NK = np.asarray(z_NK, np.float32)

@@ -167,7 +167,7 @@ def test_a_fit_that_was_cut_short_says_so(make, tmp_path):
         assert model.load_fitted(folder).converged is converged
 
 
-@pytest.mark.parametrize("name", [name for name in WITHOUT_STEPS if name != "untrained"])
+@pytest.mark.parametrize("name", [name for name in WITHOUT_STEPS if name not in ("untrained", "external")])
 def test_a_cell_that_counts_twice_weighs_twice(name, make):
     corpus = make(40)
     twice = np.arange(40) < 15
