@@ -49,7 +49,7 @@ def of_scgpt(fitted: FittedFoundation, corpus: Corpus) -> dict[str, float]:
 
 
 def of_transcriptformer(fitted: FittedFoundation, corpus: Corpus) -> dict[str, float]:
-    """The entropy of genes, and the loss of counts that are expected by their genes' mean share of a cell's."""
+    """The entropy of genes; and with the loss of counts that are expected by their genes' means."""
     tokens, network = tokens_of(fitted, corpus), fitted.network
     assert isinstance(network, Network)
     is_gene = network.is_gene(tokens)
@@ -58,7 +58,8 @@ def of_transcriptformer(fitted: FittedFoundation, corpus: Corpus) -> dict[str, f
     weight, zero = mean[ids], torch.zeros(len(tokens))
     share = weight / zero.index_add(0, cell, weight)[cell]
     loss = network.count_losses(share * zero.index_add(0, cell, count)[cell], count)
-    return {"gene_cross_entropy": entropy(ids.numpy()), "count_nll": float(loss.mean())}
+    of_genes = entropy(ids.numpy())
+    return {"gene_cross_entropy": of_genes, "loss": of_genes + float(loss.mean())}
 
 
 Baseline = Callable[[FittedFoundation, Corpus], dict[str, float]]
