@@ -61,8 +61,10 @@ class RankReconstruction(Task):
     """Ask a model that reads genes by rank, such as Geneformer, for the genes at the places of a cell.
 
     As published (Nadig et al. 2025; zero-shot-scfoundation), cells are shown whole, and the model's likeliest gene at
-    each place is taken; a baseline guesses each gene's mean rank. That rewards copying, so the headline asks for places
-    that were hidden: 15 % of a cell's.
+    each place is taken; a baseline guesses each gene's mean rank. That rewards copying, so the headline is the negative
+    log-likelihood of genes that were hidden: 15 % of a cell's. The published correlation over hidden places alone is
+    below 0 as long as few of them are found, since genes that were guessed in vain have a rank in the guess and none in
+    the cell.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ class RankReconstruction(Task):
 
     needs: ClassVar[type] = RanksGenes
     ability: ClassVar[str] = "read genes by rank"
-    metrics: ClassVar[tuple[Metric, ...]] = (HIDDEN, WHOLE, BASELINE, FOUND, NLL)
+    metrics: ClassVar[tuple[Metric, ...]] = (NLL, FOUND, HIDDEN, WHOLE, BASELINE)
 
     max_cells: Annotated[int, Field(ge=2)] = 500
 
@@ -88,7 +90,7 @@ class RankReconstruction(Task):
         cells = draw_cells(target, self.max_cells)
         note = f"{len(cells):,} of {len(target):,} cells drawn" if len(cells) < len(target) else ""
         found = model.ranks(cells, seed=int(rng.integers(1 << 32)))
-        values = (found.hidden, found.whole, found.whole_baseline, found.found, found.nll)
+        values = (found.nll, found.found, found.hidden, found.whole, found.whole_baseline)
         for unit, mask_N in units(cells).items():
             for metric, value_N in zip(self.metrics, values, strict=True):
                 yield _mean(metric, unit, value_N[mask_N], note)
