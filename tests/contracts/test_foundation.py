@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from corpuscle.core import components
+from corpuscle.core.errors import ModelError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import Model
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
@@ -80,6 +81,12 @@ def test_on_a_gpu_it_embeds_as_on_a_cpu(name, cells, monkeypatch):
     there = fitted.embed(cells)
     monkeypatch.setenv("CORPUSCLE_DEVICE", "cpu")
     np.testing.assert_allclose(fitted.embed(cells), there, atol=1e-3)
+
+
+@each
+def test_a_corpus_without_counts_is_one_clear_error(name, make):
+    with pytest.raises(ModelError, match="has no counts"):
+        built(name).fit(make(np.zeros((12, 30), np.int32)), 0)
 
 
 @each

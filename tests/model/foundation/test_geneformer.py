@@ -122,6 +122,14 @@ def test_a_vocabulary_of_another_length_is_refused(publish, cells, genes):
         Geneformer(checkpoint=str(folder)).fit(cells, seed=0)
 
 
+def test_a_median_that_is_none_is_refused_by_name(publish, cells, genes):
+    folder, _ = publish(genes)
+    path = folder.parent / "geneformer" / "gene_median_dictionary_gc30M.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {genes[3]: -1.0}))
+    with pytest.raises(ModelError, match=f"the median of {genes[3]} should be above 0; it is -1"):
+        Geneformer(checkpoint=str(folder)).check(cells.space)
+
+
 def test_genes_that_the_model_does_not_know_are_refused_with_the_cause(publish, make_corpus, draw_counts, genes):
     folder, _ = publish(genes)
     corpus = make_corpus(draw_counts(25, 30))

@@ -240,6 +240,8 @@ class FoundationModel(LoadsSaved):
             given = with_labels(given, labels)
             trained = AdversarialNetwork(network, labels.table_RX.shape[1], self.adversary.weight)
         with training_counts(corpus, given) as table:
+            if not table.largest:
+                raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
             schedule = self._schedule(corpus.n_cells)
             return train(trained, table, schedule, self._optimiser(schedule), seed=seed, progress=progress)
 

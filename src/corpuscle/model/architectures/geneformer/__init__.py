@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
+from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 from corpuscle.model.architectures.geneformer import weights
 from corpuscle.model.architectures.geneformer.network import TERM, GeneformerNetwork, Pooling
@@ -154,7 +155,11 @@ class Geneformer(FoundationModel):
             raise ModelError(f"{found.files['tokens']}: lacks {PAD}, {MASK} or, of the second version, {FIRST}, {LAST}")
         median_V = np.full(n_tokens, np.nan)
         for gene, median in numbers(found.files["medians"]).items():
-            if gene in tokens and median > 0:
+            if median <= 0:
+                raise ModelError(
+                    f"{found.files['medians']}: the median of {shortened(gene)} should be above 0; it is {median:g}"
+                )
+            if gene in tokens:
                 median_V[tokens[gene]] = median
         token_G = gene_tokens(space, vocabulary)
         token_G[np.isin(token_G, np.flatnonzero(np.isnan(median_V)))] = -1
