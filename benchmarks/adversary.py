@@ -31,7 +31,7 @@ from corpuscle.source.genes import GeneSpace
 from corpuscle.source.readers.h5ad import H5ad
 
 N_CELLS, N_GENES = 240, 40
-SIZE = {"hidden": 16, "layers": 2, "heads": 2, "feed_forward": 16, "longest": 40}
+SIZE = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 16, "longest": 40}
 
 
 class _Reversed(torch.autograd.Function):

@@ -42,7 +42,7 @@ def published(attention: str, size: Size = SIZE) -> BertForMaskedLM:
     """Make transformers' network with random weights."""
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=N_TOKENS, hidden_size=size.hidden, num_hidden_layers=size.layers, num_attention_heads=size.heads,
+        vocab_size=N_TOKENS, hidden_size=size.width, num_hidden_layers=size.layers, num_attention_heads=size.heads,
         intermediate_size=size.feed_forward, max_position_embeddings=size.longest, hidden_act="relu",
         layer_norm_eps=1e-12, hidden_dropout_prob=size.dropout, attention_probs_dropout_prob=size.dropout,
         pad_token_id=0, attn_implementation=attention,
@@ -128,7 +128,7 @@ def step(network: GeneformerNetwork, cells: list[np.ndarray]) -> None:
 
 def matmul_rate() -> float:
     """Return the multiply-adds a second of this machine, of matrices as wide as the network's."""
-    x, y = torch.randn(8192, SIZE.hidden), torch.randn(SIZE.hidden, SIZE.feed_forward)
+    x, y = torch.randn(8192, SIZE.width), torch.randn(SIZE.width, SIZE.feed_forward)
     times = []
     for _ in range(7):
         start = time.process_time()
@@ -140,8 +140,8 @@ def matmul_rate() -> float:
 
 def work(cells: list[np.ndarray], n_layers: int) -> float:
     """Return the multiply-adds of an embedding."""
-    of_token = 4 * SIZE.hidden**2 + 2 * SIZE.hidden * SIZE.feed_forward
-    return float(n_layers * sum(len(cell) * (of_token + 2 * len(cell) * SIZE.hidden) for cell in cells))
+    of_token = 4 * SIZE.width**2 + 2 * SIZE.width * SIZE.feed_forward
+    return float(n_layers * sum(len(cell) * (of_token + 2 * len(cell) * SIZE.width) for cell in cells))
 
 
 def alone(what: str, which: str) -> tuple[float, float]:

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from corpuscle.model.architectures.geneformer.network import GeneformerNetwork
 from corpuscle.model.architectures.geneformer.sizes import Size
-from corpuscle.model.nn.token_network import normal_weights
+from corpuscle.model.nn.initial import normal_weights
 
-WIDTHS = {"hidden": 16, "layers": 2, "heads": 2, "feed_forward": 32, "longest": 12}
+WIDTHS = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 32, "longest": 12}
 
 
 def published_names(network: GeneformerNetwork) -> dict[str, torch.Tensor]:
@@ -42,7 +42,7 @@ def published_names(network: GeneformerNetwork) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def genes(make_corpus, draw_counts):
+def genes():
     """Thirty genes with Ensembl ids, as the published dictionaries have them."""
     return [f"ENSG{at:011}" for at in range(30)]
 

@@ -7,7 +7,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.evaluation.tasks.rank_reconstruction import RankReconstruction
 from corpuscle.model.architectures.geneformer import Geneformer
 
-SIZE = {"hidden": 16, "layers": 2, "heads": 2, "feed_forward": 16, "longest": 40}
+SIZE = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 16, "longest": 40}
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ VOCAB = {"<eoc>": 3, "<pad>": 9, "<cls>": 14, "OTHER": 0, "ANOTHER": 22}
 ARGS = {"embsize": 16, "nheads": 2, "d_hid": 8, "nlayers": 2, "n_bins": 51, "max_seq_len": 1200, "pad_value": -2,
         "mask_value": -1, "input_emb_style": "continuous", "MVC": True, "dropout": 0.2}  # fmt: skip
 D = ARGS["embsize"]
-DRY = {"hidden": 32, "layers": 2, "heads": 2, "feed_forward": 64, "dropout": 0.0}
+DRY = {"width": 32, "layers": 2, "heads": 2, "feed_forward": 64, "dropout": 0.0}
 STEPS = {"budget": {"steps": 3}, "batch_size": 8}
 
 
@@ -184,7 +184,7 @@ REFUSED = {
     ),
     "values as categories": ({"args": ARGS | {"input_emb_style": "category"}}, "only 'continuous' can be used here"),
     "no width": ({"args": {name: ARGS[name] for name in ARGS if name != "embsize"}}, "embsize should be a whole"),
-    "heads that do not divide": ({"args": ARGS | {"nheads": 3}}, r"hidden \(16\) should be a multiple of heads \(3\)"),
+    "heads that do not divide": ({"args": ARGS | {"nheads": 3}}, r"width \(16\) should be a multiple of heads \(3\)"),
     "no weights": ({"name": ""}, "and lacks best_model.pt"),
 }  # fmt: skip
 
@@ -260,7 +260,7 @@ def test_the_full_size_has_the_published_number_of_parameters():
 
 
 def test_settings_that_contradict_each_other_are_refused():
-    widths = {"hidden": 9, "layers": 1, "heads": 2, "feed_forward": 4}
+    widths = {"width": 9, "layers": 1, "heads": 2, "feed_forward": 4}
     for settings, message in (
         ({"checkpoint": "a", "integration": {"batch": "donor"}}, "integration is a training"),
         ({"integration": {}, "budget": {"steps": 1}}, "batch"),

@@ -19,7 +19,7 @@ from corpuscle.model.nn.adversary import explained_share
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 from corpuscle.model.training.published_trainings import PUBLISHED_TRAININGS
 
-SIZE = {"hidden": 16, "layers": 3, "heads": 2, "feed_forward": 16, "longest": 40}
+SIZE = {"width": 16, "layers": 3, "heads": 2, "feed_forward": 16, "longest": 40}
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ def test_16_bit_products_move_an_embedding_a_little(typed):
 
 SMALL = {
     Geneformer: SIZE,
-    ScGPT: {"hidden": 8, "layers": 1, "heads": 2, "feed_forward": 8},
+    ScGPT: {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8},
     Scbert: {"width": 8, "layers": 1, "heads": 1, "head": 4},
-    TranscriptFormer: {"width": 8, "layers": 1, "heads": 2, "hidden": 8, "gene_hidden": 8},
+    TranscriptFormer: {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8, "gene_hidden": 8},
 }
 
 

@@ -19,7 +19,7 @@ from corpuscle.model.nn.initial import usual_weights
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
 
-SMALL = {"width": 16, "layers": 2, "heads": 2, "hidden": 24, "gene_hidden": 8, "genes": 25}
+SMALL = {"width": 16, "layers": 2, "heads": 2, "feed_forward": 24, "gene_hidden": 8, "genes": 25}
 GENES = [f"ENSG{at:011}" for at in range(30)]
 # Not in the order of the vocabulary, which lacks the first two.
 IN_FOLDER = [*GENES[:1:-1], "ENSG99999999999"]
@@ -305,7 +305,7 @@ def test_from_scratch_genes_may_enter_by_given_vectors(cells, tmp_path):
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():
-    with pytest.raises(ValueError, match="width should be a multiple of heads, such as 66"):
+    with pytest.raises(ValueError, match=r"width \(64\) should be a multiple of heads \(3\)"):
         TranscriptFormer(budget={"steps": 1}, size={"width": 64, "heads": 3})
 
 

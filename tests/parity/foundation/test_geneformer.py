@@ -19,7 +19,7 @@ from corpuscle.model.tokenisers.rank_value import Marks, RankValue
 from corpuscle.model.tokenisers.tokens import Tokens
 
 HERE = Path(__file__).parent
-TINY = Size(hidden=16, layers=3, heads=2, feed_forward=32, longest=10)
+TINY = Size(width=16, layers=3, heads=2, feed_forward=32, longest=10)
 # Parameters of each size, as published or counted in published files.
 N_PARAMETERS = {
     "6L": (25_426, 10_288_722),

@@ -20,7 +20,7 @@ from corpuscle.model.nn.token_network import first_of_cells
 from corpuscle.model.tokenisers.tokens import Tokens
 
 PAD = 6
-SIZE = Size(hidden=16, layers=2, heads=2, feed_forward=16, dropout=0.0)
+SIZE = Size(width=16, layers=2, heads=2, feed_forward=16, dropout=0.0)
 USE = {"mask_share": 0.4, "pooling": "cls"}
 PAIR = r"(weight|bias)"
 # What a fine-tuned network has besides; published code writes it, and nothing here reads it but this test.

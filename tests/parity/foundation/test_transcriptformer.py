@@ -25,7 +25,7 @@ def golden():
 
 @pytest.fixture
 def network(golden):
-    size = Size(width=16, layers=2, heads=2, hidden=32, gene_hidden=24, genes=15, vector=12)
+    size = Size(width=16, layers=2, heads=2, feed_forward=32, gene_hidden=24, genes=15, vector=12)
     tokeniser = GeneSequence(np.arange(N_NAMES), N_NAMES, start=START, end=END, assays="uab", longest=15)
     with torch.device("meta"):
         made = Network(size, N_NAMES, 3, given_vectors=True, scaled_by=15)

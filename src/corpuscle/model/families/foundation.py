@@ -33,7 +33,8 @@ from corpuscle.model.foreign.accounting import Accounting, Renames, load_renamed
 from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
 from corpuscle.model.nn.adversary import AdversarialNetwork, with_labels
-from corpuscle.model.nn.token_network import TokenNetwork, normal_weights
+from corpuscle.model.nn.initial import normal_weights
+from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
 from corpuscle.model.threads import one_thread
 from corpuscle.model.tokenisers.gene_tokens import (

@@ -1,11 +1,44 @@
 """A network's size in a study file: a published name, or a table of widths."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from corpuscle.core.components import legal_names
+from pydantic import Field, model_validator
+
+from corpuscle.core.components import component, legal_names
+from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
 
 S = TypeVar("S")
+Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+Layers = Annotated[int, Field(gt=0, le=MOST_LAYERS)]
+
+
+@component
+class TransformerSize:
+    """Widths of a transformer whose heads divide its width.
+
+    Parameters
+    ----------
+    width, layers, heads, feed_forward
+        Numbers of a token and of a cell's embedding, number of blocks, heads of a block, units of its inner layer.
+
+    Examples
+    --------
+    >>> TransformerSize(width=64, layers=2, heads=3, feed_forward=64)
+    Traceback (most recent call last):
+    pydantic_core._pydantic_core.ValidationError: ...width (64) should be a multiple of heads (3)...
+    """
+
+    width: Units
+    layers: Layers
+    heads: Units
+    feed_forward: Units
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) should be a multiple of heads ({self.heads})")
+        return self
 
 
 def sized(sizes: Mapping[str, S], kind: Callable[..., S]) -> Callable[[Any], Any]:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,17 @@ def read_dictionary(path: Path) -> dict[str, Any]:
     ModelError
         When it cannot be read or is none.
     """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    # A pickle of tens of thousands of names takes half a second, and each model of a plan asks which folder it has.
+    return dict(_read_dictionary(path, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _read_dictionary(path: Path, size: int, changed: int) -> dict[str, Any]:
+    """Read a dictionary, once as long as the file's size and time are the same."""
     if path.suffix == ".json":
         return read_json(path)
     found = read_pickled(path)

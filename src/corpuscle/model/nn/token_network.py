@@ -4,7 +4,7 @@ Axes in names: B cells of a batch, T tokens of all of them, D width of the netwo
 """
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -158,28 +158,3 @@ def first_of_cells(hidden_TD: Tensor, tokens: Tokens) -> Tensor:
     return first_BD.masked_scatter(
         has_token_B[:, None], hidden_TD[tokens.starts[:-1].to(hidden_TD.device)[has_token_B]]
     )
-
-
-def normal_weights(network: nn.Module, init: torch.Generator, names: Collection[str] | None = None) -> None:
-    """Draw weights as BERT's are: of layers and embeddings normal with deviation 0.02, biases 0, norms 1.
-
-    Parameters
-    ----------
-    network
-        What is given them.
-    init
-        Draws them.
-    names
-        Which parameters; None: all.
-    """
-    for module_name, module in network.named_modules():
-        for own, parameter in module.named_parameters(recurse=False):
-            if names is not None and f"{module_name}.{own}".lstrip(".") not in names:
-                continue
-            with torch.no_grad():
-                if own == "weight" and isinstance(module, nn.LayerNorm):
-                    parameter.fill_(1)
-                elif own == "weight":
-                    parameter.normal_(0, 0.02, generator=init)
-                else:
-                    parameter.zero_()

@@ -70,7 +70,7 @@ class Geneformer(FoundationModel):
     size
         Of a network from scratch: ``"tiny"``, of seconds; as published, ``"6L"`` and ``"12L"`` (first version),
         ``"12L-95M"``, ``"20L-95M"``, ``"104M"``, ``"316M"`` (second version); or a table of widths, such as
-        ``{ hidden = 128, layers = 3, heads = 4, feed_forward = 256 }``; see `Size`.
+        ``{ width = 128, layers = 3, heads = 4, feed_forward = 256 }``; see `Size`.
         Of `checkpoint`, it is the folder's.
     layer
         Which block's output cells are embedded by: 0 the last, -1 the one before it, as published, and so on.
@@ -172,14 +172,14 @@ class Geneformer(FoundationModel):
     def demands(self, n_genes: int) -> Demands:
         """Return what the network asks of a machine."""
         size = self._size
-        n_parameters = size.layers * (4 * size.hidden**2 + 2 * size.hidden * size.feed_forward) + size.hidden * (
-            n_genes + size.longest + size.hidden
+        n_parameters = size.layers * (4 * size.width**2 + 2 * size.width * size.feed_forward) + size.width * (
+            n_genes + size.longest + size.width
         )
-        of_layer = 4 * size.hidden**2 + 2 * size.hidden * size.feed_forward
+        of_layer = 4 * size.width**2 + 2 * size.width * size.feed_forward
         longest = min(size.longest, n_genes)
         return Demands(
             n_parameters,
-            units_of_token=size.layers * (10 * size.hidden + 2 * size.feed_forward) + n_genes // 3,
-            multiply_adds=size.layers * (of_layer + 2 * longest * size.hidden) + n_genes * size.hidden // 6,
+            units_of_token=size.layers * (10 * size.width + 2 * size.feed_forward) + n_genes // 3,
+            multiply_adds=size.layers * (of_layer + 2 * longest * size.width) + n_genes * size.width // 6,
             longest=longest,
         )

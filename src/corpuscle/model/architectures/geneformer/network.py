@@ -45,7 +45,7 @@ class GeneformerNetwork(TokenNetwork):
     def __init__(self, size: Size, n_tokens: int, *, layer: int, pooling: Pooling) -> None:
         super().__init__()
         self.layer, self.pooling, self.dropout = layer, pooling, size.dropout
-        self.n_latent = width = size.hidden
+        self.n_latent = width = size.width
         self.genes = table(n_tokens, width)
         self.places = table(size.longest, width)
         # Of two kinds of texts; only the first is used.

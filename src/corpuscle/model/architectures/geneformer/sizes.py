@@ -6,25 +6,24 @@ From the configurations and training scripts of https://huggingface.co/ctheodori
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.model.families.foundation_parts import PublishedTraining
-from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
-
-Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+from corpuscle.model.families.sizes import TransformerSize
+from corpuscle.model.size import MOST_UNITS
 
 
 @component
-class Size:
+class Size(TransformerSize):
     """Widths of a network.
 
     Parameters
     ----------
-    hidden, layers, heads, feed_forward
-        Width, number of blocks, heads of a block, units of its inner layer.
+    width, layers, heads, feed_forward
+        See `TransformerSize`.
     longest
         The most tokens of a cell.
     marked
@@ -33,29 +32,19 @@ class Size:
         Share that is dropped in training.
     """
 
-    hidden: Units
-    layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)]
-    heads: Units
-    feed_forward: Units
     longest: Annotated[int, Field(gt=2, le=MOST_UNITS)] = 2048
     marked: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        if self.hidden % self.heads:
-            raise ValueError(f"hidden ({self.hidden}) should be a multiple of heads ({self.heads})")
-        return self
-
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(hidden=64, layers=2, heads=2, feed_forward=128, longest=256),
-    "6L": Size(hidden=256, layers=6, heads=4, feed_forward=512),
-    "12L": Size(hidden=512, layers=12, heads=8, feed_forward=1024),
-    "12L-95M": Size(hidden=512, layers=12, heads=8, feed_forward=1024, longest=4096, marked=True),
-    "20L-95M": Size(hidden=896, layers=20, heads=14, feed_forward=1792, longest=4096, marked=True),
-    "104M": Size(hidden=768, layers=12, heads=12, feed_forward=3072, longest=4096, marked=True, dropout=0.1),
-    "316M": Size(hidden=1152, layers=18, heads=18, feed_forward=4608, longest=4096, marked=True, dropout=0.1),
+    "tiny": Size(width=64, layers=2, heads=2, feed_forward=128, longest=256),
+    "6L": Size(width=256, layers=6, heads=4, feed_forward=512),
+    "12L": Size(width=512, layers=12, heads=8, feed_forward=1024),
+    "12L-95M": Size(width=512, layers=12, heads=8, feed_forward=1024, longest=4096, marked=True),
+    "20L-95M": Size(width=896, layers=20, heads=14, feed_forward=1792, longest=4096, marked=True),
+    "104M": Size(width=768, layers=12, heads=12, feed_forward=3072, longest=4096, marked=True, dropout=0.1),
+    "316M": Size(width=1152, layers=18, heads=18, feed_forward=4608, longest=4096, marked=True, dropout=0.1),
 }
 
 _FIRST = PublishedTraining(

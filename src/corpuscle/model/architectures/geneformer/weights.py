@@ -19,7 +19,7 @@ from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.foreign.dictionaries import read_dictionary, read_json, whole_number
 
-WIDTHS = {"hidden": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
+WIDTHS = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
           "feed_forward": "intermediate_size"}  # fmt: skip
 PLACES_KEY = "max_position_embeddings"
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
@@ -92,7 +92,7 @@ def official(folder: Path) -> Official | None:
     }
     files = {role: path for role, path in (("weights", weights), *found.items()) if path}
     return Official(
-        title=f"Geneformer {version}, {size.layers} layers of width {size.hidden} ({name}), {n_tokens:,} tokens",
+        title=f"Geneformer {version}, {size.layers} layers of width {size.width} ({name}), {n_tokens:,} tokens",
         files=files,
         lacking={role: what for role, what in lacking.items() if role not in files},
         config={"size": asdict(size), "n_tokens": n_tokens},

@@ -14,9 +14,8 @@ from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.model.families.foundation_parts import PublishedTraining
-from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
-
-Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+from corpuscle.model.families.sizes import Layers, Units
+from corpuscle.model.size import MOST_UNITS
 
 
 @component
@@ -36,7 +35,7 @@ class Size:
     """
 
     width: Units = 32
-    layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 2
+    layers: Layers = 2
     heads: Units = 2
     head: Annotated[int, Field(gt=1, le=MOST_UNITS)] = 16
     features: Units | None = None

@@ -101,7 +101,7 @@ class ScGPT(FoundationModel):
         A folder with ``args.json``, ``vocab.json`` and ``best_model.pt``; see `FoundationModel`.
     size
         Of a network from scratch: ``"tiny"``, of seconds; ``"whole-human"``, the published one; or a table of widths,
-        such as ``{ hidden = 128, layers = 4, heads = 4, feed_forward = 256 }``; see `Size`. Of `checkpoint`, it is the
+        such as ``{ width = 128, layers = 4, heads = 4, feed_forward = 256 }``; see `Size`. Of `checkpoint`, it is the
         folder's.
     mask_share
         Share of a cell's genes whose values are hidden in training.
@@ -239,7 +239,7 @@ class ScGPT(FoundationModel):
         if found is not None:
             config = found.config
         size, zeros = Size(**config["size"]), self.integration is not None
-        d = size.hidden
+        d = size.width
         of_block = 4 * d**2 + 2 * d * size.feed_forward
         demands = Demands(
             # Those of integration that come on top are few.

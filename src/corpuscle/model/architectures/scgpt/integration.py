@@ -144,14 +144,14 @@ class IntegrationNetwork(TokenNetwork):
         self, size: Size, n_tokens: int, n_batches: int, how: Integration, *, mask_share: float, pooling: Pooling
     ) -> None:
         super().__init__()
-        self.n_latent, self.mask_share, self.pooling, self.how = size.hidden, mask_share, pooling, how
+        self.n_latent, self.mask_share, self.pooling, self.how = size.width, mask_share, pooling, how
         self.body = ScgptBody(size, n_tokens)
-        self.norms = NormByBatch(size.hidden, n_batches)
-        self.batches = nn.Sequential(table(n_batches, size.hidden), nn.LayerNorm(size.hidden, EPS))
-        self.decoder = value_decoder(2 * size.hidden, size.hidden)
-        self.zero_decoder = value_decoder(2 * size.hidden, size.hidden)
-        self.cell_decoder = CellDecoder(size.hidden, 2 * size.hidden, zeros=True)
-        self.adversary = Adversary(size.hidden, n_batches)
+        self.norms = NormByBatch(size.width, n_batches)
+        self.batches = nn.Sequential(table(n_batches, size.width), nn.LayerNorm(size.width, EPS))
+        self.decoder = value_decoder(2 * size.width, size.width)
+        self.zero_decoder = value_decoder(2 * size.width, size.width)
+        self.cell_decoder = CellDecoder(size.width, 2 * size.width, zeros=True)
+        self.adversary = Adversary(size.width, n_batches)
 
     @property
     def blocks(self) -> list[nn.Module]:

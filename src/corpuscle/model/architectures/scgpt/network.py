@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from corpuscle.model.architectures.scgpt.sizes import MASKED, Size
+from corpuscle.model.nn.initial import draw_each
 from corpuscle.model.nn.layers import dropout, table
 from corpuscle.model.nn.post_norm import PostNormBlock
 from corpuscle.model.nn.token_network import Objective, TokenNetwork, first_of_cells, sum_of_cells
@@ -64,12 +65,12 @@ class ScgptBody(nn.Module):
         super().__init__()
         # Of values and in the blocks; not of attention, as it was when published.
         self.dropout = size.dropout
-        self.genes = table(n_tokens, size.hidden)
-        self.gene_norm = nn.LayerNorm(size.hidden, EPS)
-        self.values = ValueEncoder(size.hidden)
+        self.genes = table(n_tokens, size.width)
+        self.gene_norm = nn.LayerNorm(size.width, EPS)
+        self.values = ValueEncoder(size.width)
         self.blocks = nn.ModuleList(
             PostNormBlock(
-                size.hidden, size.heads, size.feed_forward, eps=EPS, dropout=size.dropout, inner_dropout=size.dropout
+                size.width, size.heads, size.feed_forward, eps=EPS, dropout=size.dropout, inner_dropout=size.dropout
             )
             for _ in range(size.layers)
         )  # fmt: skip
@@ -240,10 +241,10 @@ class ScgptNetwork(TokenNetwork):
 
     def __init__(self, size: Size, n_tokens: int, *, mask_share: float, pooling: Pooling) -> None:
         super().__init__()
-        self.n_latent, self.mask_share, self.pooling = size.hidden, mask_share, pooling
+        self.n_latent, self.mask_share, self.pooling = size.width, mask_share, pooling
         self.body = ScgptBody(size, n_tokens)
-        self.decoder = value_decoder(size.hidden, size.hidden)
-        self.cell_decoder = CellDecoder(size.hidden, size.hidden)
+        self.decoder = value_decoder(size.width, size.width)
+        self.cell_decoder = CellDecoder(size.width, size.width)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -275,25 +276,14 @@ class ScgptNetwork(TokenNetwork):
         return Objective(loss, {name: masked.per_cell(error_M) for name, error_M in errors.items()})
 
 
-@torch.no_grad()
 def draw_weights(network: nn.Module, init: torch.Generator, names: Collection[str] | None = None) -> None:
-    """Draw weights as torch does by default, and genes as scGPT does; from a generator of our own.
+    """Draw weights as torch does by default, and genes as scGPT does; see `draw_each`."""
 
-    Parameters
-    ----------
-    network
-        What is given them.
-    init
-        Draws them.
-    names
-        Which parameters; None: all.
-    """
-    for place, module in network.named_modules():
-        for own, parameter in module.named_parameters(recurse=False):
-            if names is not None and f"{place}.{own}".lstrip(".") not in names:
-                continue
-            if isinstance(module, nn.LayerNorm):
-                parameter.fill_(float(own == "weight"))
-            else:
-                bound = module.in_features**-0.5 if isinstance(module, nn.Linear) else INIT_RANGE
-                parameter.uniform_(-bound, bound, generator=init)
+    def draw(module: nn.Module, own: str, parameter: Tensor) -> None:
+        if isinstance(module, nn.LayerNorm):
+            parameter.fill_(float(own == "weight"))
+        else:
+            bound = module.in_features**-0.5 if isinstance(module, nn.Linear) else INIT_RANGE
+            parameter.uniform_(-bound, bound, generator=init)
+
+    draw_each(network, draw, names)

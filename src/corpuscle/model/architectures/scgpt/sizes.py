@@ -2,47 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from corpuscle.core.components import component
 from corpuscle.model.families.foundation_parts import PublishedTraining
-from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
-
-Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+from corpuscle.model.families.sizes import TransformerSize
 
 
 @component
-class Size:
+class Size(TransformerSize):
     """Widths of a network.
 
     Parameters
     ----------
-    hidden, layers, heads, feed_forward
-        Width, number of blocks, heads of a block, units of its inner layer.
+    width, layers, heads, feed_forward
+        See `TransformerSize`.
     dropout
         Share that is dropped in training.
     """
 
-    hidden: Units
-    layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)]
-    heads: Units
-    feed_forward: Units
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        if self.hidden % self.heads:
-            raise ValueError(f"hidden ({self.hidden}) should be a multiple of heads ({self.heads})")
-        return self
 
 
 SIZES: Mapping[str, Size] = {
     # Our own: seconds on a CPU. With the published dropout, so small a network learns little in so few steps.
-    "tiny": Size(hidden=64, layers=2, heads=2, feed_forward=128, dropout=0.0),
+    "tiny": Size(width=64, layers=2, heads=2, feed_forward=128, dropout=0.0),
     # https://github.com/bowang-lab/scGPT: args.json of the whole-human model, and those of its continued trainings.
-    "whole-human": Size(hidden=512, layers=12, heads=8, feed_forward=512),
+    "whole-human": Size(width=512, layers=12, heads=8, feed_forward=512),
 }
 
 # Of the whole-human model; others may have others.

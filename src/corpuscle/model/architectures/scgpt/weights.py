@@ -21,7 +21,7 @@ ARGS, VOCABULARY = "args.json", "vocab.json"
 # What the weights are called: as published, or saved again in another form.
 WEIGHTS = ("best_model", "model")
 # Our names of widths, and the published ones.
-WIDTHS = {"hidden": "embsize", "layers": "nlayers", "heads": "nheads", "feed_forward": "d_hid"}
+WIDTHS = {"width": "embsize", "layers": "nlayers", "heads": "nheads", "feed_forward": "d_hid"}
 CLS, SPECIAL = "<cls>", ("<pad>", "<cls>", "<eoc>")
 
 _PAIR = r"(weight|bias)"
@@ -83,7 +83,7 @@ def official(folder: Path) -> Official | None:
         config["n_tokens"] = len(read_json(folder / VOCABULARY))
     else:
         lacking["vocabulary"] = VOCABULARY
-    in_words = f"{size.layers} layers of width {size.hidden}, {config['n_tokens']:,} tokens, {config['n_bins']} bins"
+    in_words = f"{size.layers} layers of width {size.width}, {config['n_tokens']:,} tokens, {config['n_bins']} bins"
     return Official(f"scGPT, {in_words}", files, lacking, config)
 
 

@@ -148,7 +148,7 @@ class TranscriptFormer(FoundationModel):
             network = Network(size, n_names, 1, given_vectors=True, scaled_by=None)
         n_parameters = sum(weight.numel() for weight in network.parameters())
         attention = 2 * size.width * size.layers * min(size.genes, max(1, round(NONZERO_SHARE * n_genes)))
-        units = size.layers * (10 * size.width + 3 * size.hidden) + 6 * size.width + 3 * size.gene_hidden
+        units = size.layers * (10 * size.width + 3 * size.feed_forward) + 6 * size.width + 3 * size.gene_hidden
         vectors = network.vectors.numel()
         return Demands(n_parameters + vectors, units, n_parameters + attention, size.genes + 2)
 

@@ -49,7 +49,10 @@ class Layer(nn.Module):
         self.n_heads = size.heads
         self.norm_attention, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key, self.value, self.out = (nn.Linear(width, width, bias=False) for _ in range(4))
-        self.up, self.down = nn.Linear(width, size.hidden, bias=False), nn.Linear(size.hidden, width, bias=False)
+        self.up, self.down = (
+            nn.Linear(width, size.feed_forward, bias=False),
+            nn.Linear(size.feed_forward, width, bias=False),
+        )
 
     def forward(
         self, x_TD: Tensor, tokens: Tokens, pull_T: Tensor, noise: torch.Generator | None, *, pulls_itself: bool

@@ -8,29 +8,20 @@ says.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Self
-
-from pydantic import Field, model_validator
 
 from corpuscle.core.components import component
 from corpuscle.model.families.foundation_parts import PublishedTraining
-from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
-
-Units = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+from corpuscle.model.families.sizes import Layers, TransformerSize, Units
 
 
 @component
-class Size:
+class Size(TransformerSize):
     """The size of a TranscriptFormer.
 
     Parameters
     ----------
-    width
-        Numbers of a gene's vector and of a cell's embedding.
-    layers, heads
-        Layers, and heads of attention; they divide `width`.
-    hidden
-        Units of the two-layer networks in the layers.
+    width, layers, heads, feed_forward
+        See `TransformerSize`.
     gene_hidden
         Hidden units of what predicts the next gene.
     genes
@@ -40,29 +31,21 @@ class Size:
     """
 
     width: Units = 64
-    layers: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 2
+    layers: Layers = 2
     heads: Units = 4
-    hidden: Units = 64
+    feed_forward: Units = 64
     gene_hidden: Units = 64
     genes: Units = 2047
     vector: Units | None = None
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(
-                f"width should be a multiple of heads, such as {self.heads * (self.width // self.heads + 1)}"
-            )
-        return self
 
 
 SIZES: Mapping[str, Size] = {
     # Our own: two heads, as the cost of attention grows with them.
     "tiny": Size(heads=2),
-    "small": Size(width=256, layers=4, heads=8, hidden=256, gene_hidden=256),
-    "sapiens": Size(width=2048, layers=12, heads=16, hidden=2048, gene_hidden=2048, vector=2560),
-    "exemplar": Size(width=2048, layers=12, heads=16, hidden=2048, gene_hidden=2048, vector=2560),
-    "metazoa": Size(width=2048, layers=12, heads=16, hidden=2048, gene_hidden=512, vector=2560),
+    "small": Size(width=256, layers=4, heads=8, feed_forward=256, gene_hidden=256),
+    "sapiens": Size(width=2048, layers=12, heads=16, feed_forward=2048, gene_hidden=2048, vector=2560),
+    "exemplar": Size(width=2048, layers=12, heads=16, feed_forward=2048, gene_hidden=2048, vector=2560),
+    "metazoa": Size(width=2048, layers=12, heads=16, feed_forward=2048, gene_hidden=512, vector=2560),
 }
 
 CONFIG = "https://github.com/czi-ai/transcriptformer/blob/main/src/transcriptformer/cli/conf/train_config.yaml"

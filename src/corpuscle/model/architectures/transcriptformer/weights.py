@@ -191,7 +191,7 @@ def _refuse_other_kinds(config: Mapping[str, Any], folder: Path) -> None:
 
 def _size(config: Mapping[str, Any], folder: Path, genes: Path | None) -> Size:
     """Return a network's size by its folder's config; as published where that does not have it."""
-    ours = {"embed_dim": "width", "model_dim": "hidden", "num_layers": "layers", "num_heads": "heads",
+    ours = {"embed_dim": "width", "model_dim": "feed_forward", "num_layers": "layers", "num_heads": "heads",
             "seq_len": "genes", "gene_head_hidden_dim": "gene_hidden"}  # fmt: skip
     given = {name: config.get(name, getattr(LARGE, field)) for name, field in ours.items()}
     wrong = [name for name, number in given.items() if type(number) is not int or number < 1]
