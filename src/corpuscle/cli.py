@@ -131,9 +131,14 @@ def checkpoint(
 ) -> None:
     """Print what a folder with published weights is, what of it would be loaded, and what is missing."""
     from corpuscle import terminal
+    from corpuscle.core.errors import InputError, ModelError
     from corpuscle.model.families.inspection import inspected
 
-    seen = inspected(path)
+    try:
+        seen = inspected(path)
+    except ModelError as error:
+        # In a run, a model that fails is one of many; here, the folder is all there is.
+        raise InputError(str(error)) from error
     terminal.show_checkpoint(_console(), seen)
     if seen.problem:
         raise typer.Exit(2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from corpuscle.cli import app
+from corpuscle.cli import app, main
 from corpuscle.core.errors import ModelError
 from corpuscle.model.architectures.geneformer import Geneformer
 from corpuscle.model.families.inspection import inspected
@@ -161,6 +161,24 @@ def test_what_is_no_published_folder_is_said(tmp_path, cells):
         Geneformer(checkpoint=str(tmp_path / "gone")).check(cells.space)
     with pytest.raises(ModelError, match="holds no published weights"):
         Geneformer(checkpoint=str(tmp_path)).check(cells.space)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [(None, "known are those of geneformer, scbert, scgpt, transcriptformer"), ({"model_type": "bert"}, "vocab_size")],
+)
+def test_the_command_ends_in_one_message_and_code_2_where_there_is_no_model(
+    tmp_path, capsys, monkeypatch, config, message
+):
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("sys.argv", ["corpuscle", "checkpoint", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
 
 
 def test_the_command_says_what_a_folder_is(publish, genes, tmp_path):

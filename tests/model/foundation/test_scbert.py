@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import ModelError
-from corpuscle.model.architectures.scbert import Scbert
+from corpuscle.model.architectures.scbert import ScBERT
 from corpuscle.model.architectures.scbert.network import HIDDEN, Network
 from corpuscle.model.architectures.scbert.sizes import SIZES, Size
 from corpuscle.model.data.batches import CountTable
@@ -71,7 +71,7 @@ def folder(tmp_path):
     made = tmp_path / "scbert"
     made.mkdir()
     network = Network(Size(**SMALL), len(LISTED) + 1, given_positions=True)
-    Scbert(budget={"steps": 1}).initialise(network, torch.Generator().manual_seed(0))
+    ScBERT(budget={"steps": 1}).initialise(network, torch.Generator().manual_seed(0))
     network.since_redraw += 7
     # As the published file is: with what was logged, numbers of numpy.
     save = {"epoch": 3, "model_state_dict": published_tensors(network), "losses": np.float64(0.5)}
@@ -93,19 +93,19 @@ def expected_of(network, cells):
 
 def test_a_published_folder_answers_as_its_network(folder, cells, tmp_path):
     place, network = folder
-    fitted = Scbert(checkpoint=str(place)).fit(cells, 0)
+    fitted = ScBERT(checkpoint=str(place)).fit(cells, 0)
     np.testing.assert_allclose(fitted.embed(cells), expected_of(network, cells), atol=1e-6)
     assert inspected(place).problem == ""
-    assert Scbert.official(place).title == "scBERT, 2 layers of width 12, 28 genes"
+    assert ScBERT.official(place).title == "scBERT, 2 layers of width 12, 28 genes"
     assert fitted.facts["tensors"] == f"{len(network.state_dict())} tensors are loaded"
     assert set(fitted.facts["files"]) == {"panglao_pretrain.pth", "genes.txt"}
     assert fitted.network.since_redraw == 7
-    expressed = Scbert(checkpoint=str(place), pooling="expressed").fit(cells, 0)
+    expressed = ScBERT(checkpoint=str(place), pooling="expressed").fit(cells, 0)
     network.expressed_only = True
     np.testing.assert_allclose(expressed.embed(cells), expected_of(network, cells), atol=1e-6)
     (tmp_path / "kept").mkdir()
     fitted.save(tmp_path / "kept")
-    kept = Scbert(checkpoint="gone").load_fitted(tmp_path / "kept")
+    kept = ScBERT(checkpoint="gone").load_fitted(tmp_path / "kept")
     np.testing.assert_array_equal(kept.embed(cells), fitted.embed(cells))
 
 
@@ -129,7 +129,7 @@ def test_all_layouts_of_the_weights_are_the_same_model(folder, cells, layout):
         case "no count of batches":
             del tensors["performer.calls_since_last_redraw"]
             torch.save(tensors, path)
-    found = Scbert(checkpoint=str(place)).fit(cells, 0).embed(cells)
+    found = ScBERT(checkpoint=str(place)).fit(cells, 0).embed(cells)
     np.testing.assert_allclose(found, expected_of(network, cells), atol=1e-6)
 
 
@@ -144,7 +144,7 @@ def test_the_list_of_genes_may_be_in_any_form(folder, cells, form):
         anndata.AnnData(csr_matrix((2, len(LISTED)), dtype=np.float32), var=var).write_h5ad(place / "panglao.h5ad")
     # Another list, of another model, is no reason to stop.
     (place / "others.txt").write_text("A\nB")
-    found = Scbert(checkpoint=str(place)).fit(cells, 0).embed(cells)
+    found = ScBERT(checkpoint=str(place)).fit(cells, 0).embed(cells)
     np.testing.assert_allclose(found, expected_of(network, cells), atol=1e-6)
 
 
@@ -156,7 +156,7 @@ def test_a_file_of_a_classifier_answers_without_its_head(folder, cells):
     seen = inspected(place)
     assert set(seen.accounting.left_out) == {"to_out.conv1.weight", "to_out.fc3.bias"}
     assert set(seen.accounting.drawn) == {"head.weight", "head.bias"}
-    found = Scbert(checkpoint=str(place), budget={"steps": 1}).fit(cells, 0)
+    found = ScBERT(checkpoint=str(place), budget={"steps": 1}).fit(cells, 0)
     assert np.isfinite(found.embed(cells)).all()
 
 
@@ -204,16 +204,16 @@ def test_what_is_wrong_with_a_folder_is_one_clear_error(folder, cells, what, mes
             torch.save(tensors, place / "other.pth")
     torch.save({"model_state_dict": tensors}, place / "panglao_pretrain.pth")
     with pytest.raises(ModelError, match=message):
-        Scbert(checkpoint=str(place)).fit(cells, 0)
+        ScBERT(checkpoint=str(place)).fit(cells, 0)
 
 
 def test_ids_where_symbols_are_needed_are_refused(folder, make):
     with pytest.raises(ModelError, match="the study names genes by Ensembl ids, the vocabulary by symbols"):
-        Scbert(checkpoint=str(folder[0])).fit(make(8, genes=[f"ENSG{at:011}" for at in range(30)]), 0)
+        ScBERT(checkpoint=str(folder[0])).fit(make(8, genes=[f"ENSG{at:011}" for at in range(30)]), 0)
 
 
 def test_levels_above_0_are_hidden_as_published(make):
-    network = Scbert(budget={"steps": 0}).fit(make(6), 0).network
+    network = ScBERT(budget={"steps": 0}).fit(make(6), 0).network
     ids = torch.zeros(200 * 31, dtype=torch.int64).reshape(200, 31)
     ids[:, :21] = 3
     ids[:100, 20] = 0
@@ -236,7 +236,7 @@ def test_features_are_drawn_anew_as_often_as_asked(make):
     given = {"budget": {"steps": 3}, "size": SMALL, "batch_size": 8, "validation_share": 0.0}
 
     def projection(redraw):
-        fitted = Scbert(**given, redraw=redraw).fit(cells, 0)
+        fitted = ScBERT(**given, redraw=redraw).fit(cells, 0)
         return fitted.network.layers[0].projection.clone(), int(fitted.network.since_redraw)
 
     never, at_end, often = projection(0), projection(3), projection(2)
@@ -248,7 +248,7 @@ def test_features_are_drawn_anew_as_often_as_asked(make):
 
 def test_a_published_training_goes_on_and_leaves_the_given_positions(folder, cells):
     place, network = folder
-    model = Scbert(checkpoint=str(place), budget={"steps": 2}, batch_size=4)
+    model = ScBERT(checkpoint=str(place), budget={"steps": 2}, batch_size=4)
     after = model.fit(cells, 0)
     assert torch.equal(after.network.positions, network.positions)
     assert not np.allclose(after.embed(cells), expected_of(network, cells))
@@ -262,7 +262,7 @@ def test_it_learns_levels_from_their_company(make):
     high = rng.random(32) < 0.5
     counts[high, :8], counts[~high, :20] = 40, 40
     counts[:, 29] = np.where(high, 8680, 40000)
-    model = Scbert(budget={"steps": 14}, learning_rate=1e-2, batch_size=32, validation_share=0.0, warmup="capped")
+    model = ScBERT(budget={"steps": 14}, learning_rate=1e-2, batch_size=32, validation_share=0.0, warmup="capped")
     history = model.fit(make(counts), 0).history
     of = history[history["quantity"] == "level_cross_entropy_train"]["value"].to_numpy()
     assert of[0] > 1.2
@@ -280,7 +280,7 @@ def test_the_published_size_has_the_published_numbers_of_weights():
 
 def test_when_only_the_last_block_learns_so_does_the_norm_behind_it(make):
     cells = make(12)
-    fitted = Scbert(budget={"steps": 0}, size=SMALL).fit(cells, 0)
+    fitted = ScBERT(budget={"steps": 0}, size=SMALL).fit(cells, 0)
     settings = FineTuning(weights="last", learning_rate=1e-2, budget={"steps": 2}, validation_share=0.0)
     tuned = fine_tune(fitted, cells, np.array(["a", "b"] * 6), settings, 0)
     after = tuned._learner.network.module.state_dict()
@@ -292,5 +292,5 @@ def test_when_only_the_last_block_learns_so_does_the_norm_behind_it(make):
 def test_lists_of_other_things_next_to_the_weights_are_not_read(folder, cells):
     place, network = folder
     (place / "a table.csv").write_text("\n".join(LISTED[::-1]) + "\n" * 10_000_000)
-    found = Scbert(checkpoint=str(place)).fit(cells, 0).embed(cells)
+    found = ScBERT(checkpoint=str(place)).fit(cells, 0).embed(cells)
     np.testing.assert_allclose(found, expected_of(network, cells), atol=1e-6)

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from corpuscle.core.errors import ModelError
 from corpuscle.evaluation.tasks.annotation import Annotation
 from corpuscle.model.architectures.geneformer import Geneformer
-from corpuscle.model.architectures.scbert import Scbert
+from corpuscle.model.architectures.scbert import ScBERT
 from corpuscle.model.architectures.scgpt import ScGPT
 from corpuscle.model.architectures.transcriptformer import TranscriptFormer
 from corpuscle.model.nn.adversary import explained_share
@@ -123,7 +123,7 @@ def test_16_bit_products_move_an_embedding_a_little(typed):
 SMALL = {
     Geneformer: SIZE,
     ScGPT: {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8},
-    Scbert: {"width": 8, "layers": 1, "heads": 1, "head": 4},
+    ScBERT: {"width": 8, "layers": 1, "heads": 1, "head": 4},
     TranscriptFormer: {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8, "gene_hidden": 8},
 }
 

@@ -8,7 +8,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
@@ -36,7 +35,6 @@ from corpuscle.model.nn.adversary import AdversarialNetwork, with_labels
 from corpuscle.model.nn.initial import normal_weights
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
-from corpuscle.model.threads import one_thread
 from corpuscle.model.tokenisers.gene_tokens import (
     Matched,
     gene_tokens,
@@ -48,6 +46,7 @@ from corpuscle.model.tokenisers.tokens import Tokeniser
 from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
 from corpuscle.model.training.loop import Optimiser, Precision, Trainable, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
+from corpuscle.model.training.timing import multiply_adds_a_second
 from corpuscle.source.genes import GeneSpace
 
 # Warm-up takes at most this share of a training, unless it is asked for as published.
@@ -269,7 +268,7 @@ class FoundationModel(LoadsSaved):
         """
         demands = self.demands(n_genes)
         n_tokens = self.batch_size * demands.tokens_of(n_genes)
-        return 3 * n_tokens * demands.multiply_adds / _multiply_adds_a_second()
+        return 3 * n_tokens * demands.multiply_adds / multiply_adds_a_second()
 
     def memory(self, n_genes: int) -> int:
         """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
@@ -390,20 +389,6 @@ def _known(corpus: Corpus, start: Start) -> Matched:
         raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
     refuse_foreign(found, corpus.space, start.vocabulary)
     return found
-
-
-@cache
-def _multiply_adds_a_second() -> float:
-    """Measure how many multiply-adds in 32 bits this machine does in a second, on one thread."""
-    from time import perf_counter
-
-    x, n_times = torch.ones(512, 512), 8
-    with one_thread():
-        x @ x
-        start = perf_counter()
-        for _ in range(n_times):
-            x @ x
-    return n_times * 512**3 / max(perf_counter() - start, 1e-9)
 
 
 def random_weights(seed: int) -> torch.Generator:

@@ -49,7 +49,7 @@ def inspected(path: Path) -> Inspection:
         raise ModelError(f"there is no folder {path}")
     known = whose(path)
     if known is None:
-        names = ", ".join(reader.__name__ for reader in readers())
+        names = ", ".join(reader().name for reader in readers())
         raise ModelError(f"{path}: holds no published weights that are known here; known are those of {names}")
     model, found = known
     assert issubclass(model, FoundationModel), "only these open checkpoints"

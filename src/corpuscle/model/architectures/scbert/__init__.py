@@ -43,7 +43,7 @@ LEVEL_CROSS_ENTROPY = Metric(
 
 
 @component
-class Scbert(FoundationModel):
+class ScBERT(FoundationModel):
     """scBERT, from scratch or from published weights.
 
     It needs raw counts. Genes are matched by symbol. A cell is read at all genes of the list, with or without counts,
@@ -68,7 +68,7 @@ class Scbert(FoundationModel):
 
     Examples
     --------
-    >>> Scbert(budget={"steps": 100}, size={"width": 16, "layers": 1}).n_steps(n_cells=500)
+    >>> ScBERT(budget={"steps": 100}, size={"width": 16, "layers": 1}).n_steps(n_cells=500)
     100
     """
 
