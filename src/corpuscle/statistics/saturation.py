@@ -153,8 +153,8 @@ class Learned:
         Of the largest size over the start; positive: the score got better.
     n95, n95_of_asymptote
         The size at which 95 % of the gain from the start to the asymptote are reached, and at which the score is within
-        5 % of the asymptote. An end equal to the smallest size stands for "there or below", infinity for "not bounded
-        by ten times the largest size".
+        5 % of the asymptote; NaN where no gain is shown or the curve does not fit. An end equal to the smallest size
+        stands for "there or below", infinity for "not bounded by ten times the largest size".
     equivalent_from
         The smallest size from which on all are shown to be equivalent to the largest; NaN: none is.
     misfit
@@ -187,6 +187,11 @@ class Learned:
         curves_BN = self.ladder.sign * self.drawn.at(sizes, self.shares)
         low_N, high_N = np.quantile(curves_BN, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return low_N, high_N
+
+    @property
+    def fits(self) -> bool:
+        """Whether the means may lie on a power law; also where that is not known."""
+        return not self.misfit < LACK_OF_FIT
 
     @property
     def asymptote(self) -> float:
@@ -236,7 +241,8 @@ def learn(ladder: Ladder, rng: np.random.Generator, settings: Settings | None = 
     found = _Found(ladder, settings, laws, drawn, means_P, drawn_BP)
     misfit = _misfit(ladder, laws, off_BP[:, :n_sizes])
     status, reason = _verdict(found, misfit)
-    n95s = found.n95, found.n95_of_asymptote
+    believed = found.gain.low > 0 and misfit >= LACK_OF_FIT
+    n95s = (found.n95, found.n95_of_asymptote) if believed else (UNKNOWN, UNKNOWN)
     return Learned(
         ladder, laws, shares, drawn, found.gain, *n95s, found.equivalent_from, misfit, status, reason
     )  # fmt: skip
