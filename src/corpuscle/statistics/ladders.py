@@ -112,7 +112,7 @@ def learning_curves(
     settings: Settings | None = None,
 ) -> list[Curve]:
     """Fit the curves of `saturation`, which has the arguments; curves that have fewer than two sizes are left out."""
-    frame, names = _checked(scores, sizes, by)
+    frame, names = checked(scores, sizes, by)
     starts = starts or {}
     groups = {_place(place): here for place, here in frame.groupby(names, sort=False, dropna=False, observed=True)}
     found = []
@@ -137,8 +137,13 @@ def _place(place: object) -> tuple[Any, ...]:
     return place if isinstance(place, tuple) else (place,)
 
 
-def _checked(scores: pd.DataFrame, sizes: ArrayLike, by: Sequence[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    """Return rows that have a size and a value, with all columns that are asked for, and what keeps curves apart."""
+def checked(
+    scores: pd.DataFrame, sizes: ArrayLike, by: Sequence[str] | None, apart: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return rows that have a size and a value, with all columns that are asked for, and what keeps curves apart.
+
+    Two rows of a seed and size are refused, unless they differ in one of the columns `apart`.
+    """
     names = [name for name in KEYS if name in scores] if by is None else list(by)
     lacking = [name for name in ("seed", "value", *names) if name not in scores]
     if lacking or not names:
@@ -155,9 +160,10 @@ def _checked(scores: pd.DataFrame, sizes: ArrayLike, by: Sequence[str] | None) -
     frame = frame[np.isfinite(frame["size"]) & np.isfinite(frame["value"]) & (frame["better"] != "none")]
     unit = frame["unit"].astype(str)
     frame = frame[(unit == ALL) | unit.str.startswith(DONOR)].reset_index(drop=True)
-    twice = frame.duplicated([*names, "unit", "size", "seed"])
+    one = [*names, *apart, "unit", "size", "seed"]
+    twice = frame.duplicated(one)
     if twice.any():
-        row = frame.loc[twice, [*names, "unit", "size", "seed"]].iloc[0].to_dict()
+        row = frame.loc[twice, one].iloc[0].to_dict()
         raise InputError(f"scores: expected one value per seed and size, got two for {row}; remove one of them")
     return frame, names
 
@@ -201,11 +207,11 @@ def _donor_means(here: pd.DataFrame, unit: str, beginning: pd.DataFrame | None) 
 
 def _by_donor(here: pd.DataFrame) -> pd.DataFrame:
     rows = _whole_donors(here)
-    rows = rows.assign(unit=rows["unit"].astype(str), value=_turned(rows))
+    rows = rows.assign(unit=rows["unit"].astype(str), value=turned(rows))
     return rows.pivot_table(index="unit", columns="size", values="value", aggfunc="mean")
 
 
-def _turned(rows: pd.DataFrame) -> "pd.Series[float]":
+def turned(rows: pd.DataFrame) -> "pd.Series[float]":
     """Return values of which higher is better."""
     better = rows["better"].iloc[0] if len(rows) else "higher"
     values = rows["value"].astype(float)
@@ -215,13 +221,13 @@ def _turned(rows: pd.DataFrame) -> "pd.Series[float]":
 def _ladder(runs: pd.DataFrame, start: str, measured: pd.DataFrame, donors: pd.DataFrame | None) -> Ladder:
     """Lay runs out by size; the starting value is the column after the largest size."""
     better, scale = (str(runs[name].iloc[0]) for name in ("better", "scale"))
-    runs = runs.assign(value=_turned(runs))
+    runs = runs.assign(value=turned(runs))
     trained, untrained = runs[runs["size"] > 0], runs[runs["size"] == 0]
     sizes = np.sort(trained["size"].unique())
     shared = bool(trained["seed"].duplicated().any())
     if start:
-        turned = measured.assign(value=_turned(measured.assign(better=better)))
-        untrained = turned.groupby("seed", sort=False)["value"].mean().reset_index()
+        measured = measured.assign(value=turned(measured.assign(better=better)))
+        untrained = measured.groupby("seed", sort=False)["value"].mean().reset_index()
     elif len(untrained):
         start = UNTRAINED
     columns = [trained.loc[trained["size"] == size, ["seed", "value"]] for size in sizes]
