@@ -99,8 +99,12 @@ def saturation(
       model metric  equivalent_from  published     status
     0     m     f1          10000.0    10000.0  saturated
     """
-    rows = [_row(curve) for curve in learning_curves(scores, sizes, by=by, starts=starts, settings=settings)]
-    return pd.DataFrame(rows)
+    return saturation_rows(learning_curves(scores, sizes, by=by, starts=starts, settings=settings))
+
+
+def saturation_rows(curves: Sequence[Curve]) -> pd.DataFrame:
+    """Return what `saturation` does, of curves that were fitted before."""
+    return pd.DataFrame([_row(curve) for curve in curves])
 
 
 def learning_curves(

@@ -13,19 +13,22 @@ from corpuscle.report import numbers
 from corpuscle.report.drawing import corpus_figures, measure_figures, score_figures
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.gene_figures import residual_scatter
+from corpuscle.report.drawing.learning_figures import learning_figure
 from corpuscle.report.drawing.map_figures import embedding_map
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections import gene_residuals, measures, tables
 from corpuscle.report.sections.findings import TaskFindings, answer, scope
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
+from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corpora
 from corpuscle.statistics.comparisons import summarise
+from corpuscle.statistics.ladders import ALL
 from corpuscle.store import write_text
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "map", "measures")
+KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "map", "measures", "learning")
 # Those that a description without scores has.
 DESCRIBED = ("composition", "measures")
 
@@ -59,6 +62,10 @@ def render(folder: Path) -> Path:
     report = Report.of(RunFolder.read(folder))
     _write_figures(folder, report, KINDS)
     _write(folder / "scores_summary.csv", report.summary.to_csv(index=False, lineterminator="\n"))
+    if report.learning.curves:
+        _write(folder / "saturation.csv", report.learning.table.to_csv(index=False, lineterminator="\n"))
+    else:
+        (folder / "saturation.csv").unlink(missing_ok=True)
     return _write_page(folder / "report.html", report)
 
 
@@ -176,6 +183,8 @@ class Report:
         Training curves by model; gene residuals, each with its figure.
     maps
         Embeddings laid out in the plane: one figure per model, target and label.
+    learning, learning_figures
+        What ladders say, and a figure for each of them and task.
     shown
         The corpora that tables and figures have: all, unless they are very many; see `corpuscle.report.sections.shown`.
     """
@@ -192,6 +201,8 @@ class Report:
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[gene_residuals.GeneResiduals, Figure]]
     maps: list[Figure]
+    learning: LearningCurves
+    learning_figures: list[Figure]
     shown: list[str]
 
     @classmethod
@@ -207,6 +218,7 @@ class Report:
         )
         shown, uniform = _columns(run.composition)
         fits = Fits.of(run.curves, run.fits)
+        learning = LearningCurves.of(run.study, run.scores, run.draws, run.curves)
         return cls(
             run,
             summary,
@@ -220,6 +232,8 @@ class Report:
             _curves(run, corpora, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
             _maps(run, run.corpora, names),
+            learning,
+            _learning_figures(learning, names),
             corpora,
         )
 
@@ -233,6 +247,7 @@ class Report:
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
             *self.maps,
+            *self.learning_figures,
         ]
 
     @property
@@ -343,6 +358,20 @@ def _maps(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> 
                 stem = names("map", str(model), str(target), label)
                 found.append(embedding_map(here, label, corpora, stem))
     return found
+
+
+def _learning_figures(found: LearningCurves, names: Callable[..., str]) -> list[Figure]:
+    """One figure per ladder and task, with a panel per model and target."""
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for curve in found.curves:
+        if curve.unit == ALL:
+            groups.setdefault((str(curve.key["ladder"]), str(curve.key["task"])), []).append(curve)
+    return [
+        learning_figure(
+            curves, f"{found.titles[task][0]}, {ladder}", found.titles[task][1], names("learning", ladder, task)
+        )
+        for (ladder, task), curves in groups.items()
+    ]
 
 
 def _environment() -> Environment:
