@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
+from corpuscle.statistics.exchange import exchange_rates
 from corpuscle.statistics.mean_draws import Runs
 from corpuscle.statistics.saturation import FURTHEST, Ladder, Learned, Settings, learn
 
@@ -141,10 +143,29 @@ def worlds() -> Iterator[tuple[str, World]]:
         yield f"no power law: exponential, rate {rate}", World(log, rate, shared=True, exponential=True)
 
 
+def exchanges(n_ladders: int, n_draws: int) -> Iterator[tuple[str, str]]:
+    """Yield for ladders at two depths the coverage of what halving depth is worth, and how often nothing is said."""
+    sizes, rng = SIZES["even in log"], np.random.default_rng(1)
+    size, depth = np.tile(np.repeat(sizes, 5), 2), np.repeat([1.0, 0.5], 25)
+    for exponent in (0.3, 0.7):
+        for times in (1.0, 2.0, 5.0):
+            found = []
+            for _ in range(n_ladders):
+                means = TOP - (TOP - FIRST) * (size / np.where(depth < 1, times, 1) / sizes[0]) ** -exponent
+                values = means + 0.02 * rng.standard_normal(50)
+                table = pd.DataFrame({"metric": "f1", "seed": range(50), "value": values, "scale": "share"})
+                found.append(exchange_rates(table, size, depth, settings=Settings(n_draws=n_draws)))
+            rows = pd.concat(found)
+            said = rows.dropna(subset="fewer_low")
+            inside = ((said["fewer_low"] <= times) & (times <= said["fewer_high"])).mean()
+            width = (said["fewer_high"] / said["fewer_low"]).median()
+            yield f"a = {exponent}, {times:g} times fewer", f"{len(said) / len(rows):.0%} | {inside:.0%} | {width:.2g}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ladders", type=int, default=400)
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--ladders", type=int, default=300)
+    parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--only", default="", help="worlds whose name contains this")
     options = parser.parse_args()
     columns = ("ladders", "true N95", "shown", "N95", "N95 of the asymptote", "gain", "curve",
@@ -161,6 +182,9 @@ def main() -> None:
         shown = " | ".join(f"{share:.0%}" for share in shares)
         print(f"| {name} | {n95} | {shown} | {verdicts} | {found.falsely_equivalent:.1%} | {found.misfit:.1%} |",
               flush=True)  # fmt: skip
+    print("\n| half the depth is worth | said | covered | upper end over lower, median |\n|---|---|---|---|")
+    for name, shares in exchanges(options.ladders, options.draws):
+        print(f"| {name} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def deviations(runs: Runs, level: float, n_draws: int, rng: np.random.Generator)
     all points, and their deviations added (both ways of a two-way bootstrap; what is of a run and a donor together is
     counted in both). A bootstrap of n values has the variance with n in place of n - 1, and normal tails: deviations
     are multiplied by sqrt(n / (n - 1)) and by the ratio of Student's t to the normal quantile, with n - 1 degrees of
-    freedom where rows are drawn together, and half of those of all runs where each point has its own, as points do not
-    count alike. `benchmarks/learning_curves.py` measures the coverage that this has.
+    freedom where rows are drawn together, and a third of those of all runs where each point has its own, as points do
+    not count alike. `benchmarks/learning_curves.py` measures the coverage that this has.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def deviations(runs: Runs, level: float, n_draws: int, rng: np.random.Generator)
     if runs.shared:
         drawn, freedom = _drawn_together(runs.values, n_draws, rng), float(n_P.min() - 1)
     else:
-        drawn, freedom = _drawn_apart(runs.values, n_draws, rng), float((n_P - 1).sum() / 2)
+        drawn, freedom = _drawn_apart(runs.values, n_draws, rng), float((n_P - 1).sum() / 3)
     found = drawn * _stretch(n_P, freedom, level)
     if runs.donors is not None:
         n_donors = len(runs.donors)

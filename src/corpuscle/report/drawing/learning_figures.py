@@ -77,8 +77,8 @@ def _frame(drawing: Drawing, panels: Panels, i: int, curve: Curve, table: pd.Dat
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     pad = 0.08 * (high - low) or 0.1
     log_x = svg.scale(math.log(sizes[0]), math.log(sizes[-1]), x + 14, x + width - 26)
-    # Room for the interval of N95 below the curve.
-    y_of = svg.scale(low - pad, high + pad, y + height - 26, y)
+    # Room for the published rule's point above the runs, and for the interval of N95 below them.
+    y_of = svg.scale(low - pad, high + pad, y + height - 26, y + 10)
     place = _Place((x, y, width, height), lambda size: log_x(math.log(size)), y_of, drawing.clip(x, y, width, height))
     name = f"{curve.key['model']} · {curve.key['target']}"
     across = Axis(_size_ticks(sizes, place.x_of), place.x_of)
