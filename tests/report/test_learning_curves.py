@@ -111,6 +111,19 @@ def test_cells_against_depth_are_said_and_unequal_steps_are() -> None:
     assert "m took 100 to 10,000 steps: compute is not matched" in found.compute[0]
 
 
+def test_an_untrained_model_is_where_gains_start_and_has_no_curve(ladder_run: Path) -> None:
+    study = (ladder_run / "study.toml").read_text("utf-8")
+    never = '[[models]]\nname = "untrained"\nmodel = { name = "ldvae" }\n'
+    (ladder_run / "study.toml").write_text(study.replace("[[tasks]]", never + "[[tasks]]", 1), "utf-8")
+    scores = pd.read_parquet(ladder_run / "scores.parquet")
+    noise = 0.01 * scores["seed"]
+    pd.concat([scores, scores.assign(model="untrained", value=0.1 + noise)]).to_parquet(ladder_run / "scores.parquet")
+    render(ladder_run)
+    found = pd.read_csv(ladder_run / "saturation.csv")
+    assert found[["model", "start"]].to_numpy().tolist() == [["ldvae", "untrained"]]
+    assert found["gain"].item() == pytest.approx(0.8 - 0.115, abs=0.01)
+
+
 def test_models_start_from_their_untrained_selves() -> None:
     models = [
         {"name": "scvi"},

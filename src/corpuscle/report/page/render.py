@@ -17,13 +17,14 @@ from corpuscle.report.drawing.learning_figures import learning_figure
 from corpuscle.report.drawing.map_figures import embedding_map
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections import gene_residuals, measures, tables
-from corpuscle.report.sections.findings import TaskFindings, answer, scope
+from corpuscle.report.sections.findings import TaskFindings, answer, limits, scope
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corpora
 from corpuscle.statistics.comparisons import summarise
 from corpuscle.statistics.ladders import ALL
+from corpuscle.statistics.pairs import all_pairs, ties_with_best
 from corpuscle.store import write_text
 
 # Columns of the composition in the order in which the page shows them.
@@ -34,7 +35,7 @@ DESCRIBED = ("composition", "measures")
 
 
 def render(folder: Path) -> Path:
-    """Write ``report.html``, ``scores_summary.csv`` and ``figures/`` into a run's folder.
+    """Write ``report.html``, ``scores_summary.csv``, ``pairs.csv`` and ``figures/`` into a run's folder.
 
     The same folder gives the same bytes. Each file is replaced as a whole, the page last; figures of an earlier
     report that this one does not have are removed.
@@ -66,6 +67,7 @@ def render(folder: Path) -> Path:
         _write(folder / "saturation.csv", report.learning.table.to_csv(index=False, lineterminator="\n"))
     else:
         (folder / "saturation.csv").unlink(missing_ok=True)
+    _write(folder / "pairs.csv", report.pairs.to_csv(index=False, lineterminator="\n"))
     return _write_page(folder / "report.html", report)
 
 
@@ -167,6 +169,8 @@ class Report:
     ----------
     summary
         One row per score with its interval and fold change; genes are left to the residuals' own tables.
+    pairs
+        Every two of the corpora that the page shows, compared; see `corpuscle.statistics.pairs.all_pairs`.
     answers
         The answer in words, one per task.
     tasks
@@ -191,6 +195,7 @@ class Report:
 
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
+    pairs: pd.DataFrame = field(repr=False)
     answers: list[TaskFindings]
     tasks: list[TaskScores]
     compositions: list[Figure]
@@ -210,8 +215,11 @@ class Report:
         """Work out a report from a run."""
         names = _Names()
         in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
-        summary = summarise(run.scores[~in_genes], run.baseline, overlaps=run.overlaps)
+        scores = run.scores[~in_genes]
+        summary = summarise(scores, run.baseline, overlaps=run.overlaps, control=run.control, margins=run.margins)
         corpora = shown_corpora(run.corpora, run.baseline, summary)
+        pairs = all_pairs(scores, corpora, overlaps=run.overlaps)
+        summary["ties_best"] = ties_with_best(summary, pairs)
         found = sheets(summary, Layout(run.baseline, corpora, run.targets))
         residuals = gene_residuals.gene_residuals(
             of_corpora(run.scores, corpora), run.baseline, corpora, run.targets, run.overlaps
@@ -222,6 +230,7 @@ class Report:
         return cls(
             run,
             summary,
+            pairs,
             [_answer(sheet, run, fits) for sheet in found],
             [TaskScores.of(sheet, names) for sheet in found],
             [corpus_figures.composition_figure(run.composition, c, corpora, names("composition", c)) for c in shown],
@@ -277,8 +286,9 @@ class Report:
 
     @property
     def scope(self) -> list[str]:
-        """What the intervals are about, where draws share cells."""
-        return scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))
+        """What the intervals are about: which donors, and which cells where draws share some."""
+        about = limits(self.summary) if self.run.trained else []
+        return [*about, *scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))]
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -311,7 +321,7 @@ def _answer(sheet: Sheet, run: RunFolder, fits: Fits) -> TaskFindings:
     several = run.scores["model"].nunique() > 1
     heading = f"{heat.title}, {heat.model}" if several and heat.model else heat.title
     data = heat.data[heat.data["unit"] == "all"]
-    found = answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
+    found = answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets, control=run.control)
     return found._replace(remarks=fits.remarks(data["model"].unique()))
 
 

@@ -81,7 +81,12 @@ class LearningCurves:
         placed = scores[scores["headline"].astype(bool)].merge(rungs, on="corpus", validate="many_to_one")
         if placed.empty:
             return cls([], {}, pd.DataFrame(), [], [])
-        curves = learning_curves(placed, placed["cells"], starts=starts_of(study))
+        starts = starts_of(study)
+        known = learning_curves(placed, placed["cells"], starts=starts)
+        # A model before its first step learns from no cell.
+        untrained = set(starts.values())
+        curves = [curve for curve in known if curve.key["model"] not in untrained]
+        placed = placed[~placed["model"].isin(untrained)]
         about = placed.drop_duplicates("task").set_index("task")
         titles = {
             str(task): (str(row["title"]) or str(row["metric"]), numbers.DIRECTIONS[str(row["better"])])
