@@ -62,6 +62,7 @@ def test_the_files_numbers_are_those_of_the_function_on_the_score_rows(ladder_ru
 def test_without_a_ladder_there_is_no_section_and_no_file_of_an_earlier_report(make_run: Callable[..., Path]) -> None:
     folder = make_run(n_types=3, n_genes=12)
     (folder / "saturation.csv").write_text("old")
+    (folder / "draws.parquet").unlink()
     assert 'id="learning"' not in render(folder).read_text("utf-8")
     assert not (folder / "saturation.csv").exists()
 

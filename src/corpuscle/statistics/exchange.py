@@ -74,7 +74,7 @@ def exchange_rates(
     >>> value = 0.9 - 0.4 * (size / 100 / np.where(depth < 1, 3, 1)) ** -0.5 + noise
     >>> scores = pd.DataFrame({"metric": "f1", "seed": range(24), "value": value})
     >>> exchange_rates(scores, size, depth)["says"].item()
-    'Halving depth costs as much as 3 times fewer cells (90 % interval 2.8 to 3.2).'
+    'Halving depth costs as much as 3 times fewer cells (90 % interval 2.8 to 3.3).'
     """
     settings = settings or Settings()
     depth_N = np.asarray(depths, dtype=float)

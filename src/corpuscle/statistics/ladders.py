@@ -16,6 +16,7 @@ from corpuscle.statistics.saturation import Ladder, Learned, Settings, learn, pu
 KEYS = ("ladder", "model", "task", "target", "metric", "way", "version")
 ALL, DONOR, DONORS = "all", "donor=", "mean over donors"
 UNTRAINED = "untrained"
+WAYS = ("higher", "lower", "zero", "none")
 # The largest value that a metric can have, turned so that higher is better, by its direction and scale.
 CEILINGS = {
     ("higher", "share"): 1.0, ("higher", "correlation"): 1.0, ("lower", "share"): 0.0, ("lower", "positive"): 0.0,
@@ -159,9 +160,17 @@ def checked(
             f"sizes: expected a number of cells, 0 or more, for each of the {len(scores)} rows of scores; "
             f"got {size_N.size} of which {int((size_N < 0).sum() + np.isinf(size_N).sum())} are negative or infinite"
         )
+    if not pd.api.types.is_numeric_dtype(scores["value"]):
+        raise InputError(f"scores: expected numbers in the column 'value', got {scores['value'].dtype} values")
     defaults = {"better": "higher", "scale": "real", "unit": ALL}
     frame = scores.assign(**{name: value for name, value in defaults.items() if name not in scores}, size=size_N)
+    unknown = sorted(set(frame["better"].astype(str)) - set(WAYS))
+    if unknown:
+        raise InputError(f"scores: expected one of {', '.join(WAYS)} in the column 'better', got {unknown[0]!r}")
     frame = frame[np.isfinite(frame["size"]) & np.isfinite(frame["value"]) & (frame["better"] != "none")]
+    ways = frame.groupby(names, sort=False, dropna=False, observed=True)["better"].nunique()
+    if (ways > 1).any():
+        raise InputError(f"scores: expected one way to be better for each curve, got two for {ways.idxmax()}")
     unit = frame["unit"].astype(str)
     frame = frame[(unit == ALL) | unit.str.startswith(DONOR)].reset_index(drop=True)
     one = [*names, *apart, "unit", "size", "seed"]

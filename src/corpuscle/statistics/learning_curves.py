@@ -288,5 +288,8 @@ def akaike_weights(rss: dict[str, float], n_runs: int) -> dict[str, float]:
         small = 2 * k * (k + 1) / (n_runs - k - 1) if n_runs > k + 1 else np.inf
         found[name] = n_runs * np.log(max(left, least) / n_runs) + 2 * k + small
     best = min(found.values())
+    if np.isinf(best):
+        # As few runs bear no law but a mean.
+        return {name: float(name == "constant") for name in rss}
     likelihood = {name: float(np.exp(-(value - best) / 2)) for name, value in found.items()}
     return {name: value / sum(likelihood.values()) for name, value in likelihood.items()}

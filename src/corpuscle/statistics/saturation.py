@@ -136,7 +136,7 @@ class Settings(NamedTuple):
 
     level: float = 0.9
     margin: float = 0.05
-    n_draws: int = 2000
+    n_draws: int = 1000
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def learn(ladder: Ladder, rng: np.random.Generator, settings: Settings | None = 
     >>> found = learn(Ladder(sizes, Runs(0.9 - 0.4 * (sizes / 100) ** -1.0 + noise, shared=False)),
     ...               np.random.default_rng(0))
     >>> found.status, found.equivalent_from, [round(size) for size in found.n95]
-    ('saturated', 3000.0, [1933, 1803, 2074])
+    ('saturated', 3000.0, [1933, 1793, 2079])
     """
     settings = settings or Settings()
     n_sizes, runs = len(ladder.sizes), ladder.runs

@@ -125,7 +125,7 @@ def rungs_of(study: Mapping[str, Any], draws: pd.DataFrame) -> pd.DataFrame:
     0    Blood 1 %  Blood    1.0     10
     1  Blood 100 %  Blood    1.0   1000
     """
-    cells = draws.groupby("corpus", sort=False)["n_cells"].sum().round().astype("int64")
+    cells = draws.groupby("corpus", sort=False)["n_cells"].sum().astype(float).round().astype("int64")
     rows = []
     for corpus in study.get("corpora", []):
         ladder = corpus.get("ladder")
