@@ -184,7 +184,10 @@ REFUSED = {
     ),
     "values as categories": ({"args": ARGS | {"input_emb_style": "category"}}, "only 'continuous' can be used here"),
     "no width": ({"args": {name: ARGS[name] for name in ARGS if name != "embsize"}}, "embsize should be a whole"),
-    "heads that do not divide": ({"args": ARGS | {"nheads": 3}}, r"width \(16\) should be a multiple of heads \(3\)"),
+    "heads that do not divide": (
+        {"args": ARGS | {"nheads": 3}},
+        r"args.json: gives no size of a network: width \(16\) should be a multiple of heads \(3\)$",
+    ),
     "no weights": ({"name": ""}, "and lacks best_model.pt"),
 }  # fmt: skip
 
