@@ -256,6 +256,11 @@ class Model(Component, ABC):
         """Whether a fit is on a GPU where there is one (`corpuscle.model.data.on_gpu`), so that fits share them."""
         return False
 
+    @property
+    def embeds_on_gpu(self) -> bool:
+        """Whether what was fitted is asked and fine-tuned on a GPU where there is one, so that it shares them, too."""
+        return False
+
     @abstractmethod
     def load_fitted(self, folder: Path) -> FittedModel:
         """Load what `FittedModel.save` wrote; no code in the file is executed."""

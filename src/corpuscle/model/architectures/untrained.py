@@ -83,6 +83,11 @@ class Untrained(WithoutSteps):
         """What the model itself says."""
         return self._model().uses_gpu
 
+    @property
+    def embeds_on_gpu(self) -> bool:
+        """What the model itself says."""
+        return self._model().embeds_on_gpu
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
         """Initialise the model for a corpus; see its own ``fit``."""
         return self._model().fit(corpus, seed, progress)

@@ -192,6 +192,11 @@ class FoundationModel(LoadsSaved):
         """True."""
         return True
 
+    @property
+    def embeds_on_gpu(self) -> bool:
+        """True."""
+        return True
+
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
