@@ -66,6 +66,18 @@ def test_which_models_use_no_randomness():
 
 
 @each
+def test_too_few_cells_are_one_message_for_every_model(name, make):
+    model = small(name)
+    assert model.fewest_cells <= 2
+    if model.fewest_cells == 2:
+        expected = f"corpus 'all': expected at least 2 training cells for model '{model.name}', got 1; draw more cells"
+        with pytest.raises(ModelError, match=f"^{expected}$"):
+            model.fit(make(1), 0)
+    cells = make(model.fewest_cells)
+    assert np.isfinite(model.fit(cells, 0).embed(cells)).all()
+
+
+@each
 def test_embeddings_are_finite_one_row_a_cell_and_in_the_cells_order(name, train, cells):
     fitted = small(name).fit(train, 0)
     found = fitted.embed(cells)

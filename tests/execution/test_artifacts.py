@@ -197,7 +197,8 @@ def test_a_gpu_has_one_model_at_a_time(
     plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = tmp_path / "marks"
-    given = plan(model=f'name = "toy:OnGpu"\nmarks = "{marks}"')
+    one = f'name = "toy:OnGpu"\nmarks = "{marks}"'
+    given = plan(model=f'{one}\n[[models]]\n{one}\nlabel = "another"\ntrouble = "nowhere"')
     # A name that any machine has: what is looked at is who is given it, and when.
     monkeypatch.setattr(engine, "gpus_of", lambda _pool: ["cpu"])
     assert not corpuscle.run(given.study, tmp_path / "out", workers=2).failures

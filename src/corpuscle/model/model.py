@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, final, runtime_checkable
 
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
+from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
 from corpuscle.core.usage import Usage
 from corpuscle.corpus.context import ImputedCounts
@@ -217,10 +219,10 @@ class Model(Component, ABC):
     curves: ClassVar[tuple[Metric, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the model's `fit` keep to one thread, wherever it is called."""
+        """Make the model's `fit` keep to one thread, and refuse a corpus of too few cells, wherever it is called."""
         super().__init_subclass__(**kwargs)
         if "fit" in vars(cls):
-            cls.fit = one_thread()(cls.fit)  # type: ignore[method-assign]
+            cls.fit = one_thread()(_of_enough_cells(cls.fit))  # type: ignore[method-assign]
 
     @abstractmethod
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
@@ -236,6 +238,11 @@ class Model(Component, ABC):
     def uses_seed(self) -> bool:
         """Whether a fit depends on its seed; False where the corpus alone decides, so that seeds repeat nothing."""
         return True
+
+    @property
+    def fewest_cells(self) -> int:
+        """How many cells a corpus needs at least, each as often as it is used (`Corpus.n_cells`)."""
+        return 1
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -272,6 +279,30 @@ class Model(Component, ABC):
     @abstractmethod
     def seconds_per_step(self, n_genes: int) -> float:
         """Measure the seconds that a step takes on this machine, on a few random cells, on one thread."""
+
+
+def too_few(n_cells: int, fewest: int, corpus: str, *models: str) -> str:
+    """Say that a corpus has too few cells for some models.
+
+    Examples
+    --------
+    >>> too_few(1, 2, "a tenth", "pca", "scvi")
+    "corpus 'a tenth': expected at least 2 training cells for models 'pca', 'scvi', got 1; draw more cells"
+    """
+    named = f"model{'s' if len(models) > 1 else ''} {', '.join(map(repr, models))}"
+    return (
+        f"corpus {corpus!r}: expected at least {fewest:,} training cells for {named}, got {n_cells:,}; draw more cells"
+    )
+
+
+def _of_enough_cells(fit: Callable[..., FittedModel]) -> Callable[..., FittedModel]:
+    @wraps(fit)
+    def checked(model: Model, corpus: Corpus, *arguments: Any, **named: Any) -> FittedModel:
+        if corpus.n_cells < model.fewest_cells:
+            raise ModelError(too_few(corpus.n_cells, model.fewest_cells, corpus.name, model.name))
+        return fit(model, corpus, *arguments, **named)
+
+    return checked
 
 
 class WithoutSteps(Model):

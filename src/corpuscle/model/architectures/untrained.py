@@ -88,6 +88,11 @@ class Untrained(WithoutSteps):
         """What the model itself says."""
         return self._model().embeds_on_gpu
 
+    @property
+    def fewest_cells(self) -> int:
+        """What the model itself says."""
+        return self._model().fewest_cells
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
         """Initialise the model for a corpus; see its own ``fit``."""
         return self._model().fit(corpus, seed, progress)

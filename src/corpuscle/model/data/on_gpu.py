@@ -103,7 +103,7 @@ def n_together(n_parameters: int, batch_size: int, n_genes: int, device: torch.d
 
 def release_memory() -> None:
     """Give back the memory of GPUs that torch keeps for later, so that another process can have it."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
         torch.cuda.empty_cache()
 
 

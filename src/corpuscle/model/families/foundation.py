@@ -43,7 +43,7 @@ from corpuscle.model.tokenisers.gene_tokens import (
     refuse_foreign,
 )
 from corpuscle.model.tokenisers.tokens import Tokeniser
-from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, fewest_cells
 from corpuscle.model.training.loop import Optimiser, Precision, Trainable, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.timing import multiply_adds_a_second
@@ -196,6 +196,11 @@ class FoundationModel(LoadsSaved):
     def embeds_on_gpu(self) -> bool:
         """True."""
         return True
+
+    @property
+    def fewest_cells(self) -> int:
+        """How many cells leave two to train on; one, where nothing is trained."""
+        return fewest_cells(self.validation_share) if self._budget.steps != 0 else 1
 
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
