@@ -1,7 +1,7 @@
 """Model (settings) and FittedModel (weights): two types, so that nothing needs an "is it trained" flag."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -256,6 +256,23 @@ class Model(Component, ABC):
         ------
         ModelError
             When the model cannot be fitted in this gene space.
+        """
+
+    def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:
+        """Refuse corpora whose counts are of genes that it cannot read; most models read all.
+
+        Parameters
+        ----------
+        space
+            The study's genes, G of them.
+        totals
+            Corpora by name, each with about how many counts it has of each gene, shape (G,), up to a factor. To go
+            through them costs reading some cells.
+
+        Raises
+        ------
+        ModelError
+            When the model cannot be fitted on one of them.
         """
 
     @property

@@ -21,6 +21,7 @@ from corpuscle.study.donors import shared_donors
 from corpuscle.study.drawing import all_fit, draw_corpora
 from corpuscle.study.findings import Findings
 from corpuscle.study.gene_checks import counts_kept, lost_sources
+from corpuscle.study.known_counts import check_counts
 from corpuscle.study.known_targets import KnownTargets, warnings_of
 from corpuscle.study.opening import (
     Notice,
@@ -84,6 +85,8 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     for found in shared_donors(study, sources, pools, targets, corpora):
         (findings.refuse if found.certain else findings.warn)(found.place, found.message)
     _check_sizes(findings, corpora)
+    if not findings.problems:
+        check_counts(findings, space, pools, corpora)
     findings.stop()
     _remark(findings, opened, targets, corpora)
     for place, message in _unreached_rates(study, corpora):

@@ -1,10 +1,12 @@
 """Untrained: any model at step 0, the control that says what training brings."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from corpuscle.core.components import Component, build, component, find
@@ -72,6 +74,10 @@ class Untrained(WithoutSteps):
     def check(self, space: GeneSpace) -> None:
         """Refuse what the model itself refuses."""
         self._model().check(space)
+
+    def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:
+        """Refuse what the model itself refuses."""
+        self._model().check_counts(space, totals)
 
     @property
     def uses(self) -> tuple[Component, ...]:

@@ -6,7 +6,8 @@ in names: N cells, K latents, G genes.
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
@@ -37,6 +38,7 @@ from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
 from corpuscle.model.tokenisers.gene_tokens import (
     Matched,
+    Vocabulary,
     gene_tokens,
     gene_totals,
     matched,
@@ -227,6 +229,21 @@ class FoundationModel(LoadsSaved):
         if start.vocabulary and known_G.mean() < FEWEST_GENES:
             refuse_foreign(matched(np.ones(len(space)), start.tokeniser.token_G), space, start.vocabulary)
 
+    def vocabulary(self, space: GeneSpace) -> Vocabulary | None:
+        """Return the published vocabulary that it reads; None where it makes its own of a corpus."""
+        if self.checkpoint is None:
+            return None
+        return self.as_published(official_of(type(self), Path(self.checkpoint)), space).vocabulary
+
+    def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:
+        """Refuse corpora most of whose counts a published vocabulary does not know; see `Model.check_counts`."""
+        if (vocabulary := self.vocabulary(space)) is None:
+            return
+        token_G = gene_tokens(space, vocabulary)
+        for name, total_G in totals:
+            with _of_corpus(name):
+                refuse_foreign(matched(total_G, token_G), space, vocabulary)
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedFoundation:
         """Open the network and train it, on `training_device`, as the budget says."""
         init = random_weights(seed)
@@ -397,8 +414,18 @@ def _known(corpus: Corpus, start: Start) -> Matched:
     found = matched(gene_totals(corpus), gene_tokens(corpus.space, start.vocabulary))
     if math.isnan(found.counts):
         raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
-    refuse_foreign(found, corpus.space, start.vocabulary)
+    with _of_corpus(corpus.name):
+        refuse_foreign(found, corpus.space, start.vocabulary)
     return found
+
+
+@contextmanager
+def _of_corpus(name: str) -> Iterator[None]:
+    """Name the corpus that is refused in the block."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"corpus {name!r}: {error}") from error
 
 
 def random_weights(seed: int) -> torch.Generator:

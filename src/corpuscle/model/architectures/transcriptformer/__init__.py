@@ -29,6 +29,7 @@ from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.nn.initial import usual_weights
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
+from corpuscle.model.tokenisers.gene_tokens import Vocabulary
 from corpuscle.source.genes import GeneSpace
 
 COUNT_NLL = Metric(
@@ -117,6 +118,12 @@ class TranscriptFormer(FoundationModel):
     def as_published(self, found: Official, space: GeneSpace) -> Start:
         """Return what published weights begin with: their genes and assays, or the genes of `gene_vectors`."""
         return opening.of_folder(found, space, self._vectors)
+
+    def vocabulary(self, space: GeneSpace) -> Vocabulary | None:
+        """Return the published vocabulary that it reads: from scratch, too, where genes enter by given vectors."""
+        if self.checkpoint is None and self._vectors is not None:
+            return opening.vocabulary_of(self._vectors)
+        return super().vocabulary(space)
 
     def contents(self, found: Official) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
         """Return what a published network is made of; see `FoundationModel.contents`."""
