@@ -241,7 +241,9 @@ def test_most_counts_unknown_is_found_when_a_study_is_checked(folder, write, tmp
         prepare(given)
     ((place, message),) = [(problem.place, problem.message) for problem in caught.value.problems]
     assert place == "models[0]"
-    assert re.search(rf"^model 'scgpt': corpus 'mixed': .*only 33% of the genes and {share} of the counts have a token", message)
+    assert re.search(
+        rf"^model 'scgpt': corpus 'mixed': .*only 33% of the genes and {share} of the counts have a token", message
+    )
     assert "another model, or of other genes" in message
 
 

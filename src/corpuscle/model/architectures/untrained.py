@@ -13,7 +13,7 @@ from corpuscle.core.components import Component, build, component, find
 from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model, Progress, WithoutSteps, silent
-from corpuscle.model.size import memory_of
+from corpuscle.model.size import memory_of, memory_to_fine_tune
 from corpuscle.source.genes import GeneSpace
 
 NO_STEPS = {"steps": 0}
@@ -110,6 +110,10 @@ class Untrained(WithoutSteps):
     def memory(self, n_genes: int) -> int:
         """Return about how many bytes the model takes; see `corpuscle.model.size.TakesMemory`."""
         return memory_of(self._model(), n_genes)
+
+    def memory_to_fine_tune(self, n_genes: int, n_cells: int, n_blocks: int | None) -> int:
+        """Return about how many bytes it takes; see `corpuscle.model.size.TakesMemoryWhenFineTuned`."""
+        return memory_to_fine_tune(self._model(), n_genes, n_cells, n_blocks)
 
     def _model(self) -> Model:
         parameters = {key: value for key, value in self.model.items() if key != "name"}

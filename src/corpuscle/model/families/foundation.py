@@ -34,7 +34,7 @@ from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
 from corpuscle.model.nn.adversary import AdversarialNetwork, with_labels
 from corpuscle.model.nn.initial import normal_weights
-from corpuscle.model.nn.token_network import TokenNetwork
+from corpuscle.model.nn.token_network import PASS_TOKENS, TokenNetwork
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
 from corpuscle.model.tokenisers.gene_tokens import (
     Matched,
@@ -298,13 +298,21 @@ class FoundationModel(LoadsSaved):
         return 3 * n_tokens * demands.multiply_adds / multiply_adds_a_second()
 
     def memory(self, n_genes: int) -> int:
-        """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
+        """Return about how many bytes a training takes, or embedding, where that is more; see `TakesMemory`."""
         demands = self.demands(n_genes)
-        if not self.n_steps(self.batch_size):
-            return 4 * demands.n_parameters
-        n_cells = math.ceil(self.batch_size / self.accumulate)
-        activations = 4 * n_cells * demands.tokens_of(n_genes) * demands.units_of_token
-        return BYTES_OF_WEIGHT * demands.n_parameters + activations
+        # Cells are embedded as many at a time as have so many tokens, and a layer's numbers are gone after the next.
+        at_once = max(PASS_TOKENS, demands.tokens_of(n_genes))
+        embedding = 4 * demands.n_parameters + 4 * at_once * math.ceil(demands.units_of_token / demands.n_layers)
+        if not self.n_steps(self.fewest_cells):
+            return embedding
+        return max(embedding, self.memory_to_fine_tune(n_genes, math.ceil(self.batch_size / self.accumulate), None))
+
+    def memory_to_fine_tune(self, n_genes: int, n_cells: int, n_blocks: int | None) -> int:
+        """Return about how many bytes it takes to train on; see `corpuscle.model.size.TakesMemoryWhenFineTuned`."""
+        demands = self.demands(n_genes)
+        share = 1.0 if n_blocks is None else min(1.0, n_blocks / demands.n_layers)
+        weights = (4 + share * (BYTES_OF_WEIGHT - 4)) * demands.n_parameters
+        return math.ceil(weights + share * 4 * n_cells * demands.tokens_of(n_genes) * demands.units_of_token)
 
     def would_fit(self, n_genes: int, limit: int) -> str:
         """Return which sizes, or parts of a step, a machine could hold; see `corpuscle.model.size.HasSizes`."""

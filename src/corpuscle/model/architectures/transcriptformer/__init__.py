@@ -157,7 +157,13 @@ class TranscriptFormer(FoundationModel):
         attention = 2 * size.width * size.layers * min(size.genes, max(1, round(NONZERO_SHARE * n_genes)))
         units = size.layers * (10 * size.width + 3 * size.feed_forward) + 6 * size.width + 3 * size.gene_hidden
         vectors = network.vectors.numel()
-        return Demands(n_parameters + vectors, units, n_parameters + attention, size.genes + 2)
+        return Demands(
+            n_parameters + vectors,
+            units_of_token=units,
+            n_layers=size.layers,
+            multiply_adds=n_parameters + attention,
+            longest=size.genes + 2,
+        )
 
     @property
     def _vectors(self) -> Path | None:
