@@ -126,7 +126,7 @@ def summarise(
     0      A   0.4        2         0.0     baseline
     1      B   0.8        2         0.4  no interval
     """
-    frame = _checked(scores)
+    frame = checked(scores)
     table = _over_runs(frame, level, overlaps)
     compared = {scale: _against(frame, baseline, scale, overlaps) for scale in (RATIO, DIFFERENCE)}
     for scale, found in compared.items():
@@ -173,7 +173,7 @@ def over_seeds(scores: pd.DataFrame, level: float = 0.95, overlaps: Overlaps | N
         The columns `GROUP` and `ABOUT`, ``n_cells``, ``mean``, ``low``, ``high``, ``over``, ``n_seeds``, ``n_donors``,
         ``cell_mean``, ``donor_mean``, ``deviation`` (over seeds), ``overlap``, ``reason``.
     """
-    return _over_runs(_checked(scores), level, overlaps).drop(columns=["error", "df"]).reset_index()
+    return _over_runs(checked(scores), level, overlaps).drop(columns=["error", "df"]).reset_index()
 
 
 def _over_runs(frame: pd.DataFrame, level: float, overlaps: Overlaps | None) -> pd.DataFrame:
@@ -230,7 +230,7 @@ def log2_fold_changes(
     0      A               0.0                                    is the baseline
     1      B               NaN  zero or negative value, so a fold change has n...
     """
-    return _comparison(_checked(scores), baseline, RATIO, level, overlaps)
+    return _comparison(checked(scores), baseline, RATIO, level, overlaps)
 
 
 def differences(
@@ -255,7 +255,7 @@ def differences(
     0      A         0.0                          is the baseline
     1      B         1.0  interval not estimable from one seed
     """
-    return _comparison(_checked(scores), baseline, DIFFERENCE, level, overlaps)
+    return _comparison(checked(scores), baseline, DIFFERENCE, level, overlaps)
 
 
 def _comparison(
@@ -419,7 +419,7 @@ def _put(table: pd.DataFrame, rows: pd.MultiIndex, found: pd.DataFrame) -> None:
         table.loc[rows[enough], name] = found.loc[enough, name].to_numpy()
 
 
-def _checked(scores: pd.DataFrame) -> pd.DataFrame:
+def checked(scores: pd.DataFrame) -> pd.DataFrame:
     """Copy the rows; refuse two values of one seed and values out of range; count an infinite value as missing."""
     frame = completed(scores).reset_index(drop=True).copy()
     twice = frame.duplicated([*GROUP, "seed"])
