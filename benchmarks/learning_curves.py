@@ -140,7 +140,9 @@ def worlds() -> Iterator[tuple[str, World]]:
         yield f"3 seeds, a = {exponent}", World(log, exponent, n_seeds=3, shared=True)
         yield f"10 seeds, a = {exponent}", World(log, exponent, n_seeds=10, shared=True)
     for rate in (0.05, 0.3):
-        yield f"no power law: exponential, rate {rate}", World(log, rate, shared=True, exponential=True)
+        for sd in (0.02, 0.06):
+            world = World(log, rate, (sd, sd), shared=True, exponential=True)
+            yield f"no power law: exponential, rate {rate}, noise {sd}", world
 
 
 def exchanges(n_ladders: int, n_draws: int) -> Iterator[tuple[str, str]]:
@@ -179,7 +181,7 @@ def main() -> None:
         n95 = "beyond" if np.isinf(world.n95[0]) else f"{world.n95[0] / world.sizes[-1]:.2g} × largest"
         verdicts = " / ".join(f"{share:.0%}" for share in found.statuses.values())
         shares = (found.shown, found.n95, found.n95_of_asymptote, found.gain, found.curve)
-        shown = " | ".join(f"{share:.0%}" for share in shares)
+        shown = " | ".join("none" if np.isnan(share) else f"{share:.0%}" for share in shares)
         print(f"| {name} | {n95} | {shown} | {verdicts} | {found.falsely_equivalent:.1%} | {found.misfit:.1%} |",
               flush=True)  # fmt: skip
     print("\n| half the depth is worth | said | covered | upper end over lower, median |\n|---|---|---|---|")
