@@ -81,7 +81,7 @@ def test_thinned_ladders_are_of_one_family_and_other_steps_are_not() -> None:
     names = [f"{corpus['name']} {size} %" for corpus in corpora for size in (1, 100)]
     draws = pd.DataFrame({"corpus": names, "source": "blood", "n_cells": 10})
     found = rungs_of({"corpora": corpora}, draws).drop_duplicates("ladder").set_index("ladder")
-    assert found["depth"].to_dict() == {"A": 1.0, "B": 0.5, "C": 0.25, "D": 1.0}
+    assert found["kept"].to_dict() == {"A": 1.0, "B": 0.5, "C": 0.25, "D": 1.0}
     assert found["family"]["A"] == found["family"]["B"] == found["family"]["C"] != found["family"]["D"]
 
 

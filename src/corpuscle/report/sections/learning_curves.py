@@ -14,7 +14,7 @@ from corpuscle.statistics.exchange import exchange_rates
 from corpuscle.statistics.ladders import ALL, Curve, learning_curves, saturation_rows
 from corpuscle.statistics.saturation import Range, Status
 
-RUNGS = ("corpus", "ladder", "family", "depth", "cells")
+RUNGS = ("corpus", "ladder", "family", "kept", "cells")
 STATUSES: tuple[Status, ...] = ("saturated", "not saturated", "censored", "undetermined")
 
 
@@ -113,17 +113,17 @@ def rungs_of(study: Mapping[str, Any], draws: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     The columns `RUNGS`: the ``ladder`` by its name in the study file; its ``family``, the same for ladders that differ
-    only in how far their cells are thinned, to ``depth``, a share of the molecules; ``cells``, how many distinct ones
+    only in how far their cells are thinned; the share of molecules ``kept``; ``cells``, how many distinct ones
     a draw has.
 
     Examples
     --------
     >>> corpora = [{"name": "Blood", "parts": [], "ladder": {"percent": [1, 100]}}]
     >>> draws = pd.DataFrame({"corpus": ["Blood 1 %", "Blood 100 %"], "source": "blood", "n_cells": [10, 1000]})
-    >>> rungs_of({"corpora": corpora}, draws)[["corpus", "ladder", "depth", "cells"]]
-            corpus ladder  depth  cells
-    0    Blood 1 %  Blood    1.0     10
-    1  Blood 100 %  Blood    1.0   1000
+    >>> rungs_of({"corpora": corpora}, draws)[["corpus", "ladder", "kept", "cells"]]
+            corpus ladder  kept  cells
+    0    Blood 1 %  Blood   1.0     10
+    1  Blood 100 %  Blood   1.0   1000
     """
     cells = draws.groupby("corpus", sort=False)["n_cells"].sum().astype(float).round().astype("int64")
     rows = []
@@ -169,7 +169,7 @@ def _exchanges(placed: pd.DataFrame) -> list[tuple[str, str]]:
     """Return what is said of depth, for ladders of one family, by their first one's name."""
     first = placed.drop_duplicates("family").set_index("family")["ladder"]
     families = placed.assign(ladder=placed["family"].map(first))
-    rates = exchange_rates(families, families["cells"], families["depth"])
+    rates = exchange_rates(families, families["cells"], families["kept"])
     return [
         (f"{row['ladder']}, {row['model']}, {row['task']} on {row['target']}", str(row["says"]))
         for row in rates.to_dict("records")
