@@ -22,6 +22,7 @@ from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corpora
 from corpuscle.statistics.comparisons import summarise
 from corpuscle.statistics.pairs import all_pairs, ties_with_best
+from corpuscle.statistics.per_cell import published_cell_tests
 from corpuscle.store import write_text
 
 # Columns of the composition in the order in which the page shows them.
@@ -61,6 +62,9 @@ def render(folder: Path) -> Path:
     _write_figures(folder, report, KINDS)
     _write(folder / "scores_summary.csv", report.summary.to_csv(index=False, lineterminator="\n"))
     _write(folder / "pairs.csv", report.pairs.to_csv(index=False, lineterminator="\n"))
+    per_cell = published_cell_tests(report.run.scores)
+    if len(per_cell):
+        _write(folder / "per_cell.csv", per_cell.to_csv(index=False, lineterminator="\n"))
     return _write_page(folder / "report.html", report)
 
 
@@ -203,8 +207,9 @@ class Report:
     def of(cls, run: RunFolder) -> "Report":
         """Work out a report from a run."""
         names = _Names()
-        in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
-        scores = run.scores[~in_genes]
+        # Genes and cells have tables of their own.
+        apart = run.scores["unit"].str.startswith(("gene=", "cell=")).fillna(value=False).astype(bool)
+        scores = run.scores[~apart]
         summary = summarise(scores, run.baseline, overlaps=run.overlaps, control=run.control, margins=run.margins)
         corpora = shown_corpora(run.corpora, run.baseline, summary)
         pairs = all_pairs(scores, corpora, overlaps=run.overlaps)
