@@ -25,6 +25,7 @@ from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corp
 from corpuscle.statistics.comparisons import summarise
 from corpuscle.statistics.ladders import ALL
 from corpuscle.statistics.pairs import all_pairs, ties_with_best
+from corpuscle.statistics.per_cell import published_cell_tests
 from corpuscle.store import write_text
 
 # Columns of the composition in the order in which the page shows them.
@@ -68,6 +69,9 @@ def render(folder: Path) -> Path:
     else:
         (folder / "saturation.csv").unlink(missing_ok=True)
     _write(folder / "pairs.csv", report.pairs.to_csv(index=False, lineterminator="\n"))
+    per_cell = published_cell_tests(report.run.scores)
+    if len(per_cell):
+        _write(folder / "per_cell.csv", per_cell.to_csv(index=False, lineterminator="\n"))
     return _write_page(folder / "report.html", report)
 
 
@@ -214,8 +218,9 @@ class Report:
     def of(cls, run: RunFolder) -> "Report":
         """Work out a report from a run."""
         names = _Names()
-        in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
-        scores = run.scores[~in_genes]
+        # Genes and cells have tables of their own.
+        apart = run.scores["unit"].str.startswith(("gene=", "cell=")).fillna(value=False).astype(bool)
+        scores = run.scores[~apart]
         summary = summarise(scores, run.baseline, overlaps=run.overlaps, control=run.control, margins=run.margins)
         corpora = shown_corpora(run.corpora, run.baseline, summary)
         pairs = all_pairs(scores, corpora, overlaps=run.overlaps)
