@@ -144,7 +144,7 @@ def analyse(  # noqa: PLR0917  # typer's arguments
     """Compare corpora by anybody's scores: intervals, tests, verdicts, and a report.
 
     A row per score, with the columns corpus, seed, metric and value; also model, task, target, donor, better (higher,
-    lower) and scale (share, correlation, positive, real).
+    lower) and scale (share, correlation, positive, real); with cells and ladder, learning curves are judged, too.
     """
     from corpuscle import analyse as analyse_scores
     from corpuscle.core.errors import InputError
