@@ -11,7 +11,7 @@ from corpuscle.report.drawing import svg
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.small_multiples import WIDTH, Axis, Panels
 from corpuscle.report.drawing.svg import MUTED, PANEL, SURFACE, THEME, Drawing
-from corpuscle.report.sections.heatmaps import Cell, Heat
+from corpuscle.report.sections.heatmaps import Cell, Heat, toned
 from corpuscle.statistics.comparisons import RATIO
 
 CELL_W, CELL_H = 96.0, 56.0
@@ -20,7 +20,7 @@ CELL_W, CELL_H = 96.0, 56.0
 def heatmap(heat: Heat, stem: str) -> Figure:
     """Draw a heatmap for slides; the page shows the same as a table.
 
-    Each cell has the mean, half the width of its interval, and the comparison, from top to bottom.
+    Each cell has the mean, its interval, and the comparison, from top to bottom.
     """
     left, top = 190.0, 74.0
     width = left + CELL_W * max(len(heat.corpora), 4) + 20
@@ -60,10 +60,10 @@ def _heat_cell(drawing: Drawing, cell: Cell, x: float, y: float) -> None:
 
 def _colour_key(drawing: Drawing, x: float, y: float, heat: Heat) -> None:
     """Draw the colour scale with its ends named."""
-    low, high = ("worse", "better") if heat.directed else ("lower", "higher")
+    low, high = ("worse", "better") if heat.directed else ("changed", "changed")
     steps = [i / 5 for i in range(-5, 6)]
     for i, step in enumerate(steps):
-        tone = "cool" if step > 0 else "warm"
+        tone = toned(step, "higher" if heat.directed else "none")
         fill = svg.mix(THEME[tone], THEME[PANEL], 0.62 * abs(step))
         drawing.add("rect", x=x + 70 + 16.0 * i, y=y, width=16, height=10, fill=fill)
     drawing.text(x + 64, y + 9, low, text_anchor="end", font_size=10, fill=MUTED)
@@ -142,7 +142,8 @@ def _effect(drawing: Drawing, row: pd.Series, at: Place, heat: Heat) -> None:
     if not math.isfinite(change):
         return
     resolved = low > 0 or high < 0
-    colour = "neutral" if not resolved else "cool" if (change < 0) == (heat.better == "lower") else "warm"
+    tone = toned(change, heat.better) if resolved else "neutral"
+    colour = MUTED if resolved and tone == "neutral" else tone
     if math.isfinite(low):
         look = {"stroke": colour, "stroke_width": 2.4, "clip_path": at.clip}
         drawing.line(at.x_of(low), at.y, at.x_of(high), at.y, **look)

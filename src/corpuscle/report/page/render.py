@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,23 +12,27 @@ from jinja2 import Environment, PackageLoader
 from corpuscle.core.disk import writing
 from corpuscle.report import numbers
 from corpuscle.report.drawing import corpus_figures, measure_figures, score_figures
+from corpuscle.report.drawing.bar_figures import bar_figure
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.gene_figures import residual_scatter
 from corpuscle.report.drawing.map_figures import embedding_map
+from corpuscle.report.page.downloads import Downloads
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections import gene_residuals, measures, tables
+from corpuscle.report.sections.bar_table import BarTable
 from corpuscle.report.sections.findings import TaskFindings, answer, scope
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
+from corpuscle.report.sections.overview import incomplete, overview, sentences
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corpora
 from corpuscle.statistics.comparisons import summarise
 from corpuscle.store import write_text
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "map", "measures")
+KINDS = ("overview", "heatmap", "effects", "composition", "curves", "residuals", "map", "measures", "corpora")
 # Those that a description without scores has.
-DESCRIBED = ("composition", "measures")
+DESCRIBED = ("composition", "measures", "corpora")
 
 
 def render(folder: Path) -> Path:
@@ -58,7 +63,7 @@ def render(folder: Path) -> Path:
     folder = Path(folder)
     report = Report.of(RunFolder.read(folder))
     _write_figures(folder, report, KINDS)
-    _write(folder / "scores_summary.csv", report.summary.to_csv(index=False, lineterminator="\n"))
+    _write(folder / "scores_summary.csv", report.summary_csv)
     return _write_page(folder / "report.html", report)
 
 
@@ -84,7 +89,7 @@ def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...]) -> No
         place.mkdir(exist_ok=True)
     for figure in report.figures:
         _write(place / f"{figure.stem}.svg", figure.drawing.render())
-        _write(place / f"{figure.stem}.csv", figure.data.to_csv(index=False, lineterminator="\n"))
+        _write(place / f"{figure.stem}.csv", figure.csv)
     _remove_stale(place, {figure.stem for figure in report.figures}, kinds)
 
 
@@ -162,14 +167,16 @@ class Report:
         One row per score with its interval and fold change; genes are left to the residuals' own tables.
     answers
         The answer in words, one per task.
+    overview, overview_figure
+        Every corpus on every target with every model, ranked, as a table and as a figure; None without scores.
     tasks
         The scores of each task.
     compositions, uniform
         Figures of the composition, and the columns with a single value: (name, value).
     glances
         Each corpus at a glance.
-    measured
-        The tables of measures.
+    measured, measure_summary, measure_figure
+        The tables of measures, and what says most of them as one table and as a figure.
     fits
         Which trainings had not converged, and which fits diverged.
     curves, residuals
@@ -183,11 +190,15 @@ class Report:
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
     answers: list[TaskFindings]
+    overview: BarTable | None
+    overview_figure: Figure | None
     tasks: list[TaskScores]
     compositions: list[Figure]
     uniform: list[tuple[str, str]]
     glances: list[Figure]
     measured: list[measures.Section]
+    measure_summary: BarTable | None
+    measure_figure: Figure | None
     fits: Fits
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[gene_residuals.GeneResiduals, Figure]]
@@ -201,21 +212,32 @@ class Report:
         in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
         summary = summarise(run.scores[~in_genes], run.baseline, overlaps=run.overlaps)
         corpora = shown_corpora(run.corpora, run.baseline, summary)
-        found = sheets(summary, Layout(run.baseline, corpora, run.targets))
+        layout = Layout(run.baseline, corpora, run.targets)
+        found = sheets(summary, layout)
+        ranking = overview(found, layout, run.fits)
         residuals = gene_residuals.gene_residuals(
             of_corpora(run.scores, corpora), run.baseline, corpora, run.targets, run.overlaps
         )
         shown, uniform = _columns(run.composition)
         fits = Fits.of(run.curves, run.fits)
+        summarised = (
+            measures.summary_table(of_corpora(run.measures, corpora), corpora, run.baseline, run.overlaps)
+            if len(run.measures)
+            else None
+        )
         return cls(
             run,
             summary,
             [_answer(sheet, run, fits) for sheet in found],
+            ranking,
+            _overview_figure(ranking, found, names),
             [TaskScores.of(sheet, names) for sheet in found],
             [corpus_figures.composition_figure(run.composition, c, corpora, names("composition", c)) for c in shown],
             uniform,
             _glances(run, corpora, names),
             measures.sections(of_corpora(run.measures, corpora), corpora, run.overlaps) if len(run.measures) else [],
+            summarised,
+            _measure_figure(summarised, run.measures, names),
             fits,
             _curves(run, corpora, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
@@ -227,6 +249,7 @@ class Report:
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
         return [
+            *(figure for figure in (self.overview_figure, self.measure_figure) if figure is not None),
             *(figure for task in self.tasks for figure in task.figures),
             *self.compositions,
             *self.glances,
@@ -285,9 +308,58 @@ class Report:
         return numbers.design(self.run.study)
 
     @property
-    def files(self) -> list[str]:
-        """Names of the files next to the page."""
-        return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
+    def answered(self) -> list[tuple[TaskScores, TaskFindings]]:
+        """The scores of each task with their answer in words."""
+        return list(zip(self.tasks, self.answers, strict=True))
+
+    @property
+    def sentences(self) -> list[tuple[str, str]]:
+        """What the page says first: see `corpuscle.report.sections.overview.sentences`."""
+        return sentences(self.answers)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of the trainings that the answers rest on."""
+        return list(dict.fromkeys(remark for answer in self.answers for remark in answer.remarks))
+
+    @property
+    def incomplete(self) -> list[str]:
+        """What the run lacks of what the study asked for."""
+        seeds = self.run.study.get("seeds")
+        asked = seeds if isinstance(seeds, int) else 0
+        failures = self.run.provenance.get("failures", [])
+        return incomplete(self.run.scores, failures, self.run.corpora, asked) if self.run.trained else []
+
+    @property
+    def meanings(self) -> list[tuple[str, str]]:
+        """What each measure means."""
+        rows = [row for section in self.measured for row in section.rows]
+        return list(dict((row.label, row.meaning) for row in rows if row.meaning).items())
+
+    @cached_property
+    def summary_csv(self) -> str:
+        """The summary of the scores as CSV."""
+        return str(self.summary.to_csv(index=False, lineterminator="\n"))
+
+    @cached_property
+    def measures_csv(self) -> str:
+        """The measures as CSV, without what they mean, which the page says."""
+        told = ["meaning", "headline", "figure"]
+        return str(self.run.measures.drop(columns=told).to_csv(index=False, lineterminator="\n"))
+
+
+def _overview_figure(table: BarTable | None, found: Sequence[Sheet], names: Callable[..., str]) -> Figure | None:
+    if table is None:
+        return None
+    overall = [sheet.headline.data[sheet.headline.data["unit"] == "all"] for sheet in found]
+    return bar_figure(table, "Overview", "", names("overview"), pd.concat(overall, ignore_index=True))
+
+
+def _measure_figure(table: BarTable | None, measured: pd.DataFrame, names: Callable[..., str]) -> Figure | None:
+    if table is None:
+        return None
+    kept = measured[measured["headline"]].drop(columns=["meaning", "headline", "figure"])
+    return bar_figure(table, "Corpora by their measures", "", names("corpora", "measures"), kept)
 
 
 def _answer(sheet: Sheet, run: RunFolder, fits: Fits) -> TaskFindings:
@@ -357,7 +429,7 @@ def _environment() -> Environment:
         "breakable": numbers.breakable,
     }  # fmt: skip
     environment.filters.update(filters)
-    environment.globals.update(directions=numbers.DIRECTIONS)
+    environment.globals.update(directions=numbers.DIRECTIONS, embed=Downloads(), floor=gene_residuals.FLOOR)
     return environment
 
 
