@@ -351,8 +351,9 @@ class Report:
 def _overview_figure(table: BarTable | None, found: Sequence[Sheet], names: Callable[..., str]) -> Figure | None:
     if table is None:
         return None
-    overall = [sheet.headline.data[sheet.headline.data["unit"] == "all"] for sheet in found]
-    return bar_figure(table, "Overview", "", names("overview"), pd.concat(overall, ignore_index=True))
+    overall = pd.concat([sheet.headline.data for sheet in found], ignore_index=True)
+    overall = overall[overall["unit"] == "all"].drop(columns=["meaning", "headline", "unit"])
+    return bar_figure(table, "Overview", "", names("overview"), overall)
 
 
 def _measure_figure(table: BarTable | None, measured: pd.DataFrame, names: Callable[..., str]) -> Figure | None:
