@@ -9,7 +9,7 @@ from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.svg import INK, MUTED, PANEL, Drawing
 from corpuscle.report.sections.bar_table import Bar, BarTable
 
-LEFT, COLUMN, GAP, TEXT, NUMBER = 170.0, 120.0, 12.0, 84.0, 46.0
+LEFT, COLUMN, GAP, TEXT, NUMBER = 170.0, 126.0, 12.0, 84.0, 52.0
 TOP, LANE, DENSE_LANE, SPACE = 74.0, 16.0, 7.0, 8.0
 
 

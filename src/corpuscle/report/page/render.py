@@ -1,6 +1,6 @@
 """Render a run's folder: the page, its figures, and the numbers behind them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from corpuscle.report.drawing.bar_figures import bar_figure
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.gene_figures import residual_scatter
 from corpuscle.report.drawing.map_figures import embedding_map
+from corpuscle.report.drawing.painted import FORMATS, checked_formats, painted
 from corpuscle.report.page.downloads import Downloads
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections import gene_residuals, measures, tables
@@ -26,7 +27,7 @@ from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
 from corpuscle.report.sections.overview import incomplete, overview, sentences
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corpora
 from corpuscle.statistics.comparisons import summarise
-from corpuscle.store import write_text
+from corpuscle.store import atomic, write_text
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
@@ -35,7 +36,7 @@ KINDS = ("overview", "heatmap", "effects", "composition", "curves", "residuals",
 DESCRIBED = ("composition", "measures", "corpora")
 
 
-def render(folder: Path) -> Path:
+def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     """Write ``report.html``, ``scores_summary.csv`` and ``figures/`` into a run's folder.
 
     The same folder gives the same bytes. Each file is replaced as a whole, the page last; figures of an earlier
@@ -47,6 +48,8 @@ def render(folder: Path) -> Path:
         What `corpuscle run` left: ``study.toml``, ``scores.parquet``, ``provenance.json`` and, where there are
         any, ``curves``, ``composition``, ``sources``, ``genes``, ``measures``, ``profiles`` and ``cell_types`` as
         parquet.
+    figures
+        In which forms figures are written besides SVG: ``"pdf"``, ``"png"``. They need matplotlib (the extra ``plot``).
 
     Returns
     -------
@@ -57,12 +60,14 @@ def render(folder: Path) -> Path:
     ------
     FolderError
         When the folder is not that of a run, a file in it cannot be read, or it cannot be written.
+    InputError
+        When a form is not known, or matplotlib is not installed.
     DiskError
         When the disk is full.
     """
-    folder = Path(folder)
+    folder, forms = Path(folder), checked_formats(figures)
     report = Report.of(RunFolder.read(folder))
-    _write_figures(folder, report, KINDS)
+    _write_figures(folder, report, KINDS, forms)
     _write(folder / "scores_summary.csv", report.summary_csv)
     return _write_page(folder / "report.html", report)
 
@@ -83,14 +88,18 @@ def render_description(folder: Path) -> Path:
     return _write_page(folder / "description.html", report)
 
 
-def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...]) -> None:
+def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...], forms: Sequence[str] = ()) -> None:
     place = folder / "figures"
     with writing(place):
         place.mkdir(exist_ok=True)
     for figure in report.figures:
         _write(place / f"{figure.stem}.svg", figure.drawing.render())
         _write(place / f"{figure.stem}.csv", figure.csv)
-    _remove_stale(place, {figure.stem for figure in report.figures}, kinds)
+        for form in forms:
+            with atomic(place / f"{figure.stem}.{form}", flushed=False) as partial:
+                partial.write_bytes(painted(figure.drawing, form))
+    kept = {f"{figure.stem}.{form}" for figure in report.figures for form in ("svg", "csv", *forms)}
+    _remove_stale(place, kept, kinds)
 
 
 def _write_page(page: Path, report: "Report") -> Path:
@@ -439,11 +448,11 @@ def _write(path: Path, content: str) -> None:
     write_text(path, content, flushed=False)
 
 
-def _remove_stale(place: Path, stems: Iterable[str], kinds: tuple[str, ...]) -> None:
+def _remove_stale(place: Path, kept: Collection[str], kinds: tuple[str, ...]) -> None:
     """Remove figures of an earlier report; files that no report writes are left alone."""
-    kept = set(stems)
     for path in place.iterdir():
-        ours = path.suffix in (".svg", ".csv") and path.stem.startswith(tuple(f"{kind}-" for kind in kinds))
-        if ours and path.stem not in kept:
+        ours = path.suffix in (".csv", *(f".{form}" for form in FORMATS))
+        ours = ours and f"{path.stem}-".startswith(tuple(f"{kind}-" for kind in kinds))
+        if ours and path.name not in kept:
             with writing(path):
                 path.unlink()
