@@ -4,8 +4,8 @@
     python benchmarks/report.py --keep out       # leaves the run's folders with their pages in `out`
 
 Scores are made up: 3 seeds × 6 donors, corpora that differ, and one task that compares genes. The page of 5,000 rows
-must take at most 15 s of processor time, and that of the large study fill at most 20 MB, 3 screens of 1280 × 800 as it opens,
-and 12 printed pages, which is asserted; the last two only where there is a browser.
+must take at most 15 s of processor time, and that of the large study fill at most 20 MB, 3 screens of 1280 × 800 as it
+opens, and 12 printed pages, which is asserted; the last two only where there is a browser.
 """
 
 import argparse
@@ -63,7 +63,9 @@ def scores(corpora: list[str], models: list[str], targets: list[str], n_seeds: i
     effect = {(c, t): rng.normal(0, 0.03) * (c != corpora[0]) for c, t in product(corpora, targets)}
     level = {(m, t): rng.uniform(0.3, 0.8) for m, t in product(models, targets)}
     tables = []
-    for corpus, model, seed, (task, metrics), target in product(corpora, models, range(n_seeds), METRICS.items(), targets):
+    for corpus, model, seed, (task, metrics), target in product(
+        corpora, models, range(n_seeds), METRICS.items(), targets
+    ):
         at = level[model, target] + effect[corpus, target] + rng.normal(0, 0.01)
         rows = [
             metric.score(unit, 1000 * (at - 1.5) if metric.scale == "real" else at + rng.normal(0, 0.02), 400)
@@ -84,7 +86,7 @@ def scores(corpora: list[str], models: list[str], targets: list[str], n_seeds: i
     return pd.concat(tables, ignore_index=True)
 
 
-def write_run(folder: Path, n_corpora: int, n_models: int, n_targets: int, n_seeds: int = 3, n_genes: int = 0) -> int:
+def write_run(folder: Path, *, n_corpora: int, n_models: int, n_targets: int, n_genes: int, n_seeds: int = 3) -> int:
     """Write a run's folder; return how many rows of scores it has."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(3)
@@ -97,9 +99,9 @@ def write_run(folder: Path, n_corpora: int, n_models: int, n_targets: int, n_see
     steps = runs.merge(pd.DataFrame({"step": np.arange(0, 2001, 50)}), how="cross")
     curve = 800 + 900 * np.exp(-steps["step"] / 300) + rng.normal(0, 2, len(steps))
     about = {"epoch": steps["step"] / 40, "title": "Negative ELBO", "meaning": "Nats per cell; lower is better."}
-    pd.concat([steps.assign(quantity=f"elbo_{part}", value=curve, **about) for part in ("train", "validation")]).to_parquet(
-        folder / "curves.parquet"
-    )
+    pd.concat(
+        [steps.assign(quantity=f"elbo_{part}", value=curve, **about) for part in ("train", "validation")]
+    ).to_parquet(folder / "curves.parquet")
     composition = [
         (corpus, seed, column, value, int(n))
         for corpus, seed, (column, values) in product(
@@ -110,8 +112,12 @@ def write_run(folder: Path, n_corpora: int, n_models: int, n_targets: int, n_see
     columns = ["corpus", "seed", "column", "value", "n_cells"]
     pd.DataFrame(composition, columns=columns).to_parquet(folder / "composition.parquet")
     measures(corpora, targets, n_seeds).to_parquet(folder / "measures.parquet")
-    study = [f"name = {json.dumps('What should a model of blood be trained on?')}", f"seeds = {n_seeds}",
-             'question = "Which tissue helps which model, and is it only the size?"', f"baseline = {json.dumps(corpora[0])}"]  # fmt: skip
+    study = [
+        'name = "What should a model of blood be trained on?"',
+        'question = "Which tissue helps which model, and is it only the size?"',
+        f"seeds = {n_seeds}",
+        f"baseline = {json.dumps(corpora[0])}",
+    ]
     (folder / "study.toml").write_text("\n".join(study), encoding="utf-8")
     listed = [{"name": corpus, "n_cells": 5000, "recipe": f"2,500 of blood + 2,500 of {corpus}"} for corpus in corpora]
     (folder / "provenance.json").write_text(json.dumps({"corpora": listed, "corpuscle": "0.1.0"}), encoding="utf-8")
@@ -125,7 +131,9 @@ def measures(corpora: list[str], targets: list[str], n_seeds: int) -> pd.DataFra
     for corpus, seed in product(corpora, range(n_seeds)):
         for name, of, title in (("richness", "cell_type", "Cell types"), ("vendi", "components", "Vendi score")):
             rows.append((corpus, seed, name, of, "", rng.uniform(10, 24), "none", title, ""))
-        rows += [(corpus, seed, "coverage", "components", t, rng.random(), "higher", "Coverage", "reach") for t in targets]
+        rows += [
+            (corpus, seed, "coverage", "components", t, rng.random(), "higher", "Coverage", "reach") for t in targets
+        ]
     columns = ["corpus", "seed", "measure", "of", "target", "value", "better", "title", "figure"]
     rest = {"size": "equal", "low": np.nan, "high": np.nan, "n_cells": 5000, "reason": "", "meaning": "What it says."}
     return pd.DataFrame(rows, columns=columns).assign(**rest, headline=True)
@@ -154,7 +162,11 @@ def measured(folder: Path, **sizes: int) -> dict[str, float]:
     rows = write_run(folder, **sizes)
     started = time.process_time()
     page = render(folder)
-    found = {"rows": rows, "seconds": round(time.process_time() - started, 1), "MB": round(page.stat().st_size / 1e6, 2)}
+    found = {
+        "rows": rows,
+        "seconds": round(time.process_time() - started, 1),
+        "MB": round(page.stat().st_size / 1e6, 2),
+    }
     if browser := next(browsers(), None):
         found |= {"screens": round(screens(page, browser), 2), "pages": pages(page)}
     print(f"{sizes}: {found}", flush=True)

@@ -93,7 +93,11 @@ def test_better_worse_and_neither_are_told_apart_by_all_eyes(vision: str) -> Non
 
 def test_no_other_colour_looks_like_better_or_worse() -> None:
     tones = [svg.THEME["cool"], svg.THEME["warm"], *_dark("cool", "warm")]
-    others = [*svg.CATEGORIES, svg.OTHER, *(colour for name, colour in svg.THEME.items() if name not in ("cool", "warm"))]
+    others = [
+        *svg.CATEGORIES,
+        svg.OTHER,
+        *(colour for name, colour in svg.THEME.items() if name not in ("cool", "warm")),
+    ]
     assert min(colour_vision.difference(one, other) for one in tones for other in others) >= 10
 
 

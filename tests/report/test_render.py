@@ -347,7 +347,8 @@ def test_genes_of_any_task_whose_metrics_say_so_are_drawn(make_run: Callable[...
     scores[["metric", "task"]] = scores[["metric", "task"]].replace(own)
     scores.to_parquet(folder / "scores.parquet")
     genes = [
-        page.split('<section id="genes" class="line">')[1].split("</section>")[0] for page in (before, render(folder).read_text())
+        page.split('<section id="genes" class="line">')[1].split("</section>")[0]
+        for page in (before, render(folder).read_text())
     ]
     # The CSV has the metrics' names.
     genes = [re.sub(r"base64,[\w+/=]+", "", part) for part in genes]

@@ -65,7 +65,9 @@ def _bar(drawing: Drawing, one: Bar, at: tuple[float, float, float], *, shows_nu
         bold = 600 if one.mark else 400
         drawing.text(x, y + 12, f"{one.value} {one.sign}".strip(), font_size=10.5, font_weight=bold)
     elif one.mark:
-        drawing.add("circle", cx=x + 4, cy=y + lane / 2, r=2.2, fill=INK if one.mark == "best" else "surface", stroke=INK)
+        drawing.add(
+            "circle", cx=x + 4, cy=y + lane / 2, r=2.2, fill=INK if one.mark == "best" else "surface", stroke=INK
+        )
     drawing.add("rect", x=left, y=y + 0.5, width=width, height=lane - 1, fill=PANEL)
     if not one.is_known:
         return

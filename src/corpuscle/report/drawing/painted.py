@@ -1,4 +1,4 @@
-"""Drawings as PDF and PNG, painted by matplotlib: the same lines, words and colours as the SVG, for papers and slides."""
+"""Drawings as PDF and PNG, painted by matplotlib: the same lines, words and colours as in the SVG."""
 
 import re
 import warnings
@@ -12,7 +12,6 @@ from corpuscle.report.drawing.svg import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.patches import Rectangle
 
 FORMATS = ("svg", "pdf", "png")
 # Fonts to look for, the first that is there for most letters, those behind it for what it lacks.
@@ -30,9 +29,11 @@ def require_matplotlib() -> None:
         When it is not.
     """
     try:
-        import matplotlib as _matplotlib  # noqa: F401, ICN001
+        import matplotlib as _matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError("figures as PDF or PNG need matplotlib, which is not installed: pip install 'corpuscle[plot]'") from error
+        raise InputError(
+            "figures as PDF or PNG need matplotlib, which is not installed: pip install 'corpuscle[plot]'"
+        ) from error
 
 
 def painted(drawing: Drawing, form: str) -> bytes:
@@ -80,13 +81,15 @@ def paint(root: Element, axes: "Axes") -> None:
     """Paint what is in an SVG of `Drawing` on axes whose unit is its pixel, in the same order."""
     from matplotlib.patches import Rectangle
 
-    clips: dict[str, Rectangle] = {}
+    clips = {}
     for order, element in enumerate(root.iter()):
         tag = element.tag.rpartition("}")[2]
         if tag == "clipPath":
             box = [float(element[0].attrib[name]) for name in ("x", "y", "width", "height")]
-            clips[f"url(#{element.attrib['id']})"] = Rectangle((box[0], box[1]), box[2], box[3], transform=axes.transData)
-        elif tag in _PAINTERS and "%" not in element.get("width", "") and ("fill" in element.keys() or "stroke" in element.keys()):
+            clips[f"url(#{element.attrib['id']})"] = Rectangle(
+                (box[0], box[1]), box[2], box[3], transform=axes.transData
+            )
+        elif tag in _PAINTERS and "%" not in element.get("width", "") and {"fill", "stroke"} & set(element.keys()):
             artist = _PAINTERS[tag](element, axes)
             artist.set_zorder(order)
             if clip := clips.get(element.get("clip-path", "")):
@@ -141,8 +144,8 @@ def _dots(element: Element, axes: "Axes") -> Any:
     """Draw the dots of `Drawing.dots`, a path of points."""
     points = [(float(x), float(y)) for x, y in re.findall(r"M(\S+) (\S+?)h0", element.get("d", ""))]
     size = POINTS * _number(element, "stroke-width", 1.0)
-    look = {"color": element.get("stroke"), "alpha": _number(element, "stroke-opacity", 1.0), "linewidths": 0}
-    return axes.scatter([x for x, _ in points], [y for _, y in points], s=size**2, **look)
+    look: dict[str, Any] = {"color": element.get("stroke"), "alpha": _number(element, "stroke-opacity", 1.0)}
+    return axes.scatter([x for x, _ in points], [y for _, y in points], s=size**2, linewidths=0, **look)
 
 
 def _text(element: Element, axes: "Axes") -> Any:

@@ -4,7 +4,7 @@ import base64
 
 
 class Downloads:
-    """Hands out contents as links that need no file, until the page would be too large for a mail.
+    r"""Hands out contents as links that need no file, until the page would be too large for a mail.
 
     Parameters
     ----------
@@ -13,7 +13,7 @@ class Downloads:
 
     Examples
     --------
-    >>> Downloads(most=10)("a,b\\n"), Downloads(most=3)("a,b\\n")
+    >>> Downloads(most=10)("a,b\n"), Downloads(most=3)("a,b\n")
     ('data:text/csv;base64,YSxiCg==', '')
     """
 

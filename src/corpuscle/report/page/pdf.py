@@ -1,7 +1,7 @@
 """The page as PDF, printed by a browser that is there: Chromium, Chrome, Edge or Brave.
 
-A page is laid out by style sheets that no Python library prints as browsers do (grids, `color-mix`, scripts that open what
-a reader on paper needs), and nearly every machine that opens the page has a browser that prints without a window.
+A page is laid out by style sheets that no Python library prints as browsers do (grids, `color-mix`, a script that opens
+what a reader on paper needs), and nearly every machine that opens the page has a browser that prints without a window.
 """
 
 import os

@@ -343,7 +343,7 @@ class Report:
     def meanings(self) -> list[tuple[str, str]]:
         """What each measure means."""
         rows = [row for section in self.measured for row in section.rows]
-        return list(dict((row.label, row.meaning) for row in rows if row.meaning).items())
+        return list({row.label: row.meaning for row in rows if row.meaning}.items())
 
     @cached_property
     def summary_csv(self) -> str:

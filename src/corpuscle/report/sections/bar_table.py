@@ -1,4 +1,4 @@
-"""Tables of bars: a row a corpus, a column what was measured, in each cell a bar per model on the metric's own range."""
+"""Tables of bars: a row a corpus, a column what was measured, in each cell a bar per model on the metric's range."""
 
 import math
 from collections.abc import Sequence
@@ -189,6 +189,4 @@ def bar(row: pd.Series, axis: Axis, of: str, *, tone: str = "neutral", mark: str
     against = {"cool": "better than the baseline", "warm": "worse than the baseline"}.get(tone, "")
     standing = {"best": "best", "tied": "cannot be distinguished from the best"}.get(mark, "")
     words = ", ".join(part for part in (f"{of}: {numbers.number(mean)}{interval}", against, standing) if part)
-    return Bar(
-        numbers.number(mean), axis.start, axis.place(mean), axis.place(low), axis.place(high), tone, mark, words
-    )
+    return Bar(numbers.number(mean), axis.start, axis.place(mean), axis.place(low), axis.place(high), tone, mark, words)

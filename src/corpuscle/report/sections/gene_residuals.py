@@ -12,8 +12,8 @@ from corpuscle.statistics.comparisons import GROUP, Overlaps, differences, over_
 # What the metrics of a table are in its figure; see `corpuscle.core.scores.Figure`.
 PARTS = ("observed", "expected", "residual")
 COLUMNS = ["corpus", "gene"]
-# Counts per 10,000, observed: a relative residual is a quotient by this, so of genes below it nothing is ranked. It is a
-# count in 100,000: fewer than ten in 500 cells of 2,000 counts.
+# Counts per 10,000, observed: a relative residual is a quotient by this, so of genes below it nothing is ranked. It is
+# a count in 100,000: ten in 500 cells of 2,000 counts.
 FLOOR = 0.1
 # A median absolute deviation is this share of a standard deviation, of normal values.
 MAD = 0.6745
@@ -29,8 +29,8 @@ class GeneResiduals:
         One row per (corpus, gene): ``observed`` and ``expected`` (means over target cells and seeds, counts per
         10,000), ``residual`` with ``low`` and ``high`` ((observed - expected) / observed; positive: predicted too
         low), ``n_seeds``, ``difference`` of it from the baseline with
-        ``difference_low`` and ``difference_high`` (paired by seed), ``standardised`` (see `_standardised`), ``shift`` and
-        ``reason``.
+        ``difference_low`` and ``difference_high`` (paired by seed), ``standardised`` (see `_standardised`),
+        ``shift`` and ``reason``.
     story
         The genes whose prediction moved furthest from the baseline's; the corpora take turns in naming them. None is
         observed below `FLOOR`.

@@ -26,7 +26,7 @@ class Cell:
     value, spread, change
         Text: the mean, its interval ("0.46–0.48"), the log2 fold change ("−0.66") or difference.
     tone
-        ``"cool"`` (better than the baseline), ``"warm"`` (worse) or ``"neutral"`` (neither; grey, as strong as the change).
+        ``"cool"`` (better than the baseline), ``"warm"`` (worse) or ``"neutral"`` (neither: a grey).
     weight
         Strength of the colour, 0 to 1.
     resolved
