@@ -37,9 +37,9 @@ def overview(run: Run, *, ax: "Axes | None" = None) -> "Axes":
         When there are no scores over all cells, or matplotlib is not installed.
     """
     read = opened(run)
-    overall = read.scores[read.scores["unit"] == "all"]
+    scores = read.scores[~read.scores["unit"].str.startswith("gene=")]
     layout = Layout(read.baseline, read.corpora, read.targets)
-    summary = summarise(overall, read.baseline, overlaps=read.overlaps)
+    summary = summarise(scores, read.baseline, overlaps=read.overlaps)
     table = laid_out(sheets(summary, layout), layout, read.fits)
     if table is None:
         raise InputError(f"{run}: expected scores over all cells of a target; there are none to rank corpora by")

@@ -73,13 +73,14 @@ def comparison(run: Run, chosen: dict[str, str | None]) -> Comparison:
         When there is no such score, or there are several.
     """
     read = opened(run)
-    scores = read.scores[read.scores["unit"] == "all"]
+    scores = read.scores[~read.scores["unit"].str.startswith("gene=")]
     if chosen["metric"] is None and chosen["way"] is None:
         scores = scores[scores["headline"]]
     for name in ("task", "metric", "way"):
         scores = _narrowed(scores, name, chosen[name])
-    # Whether ratios have a meaning is decided for all of a task's targets and models, as in the report.
-    table = with_standing(summarise(scores, read.baseline, overlaps=read.overlaps), read.baseline)
+    # As in the report: over all of a task's targets, models and donors, which is what p values are corrected for.
+    table = summarise(scores, read.baseline, overlaps=read.overlaps)
+    table = with_standing(table[table["unit"] == "all"])
     for name in ("target", "model"):
         table = _narrowed(table, name, chosen[name])
     order = [corpus for corpus in read.corpora if corpus in set(table["corpus"])]

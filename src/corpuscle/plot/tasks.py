@@ -9,6 +9,7 @@ import pandas as pd
 from corpuscle.plot.shared import INK, MUTED, Comparison, Run, axes_of, comparison
 from corpuscle.report.drawing.svg import THEME
 from corpuscle.report.sections.bar_table import RANGES
+from corpuscle.report.sections.heatmaps import ESTABLISHED
 from corpuscle.statistics.comparisons import RATIO, scale_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def effects(  # noqa: PLR0913
     way: str | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw how far each corpus is from the baseline, with its interval; filled where that leaves out no change.
+    """Draw how far each corpus is from the baseline, with its interval; filled where it is better or worse, corrected for all comparisons.
 
     Parameters
     ----------
@@ -87,8 +88,8 @@ def effects(  # noqa: PLR0913
             continue
         colour = THEME[row["tone"]]
         _interval(axes, at, row[scale.low], row[scale.high], colour)
-        is_resolved = row[scale.low] > 0 or row[scale.high] < 0
-        axes.plot(row[scale.value], at, "o", color=colour, markerfacecolor=colour if is_resolved else "white")
+        fill = colour if row["verdict"] in ESTABLISHED else "white"
+        axes.plot(row[scale.value], at, "o", color=colour, markerfacecolor=fill)
     kind = "log2 fold change" if scale == RATIO else "difference"
     return _named(axes, found, f"{found.metric}: {kind} against {found.baseline}")
 

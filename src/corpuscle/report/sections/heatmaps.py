@@ -10,6 +10,8 @@ import pandas as pd
 from corpuscle.report import numbers
 from corpuscle.statistics.comparisons import IS_BASELINE, RATIO, Scale, scale_of
 
+# Verdicts that the numbers let stand: see `corpuscle.statistics.verdicts.verdicts`.
+ESTABLISHED = ("better", "worse", "higher", "lower")
 # Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
 # large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
 LIMITS = (0.25, 0.5, 1.0)
@@ -30,7 +32,7 @@ class Cell:
     weight
         Strength of the colour, 0 to 1.
     resolved
-        Whether the interval of the comparison leaves out 0.
+        Whether the comparison stands after correction for all comparisons of the metric: see `ESTABLISHED`.
     tip
         Everything in words, for a tooltip.
     note
@@ -267,7 +269,7 @@ def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
     if row is None:
         return Cell("n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes))
     scale, better, limit = colours
-    change, low, high = (float(row[name]) for name in scale[:3])
+    change = float(row[scale.value])
     mean, compared = float(row["mean"]), row[scale.reason] != IS_BASELINE and math.isfinite(row["mean"])
     reasons = [str(row["reason"]), str(row[scale.reason]) if compared else ""]
     reason = "; ".join(dict.fromkeys(text for text in reasons if text))
@@ -280,7 +282,7 @@ def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
         _changed(change, scale) if compared else "",
         tone,
         weight,
-        resolved=low > 0 or high < 0,
+        resolved=str(row["verdict"]) in ESTABLISHED,
         tip=_tip(row, scale, reason),
         note=_note(reason, notes),
     )

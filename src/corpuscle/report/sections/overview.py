@@ -10,11 +10,12 @@ import pandas as pd
 from corpuscle.report import numbers
 from corpuscle.report.sections.bar_table import Axis, BarCell, BarColumn, BarRow, BarTable, bar
 from corpuscle.report.sections.findings import TaskFindings
-from corpuscle.report.sections.heatmaps import Layout, Sheet, toned
-from corpuscle.statistics.comparisons import scale_of
+from corpuscle.report.sections.heatmaps import Layout, Sheet
 
 # A reader takes in so many sentences before the table.
 MOST_SENTENCES = 5
+# Verdicts that have a colour: see `corpuscle.statistics.verdicts.verdicts`.
+TONES = {"better": "cool", "worse": "warm"}
 # The columns that tell one comparison of corpora from another.
 COMPARISON = ["model", "task", "target", "metric", "way", "version", "unit"]
 
@@ -25,16 +26,13 @@ def sentences(answers: Sequence[TaskFindings]) -> list[tuple[str, str]]:
     return [(found.heading if several else "", found.lead) for found in answers][:MOST_SENTENCES]
 
 
-def with_standing(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Add ``tone`` (the colour of the comparison with the baseline) and ``mark`` ("best", "tied" or empty).
+def with_standing(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``tone`` (the colour of the verdict on each corpus) and ``mark`` ("best", "tied" or empty).
 
     A corpus is tied with the best of its comparison where its interval reaches the best mean. Where one way is not
     better, none is best.
     """
-    scale = scale_of(table)
-    resolved = (table[scale.low] > 0) | (table[scale.high] < 0)
-    changes = zip(table[scale.value], table["better"], resolved & (table["corpus"] != baseline), strict=True)
-    tones = [toned(float(change), str(better)) if known else "neutral" for change, better, known in changes]
+    tones = [TONES.get(str(verdict), "neutral") for verdict in table["verdict"]]
     marks = pd.Series("", index=table.index)
     for _, here in table.groupby(COMPARISON, sort=False):
         marks[here.index] = _marks(here)
@@ -74,7 +72,7 @@ def overview(sheets: Sequence[Sheet], layout: Layout, fits: pd.DataFrame) -> Bar
         None where no task has a score over all cells.
     """
     overall = [data[data["unit"] == "all"] for data in (sheet.headline.data for sheet in sheets)]
-    tables = [with_standing(data, layout.baseline) for data in overall if len(data)]
+    tables = [with_standing(data) for data in overall if len(data)]
     if not tables:
         return None
     models = list(dict.fromkeys(str(model) for table in tables for model in table["model"]))
