@@ -139,6 +139,40 @@ def report(
 
 
 @app.command()
+def analyse(
+    scores: Annotated[
+        Path, typer.Argument(metavar="SCORES", help="A table of scores: .csv, .tsv or .parquet.", show_default=False)
+    ],
+    output: Output,
+    baseline: Annotated[
+        str, typer.Option(metavar="CORPUS", help="What the others are compared with. Default: the first.")
+    ] = "",
+    control: Annotated[str, typer.Option(metavar="CORPUS", help="The size control.")] = "",
+    margin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=SIZE", help="Which difference is too small to matter; once per metric."),
+    ] = None,
+) -> None:
+    """Compare corpora by anybody's scores: intervals, tests, verdicts, and a report.
+
+    A row per score, with the columns corpus, seed, metric and value; also model, task, target, donor, better (higher,
+    lower) and scale (share, correlation, positive, real).
+    """
+    from corpuscle import analyse as analyse_scores
+    from corpuscle.core.errors import InputError
+
+    margins = {}
+    for given in margin or []:
+        metric, _, size = given.rpartition("=")
+        try:
+            margins[metric] = float(size)
+        except ValueError:
+            raise InputError(f"--margin: expected METRIC=SIZE, such as macro_f1=0.02; got {given!r}") from None
+    page = analyse_scores(scores, output, baseline=baseline, control=control, margins=margins)
+    _console().print(f"Report: {page}", soft_wrap=True, markup=False)
+
+
+@app.command()
 def checkpoint(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with published weights.", show_default=False)],
 ) -> None:

@@ -61,6 +61,27 @@ def test_a_plan_has_every_corpus_at_every_seed_and_its_runs_seed_by_seed(study, 
     assert counted.to_dict() == {"blood": 10, "pancreas": 20}
 
 
+def test_a_corpus_of_one_cell_is_refused_with_the_models_that_need_more(study, write):
+    write("blood", 30)
+    corpora = """
+      { name = "A", parts = [{ source = "blood", n_cells = 5 }] },
+      { name = "B", parts = [{ source = "blood", n_cells = 1 }] },
+    """
+    models = """
+      [[models]]
+      name = "ldvae"
+      budget = { steps = 1 }
+      validation_share = 0.5
+      [[models]]
+      name = "pca"
+    """
+    given = study(BLOOD, corpora, ON_BLOOD, 'holdout = { blood = { by = "cell", share = 0.3 } }')
+    found = problems(Study.parse(given.text.replace(MODEL, "") + models, given.folder))
+    assert {place: problem.message for place, problem in found.items()} == {
+        "corpora[1]": "corpus 'B': expected at least 3 training cells for models 'ldvae', 'pca', got 1; draw more cells"
+    }
+
+
 def test_held_out_cells_are_the_same_at_every_seed_and_in_every_study(study, write):
     write("blood", 30)
     rest = 'holdout = { blood = { by = "cell", share = 0.3 } }'

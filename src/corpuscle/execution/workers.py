@@ -275,8 +275,19 @@ def _gpus() -> str:
 
 def _make(artifact: Artifact, gpu: str) -> str | None:
     """Make an artifact in a worker; return what went wrong."""
-    if gpu:
-        os.environ["CORPUSCLE_DEVICE"] = gpu
+    if not gpu:
+        return _made(artifact)
+    from corpuscle.model.data.on_gpu import VARIABLE, release_memory
+
+    os.environ[VARIABLE] = gpu
+    try:
+        return _made(artifact)
+    finally:
+        # The next that is made there may be another worker's.
+        release_memory()
+
+
+def _made(artifact: Artifact) -> str | None:
     return make(artifact, _opened, lambda share: _news.send(Update(artifact.address, share)))
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from corpuscle.core.errors import InputError
 from corpuscle.plot.shared import INK, Run, axes_of, opened
 from corpuscle.report.drawing.svg import THEME
+from corpuscle.report.page.compared import compared
 from corpuscle.report.sections.bar_table import Bar
 from corpuscle.report.sections.heatmaps import Layout, sheets
 from corpuscle.report.sections.overview import overview as laid_out
-from corpuscle.statistics.comparisons import summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,9 @@ def overview(run: Run, *, ax: "Axes | None" = None) -> "Axes":
         When there are no scores over all cells, or matplotlib is not installed.
     """
     read = opened(run)
-    scores = read.scores[~read.scores["unit"].str.startswith("gene=")]
-    layout = Layout(read.baseline, read.corpora, read.targets)
-    summary = summarise(scores, read.baseline, overlaps=read.overlaps)
-    table = laid_out(sheets(summary, layout), layout, read.fits)
+    found = compared(read)
+    layout = Layout(read.baseline, found.corpora, read.targets)
+    table = laid_out(sheets(found.summary, layout), layout, read.fits)
     if table is None:
         raise InputError(f"{run}: expected scores over all cells of a target; there are none to rank corpora by")
     axes, lanes = axes_of(ax), max(1, len(table.models))

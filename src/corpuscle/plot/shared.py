@@ -8,9 +8,9 @@ import pandas as pd
 from corpuscle.core.errors import InputError
 from corpuscle.report.drawing.painted import require_matplotlib
 from corpuscle.report.drawing.svg import THEME
+from corpuscle.report.page.compared import compared
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections.overview import with_standing
-from corpuscle.statistics.comparisons import summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,18 +73,14 @@ def comparison(run: Run, chosen: dict[str, str | None]) -> Comparison:
         When there is no such score, or there are several.
     """
     read = opened(run)
-    scores = read.scores[~read.scores["unit"].str.startswith("gene=")]
+    table = compared(read).summary
+    table = table[table["unit"] == "all"]
     if chosen["metric"] is None and chosen["way"] is None:
-        scores = scores[scores["headline"]]
-    for name in ("task", "metric", "way"):
-        scores = _narrowed(scores, name, chosen[name])
-    # As in the report: over all of a task's targets, models and donors, which is what p values are corrected for.
-    table = summarise(scores, read.baseline, overlaps=read.overlaps)
-    table = with_standing(table[table["unit"] == "all"])
-    for name in ("target", "model"):
-        table = _narrowed(table, name, chosen[name])
+        table = table[table["headline"]]
+    for name, value in chosen.items():
+        table = _narrowed(table, name, value)
     order = [corpus for corpus in read.corpora if corpus in set(table["corpus"])]
-    rows = table.set_index("corpus").loc[order]
+    rows = with_standing(table).set_index("corpus").loc[order]
     first = rows.iloc[0]
     title = f"{first['model']} on {first['target']}"
     return Comparison(rows, title, str(first["title"]) or str(first["metric"]), read.baseline)

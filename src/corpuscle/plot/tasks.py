@@ -9,7 +9,7 @@ import pandas as pd
 from corpuscle.plot.shared import INK, MUTED, Comparison, Run, axes_of, comparison
 from corpuscle.report.drawing.svg import THEME
 from corpuscle.report.sections.bar_table import RANGES
-from corpuscle.report.sections.heatmaps import ESTABLISHED
+from corpuscle.report.sections.heatmaps import SHOWN
 from corpuscle.statistics.comparisons import RATIO, scale_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def effects(  # noqa: PLR0913
     way: str | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw how far each corpus is from the baseline, with its interval; filled where it is better or worse, corrected for all comparisons.
+    """Draw how far each corpus is from the baseline, with its interval; filled where it is better or worse.
+
+    That is after correction for all comparisons of the metric; the interval is not corrected.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def effects(  # noqa: PLR0913
             continue
         colour = THEME[row["tone"]]
         _interval(axes, at, row[scale.low], row[scale.high], colour)
-        fill = colour if row["verdict"] in ESTABLISHED else "white"
+        fill = colour if row["verdict"] in SHOWN else "white"
         axes.plot(row[scale.value], at, "o", color=colour, markerfacecolor=fill)
     kind = "log2 fold change" if scale == RATIO else "difference"
     return _named(axes, found, f"{found.metric}: {kind} against {found.baseline}")

@@ -126,7 +126,7 @@ def summarise(
     0      A   0.4        2         0.0     baseline
     1      B   0.8        2         0.4  no interval
     """
-    frame = _checked(scores)
+    frame = checked(scores)
     table = _over_runs(frame, level, overlaps)
     compared = {scale: _against(frame, baseline, scale, overlaps) for scale in (RATIO, DIFFERENCE)}
     for scale, found in compared.items():
@@ -135,7 +135,8 @@ def summarise(
         table[scale.reason] = found["reason"]
     table["n_pairs"] = compared[DIFFERENCE]["n_seeds"]
     table = table.join(_pair_means(frame, baseline))
-    table["compared_by"] = _compared_by(table, frame)
+    frame["compared_by"] = compared_by(frame)
+    table["compared_by"] = _grouped(frame)["compared_by"].first()
     read = _read(compared, table["compared_by"])
     table = _tested(table, read, level, margins or {})
     table["superiority"] = _superiority(frame, baseline)
@@ -154,14 +155,13 @@ def scale_of(table: pd.DataFrame) -> Scale:
     return RATIO if bool((table["compared_by"] == "ratio").all()) else DIFFERENCE
 
 
-def _compared_by(table: pd.DataFrame, frame: pd.DataFrame) -> "pd.Series[str]":
-    """Choose between ratio and difference, the same for all of a task's rows of a metric: see `scale_of`."""
-    kinds = ["task", "metric", "way", "version"]
-    smallest = frame.groupby(kinds, dropna=False, observed=True)["value"].min().rename("smallest")
-    here = table.reset_index()[[*kinds, "scale", "better"]].join(smallest, on=kinds)
-    ratio = here["scale"].eq("positive") & here["better"].isin(["higher", "lower"]) & here["smallest"].gt(0)
-    ratio = ratio.groupby([here[kind] for kind in kinds], dropna=False).transform("all")
-    return pd.Series(np.where(ratio, "ratio", "difference"), index=table.index)
+def compared_by(frame: pd.DataFrame) -> "pd.Series[str]":
+    """Choose between "ratio" and "difference" for each score row, the same for all of a task's of a metric."""
+    kinds = [frame[name] for name in ("task", "metric", "way", "version")]
+    smallest = frame["value"].groupby(kinds, dropna=False, observed=True).transform("min")
+    ratio = frame["scale"].eq("positive") & frame["better"].isin(["higher", "lower"]) & smallest.gt(0)
+    ratio = ratio.groupby(kinds, dropna=False, observed=True).transform("all")
+    return ratio.map({True: "ratio", False: "difference"})
 
 
 def over_seeds(scores: pd.DataFrame, level: float = 0.95, overlaps: Overlaps | None = None) -> pd.DataFrame:
@@ -173,7 +173,7 @@ def over_seeds(scores: pd.DataFrame, level: float = 0.95, overlaps: Overlaps | N
         The columns `GROUP` and `ABOUT`, ``n_cells``, ``mean``, ``low``, ``high``, ``over``, ``n_seeds``, ``n_donors``,
         ``cell_mean``, ``donor_mean``, ``deviation`` (over seeds), ``overlap``, ``reason``.
     """
-    return _over_runs(_checked(scores), level, overlaps).drop(columns=["error", "df"]).reset_index()
+    return _over_runs(checked(scores), level, overlaps).drop(columns=["error", "df"]).reset_index()
 
 
 def _over_runs(frame: pd.DataFrame, level: float, overlaps: Overlaps | None) -> pd.DataFrame:
@@ -230,7 +230,7 @@ def log2_fold_changes(
     0      A               0.0                                    is the baseline
     1      B               NaN  zero or negative value, so a fold change has n...
     """
-    return _comparison(_checked(scores), baseline, RATIO, level, overlaps)
+    return _comparison(checked(scores), baseline, RATIO, level, overlaps)
 
 
 def differences(
@@ -255,7 +255,7 @@ def differences(
     0      A         0.0                          is the baseline
     1      B         1.0  interval not estimable from one seed
     """
-    return _comparison(_checked(scores), baseline, DIFFERENCE, level, overlaps)
+    return _comparison(checked(scores), baseline, DIFFERENCE, level, overlaps)
 
 
 def _comparison(
@@ -276,7 +276,7 @@ def _against(frame: pd.DataFrame, base: str, scale: Scale, overlaps: Overlaps | 
     pairs["change"] = change
     pairs["size"] = 1.0 if scale == RATIO else np.maximum(pairs["value"].abs(), pairs["base"].abs())
     table = _estimates(pairs, "change")
-    formula = _log2_ratio if scale == RATIO else np.subtract
+    formula = log2_ratio if scale == RATIO else np.subtract
     with np.errstate(invalid="ignore", divide="ignore"):
         per_donor = _of_donors(frame, lambda s: over_donors.contrasts(s, base, formula, dict(overlaps or {})))
         for key, found in per_donor:
@@ -301,7 +301,7 @@ def _is_corpus(table: pd.DataFrame, corpus: str) -> NDArray[np.bool_]:
     return np.asarray(table.index.get_level_values("corpus") == corpus, bool)
 
 
-def _log2_ratio(after: Array, before: Array) -> Array:
+def log2_ratio(after: Array, before: Array) -> Array:
     """Return log2 ratios, NaN where a number is not positive."""
     positive = (after > 0) & (before > 0)
     return np.where(positive, np.log2(np.where(positive, after / before, 1.0)), np.nan)
@@ -419,7 +419,7 @@ def _put(table: pd.DataFrame, rows: pd.MultiIndex, found: pd.DataFrame) -> None:
         table.loc[rows[enough], name] = found.loc[enough, name].to_numpy()
 
 
-def _checked(scores: pd.DataFrame) -> pd.DataFrame:
+def checked(scores: pd.DataFrame) -> pd.DataFrame:
     """Copy the rows; refuse two values of one seed and values out of range; count an infinite value as missing."""
     frame = completed(scores).reset_index(drop=True).copy()
     twice = frame.duplicated([*GROUP, "seed"])

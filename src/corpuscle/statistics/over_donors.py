@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from corpuscle.statistics.intervals import is_same, widening
 from corpuscle.statistics.two_way import FEWEST_DONORS, two_way
 
-# The columns of an estimate, and what stands where donors have no say in an interval.
+# The columns of an estimate.
 ESTIMATE = ("mean", "error", "df", "n_seeds", "n_donors", "same")
 
 
@@ -84,6 +84,7 @@ def _table(values: Mapping[str, tuple[pd.DataFrame, float]]) -> pd.DataFrame:
         found = two_way(values_RD, float(widening(len(values_RD), overlap)))
         spread = np.ptp(values_RD, axis=0).max()
         same = len(values_RD) > 1 and bool(is_same(spread, np.abs(values_RD).max()))
-        error = np.nan if same or found.n_donors < FEWEST_DONORS else found.error
-        rows[corpus] = (found.mean, error, found.df, found.n_runs, found.n_donors, same)
+        n_runs, n_donors = values_RD.shape
+        error = np.nan if same or n_donors < FEWEST_DONORS else float(found.error)
+        rows[corpus] = (float(found.mean), error, float(found.df), n_runs, n_donors, same)
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(ESTIMATE))

@@ -9,26 +9,25 @@ from numpy.typing import NDArray
 FEWEST_DONORS = 5
 
 
+Array = NDArray[np.float64]
+
+
 class Mean(NamedTuple):
-    """A mean over runs and donors.
+    """Means over runs and donors, of one table or of many.
 
     Attributes
     ----------
     mean
         Every donor counts alike, whatever its cells.
     error
-        Its standard error, as an estimate for new runs and new donors.
+        Its standard error, as an estimate for new runs and new donors; NaN where there are fewer than two of either.
     df
         Degrees of freedom of the error.
-    n_runs, n_donors
-        How many there are.
     """
 
-    mean: float
-    error: float
-    df: float
-    n_runs: int
-    n_donors: int
+    mean: Array
+    error: Array
+    df: Array
 
 
 class Components(NamedTuple):
@@ -37,12 +36,12 @@ class Components(NamedTuple):
     Estimates from mean squares; they may be negative where there is nothing to estimate.
     """
 
-    run: float
-    donor: float
-    rest: float
+    run: Array
+    donor: Array
+    rest: Array
 
 
-def two_way(values_RD: NDArray[np.float64], widening: float = 1.0) -> Mean:
+def two_way(values_RD: Array, widening: float = 1.0) -> Mean:
     """Estimate a mean over crossed runs and donors with its standard error.
 
     Every run is evaluated on every donor, so that a value is the mean plus a part of its run, a part of its donor and a
@@ -58,15 +57,10 @@ def two_way(values_RD: NDArray[np.float64], widening: float = 1.0) -> Mean:
     Parameters
     ----------
     values_RD
-        One value per run and donor; all finite.
+        One value per run and donor, all finite; further axes, before these, are further tables.
     widening
         By how much the runs' part of the standard error is widened because their draws share cells: see
         `corpuscle.statistics.intervals.widening`.
-
-    Returns
-    -------
-    Mean
-        With NaN as its error where there are fewer than two runs or donors.
 
     References
     ----------
@@ -82,44 +76,45 @@ def two_way(values_RD: NDArray[np.float64], widening: float = 1.0) -> Mean:
     >>> print(f"{found.mean:.3f}, standard error {found.error:.3f}, {found.df:.1f} degrees of freedom")
     0.620, standard error 0.042, 4.9 degrees of freedom
     """
-    n_runs, n_donors = values_RD.shape
-    mean = float(values_RD.mean())
+    n_runs, n_donors = values_RD.shape[-2:]
+    mean = np.asarray(values_RD.mean(axis=(-2, -1)))
     if n_runs < 2 or n_donors < 2:
-        return Mean(mean, np.nan, np.nan, n_runs, n_donors)
+        return Mean(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
     of_runs, of_donors, rest = mean_squares(values_RD)
-    of_runs *= widening**2
+    of_runs, rest = of_runs * widening**2, rest * widening**2
     df_runs, df_donors = n_runs - 1, n_donors - 1
-    both = of_runs + of_donors - rest * widening**2
-    if both > max(of_runs, of_donors):
-        parts = (of_runs**2 / df_runs, of_donors**2 / df_donors, rest**2 * widening**4 / (df_runs * df_donors))
-        square, df = both, both**2 / sum(parts)
-    else:
-        square, df = (of_runs, df_runs) if of_runs >= of_donors else (of_donors, df_donors)
-    return Mean(mean, float(np.sqrt(square / values_RD.size)), float(df), n_runs, n_donors)
+    both, larger = of_runs + of_donors - rest, np.maximum(of_runs, of_donors)
+    parts = of_runs**2 / df_runs + of_donors**2 / df_donors + rest**2 / (df_runs * df_donors)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        satterthwaite = both**2 / parts
+    alone = np.where(of_runs >= of_donors, df_runs, df_donors)
+    df = np.where(both > larger, satterthwaite, alone)
+    return Mean(mean, np.sqrt(np.maximum(both, larger) / (n_runs * n_donors)), df)
 
 
-def mean_squares(values_RD: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean squares of runs, of donors and of the rest."""
-    n_runs, n_donors = values_RD.shape
-    mean = values_RD.mean()
-    run_R, donor_D = values_RD.mean(axis=1) - mean, values_RD.mean(axis=0) - mean
-    rest_RD = values_RD - mean - run_R[:, None] - donor_D
+def mean_squares(values_RD: Array) -> tuple[Array, Array, Array]:
+    """Return the mean squares of runs, of donors and of the rest; further axes as for `two_way`."""
+    n_runs, n_donors = values_RD.shape[-2:]
+    mean = values_RD.mean(axis=(-2, -1), keepdims=True)
+    run_R1, donor_1D = values_RD.mean(axis=-1, keepdims=True) - mean, values_RD.mean(axis=-2, keepdims=True) - mean
+    rest_RD = values_RD - mean - run_R1 - donor_1D
     df = (n_runs - 1) * (n_donors - 1)
     return (
-        float(n_donors * (run_R**2).sum() / (n_runs - 1)),
-        float(n_runs * (donor_D**2).sum() / (n_donors - 1)),
-        float((rest_RD**2).sum() / df),
+        n_donors * (run_R1**2).sum(axis=(-2, -1)) / (n_runs - 1),
+        n_runs * (donor_1D**2).sum(axis=(-2, -1)) / (n_donors - 1),
+        (rest_RD**2).sum(axis=(-2, -1)) / df,
     )
 
 
-def components(values_RD: NDArray[np.float64]) -> Components:
+def components(values_RD: Array) -> Components:
     """Return what runs, donors and the rest add to a value's variance.
 
     Examples
     --------
-    >>> components(np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]]))
-    Components(run=0.5, donor=1.0, rest=0.0)
+    >>> run, donor, rest = components(np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]]))
+    >>> print(f"{run:.1f} {donor:.1f} {rest:.1f}")
+    0.5 1.0 0.0
     """
-    n_runs, n_donors = values_RD.shape
+    n_runs, n_donors = values_RD.shape[-2:]
     of_runs, of_donors, rest = mean_squares(values_RD)
     return Components((of_runs - rest) / n_donors, (of_donors - rest) / n_runs, rest)

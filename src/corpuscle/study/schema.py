@@ -116,7 +116,7 @@ def follows_from(problem: Problem, known: Sequence[Problem]) -> bool:
     if any(problem.place == place or problem.place.startswith((f"{place}.", f"{place}[")) for place in places):
         return True
     # A corpus without a name may be the one that is looked for; without sources, none can be found.
-    if problem.place == "baseline":
+    if problem.place in ("baseline", "control"):
         return any(re.fullmatch(r"corpora(\[\d+\](\.name|\.ladder.*)?)?", place) for place in places)
     return "sources" in places and "there is no source" in problem.message
 

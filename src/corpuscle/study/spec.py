@@ -389,9 +389,11 @@ class _Builder:
             self._check_reference(f"tasks[{at}].reference_model", task, "model", models)
         labels = [(task.label or task.name, at) for at, task in enumerate(self.spec.tasks)]
         self._check_distinct("tasks", labels, "two tasks of one label; give one of them a label")
-        if self.spec.baseline is not None and self.spec.baseline not in corpora:
-            hint = legal_names(self.spec.baseline, corpora)
-            self._fault("baseline", f"there is no corpus {self.spec.baseline!r}; {hint}")
+        for place, named in (("baseline", self.spec.baseline), ("control", self.spec.control)):
+            if named is not None and named not in corpora:
+                self._fault(place, f"there is no corpus {named!r}; {legal_names(named, corpora)}")
+        if self.spec.control is not None and corpora and self.spec.control == (self.spec.baseline or corpora[0]):
+            self._fault("control", f"{self.spec.control!r} is the baseline; the control is another corpus of the size")
 
     def _check_reference(self, place: str, task: TaskSpec, kind: str, known: list[str]) -> None:
         """Refuse a task that compares with a corpus or model that the study does not have."""

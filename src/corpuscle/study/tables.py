@@ -194,6 +194,8 @@ class StudySpec(Table):
     question: str = ""
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
     baseline: str | None = None
+    control: str | None = None
+    margins: dict[Name, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     sources: Annotated[dict[Name, SourceSpec], Field(min_length=1)]
     quality: dict[str, Any] = {}
     genes: GenesSpec = GenesSpec()

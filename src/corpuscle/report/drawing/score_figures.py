@@ -11,7 +11,7 @@ from corpuscle.report.drawing import svg
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.small_multiples import WIDTH, Axis, Panels
 from corpuscle.report.drawing.svg import MUTED, PANEL, SURFACE, THEME, Drawing
-from corpuscle.report.sections.heatmaps import ESTABLISHED, Cell, Heat, toned
+from corpuscle.report.sections.heatmaps import SHOWN, Cell, Heat, toned
 from corpuscle.statistics.comparisons import RATIO
 
 CELL_W, CELL_H = 96.0, 56.0
@@ -142,7 +142,7 @@ def _effect(drawing: Drawing, row: pd.Series, at: Place, heat: Heat) -> None:
     change, low, high = (float(row[name]) for name in heat.scale[:3])
     if not math.isfinite(change):
         return
-    resolved = str(row["verdict"]) in ESTABLISHED
+    resolved = str(row["verdict"]) in SHOWN
     tone = toned(change, heat.better) if resolved else "neutral"
     colour = MUTED if resolved and tone == "neutral" else tone
     if math.isfinite(low):

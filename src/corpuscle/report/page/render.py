@@ -17,16 +17,16 @@ from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.gene_figures import residual_scatter
 from corpuscle.report.drawing.map_figures import embedding_map
 from corpuscle.report.drawing.painted import FORMATS, checked_formats, painted
+from corpuscle.report.page.compared import compared
 from corpuscle.report.page.downloads import Downloads
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections import gene_residuals, measures, tables
 from corpuscle.report.sections.bar_table import BarTable
-from corpuscle.report.sections.findings import TaskFindings, answer, scope
+from corpuscle.report.sections.findings import TaskFindings, answer, limits, scope
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
 from corpuscle.report.sections.overview import incomplete, overview, sentences
-from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corpora
-from corpuscle.statistics.comparisons import summarise
+from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.store import atomic, write_text
 
 # Columns of the composition in the order in which the page shows them.
@@ -37,7 +37,7 @@ DESCRIBED = ("composition", "measures", "corpora")
 
 
 def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
-    """Write ``report.html``, ``scores_summary.csv`` and ``figures/`` into a run's folder.
+    """Write ``report.html``, ``scores_summary.csv``, ``pairs.csv`` and ``figures/`` into a run's folder.
 
     The same folder gives the same bytes. Each file is replaced as a whole, the page last; figures of an earlier
     report that this one does not have are removed.
@@ -69,6 +69,7 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     report = Report.of(RunFolder.read(folder))
     _write_figures(folder, report, KINDS, forms)
     _write(folder / "scores_summary.csv", report.summary_csv)
+    _write(folder / "pairs.csv", report.pairs_csv)
     return _write_page(folder / "report.html", report)
 
 
@@ -174,6 +175,8 @@ class Report:
     ----------
     summary
         One row per score with its interval and fold change; genes are left to the residuals' own tables.
+    pairs
+        Every two of the corpora that the page shows, compared; see `corpuscle.statistics.pairs.all_pairs`.
     answers
         The answer in words, one per task.
     overview, overview_figure
@@ -198,6 +201,7 @@ class Report:
 
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
+    pairs: pd.DataFrame = field(repr=False)
     answers: list[TaskFindings]
     overview: BarTable | None
     overview_figure: Figure | None
@@ -218,9 +222,7 @@ class Report:
     def of(cls, run: RunFolder) -> "Report":
         """Work out a report from a run."""
         names = _Names()
-        in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
-        summary = summarise(run.scores[~in_genes], run.baseline, overlaps=run.overlaps)
-        corpora = shown_corpora(run.corpora, run.baseline, summary)
+        summary, pairs, corpora = compared(run)
         layout = Layout(run.baseline, corpora, run.targets)
         found = sheets(summary, layout)
         ranking = overview(found, layout, run.fits)
@@ -237,6 +239,7 @@ class Report:
         return cls(
             run,
             summary,
+            pairs,
             [_answer(sheet, run, fits) for sheet in found],
             ranking,
             _overview_figure(ranking, found, names),
@@ -294,8 +297,9 @@ class Report:
 
     @property
     def scope(self) -> list[str]:
-        """What the intervals are about, where draws share cells."""
-        return scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))
+        """What the intervals are about: which donors, and which cells where draws share some."""
+        about = limits(self.summary) if self.run.trained else []
+        return [*about, *scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))]
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -351,10 +355,15 @@ class Report:
         return str(self.summary.to_csv(index=False, lineterminator="\n"))
 
     @cached_property
+    def pairs_csv(self) -> str:
+        """Every two of the corpora, compared, as CSV."""
+        return str(self.pairs.to_csv(index=False, lineterminator="\n"))
+
+    @cached_property
     def measures_csv(self) -> str:
         """The measures as CSV, without what they mean, which the page says."""
-        told = ["meaning", "headline", "figure"]
-        return str(self.run.measures.drop(columns=told).to_csv(index=False, lineterminator="\n"))
+        aside = ["meaning", "headline", "figure"]
+        return str(self.run.measures.drop(columns=aside).to_csv(index=False, lineterminator="\n"))
 
 
 def _overview_figure(table: BarTable | None, found: Sequence[Sheet], names: Callable[..., str]) -> Figure | None:
@@ -378,7 +387,7 @@ def _answer(sheet: Sheet, run: RunFolder, fits: Fits) -> TaskFindings:
     several = run.scores["model"].nunique() > 1
     heading = f"{heat.title}, {heat.model}" if several and heat.model else heat.title
     data = heat.data[heat.data["unit"] == "all"]
-    found = answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
+    found = answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets, control=run.control)
     return found._replace(remarks=fits.remarks(data["model"].unique()))
 
 

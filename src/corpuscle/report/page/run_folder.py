@@ -120,6 +120,17 @@ class RunFolder:
         return str(self.study.get("baseline") or (self.corpora[0] if self.corpora else ""))
 
     @property
+    def control(self) -> str:
+        """Name of the size control; empty where the study names none."""
+        return str(self.study.get("control") or "")
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """By metric, which difference is too small to matter."""
+        found = self.study.get("margins")
+        return {str(name): float(margin) for name, margin in found.items()} if isinstance(found, dict) else {}
+
+    @property
     def corpora(self) -> list[str]:
         """Corpora in the study's order, the baseline first, then any that only the scores have."""
         # A ladder stands once in the study file and for several corpora, all of which the provenance names.

@@ -10,8 +10,8 @@ import pandas as pd
 from corpuscle.report import numbers
 from corpuscle.statistics.comparisons import IS_BASELINE, RATIO, Scale, scale_of
 
-# Verdicts that the numbers let stand: see `corpuscle.statistics.verdicts.verdicts`.
-ESTABLISHED = ("better", "worse", "higher", "lower")
+# Verdicts that a difference was shown.
+SHOWN = ("better", "worse", "higher", "lower")
 # Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
 # large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
 LIMITS = (0.25, 0.5, 1.0)
@@ -32,7 +32,7 @@ class Cell:
     weight
         Strength of the colour, 0 to 1.
     resolved
-        Whether the comparison stands after correction for all comparisons of the metric: see `ESTABLISHED`.
+        Whether the difference from the baseline holds after correction for all comparisons of the metric.
     tip
         Everything in words, for a tooltip.
     note
@@ -282,7 +282,7 @@ def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
         _changed(change, scale) if compared else "",
         tone,
         weight,
-        resolved=str(row["verdict"]) in ESTABLISHED,
+        resolved=row["verdict"] in SHOWN,
         tip=_tip(row, scale, reason),
         note=_note(reason, notes),
     )
@@ -317,6 +317,12 @@ def _tip(row: pd.Series, scale: Scale, reason: str) -> str:
         shown = f"log2 fold change {shown} ({numbers.percent(change)})" if scale == RATIO else f"difference {shown}"
         parts.append(f"{shown}, interval {_changed(low, scale)} to {_changed(high, scale)}")
     parts.append(numbers.plural(int(row["n_seeds"]), "seed"))
+    if row["over"] == "runs and donors":
+        parts.append(
+            f"{numbers.plural(int(row['n_donors']), 'donor')}; mean over cells {numbers.number(row['cell_mean'])}"
+        )
+    if row["verdict"] not in ("baseline", "no interval"):
+        parts.append(f"{row['verdict']} (p {numbers.number(row['p'], 2)}, Holm {numbers.number(row['p_holm'], 2)})")
     return "; ".join([*parts, *([reason] if reason else [])])
 
 

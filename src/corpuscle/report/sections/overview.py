@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from corpuscle.report import numbers
@@ -29,8 +28,8 @@ def sentences(answers: Sequence[TaskFindings]) -> list[tuple[str, str]]:
 def with_standing(table: pd.DataFrame) -> pd.DataFrame:
     """Add ``tone`` (the colour of the verdict on each corpus) and ``mark`` ("best", "tied" or empty).
 
-    A corpus is tied with the best of its comparison where its interval reaches the best mean. Where one way is not
-    better, none is best.
+    The best has the best mean of its comparison, and ``ties_best`` says what cannot be told from it; see
+    `corpuscle.statistics.pairs.ties_with_best`. Where neither way is better, none is best.
     """
     tones = [TONES.get(str(verdict), "neutral") for verdict in table["verdict"]]
     marks = pd.Series("", index=table.index)
@@ -42,13 +41,13 @@ def with_standing(table: pd.DataFrame) -> pd.DataFrame:
 def _marks(here: pd.DataFrame) -> "pd.Series[str]":
     """Mark the best corpora of one comparison."""
     marks = pd.Series("", index=here.index)
-    sign = {"higher": 1.0, "lower": -1.0}.get(str(here["better"].iloc[0]), math.nan)
-    value = here["mean"] * sign
-    if len(here) < 2 or not value.notna().any():
-        return marks
-    reach = np.maximum(here["low"] * sign, here["high"] * sign)
-    marks[reach >= value.max()] = "tied"
-    marks[value == value.max()] = "best"
+    better = str(here["better"].iloc[0])
+    value = (
+        -here["mean"].abs() if better == "zero" else here["mean"] * {"higher": 1.0, "lower": -1.0}.get(better, math.nan)
+    )
+    if len(here) > 1 and value.notna().any():
+        marks[here["ties_best"].astype(bool)] = "tied"
+        marks[value == value.max()] = "best"
     return marks
 
 
