@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from corpuscle.core.disk import writing
 from corpuscle.report import numbers
-from corpuscle.report.drawing import corpus_figures, measure_figures, score_figures
+from corpuscle.report.drawing import corpus_figures, measure_figures
 from corpuscle.report.drawing.bar_figures import bar_figure
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.gene_figures import residual_scatter
@@ -20,11 +20,12 @@ from corpuscle.report.drawing.painted import FORMATS, checked_formats, painted
 from corpuscle.report.page.compared import compared
 from corpuscle.report.page.downloads import Downloads
 from corpuscle.report.page.run_folder import RunFolder
+from corpuscle.report.page.task_scores import Names, TaskScores
 from corpuscle.report.sections import gene_residuals, measures, tables
 from corpuscle.report.sections.bar_table import BarTable
 from corpuscle.report.sections.findings import TaskFindings, answer, limits, scope
 from corpuscle.report.sections.fits import Fits
-from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
+from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.overview import incomplete, overview, sentences
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.store import atomic, write_text
@@ -32,6 +33,11 @@ from corpuscle.store import atomic, write_text
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
 KINDS = ("overview", "heatmap", "effects", "composition", "curves", "residuals", "map", "measures", "corpora")
+# What the overview's CSV has of the summary of scores.
+OVERVIEW = (
+    "task", "metric", "way", "target", "model", "corpus", "better", "mean", "low", "high", "n_seeds", "n_donors",
+    "difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "ties_best",
+)  # fmt: skip
 # Those that a description without scores has.
 DESCRIBED = ("composition", "measures", "corpora")
 
@@ -108,65 +114,6 @@ def _write_page(page: Path, report: "Report") -> Path:
     return page
 
 
-class _Names:
-    """Hands out file stems, none twice."""
-
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-
-    def __call__(self, *parts: str) -> str:
-        return numbers.file_stem(*parts, used=self.used)
-
-
-class Drawn(NamedTuple):
-    """A heatmap and the figure of it."""
-
-    heat: Heat
-    figure: Figure
-
-
-@dataclass(frozen=True)
-class TaskScores:
-    """What the page shows of one task's scores: see `Sheet`.
-
-    Attributes
-    ----------
-    headline, more, units
-        Its heatmaps.
-    effects
-        The fold changes of the headline metric with their intervals, a figure per model.
-    """
-
-    headline: Drawn
-    more: list[Drawn]
-    units: list[Drawn]
-    effects: list[Figure]
-
-    @classmethod
-    def of(cls, sheet: Sheet, names: _Names) -> "TaskScores":
-        """Draw a sheet."""
-
-        def drawn(heat: Heat, kind: str = "heatmap") -> Drawn:
-            stem = names(f"{kind}-ways" if heat.ways else kind, heat.model or "models", heat.task, heat.metric)
-            return Drawn(heat, score_figures.heatmap(heat, stem))
-
-        return cls(
-            drawn(sheet.headline),
-            [drawn(heat) for heat in sheet.more],
-            [drawn(heat, "heatmap-units") for heat in sheet.units],
-            [
-                score_figures.effects(heat, names("effects", heat.model, heat.task, heat.metric))
-                for heat in sheet.alone
-                if len(heat.corpora) > 1
-            ],
-        )
-
-    @property
-    def figures(self) -> list[Figure]:
-        """All of its figures."""
-        return [*(shown.figure for shown in (self.headline, *self.more, *self.units)), *self.effects]
-
-
 @dataclass(frozen=True)
 class Report:
     """Everything that the page shows, ready to be laid out.
@@ -221,7 +168,7 @@ class Report:
     @classmethod
     def of(cls, run: RunFolder) -> "Report":
         """Work out a report from a run."""
-        names = _Names()
+        names = Names()
         summary, pairs, corpora = compared(run)
         layout = Layout(run.baseline, corpora, run.targets)
         found = sheets(summary, layout)
@@ -370,7 +317,7 @@ def _overview_figure(table: BarTable | None, found: Sequence[Sheet], names: Call
     if table is None:
         return None
     overall = pd.concat([sheet.headline.data for sheet in found], ignore_index=True)
-    overall = overall[overall["unit"] == "all"].drop(columns=["meaning", "headline", "unit"])
+    overall = overall.loc[overall["unit"] == "all", list(OVERVIEW)]
     return bar_figure(table, "Overview", "", names("overview"), overall)
 
 
