@@ -139,7 +139,7 @@ def report(
 
 
 @app.command()
-def analyse(
+def analyse(  # noqa: PLR0917  # typer's arguments
     scores: Annotated[
         Path, typer.Argument(metavar="SCORES", help="A table of scores: .csv, .tsv or .parquet.", show_default=False)
     ],
@@ -152,6 +152,7 @@ def analyse(
         list[str] | None,
         typer.Option(metavar="METRIC=SIZE", help="Which difference is too small to matter; once per metric."),
     ] = None,
+    mixed: Annotated[bool, typer.Option("--mixed-model", help="Also fit mixed models to scores of donors.")] = False,  # noqa: FBT002
 ) -> None:
     """Compare corpora by anybody's scores: intervals, tests, verdicts, and a report.
 
@@ -168,7 +169,7 @@ def analyse(
             margins[metric] = float(size)
         except ValueError:
             raise InputError(f"--margin: expected METRIC=SIZE, such as macro_f1=0.02; got {given!r}") from None
-    page = analyse_scores(scores, output, baseline=baseline, control=control, margins=margins)
+    page = analyse_scores(scores, output, baseline=baseline, control=control, margins=margins, mixed=mixed)
     _console().print(f"Report: {page}", soft_wrap=True, markup=False)
 
 

@@ -110,6 +110,7 @@ def test_a_sources_quality_overrides_the_studys():
         ('control = "C"', "there is no corpus 'C'; Legal here: A, B"),
         ('control = "A"', "'A' is the baseline"),
         ("margins = { r2_log = 0 }", "r2_log should be greater than 0"),
+        ("margins = { r2_logs = 0.1 }", "no task has a metric 'r2_logs'; did you mean 'r2_log'"),
         ("margins = { r2_log = inf }", "r2_log should be a finite number"),
         ("quality = { min_count = 3 }", "there is no 'min_count' here; did you mean 'min_counts'"),
         ("quality = { max_mito_fraction = inf }", "max_mito_fraction should be "),

@@ -14,6 +14,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
 from corpuscle.core.version import __version__
 from corpuscle.report.page.render import render
 from corpuscle.statistics.comparisons import checked
+from corpuscle.statistics.mixed_model import mixed_model
 from corpuscle.store import write_text
 
 NEEDED = ("corpus", "seed", "metric", "value")
@@ -37,6 +38,7 @@ def analyse(
     baseline: str = "",
     control: str = "",
     margins: Mapping[str, float] | None = None,
+    mixed: bool = False,
 ) -> Path:
     """Compare corpora by their scores, whoever made them: intervals, tests, verdicts, and a report.
 
@@ -45,11 +47,11 @@ def analyse(
     scores
         A table, or a file (``.csv``, ``.tsv`` or ``.parquet``) with a row per score and the columns ``corpus``,
         ``seed`` (the run, a whole number), ``metric`` and ``value``; further ``model``, ``task``, ``target``,
-        ``donor`` (empty: all cells) or ``unit`` (``all``, ``donor=NAME``), ``n_cells``, ``way``, ``better``
-        (``higher``, ``lower``, ``zero`` or ``none``, the default: no corpus is then better), ``scale`` (``share``,
-        ``correlation``, ``positive`` or ``real``, the default: intervals then have no limits), ``title``, ``meaning``,
-        ``reason`` (why a value is missing) and ``headline`` (whether it is what the task is known for; default: its
-        first metric).
+        ``donor`` (empty: all cells) or ``unit`` (``all``, ``donor=NAME``, ``cell=NAME``), ``n_cells``, ``way``,
+        ``better`` (``higher``, ``lower``, ``zero`` or ``none``, the default: no corpus is then better), ``scale``
+        (``share``, ``correlation``, ``positive`` or ``real``, the default: intervals then have no limits), ``title``,
+        ``meaning``, ``reason`` (why a value is missing) and ``headline`` (whether it is what the task is known for;
+        default: its first metric).
         Where runs have scores of donors and none over all cells, that is their mean, weighted by ``n_cells`` if known.
     output
         A folder to write into: a new one, an empty one, or that of an earlier analysis.
@@ -57,6 +59,9 @@ def analyse(
         The corpus that the others are compared with; default: the first in the table.
     control, margins
         See `corpuscle.statistics.comparisons.summarise`.
+    mixed
+        Also fit a mixed model to the scores that have donors, into ``mixed_model.csv``; see
+        `corpuscle.statistics.mixed_model.mixed_model`.
 
     Returns
     -------
@@ -98,6 +103,7 @@ def analyse(
             raise InputError(f"margin: there is no metric {metric!r} in {source}")
         if not (np.isfinite(margin) and margin > 0):
             raise InputError(f"margin: expected a number above 0 for {metric!r}; got {margin}")
+    fitted = mixed_model(table, baseline) if mixed else None
     folder = _folder(Path(output))
     study = {"name": Path(source).stem if source != "the table" else "Analysis", "baseline": baseline}
     _write_study(folder, study, control, margins or {})
@@ -105,6 +111,8 @@ def analyse(
     write_text(folder / "provenance.json", json.dumps(document, indent=1))
     with writing(folder / "scores.parquet"):
         table.to_parquet(folder / "scores.parquet", index=False)
+    if fitted is not None:
+        write_text(folder / "mixed_model.csv", fitted.to_csv(index=False, lineterminator="\n"))
     return render(folder)
 
 

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,6 +211,7 @@ class _Builder:
         targets = self._targets()
         self._check_terms()
         self._check_names()
+        self._check_margins(tasks)
         n_runs = len(recipes) * len(self.spec.models) * self.spec.seeds
         if n_runs > MOST_RUNS:
             counts = f"{len(recipes):,} corpora × {len(self.spec.models):,} models × {self.spec.seeds:,} seeds"
@@ -394,6 +395,14 @@ class _Builder:
                 self._fault(place, f"there is no corpus {named!r}; {legal_names(named, corpora)}")
         if self.spec.control is not None and corpora and self.spec.control == (self.spec.baseline or corpora[0]):
             self._fault("control", f"{self.spec.control!r} is the baseline; the control is another corpus of the size")
+
+    def _check_margins(self, tasks: Sequence[LabelledTask]) -> None:
+        """Refuse a margin of a metric that no task has, where all tasks say which they have."""
+        known = [metric.name for task in tasks for metric in task.task.metrics]
+        if len(tasks) == len(self.spec.tasks) and all(task.task.metrics for task in tasks):
+            for name in self.spec.margins:
+                if name not in known:
+                    self._fault(f"margins.{name}", f"no task has a metric {name!r}; {legal_names(name, set(known))}")
 
     def _check_reference(self, place: str, task: TaskSpec, kind: str, known: list[str]) -> None:
         """Refuse a task that compares with a corpus or model that the study does not have."""

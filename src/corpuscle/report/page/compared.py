@@ -16,7 +16,7 @@ class Compared(NamedTuple):
     Attributes
     ----------
     summary
-        What `summarise` returns, with ``ties_best`` (see `ties_with_best`); genes are left to the residuals.
+        What `summarise` returns, with ``ties_best`` (see `ties_with_best`); genes and cells are in tables of their own.
     pairs
         Every two of the corpora that are shown; see `all_pairs`.
     corpora
@@ -30,8 +30,9 @@ class Compared(NamedTuple):
 
 def compared(run: RunFolder) -> Compared:
     """Compare a run's corpora, with all that its study says of comparisons: baseline, control, margins."""
-    in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
-    scores = run.scores[~in_genes]
+    # Genes and cells have tables of their own.
+    apart = run.scores["unit"].str.startswith(("gene=", "cell=")).fillna(value=False).astype(bool)
+    scores = run.scores[~apart]
     summary = summarise(scores, run.baseline, overlaps=run.overlaps, control=run.control, margins=run.margins)
     corpora = shown_corpora(run.corpora, run.baseline, summary)
     pairs = all_pairs(scores, corpora, overlaps=run.overlaps)

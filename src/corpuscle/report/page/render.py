@@ -28,6 +28,7 @@ from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.overview import incomplete, overview, sentences
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
+from corpuscle.statistics.per_cell import published_cell_tests
 from corpuscle.store import atomic, write_text
 
 # Columns of the composition in the order in which the page shows them.
@@ -76,6 +77,9 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     _write_figures(folder, report, KINDS, forms)
     _write(folder / "scores_summary.csv", report.summary_csv)
     _write(folder / "pairs.csv", report.pairs_csv)
+    per_cell = published_cell_tests(report.run.scores)
+    if len(per_cell):
+        _write(folder / "per_cell.csv", per_cell.to_csv(index=False, lineterminator="\n"))
     return _write_page(folder / "report.html", report)
 
 
