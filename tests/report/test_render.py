@@ -357,3 +357,20 @@ def test_genes_of_any_task_whose_metrics_say_so_are_drawn(make_run: Callable[...
     assert genes[0] == genes[1]
     drawn = pd.read_csv(folder / "figures" / "residuals-ldvae-monocytes.csv")
     assert {"seen", "thought", "off"} <= set(drawn)
+
+
+def test_heads_say_what_they_are_of_and_drawings_what_they_show(make_run: MakeRun) -> None:
+    page = render(make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)).read_text(encoding="utf-8")
+    heads = re.findall(r"<th\b[^>]*>", page)
+    assert len(heads) > 30
+    assert [head for head in heads if "scope=" not in head] == []
+    drawings = re.findall(r"<svg\b[^>]*>\s*<title>([^<]*)</title>", page)
+    assert len(drawings) == page.count("<svg ") > 5
+    assert all(drawings)
+    assert page.count('<svg viewBox="') == page.count('role="img" font-family')
+    assert len(re.findall(r'<div class="scroll[^>]*tabindex="0" role="region" aria-label="[^"]+"', page)) >= 5
+
+
+def test_what_a_measure_means_is_not_in_a_tooltip_alone(make_run: MakeRun) -> None:
+    page = Page(render(make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)))
+    assert "Number of cell typesWhat <it> says." in page.text
