@@ -34,6 +34,15 @@ def drawing() -> Drawing:
     return found
 
 
+def few_figures(folder: Path) -> Path:
+    """Leave of a run what makes a few figures."""
+    for name in ("curves", "measures", "profiles", "composition"):
+        (folder / f"{name}.parquet").unlink()
+    scores = pd.read_parquet(folder / "scores.parquet")
+    scores[scores["metric"] == "r2_log"].to_parquet(folder / "scores.parquet")
+    return folder
+
+
 def test_a_drawing_is_painted_as_it_is_drawn() -> None:
     from matplotlib.image import imread
 
@@ -58,11 +67,7 @@ def test_the_same_drawing_gives_the_same_bytes() -> None:
 
 
 def test_every_figure_is_written_in_the_forms_that_are_asked_for(make_run) -> None:
-    folder = make_run(**SMALL)
-    for name in ("curves", "measures", "profiles", "composition"):
-        (folder / f"{name}.parquet").unlink()
-    scores = pd.read_parquet(folder / "scores.parquet")
-    scores[scores["metric"] == "r2_log"].to_parquet(folder / "scores.parquet")
+    folder = few_figures(make_run(**SMALL))
     render(folder, figures=["pdf"])
     stems = {path.stem for path in (folder / "figures").glob("*.svg")}
     assert {path.stem for path in (folder / "figures").glob("*.pdf")} == stems
@@ -85,7 +90,7 @@ def test_without_matplotlib_what_to_install_is_said(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_a_browser_there_is_one_message(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_run(**SMALL)
+    folder = few_figures(make_run(**SMALL))
     monkeypatch.setattr(pdf, "browsers", lambda: iter(()))
     result = CliRunner().invoke(app, ["report", str(folder), "--pdf"])
     assert isinstance(result.exception, InputError)

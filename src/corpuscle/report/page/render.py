@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...], forms
 
 
 def _write_page(page: Path, report: "Report") -> Path:
-    _write(page, _environment().get_template("page.html.j2").render(report=report, run=report.run))
+    template = _environment().get_template("page.html.j2")
+    _write(page, template.render(report=report, run=report.run, embed=Downloads()))
     return page
 
 
@@ -387,6 +388,7 @@ def _maps(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> 
     return found
 
 
+@cache
 def _environment() -> Environment:
     """Templates of this package, with everything escaped and nothing undefined let through."""
     environment = Environment(
@@ -399,7 +401,7 @@ def _environment() -> Environment:
         "breakable": numbers.breakable,
     }  # fmt: skip
     environment.filters.update(filters)
-    environment.globals.update(directions=numbers.DIRECTIONS, embed=Downloads(), floor=gene_residuals.FLOOR)
+    environment.globals.update(directions=numbers.DIRECTIONS, floor=gene_residuals.FLOOR)
     return environment
 
 
