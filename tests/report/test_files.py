@@ -27,6 +27,7 @@ def drawing() -> Drawing:
     clip = found.clip(0, 0, 100, 100)
     found.add("rect", x=10, y=10, width=50, height=20, fill="cool", rx=2)
     found.add("circle", cx=150, cy=50, r=8, fill="surface", stroke="warm", stroke_width=2)
+    found.add("polygon", points="100,70 110,70 110,80 100,80", fill="ink", fill_opacity=0.5)
     found.line(0, 90, 200, 90, stroke="ink", stroke_dasharray="3 3")
     found.path([(0, 0), (150, 50)], clip_path=clip, stroke="muted")
     found.dots([(20, 60), (30, 60)], 3, stroke="ink", stroke_opacity=0.5)
@@ -59,7 +60,19 @@ def test_a_drawing_is_painted_as_it_is_drawn() -> None:
     assert at(35, 20) == "#2a78b8", "the bar"
     assert at(150, 50) == "#ffffff", "the ring"
     assert at(142.2, 50) == "#d9731a", "its edge"
+    assert at(105, 75) in ("#8d9197", "#8e9298"), "half of it"
     assert at(125, 42) == "#ffffff", "what is clipped"
+
+
+def test_every_element_that_figures_use_is_painted() -> None:
+    folder = Path(painted.__file__).parent
+    used = {
+        tag
+        for path in folder.glob("*.py")
+        for tag in re.findall(r'\.add\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert used <= set(painted.PAINTERS)
+    assert "polygon" in used
 
 
 def test_the_same_drawing_gives_the_same_bytes() -> None:

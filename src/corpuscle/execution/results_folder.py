@@ -10,6 +10,7 @@
     corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
                                  where the corpus was composed
     report.html  figures/        the report
+    saturation.csv               verdicts on ladders, where the study has any
     description.html  .json      the same without scores, where the corpora were described
     store/                       what the tables are made from, each under the fingerprint of what it depends on
     errors/                      tracebacks of what went wrong

@@ -89,8 +89,8 @@ def paint(root: Element, axes: "Axes") -> None:
             clips[f"url(#{element.attrib['id']})"] = Rectangle(
                 (box[0], box[1]), box[2], box[3], transform=axes.transData
             )
-        elif tag in _PAINTERS and "%" not in element.get("width", "") and {"fill", "stroke"} & set(element.keys()):
-            artist = _PAINTERS[tag](element, axes)
+        elif tag in PAINTERS and "%" not in element.get("width", "") and {"fill", "stroke"} & set(element.keys()):
+            artist = PAINTERS[tag](element, axes)
             artist.set_zorder(order)
             if clip := clips.get(element.get("clip-path", "")):
                 artist.set_clip_path(clip)
@@ -113,7 +113,8 @@ def _filled(element: Element) -> dict[str, Any]:
     """How an area looks."""
     edge = element.get("stroke", "none")
     width = POINTS * _number(element, "stroke-width", 1.0) if edge != "none" else 0.0
-    return {"facecolor": element.get("fill", "none"), "edgecolor": edge, "linewidth": width}
+    ground = (element.get("fill", "none"), _number(element, "fill-opacity", 1.0))
+    return {"facecolor": ground, "edgecolor": edge, "linewidth": width}
 
 
 def _rectangle(element: Element, axes: "Axes") -> Any:
@@ -121,6 +122,17 @@ def _rectangle(element: Element, axes: "Axes") -> Any:
 
     x, y, width, height = (_number(element, name) for name in ("x", "y", "width", "height"))
     return axes.add_patch(Rectangle((x, y), width, height, **_filled(element)))
+
+
+def _polygon(element: Element, axes: "Axes") -> Any:
+    from matplotlib.patches import Polygon
+
+    return axes.add_patch(Polygon(_points(element), closed=True, **_filled(element)))
+
+
+def _points(element: Element) -> list[tuple[float, float]]:
+    pairs = (point.split(",") for point in element.get("points", "").split())
+    return [(float(x), float(y)) for x, y in pairs]
 
 
 def _circle(element: Element, axes: "Axes") -> Any:
@@ -136,7 +148,7 @@ def _line(element: Element, axes: "Axes") -> Any:
 
 
 def _polyline(element: Element, axes: "Axes") -> Any:
-    points = [tuple(map(float, point.split(","))) for point in element.get("points", "").split()]
+    points = _points(element)
     return axes.plot([x for x, _ in points], [y for _, y in points], **_stroke(element))[0]
 
 
@@ -164,8 +176,9 @@ def _text(element: Element, axes: "Axes") -> Any:
     return text
 
 
-_PAINTERS: dict[str, Callable[[Element, "Axes"], Any]] = {
-    "rect": _rectangle, "circle": _circle, "line": _line, "polyline": _polyline, "path": _dots, "text": _text,
+PAINTERS: dict[str, Callable[[Element, "Axes"], Any]] = {
+    "rect": _rectangle, "circle": _circle, "polygon": _polygon, "line": _line, "polyline": _polyline, "path": _dots,
+    "text": _text,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from corpuscle.report.drawing import corpus_figures, measure_figures
 from corpuscle.report.drawing.bar_figures import bar_figure
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.gene_figures import residual_scatter
+from corpuscle.report.drawing.learning_figures import learning_figure
 from corpuscle.report.drawing.map_figures import embedding_map
 from corpuscle.report.drawing.painted import FORMATS, checked_formats, painted
 from corpuscle.report.page.compared import compared
@@ -26,14 +27,19 @@ from corpuscle.report.sections.bar_table import BarTable
 from corpuscle.report.sections.findings import TaskFindings, answer, limits, scope
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
+from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.overview import incomplete, overview, sentences
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
+from corpuscle.statistics.ladders import ALL
 from corpuscle.statistics.per_cell import published_cell_tests
 from corpuscle.store import atomic, write_text
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("overview", "heatmap", "effects", "composition", "curves", "residuals", "map", "measures", "corpora")
+KINDS = (
+    "overview", "heatmap", "effects", "composition", "curves", "residuals", "map", "measures", "corpora",
+    "learning",
+)  # fmt: skip
 # What the overview's CSV has of the summary of scores.
 OVERVIEW = (
     "task", "metric", "way", "target", "model", "corpus", "better", "mean", "low", "high", "n_seeds", "n_donors",
@@ -77,6 +83,10 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     _write_figures(folder, report, KINDS, forms)
     _write(folder / "scores_summary.csv", report.summary_csv)
     _write(folder / "pairs.csv", report.pairs_csv)
+    if report.learning.curves:
+        _write(folder / "saturation.csv", report.saturation_csv)
+    else:
+        (folder / "saturation.csv").unlink(missing_ok=True)
     per_cell = published_cell_tests(report.run.scores)
     if len(per_cell):
         _write(folder / "per_cell.csv", per_cell.to_csv(index=False, lineterminator="\n"))
@@ -147,6 +157,8 @@ class Report:
         Training curves by model; gene residuals, each with its figure.
     maps
         Embeddings laid out in the plane: one figure per model, target and label.
+    learning, learning_figures
+        What ladders say, and a figure for each of them and task.
     shown
         The corpora that tables and figures have: all, unless they are very many; see `corpuscle.report.sections.shown`.
     """
@@ -168,6 +180,8 @@ class Report:
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[gene_residuals.GeneResiduals, Figure]]
     maps: list[Figure]
+    learning: LearningCurves
+    learning_figures: list[Figure]
     shown: list[str]
 
     @classmethod
@@ -188,6 +202,7 @@ class Report:
             if len(run.measures)
             else None
         )
+        learning = LearningCurves.of(run.study, run.scores, run.draws, run.curves)
         return cls(
             run,
             summary,
@@ -206,6 +221,8 @@ class Report:
             _curves(run, corpora, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
             _maps(run, run.corpora, names),
+            learning,
+            _learning_figures(learning, names),
             corpora,
         )
 
@@ -220,6 +237,7 @@ class Report:
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
             *self.maps,
+            *self.learning_figures,
         ]
 
     @property
@@ -312,6 +330,11 @@ class Report:
         return str(self.pairs.to_csv(index=False, lineterminator="\n"))
 
     @cached_property
+    def saturation_csv(self) -> str:
+        """What ladders say, as CSV."""
+        return str(self.learning.table.to_csv(index=False, lineterminator="\n"))
+
+    @cached_property
     def measures_csv(self) -> str:
         """The measures as CSV, without what they mean, which the page says."""
         aside = ["meaning", "headline", "figure"]
@@ -386,6 +409,20 @@ def _maps(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> 
                 stem = names("map", str(model), str(target), label)
                 found.append(embedding_map(here, label, corpora, stem))
     return found
+
+
+def _learning_figures(found: LearningCurves, names: Callable[..., str]) -> list[Figure]:
+    """One figure per ladder and task, with a panel per model and target."""
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for curve in found.curves:
+        if curve.unit == ALL:
+            groups.setdefault((str(curve.key["ladder"]), str(curve.key["task"])), []).append(curve)
+    return [
+        learning_figure(
+            curves, f"{found.titles[task][0]}, {ladder}", found.titles[task][1], names("learning", ladder, task)
+        )
+        for (ladder, task), curves in groups.items()
+    ]
 
 
 @cache
