@@ -55,6 +55,12 @@ def test_the_best_corpus_stands_first_and_what_cannot_be_told_from_it_is_tied():
     assert "cannot be distinguished from the best" in table.rows[1].cells[0].bars[0].words
 
 
+def test_of_equals_the_better_mean_stands_first():
+    worse = {"A": [0.50, 0.51, 0.49], "B": [0.60, 0.62, 0.58], "C": [0.602, 0.605, 0.61], "D": [0.9, 0.9, 0.91]}
+    table = ranking(scores_of(worse), corpora=("A", "B", "C", "D"))
+    assert [row.corpus for row in table.rows] == ["D", "C", "B", "A"]
+
+
 def test_where_low_is_better_the_lowest_is_best_and_blue():
     table = ranking(scores_of(NARROW, ERROR))
     assert marks(table)["A"] == ["best"]

@@ -26,28 +26,33 @@ def sentences(answers: Sequence[TaskFindings]) -> list[tuple[str, str]]:
 
 
 def with_standing(table: pd.DataFrame) -> pd.DataFrame:
-    """Add ``tone`` (the colour of the verdict on each corpus) and ``mark`` ("best", "tied" or empty).
+    """Add ``tone`` (the colour of the verdict on each corpus), ``mark`` ("best", "tied" or empty) and ``rank``.
 
     The best has the best mean of its comparison, and ``ties_best`` says what cannot be told from it; see
-    `corpuscle.statistics.pairs.ties_with_best`. Where neither way is better, none is best.
+    `corpuscle.statistics.pairs.ties_with_best`. Ranks are of the means, 1 for the best. Where neither way is better, none
+    is best, and there are no ranks.
     """
+    table = table.assign(merit=_merit(table))
     tones = [TONES.get(str(verdict), "neutral") for verdict in table["verdict"]]
     marks = pd.Series("", index=table.index)
     for _, here in table.groupby(COMPARISON, sort=False):
         marks[here.index] = _marks(here)
-    return table.assign(tone=tones, mark=marks)
+    ranks = table.groupby(COMPARISON, sort=False)["merit"].rank(ascending=False)
+    return table.drop(columns="merit").assign(tone=tones, mark=marks, rank=ranks)
+
+
+def _merit(table: pd.DataFrame) -> "pd.Series[float]":
+    """Return means so that higher is better; NaN where neither way is."""
+    signed = table["mean"] * table["better"].map({"higher": 1.0, "lower": -1.0}).astype(float)
+    return signed.where(table["better"] != "zero", -table["mean"].abs())
 
 
 def _marks(here: pd.DataFrame) -> "pd.Series[str]":
     """Mark the best corpora of one comparison."""
     marks = pd.Series("", index=here.index)
-    better = str(here["better"].iloc[0])
-    value = (
-        -here["mean"].abs() if better == "zero" else here["mean"] * {"higher": 1.0, "lower": -1.0}.get(better, math.nan)
-    )
-    if len(here) > 1 and value.notna().any():
+    if len(here) > 1 and here["merit"].notna().any():
         marks[here["ties_best"].astype(bool)] = "tied"
-        marks[value == value.max()] = "best"
+        marks[here["merit"] == here["merit"].max()] = "best"
     return marks
 
 
@@ -99,11 +104,13 @@ def overview(sheets: Sequence[Sheet], layout: Layout, fits: pd.DataFrame) -> Bar
 def ranked(standing: pd.DataFrame, corpora: Sequence[str]) -> list[str]:
     """Order corpora by how often they are best or tied with the best.
 
-    Of equals, those that are better than the baseline more often, less how often worse, come first.
+    Of equals, those that are better than the baseline more often, less how often worse, come first; then those whose
+    means have the better rank, on average.
     """
     wins = standing["mark"].ne("").groupby(standing["corpus"]).sum()
     net = standing["tone"].map({"cool": 1, "warm": -1, "neutral": 0}).groupby(standing["corpus"]).sum()
-    return sorted(corpora, key=lambda corpus: (-wins.get(corpus, 0), -net.get(corpus, 0)))
+    place = standing.groupby("corpus")["rank"].mean().fillna(0.0)
+    return sorted(corpora, key=lambda corpus: (-wins.get(corpus, 0), -net.get(corpus, 0), place.get(corpus, 0.0)))
 
 
 def _column(here: pd.DataFrame, axis: Axis, target: str) -> BarColumn:
