@@ -29,8 +29,8 @@ def with_standing(table: pd.DataFrame) -> pd.DataFrame:
     """Add ``tone`` (the colour of the verdict on each corpus), ``mark`` ("best", "tied" or empty) and ``rank``.
 
     The best has the best mean of its comparison, and ``ties_best`` says what cannot be told from it; see
-    `corpuscle.statistics.pairs.ties_with_best`. Ranks are of the means, 1 for the best. Where neither way is better, none
-    is best, and there are no ranks.
+    `corpuscle.statistics.pairs.ties_with_best`. Ranks are of the means, 1 for the best. Where neither way is better,
+    none is best, and there are no ranks.
     """
     table = table.assign(merit=_merit(table))
     tones = [TONES.get(str(verdict), "neutral") for verdict in table["verdict"]]
