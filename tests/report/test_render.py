@@ -148,9 +148,10 @@ def test_the_numbers_of_the_page_are_those_of_the_summary(make_run: MakeRun) -> 
 def test_the_answer_names_what_the_corpora_did(make_run: MakeRun) -> None:
     text = Page(render(make_run())).text
     assert re.search(
-        r"Better than Blood: (Blood\+Pancreas|All|Pancreas) raises it by 0\.1\d\d, from 0\.28\d to 0\.", text
+        r"(Blood\+Pancreas|All|Pancreas) is better than Blood: it raises R² .log. by 0\.1\d\d, from 0\.28\d to 0\.",
+        text,
     )
-    assert re.search(r"Worse than Blood: Pancreas lowers it by 0\.\d{3}, from 0\.5\d\d to 0\.2", text)
+    assert re.search(r"Pancreas is worse than Blood: it lowers R² .log. by 0\.\d{3}, from 0\.5\d\d to 0\.2", text)
     assert re.search(r"Of 20 comparisons with Blood: \d+ better, \d+ worse", text)
 
 
@@ -307,9 +308,9 @@ def test_two_models_and_a_metric_that_is_better_low(make_run: MakeRun) -> None:
     pd.concat([scores, loss]).to_parquet(folder / "scores.parquet")
     page = Page(render(folder))
     assert "lower is better" in page.text.lower()
-    assert "Worse than Blood: Pancreas" in page.text
-    loss_cells = page.text.split("Loss, loss, pca")[1]
-    assert "Better than Blood: Pancreas lowers it by 0.2" in loss_cells, "a loss that halves is better"
+    assert "Pancreas is worse than Blood" in page.text
+    better = "Pancreas is better than Blood: it lowers Loss by 0.2"
+    assert better in page.text.split("Loss, loss, pca", 1)[1], "a loss that halves is better"
 
 
 def test_many_corpora_are_shown_in_part_and_written_in_whole(make_run: MakeRun) -> None:

@@ -20,9 +20,16 @@ COMPARISON = ["model", "task", "target", "metric", "way", "version", "unit"]
 
 
 def sentences(answers: Sequence[TaskFindings]) -> list[tuple[str, str]]:
-    """Return what the page says first, at most five: (of which metric, empty where there is one; the sentence)."""
+    """Return what the page says first, at most five: (of which metric, empty where there is one; the sentence).
+
+    What each metric's comparisons came to, then the differences that are surest.
+    """
     several = len(answers) > 1
-    return [(found.heading if several else "", found.lead) for found in answers][:MOST_SENTENCES]
+    said = [(found.heading if several else "", found.lead) for found in answers]
+    shown = [(of, *held) for found, (of, _) in zip(answers, said, strict=True) for held in found.shown]
+    surest = sorted(shown, key=lambda held: held[1])[: max(0, MOST_SENTENCES - len(said))]
+    # In the order of the metrics and targets, whichever is surest.
+    return [*said[:MOST_SENTENCES], *((of, sentence) for of, p, sentence in shown if (of, p, sentence) in surest)]
 
 
 def with_standing(table: pd.DataFrame) -> pd.DataFrame:
