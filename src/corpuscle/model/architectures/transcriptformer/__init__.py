@@ -26,7 +26,7 @@ from corpuscle.model.families.foundation_parts import BATCH_SHARE, NONZERO_SHARE
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
-from corpuscle.model.nn.initial import usual_weights
+from corpuscle.model.nn.initial import GENE_DEVIATION, usual_weights
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
 from corpuscle.source.genes import GeneSpace
@@ -81,6 +81,7 @@ class TranscriptFormer(FoundationModel):
     100
     """
 
+    version: ClassVar[int] = 2
     curves: ClassVar[tuple[Metric, ...]] = (LOSS, COUNT_NLL, GENE_CROSS_ENTROPY, BATCH_SHARE)
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "gene_vectors")
     fitted: ClassVar[type[FittedFoundation]] = FittedTranscriptFormer
@@ -127,13 +128,17 @@ class TranscriptFormer(FoundationModel):
         return GeneSequence.of(arrays, facts)
 
     def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
-        """Give a network its first weights: as torch does, and where vectors are given, these."""
+        """Give a network its first weights: as torch does, and where vectors are given, these.
+
+        Learned vectors begin near 0, and all genes with the same expected counts.
+        """
         assert isinstance(network, Network), "it was made here"
         usual_weights(network, init, names)
         if names is not None:
             return
         with torch.no_grad():
-            network.vectors.normal_(generator=init)
+            network.gene_level.weight.zero_()
+            network.vectors.normal_(0, GENE_DEVIATION, generator=init)
             if self._vectors is not None:
                 _, vectors_UE = weights.gene_vectors(self._vectors)
                 network.vectors[: -len(vectors_UE)].uniform_(generator=init)  # special tokens, as published
