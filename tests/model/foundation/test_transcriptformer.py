@@ -350,7 +350,6 @@ def test_it_learns_what_follows_what(make):
 def test_from_scratch_no_gene_is_expected_to_have_more_counts_for_its_name(cells):
     network = TranscriptFormer(budget={"steps": 0}).fit(cells, 0).network
     assert not network.gene_level.weight.any()
-    assert float(network.vectors.std()) == pytest.approx(0.1, rel=0.1)
 
 
 def test_fine_tuning_reads_assays_too(folder, cells):

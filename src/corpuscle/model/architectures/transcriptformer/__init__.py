@@ -26,7 +26,7 @@ from corpuscle.model.families.foundation_parts import BATCH_SHARE, NONZERO_SHARE
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
-from corpuscle.model.nn.initial import GENE_DEVIATION, usual_weights
+from corpuscle.model.nn.initial import usual_weights
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
 from corpuscle.source.genes import GeneSpace
@@ -130,7 +130,7 @@ class TranscriptFormer(FoundationModel):
     def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
         """Give a network its first weights: as torch does, and where vectors are given, these.
 
-        Learned vectors begin near 0, and all genes with the same expected counts.
+        No gene begins with more expected counts for its name alone.
         """
         assert isinstance(network, Network), "it was made here"
         usual_weights(network, init, names)
@@ -138,7 +138,7 @@ class TranscriptFormer(FoundationModel):
             return
         with torch.no_grad():
             network.gene_level.weight.zero_()
-            network.vectors.normal_(0, GENE_DEVIATION, generator=init)
+            network.vectors.normal_(generator=init)
             if self._vectors is not None:
                 _, vectors_UE = weights.gene_vectors(self._vectors)
                 network.vectors[: -len(vectors_UE)].uniform_(generator=init)  # special tokens, as published
