@@ -261,7 +261,7 @@ def fine_tune(  # noqa: PLR0917
     The perceptron has one hidden layer with ReLU and dropout. With frozen weights it learns from the cells'
     embedding as it is, as published, which is made once; a model that embeds cells together, such as `Harmony`, embeds
     these by themselves. Where the network learns, the cells' counts are held in memory, and the perceptron is given
-    each number of the embedding less its mean and over its deviation among the cells as they were before the first step.
+    each number of the embedding less its mean and over its deviation, as these were before the first step.
 
     Parameters
     ----------
