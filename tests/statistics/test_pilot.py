@@ -83,6 +83,6 @@ def test_the_report_says_what_narrower_intervals_take():
     ]
     assert next(more_needed([pilot], {"f1": 0.03})).endswith("within the margin of ±0.030.")
     limited = pilot._replace(n_donors=8, scatter=Scatter(0.0, 0.01**2))
-    assert next(more_needed([limited], {})).endswith("takes about 26 donors.")
+    assert next(more_needed([limited], {})).endswith("takes about 25 donors.")
     shared = pilot._replace(scatter=Scatter(0.01**2, overlap=0.9))
     assert "more cells to draw from" in next(more_needed([shared], {"f1": 0.001}))
