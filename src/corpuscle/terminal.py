@@ -32,9 +32,12 @@ from corpuscle.execution.measuring import Measured
 from corpuscle.execution.results_folder import target_facts
 from corpuscle.execution.workflow import Listener, Results
 from corpuscle.model.model import Model
+from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections.measures import sections
+from corpuscle.report.sections.power import Asked, resolves
 from corpuscle.report.sections.shown import of_corpora
 from corpuscle.source.source import dataset_facts, dataset_names
+from corpuscle.statistics.pilot import Pilot, pilots
 from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
 
@@ -135,6 +138,25 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
         note = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
         console.print(f"[yellow]Note[/yellow] {escape(note)}", soft_wrap=True)
     show_warnings(console, plan.warnings)
+
+
+def pilots_of(folder: Path) -> list[Pilot]:
+    """Return what the scores of an earlier run scattered by."""
+    earlier = RunFolder.read(folder)
+    return pilots(earlier.scores, earlier.baseline, earlier.overlaps)
+
+
+def show_power(console: Console, plan: Plan, known: Sequence[Pilot] | None) -> None:
+    """Show which differences the study's seeds can resolve."""
+    study, overlap = plan.study, plan.draws.groupby("corpus")["overlap"].max().median()
+    others = (len(study.recipes) - 1) * len(study.models)
+    asked = [
+        Asked(task.label, metric.name, metric.title, metric.scale, others * len(task.targets))
+        for task in study.tasks
+        for metric in task.task.metrics[:1]
+    ]
+    for line in resolves(asked, len(study.seeds), known, 0.0 if pd.isna(overlap) else float(overlap)):
+        console.print(f"[bold]Power[/bold] {escape(line)}", soft_wrap=True)
 
 
 def show_warnings(console: Console, warnings: Iterable[Problem]) -> None:

@@ -21,10 +21,9 @@ def study(tmp_path):
     """Make a study of files in the test's folder."""
 
     def made(sources: str, corpora: str = "", tasks: str = "", rest: str = "") -> Study:
+        seeds = "" if "seeds" in rest else "seeds = 1"
         parts = corpora or '{ name = "A", parts = [{ source = "blood", n_cells = 5 }] },'
-        text = (
-            f'name = "small"\n{rest}\n{MODEL}\ncorpora = [\n{parts}\n]\ntasks = [\n{tasks}\n]\n[sources]\n{sources}\n'
-        )
+        text = f'name = "small"\n{rest}\n{MODEL}{seeds}\ncorpora = [\n{parts}\n]\ntasks = [\n{tasks}\n]\n[sources]\n{sources}\n'
         return Study.parse(text, tmp_path)
 
     return made

@@ -46,7 +46,7 @@ def places(text: str) -> set[str]:
 def test_a_good_study_is_read(tmp_path):
     study = Study.parse(GOOD, tmp_path)
     assert study.name == "small"
-    assert list(study.seeds) == [0]
+    assert list(study.seeds) == [0, 1, 2]
     assert study.baseline == "A"
     assert [str(recipe) for recipe in study.recipes] == [
         "5 of blood (uniform)",

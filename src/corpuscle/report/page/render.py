@@ -29,9 +29,11 @@ from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.overview import incomplete, overview, sentences
+from corpuscle.report.sections.power import more_needed
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.ladders import ALL
 from corpuscle.statistics.per_cell import published_cell_tests
+from corpuscle.statistics.pilot import pilots
 from corpuscle.store import atomic, write_text
 
 # Columns of the composition in the order in which the page shows them.
@@ -269,6 +271,7 @@ class Report:
     def scope(self) -> list[str]:
         """What the intervals are about: which donors, and which cells where draws share some."""
         about = limits(self.summary) if self.run.trained else []
+        about += more_needed(pilots(self.run.scores, self.run.baseline, self.run.overlaps), self.run.margins)
         return [*about, *scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))]
 
     @property
