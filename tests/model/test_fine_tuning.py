@@ -106,7 +106,7 @@ class Elsewhere:
 
     def encoder(self):
         inner = self.fitted.encoder()
-        return inner._replace(encode=lambda batch, noise: inner.encode(batch, noise) / 128 + 0.1)
+        return inner._replace(encode=lambda batch, noise: inner.encode(batch, noise) / 128 + 0.01)
 
 
 def test_where_an_embedding_lies_and_how_wide_it_is_is_nothing_to_a_network_that_learns(halves, autoencoder):

@@ -31,8 +31,8 @@ from corpuscle.model.training.loop import named_noise
 from corpuscle.model.training.supervised import Codes, LabelTraining, train_labels
 
 Weights = Literal["frozen", "whole", "last"]
-# How many cells a spread is found of; and the least, over the root of an embedding's mean square. TranscriptFormer's tiny
-# network has 0.003, and scaled to 1, all cells got one answer at a learning rate of 1e-3.
+# How many cells a spread is found of; and the least, over the root of an embedding's mean square: TranscriptFormer's
+# tiny network has 0.003, and when that was scaled to 1, all cells got one answer at a learning rate of 1e-3.
 SPREAD_CELLS, LEAST_SPREAD = 1000, 0.02
 
 
