@@ -40,6 +40,7 @@ from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.statistics.pilot import Pilot, pilots
 from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
+from corpuscle.study.spec import Study
 
 if TYPE_CHECKING:
     from corpuscle.model.families.inspection import Inspection
@@ -115,7 +116,7 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     console.print(f"[bold]{escape(study.name)}[/bold]")
     console.print(
         f"{len(plan.runs)} runs = corpora ({len(study.recipes)}) × models ({len(study.models)}) × seeds "
-        f"({len(study.seeds)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
+        f"({_seeds(study)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
         f"({escape(study.spec.genes.space)}, by {plan.by})"
     )
     counted = {run.model for run in plan.runs if plan.n_steps(run)}
@@ -155,8 +156,14 @@ def show_power(console: Console, plan: Plan, known: Sequence[Pilot] | None) -> N
         for task in study.tasks
         for metric in task.task.metrics[:1]
     ]
-    for line in resolves(asked, len(study.seeds), known, 0.0 if pd.isna(overlap) else float(overlap)):
+    for line in resolves(asked, len(study.draws), known, 0.0 if pd.isna(overlap) else float(overlap)):
         console.print(f"[bold]Power[/bold] {escape(line)}", soft_wrap=True)
+
+
+def _seeds(study: Study) -> str:
+    """Write how many seeds there are, and of what where they are crossed."""
+    n = len(study.seeds)
+    return f"{n}: {len(study.draws)} draws × {study.spec.n_fits} fits" if study.spec.n_fits > 1 else str(n)
 
 
 def show_warnings(console: Console, warnings: Iterable[Problem]) -> None:

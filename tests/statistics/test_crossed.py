@@ -52,8 +52,8 @@ def test_the_interval_of_a_difference_is_over_draws_and_fits():
 
 
 def test_shared_cells_widen_the_draws_part():
-    overlaps = {"A": 0.5, "B": 0.5}
-    plain, wide = (summarise(table({"A": BASE, "B": OTHER}), "A", overlaps=one) for one in ({}, overlaps))
+    overlaps, other = {"A": 0.5, "B": 0.5}, BASE + np.array([[0.10, 0.10], [0.13, 0.14], [0.08, 0.07]])
+    plain, wide = (summarise(table({"A": BASE, "B": other}), "A", overlaps=one) for one in ({}, overlaps))
     assert wide["difference_high"].iloc[1] > plain["difference_high"].iloc[1]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.scores import completed
 from corpuscle.statistics.comparisons import KEYS, compared_by, log2_ratio
+from corpuscle.statistics.crossed import fits_of
 from corpuscle.statistics.intervals import is_same
 from corpuscle.statistics.over_donors import donor_scores
 from corpuscle.statistics.power import Scatter
@@ -80,6 +81,13 @@ def pilots(scores: pd.DataFrame, baseline: str, overlaps: Mapping[str, float] | 
     frame = completed(scores)
     frame = frame[frame["headline"]].assign(value=frame["value"].where(np.isfinite(frame["value"])))
     frame = frame.assign(compared_by=compared_by(frame))
+    if fits_of(frame) > 1:
+        # A seed is then a draw with its fits: what is compared is their mean.
+        keys = [*KEYS, "corpus", "draw"]
+        means = frame.groupby(keys, sort=False, dropna=False, observed=True)["value"].transform(
+            lambda v: v.mean(skipna=False)
+        )
+        frame = frame.assign(value=means, seed=frame["draw"])[frame["fit"].eq(0)].drop(columns=["draw", "fit"])
     found = []
     for (task, metric), here in frame.groupby(["task", "metric"], sort=False, observed=True):
         compared = list(_compared(here, baseline, overlaps or {}))

@@ -4,12 +4,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from corpuscle.report import numbers
+from corpuscle.statistics.crossed import fits_of, variance_components
 from corpuscle.statistics.pilot import TYPICAL, Pilot
 from corpuscle.statistics.power import Scatter, donors_for, half_width, resolvable, seeds_for
 
 # More of them than this are named as that.
 MOST_NAMED = 1000
+PLACES = ("model", "target", "way", "version", "corpus")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,34 @@ def _resolves(one: Asked, n_seeds: int, pilot: Pilot | None, overlap: float) -> 
         "it from an earlier run)"
     )
     return f"{one.title} of {one.task}: {seeds} resolve {shown} (80 % power{corrected}; {interval}), {basis}."
+
+
+def seed_parts(scores: pd.DataFrame) -> Iterator[str]:
+    """Yield, where draws and fits are crossed, what runs are, and how the variance over them parts, metric by metric.
+
+    Parameters
+    ----------
+    scores
+        Score rows; see `corpuscle.statistics.crossed.laid_out`.
+    """
+    fits = fits_of(scores)
+    if fits == 1:
+        return
+    n_draws = scores["draw"].nunique()
+    yield (
+        f"Runs are {n_draws} draws × {fits} initialisations, the same in every draw (seed = draw × {fits} + "
+        "initialisation); intervals are about new draws and new initialisations."
+    )
+    found = variance_components(scores[scores["headline"]], ["task", "metric", "title", *PLACES])
+    for _, here in found.groupby(["task", "metric"], sort=False):
+        # Of means over corpora, models and targets; a negative one is none.
+        draw, fit, rest = (max(0.0, float(here[part].mean())) for part in ("draw", "fit", "rest"))
+        if total := draw + fit + rest:
+            yield (
+                f"Of the variance of {here['title'].iloc[0] or here['metric'].iloc[0]} over runs, about "
+                f"{draw / total:.0%} is of the draw, {fit / total:.0%} of the initialisation and {rest / total:.0%} of "
+                "both together."
+            )
 
 
 def more_needed(known: Sequence[Pilot], margins: Mapping[str, float]) -> Iterator[str]:
