@@ -55,6 +55,8 @@ class Store:
     ----------
     root
         The store's folder; it is made when the first result is written.
+    errors
+        Where tracebacks of what goes wrong are kept; by default, next to the store.
 
     Examples
     --------
@@ -69,8 +71,8 @@ class Store:
     False
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, errors: Path | None = None) -> None:
+        self.root, self.errors = root, errors or root.parent / "errors"
 
     def folder(self, kind: str, key: str) -> Path:
         """Return where a result is, or would be; whether it can be used is for `has` and `find` to say."""
@@ -371,10 +373,19 @@ def _remove(folder: Path) -> None:
             aside.unlink(missing_ok=True)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what killed processes left below a folder; call it only while no other process writes there."""
+def is_store(folder: Path) -> bool:
+    """Return whether a folder is a store: runs are recorded in it, or it holds a result."""
+    return (folder / RUNS).is_dir() or any(folder.glob(f"*/*/{CHECKSUMS}"))
+
+
+def remove_partial(folder: Path, but: Path | None = None) -> None:
+    """Remove what killed processes left below a folder; call it only while no other process writes there.
+
+    `but` is left as it is: a store, which has a `Store.sweep` of its own.
+    """
     for partial in list(folder.rglob(f"{PARTIAL}*")):
-        _discard(partial)
+        if but not in partial.parents:
+            _discard(partial)
 
 
 def _discard(path: Path) -> None:

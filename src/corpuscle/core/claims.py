@@ -40,9 +40,14 @@ class Owner(NamedTuple):
     started: str = ""
 
     @property
+    def is_of_this_machine(self) -> bool:
+        """Whether it is known to be one of the processes that this machine lists."""
+        return bool(self.machine) and self.machine == _machine()
+
+    @property
     def has_ended(self) -> bool:
-        """Whether it is known to have ended: only of processes of this machine, where the system lists them."""
-        return bool(self.machine) and self.machine == _machine() and _started(self.pid) != self.started
+        """Whether it is known to have ended: only of processes of this machine."""
+        return self.is_of_this_machine and _started(self.pid) != self.started
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}" if self.pid else "another process"
@@ -69,11 +74,17 @@ class Watch:
         self.path = path
         self._seen: _State | None = None
         self._silent, self._looked = 0.0, 0.0
+        self._has_changed = False
 
     @property
     def owner(self) -> Owner:
         """The process that held the claim when it was last looked at."""
         return _owner(self._seen.content) if self._seen else Owner()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process is known to be there: the claim was seen to change, or it is one of this machine."""
+        return self._has_changed or self.owner.is_of_this_machine
 
     def is_over(self) -> bool:
         """Look at the claim; return whether there is none now. One whose process is gone is removed.
@@ -89,7 +100,7 @@ class Watch:
         # If this process itself was stopped between two looks, that says nothing about the other.
         self._silent += min(now - self._looked, BEAT_SECONDS)
         if state != self._seen:
-            self._silent = 0.0
+            self._silent, self._has_changed = 0.0, self._seen is not None
         self._seen, self._looked = state, now
         if not self.owner.has_ended and self._silent < SILENT_SECONDS:
             return False

@@ -54,14 +54,14 @@ def execute(
     -------
     What could not be made, and why. What fails does not stop the others.
     """
-    undone = _Undone(wanted, corpora)
+    undone, store = _Undone(wanted, corpora), corpora.store
     if not undone.n_missing:
         return {}
     with _stoppable():
         if workers and (groups := fitted_as_one(undone.missing.values(), corpora)):
-            _fit_groups(groups, corpora.store, on_update)
+            _fit_groups(groups, store, on_update)
             undone = _Undone(undone.missing.values(), corpora)
-        with pool_of(min(workers, undone.n_missing), corpora.store.root) as pool:
+        with pool_of(min(workers, undone.n_missing), store.root, store.errors) as pool:
             gpus = gpus_of(pool) if any(artifact.uses_gpu for artifact in undone.missing.values()) else []
             while undone.n_missing:
                 for worker in pool:
@@ -260,7 +260,7 @@ def fitted_as_one(missing: Iterable[Artifact], corpora: StoredCorpora) -> list[l
 def _fit_groups(groups: list[list[Fit]], store: Store, on_update: Callable[[Update], None]) -> None:
     """Fit models that can be trained as one, in a process of its own; what fails is left to be fitted one by one."""
     for group in groups:
-        with pool_of(1, store.root) as (worker,):
+        with pool_of(1, store.root, store.errors) as (worker,):
             assert isinstance(worker, Worker), "one was asked for"
             worker.begin_together(group)
             while not worker.future.done():

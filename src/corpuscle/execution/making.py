@@ -60,7 +60,7 @@ def make(artifact: Artifact, opened: Opened, progress: Progress) -> str | None:
 
 def _logged(artifact: Artifact, opened: Opened) -> str:
     """Write the traceback of what went wrong to a file, and return where it is; the disk may be what went wrong."""
-    log = opened.store.root.parent / "errors" / f"{safe_name(artifact.label.replace(' · ', '-'))}.txt"
+    log = opened.store.errors / f"{safe_name(artifact.label.replace(' · ', '-'))}.txt"
     try:
         write_text(log, traceback.format_exc())
     except CorpuscleError as error:
