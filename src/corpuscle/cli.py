@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corpuscle import store_commands
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
@@ -257,6 +258,10 @@ def list_(
     from corpuscle import terminal
 
     terminal.show_components(_console(), what)
+
+
+app.command("trace")(store_commands.trace)
+app.add_typer(store_commands.app)
 
 
 @contextmanager

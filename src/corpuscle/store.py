@@ -211,7 +211,7 @@ class Store:
             is_made = partial.name.rpartition("-")[2] in tokens or partial.parent.name in keys
             # A record of a run is written in no time, by a run that may be another.
             if not is_made and partial.parent.name != RUNS:
-                _discard(partial)
+                discard(partial)
                 removed.append(partial)
         return removed
 
@@ -303,12 +303,30 @@ def _seal(folder: Path) -> None:
 
 
 def _damage(folder: Path) -> str | None:
-    """Return in words what is wrong with a result's files; None: nothing."""
-    damage = None
+    """Return in words what is wrong with a result's files; None: nothing. They are read once, unless they change."""
+    damage, files = damage_of(folder, _sound.get(folder))
+    if damage is None and _sound.get(folder) != files:
+        _sound[folder] = files
+        # When it was last taken up, by which it is seen to be in use; a store that may only be read has none.
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+    return damage
+
+
+def damage_of(folder: Path, sound: _Files | None = None) -> tuple[str | None, _Files]:
+    """Return in words what is wrong with a result's files (None: nothing), and what they are.
+
+    `sound` is what they were when nothing was wrong; files of the same names, sizes and times are not read again.
+
+    Raises
+    ------
+    FolderError
+        When they may not be read.
+    """
+    files: _Files = ()
     try:
         files = _files(folder)
-        if _sound.get(folder) != files:
-            damage = _misfit(folder, {name: size for name, size, _, _ in files})
+        return (None if sound == files else _misfit(folder, {name: size for name, size, _, _ in files})), files
     except FileNotFoundError:
         damage = f"{CHECKSUMS} is missing: it is damaged, or from an earlier version"
     except NotADirectoryError:
@@ -319,12 +337,7 @@ def _damage(folder: Path) -> str | None:
         raise FolderError(f"{folder}: cannot be read ({error}); allow it, or choose another folder") from error
     except OSError as error:
         damage = f"it cannot be read ({error})"
-    if damage is None and _sound.get(folder) != files:
-        _sound[folder] = files
-        # When it was last looked at, by which it is seen not to be in use; a store that may only be read has none.
-        with contextlib.suppress(OSError):
-            os.utime(folder)
-    return damage
+    return damage, files
 
 
 def _misfit(folder: Path, sizes: Mapping[str, int]) -> str | None:
@@ -385,10 +398,10 @@ def remove_partial(folder: Path, but: Path | None = None) -> None:
     """
     for partial in list(folder.rglob(f"{PARTIAL}*")):
         if but not in partial.parents:
-            _discard(partial)
+            discard(partial)
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
     """Remove a file or folder; what cannot be removed is not in the way: no name is used twice."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

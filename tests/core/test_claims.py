@@ -18,7 +18,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="proce
 
 def foreign(path: Path, **changed: object) -> dict[str, object]:
     """Write the claim of a process of another machine."""
-    owner = {"token": "abc", "host": "far", "pid": 7, "machine": "another", "started": "1", **changed}
+    owner = {"token": "abc", "host": "far", "pid": 7, "machine": "another", "started": "1", "begun": 1, **changed}
     path.write_text(json.dumps(owner))
     return owner
 

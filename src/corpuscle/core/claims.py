@@ -31,13 +31,17 @@ ASIDE = ".partial-claim-"
 
 
 class Owner(NamedTuple):
-    """The process that a claim names; all empty where the file is not written yet, or damaged."""
+    """The process that a claim names; all empty where the file is not written yet, or damaged.
+
+    `begun` is when the claim was made, in nanoseconds by the clock that the disk gives to files.
+    """
 
     token: str = ""
     host: str = ""
     pid: int = 0
     machine: str = ""
     started: str = ""
+    begun: int = 0
 
     @property
     def is_of_this_machine(self) -> bool:
@@ -94,17 +98,30 @@ class Watch:
         OSError
             When the folder cannot be read or written.
         """
-        state, now = _look(self.path), time.monotonic()
+        state = self.look()
         if state is None:
             return True
+        if not self.owner.has_ended and self._silent < SILENT_SECONDS:
+            return False
+        return _remove(self.path, state)
+
+    def look(self) -> _State | None:
+        """Look at the claim, and only that; None: there is none.
+
+        Raises
+        ------
+        OSError
+            When the folder cannot be read.
+        """
+        state, now = _look(self.path), time.monotonic()
+        if state is None:
+            return None
         # If this process itself was stopped between two looks, that says nothing about the other.
         self._silent += min(now - self._looked, BEAT_SECONDS)
         if state != self._seen:
             self._silent, self._has_changed = 0.0, self._seen is not None
         self._seen, self._looked = state, now
-        if not self.owner.has_ended and self._silent < SILENT_SECONDS:
-            return False
-        return _remove(self.path, state)
+        return state
 
 
 def attempt(path: Path) -> str | None:
@@ -116,14 +133,15 @@ def attempt(path: Path) -> str | None:
         When the folder cannot be written.
     """
     token = uuid4().hex[:12]
-    owner = Owner(token, socket.gethostname(), os.getpid(), _machine(), _started(os.getpid()))
-    content = json.dumps(owner._asdict()).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return None
     try:
+        begun = os.fstat(handle).st_mtime_ns
+        owner = Owner(token, socket.gethostname(), os.getpid(), _machine(), _started(os.getpid()), begun)
+        content = json.dumps(owner._asdict()).encode()
         os.write(handle, content)
     finally:
         os.close(handle)
@@ -200,7 +218,7 @@ def _owner(content: bytes) -> Owner:
     try:
         found = json.loads(content)
         texts = {name: str(found[name]) for name in ("token", "host", "machine", "started")}
-        return Owner(pid=int(found["pid"]), **texts)
+        return Owner(pid=int(found["pid"]), begun=int(found["begun"]), **texts)
     except (ValueError, LookupError, TypeError):
         return Owner()
 

@@ -42,12 +42,13 @@ from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.corpus.obs import changes
 from corpuscle.execution.graph import RunArtifacts
 from corpuscle.execution.measuring import Measured
+from corpuscle.execution.run_record import ARTIFACTS, read_artifacts
 from corpuscle.source.source import ROLES, dataset_facts
-from corpuscle.store import PACKAGES, Store, atomic, is_store, write_text
+from corpuscle.store import PACKAGES, Store, atomic, write_text
 from corpuscle.study.plan import Plan
 from corpuscle.study.spec import Study
 
-LOCK, ARTIFACTS = ".lock", "artifacts.json"
+LOCK = ".lock"
 # What a run that was refused for its data may have left: the folder is still anybody's.
 UNCLAIMED = {LOCK, "store"}
 
@@ -83,48 +84,12 @@ def claim(folder: Path, study: Study) -> None:
     write_text(folder / "study.toml", study.text)
 
 
-def store_of(folder: Path, given: Path | None = None) -> Path:
-    """Return where a run's store is: where it is given, or else where it was, or else in the folder.
-
-    Raises
-    ------
-    FolderError
-        When what is given is something else than a store, or the folder's ``artifacts.json`` cannot be read.
-    """
-    if given is None:
-        where = read_artifacts(folder).get("store", "store")
-        return folder / str(where)
-    if given.exists() and not (given.is_dir() and (is_store(given) or not any(given.iterdir()))):
-        raise FolderError(f"{given}: expected a store, or a new or empty folder for one")
-    return given
-
-
 def write_artifacts(folder: Path, store: Store, runs: Sequence[RunArtifacts] | None = None) -> None:
     """Write where a run's store is, and what its scores are from; without runs, as it was."""
     is_own = os.path.realpath(store.root) == os.path.realpath(folder / "store")
     where = "store" if is_own else os.path.realpath(store.root)
     found = read_artifacts(folder).get("runs", []) if runs is None else [_artifacts(one) for one in runs]
     write_text(folder / ARTIFACTS, json.dumps({"store": where, "runs": found}))
-
-
-def read_artifacts(folder: Path) -> dict[str, Any]:
-    """Read what `write_artifacts` wrote; empty where nothing did.
-
-    Raises
-    ------
-    FolderError
-        When it cannot be read.
-    """
-    path = folder / ARTIFACTS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise FolderError(f"{path}: cannot be read ({error}); remove it, and run the study there again") from None
-    if not isinstance(found, dict) or not isinstance(found.get("runs"), list):
-        raise FolderError(f"{path}: expected a table with a list of runs; remove it, and run the study there again")
-    return found
 
 
 def _artifacts(one: RunArtifacts) -> dict[str, Any]:

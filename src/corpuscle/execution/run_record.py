@@ -13,17 +13,19 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from corpuscle.core.claims import FIRST_LOOK, LAST_LOOK, Watch, attempt, release
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import CorpuscleError, FolderError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.store import CLAIM, RUNS, Store, uses_of_block, write_text
+from corpuscle.store import CLAIM, RUNS, Store, is_store, uses_of_block, write_text
 
 Addresses = set[tuple[str, str]]
 # What the record of a run whose store is in its folder says of the folder: the two may be moved together.
 OWN = ".."
+# Which file of a run's folder says where its store is, and which of its results each score is from.
+ARTIFACTS = "artifacts.json"
 
 
 class Referrer(NamedTuple):
@@ -133,6 +135,42 @@ def read_record(path: Path) -> Referrer:
             f"{path}: the record of a run that uses the store cannot be read ({type(error).__name__}); remove it, and "
             "run the studies of this store again, which record themselves anew"
         ) from error
+
+
+def store_of(folder: Path, given: Path | None = None) -> Path:
+    """Return where a run's store is: where it is given, or else where it was, or else in the folder.
+
+    Raises
+    ------
+    FolderError
+        When what is given is something else than a store, or the folder's ``artifacts.json`` cannot be read.
+    """
+    if given is None:
+        where = read_artifacts(folder).get("store", "store")
+        return folder / str(where)
+    if given.exists() and not (given.is_dir() and (is_store(given) or not any(given.iterdir()))):
+        raise FolderError(f"{given}: expected a store, or a new or empty folder for one")
+    return given
+
+
+def read_artifacts(folder: Path) -> dict[str, Any]:
+    """Read what `write_artifacts` wrote; empty where nothing did.
+
+    Raises
+    ------
+    FolderError
+        When it cannot be read.
+    """
+    path = folder / ARTIFACTS
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{path}: cannot be read ({error}); remove it, and run the study there again") from None
+    if not isinstance(found, dict) or not isinstance(found.get("runs"), list):
+        raise FolderError(f"{path}: expected a table with a list of runs; remove it, and run the study there again")
+    return found
 
 
 def _real(path: Path) -> Path:

@@ -19,7 +19,7 @@ from corpuscle.execution import engine, measuring, results_folder, tables
 from corpuscle.execution.graph import RunShares, made_cells, runs_of
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.opened import Opened
-from corpuscle.execution.run_record import RunRecord, recording
+from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
 from corpuscle.report.page.render import render, render_description
 from corpuscle.statistics.divergence import without_diverged
@@ -157,7 +157,7 @@ def run(
 def _at_work(study: Study, folder: Path, store: Path | None) -> Iterator[tuple[Opened, RunRecord]]:
     """Open a run's store, and keep other runs out of its folder, while the block lasts."""
     with results_folder.claimed(folder, study):
-        opened = Opened(results_folder.store_of(folder, store), folder / "errors")
+        opened = Opened(store_of(folder, store), folder / "errors")
         remove_partial(folder, but=opened.store.root)
         opened.store.sweep()
         with recording(opened.store, folder, study.name) as record:
