@@ -133,7 +133,10 @@ def trace(  # noqa: PLR0913, PLR0917  # typer's arguments
         return
     from rich.console import Console
 
-    console = Console(width=None if _is_terminal() else 160, highlight=False)
+    from corpuscle.core.text import MESSAGE
+
+    # A tree is cut at the console's width; names of files and fingerprints are to be read, and copied.
+    console = Console(width=MESSAGE, highlight=False)
     for one in found:
         console.print(_tree(one), soft_wrap=True)
 
@@ -258,9 +261,3 @@ def _plain(text: str) -> str:
     from corpuscle.core.text import shown
 
     return escape(shown(text))
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
