@@ -5,11 +5,11 @@
     python benchmarks/coverage.py --only speed    # 10,000 bootstrap draws over 50 corpora × 10 runs × 50 donors
 
 Scores are made up of a corpus' mean, a part of the run, a part of the donor and a rest, whose standard deviations are
-in the ratios that `SHARES` lists, four of them measured. They are normal on the logit scale, around 0.8, so that the scores, which are shares,
-are skewed. With fewer than five donors, intervals are over runs and about
-these donors; else about new runs and new donors. Printed, in percent: how often the interval of a mean, and that of a
-difference from a baseline, hold the true value; the same of a difference for the pigeonhole bootstrap's percentiles and
-for its studentised interval.
+in the ratios that `SHARES` lists, four of them measured. They are normal on the logit scale, around 0.8, so that the
+scores, which are shares, are skewed. With fewer than five donors, intervals are over runs and about these donors; else
+about new runs and new donors. Printed, in percent: how often the interval of a mean, and that of a difference from a
+baseline, hold the true value; the same of a difference for the pigeonhole bootstrap's percentiles and for its
+studentised interval.
 """
 
 import argparse

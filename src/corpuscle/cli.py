@@ -129,11 +129,24 @@ def _run(study: "Study", output: Path, workers: int | None, store: Path | None) 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)],
+    pdf: Annotated[  # noqa: FBT002
+        bool, typer.Option("--pdf", help="Print it as report.pdf, too; needs Chromium, Chrome, Edge or Brave.")
+    ] = False,
+    figures: Annotated[
+        str,
+        typer.Option("--figures", metavar="FORMS", help="Figures besides SVG: pdf, png; needs the extra plot."),
+    ] = "",
 ) -> None:
     """Write a run's report again, from its scores."""
     from corpuscle import render
 
-    _console().print(f"Report: {render(folder)}", soft_wrap=True, markup=False)
+    page = render(folder, figures=[form.strip() for form in figures.split(",") if form.strip()])
+    _console().print(f"Report: {page}", soft_wrap=True, markup=False)
+    if pdf:
+        from corpuscle.report.page.pdf import print_page
+
+        printed = print_page(page, page.with_suffix(".pdf"))
+        _console().print(f"PDF: {printed}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -155,7 +168,7 @@ def analyse(  # noqa: PLR0917  # typer's arguments
     """Compare corpora by anybody's scores: intervals, tests, verdicts, and a report.
 
     A row per score, with the columns corpus, seed, metric and value; also model, task, target, donor, better (higher,
-    lower) and scale (share, correlation, positive, real).
+    lower) and scale (share, correlation, positive, real); with cells and ladder, learning curves are judged, too.
     """
     from corpuscle import analyse as analyse_scores
     from corpuscle.core.errors import InputError

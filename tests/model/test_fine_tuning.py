@@ -11,7 +11,7 @@ from corpuscle.model.architectures.masked_autoencoder import MaskedAutoencoder
 from corpuscle.model.architectures.mlp_classifier import MlpClassifier
 from corpuscle.model.architectures.pca import PCA
 from corpuscle.model.model import Annotates
-from corpuscle.model.training.fine_tuning import FineTuning, fine_tune, open_fine_tuned
+from corpuscle.model.training.fine_tuning import FineTuning, _Spread, fine_tune, open_fine_tuned
 from corpuscle.source.source import dataset_path, open_source
 
 QUICK = {"learning_rate": 1e-2, "budget": {"epochs": 40}, "n_hidden": 32}
@@ -96,6 +96,38 @@ def test_the_whole_network_learns_what_a_frozen_one_cannot(halves):
         fine_tune(fitted, corpus, labels, FineTuning(weights=weights, **QUICK), 0) for weights in ("frozen", "whole")
     )
     assert accuracy(whole, corpus) > accuracy(frozen, corpus) + 0.1
+
+
+class Elsewhere:
+    """A fitted model whose embedding is that of another, made small and moved far from 0."""
+
+    def __init__(self, fitted):
+        self.fitted, self.genes = fitted, fitted.genes
+
+    def encoder(self):
+        inner = self.fitted.encoder()
+        return inner._replace(encode=lambda batch, noise: inner.encode(batch, noise) / 128 + 1)
+
+
+def test_where_an_embedding_lies_and_how_wide_it_is_is_nothing_to_a_network_that_learns(halves, autoencoder):
+    corpus, target = halves
+    settings = FineTuning(weights="whole", **QUICK | {"budget": {"steps": 40}, "learning_rate": 3e-3})
+    plain, moved = (
+        fine_tune(fitted, corpus, corpus.labels("cell_type"), settings, 0).label_probabilities(target)
+        for fitted in (autoencoder, Elsewhere(autoencoder))
+    )
+    # Rounding alone differs, and grows from step to step.
+    assert np.abs(moved - plain).mean() < 0.02
+
+
+def test_a_number_that_no_cell_differs_by_is_not_made_large():
+    spread = _Spread(torch.nn.Identity(), 3)
+    given = torch.tensor([[0.0, 5.0, 1.0], [2.0, 5.0, 1.0 + 1e-6]])
+    spread.find(given)
+    torch.testing.assert_close(spread(given)[:, 0], torch.tensor([-1.0, 1.0]))
+    assert spread(given)[:, 1:].abs().max() < 1e-3
+    spread.find(torch.ones(2, 3))
+    assert torch.equal(spread(torch.ones(1, 3)), torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize("remedy", ["resampling", "class_weights", "focal", "ldam"])

@@ -38,11 +38,11 @@ def test_a_table_of_anybodys_scores_is_compared_and_reported(tmp_path: Path, end
     assert set(summary["over"]) == {"runs and donors"}
     assert np.isfinite(summary.loc["Blood+Lung", "control_low"])
     assert len(pd.read_csv(page.parent / "pairs.csv")) == 3
-    assert "Better than Blood: Blood+Lung raises it by" in page.read_text()
+    assert "Blood+Lung is better than Blood: it raises macro f1 by" in page.read_text()
     units = pd.read_parquet(page.parent / "scores.parquet")["unit"]
     assert "donor=000" in set(units), "donors keep their zeros"
     analyse(path, tmp_path / "out", baseline="Blood+Lung")
-    assert "Worse than Blood+Lung" in page.read_text(), "an analysis is replaced by the next"
+    assert "is worse than Blood+Lung" in page.read_text(), "an analysis is replaced by the next"
 
 
 def test_runs_with_scores_of_donors_alone_get_their_mean() -> None:
@@ -84,6 +84,23 @@ def test_names_that_are_not_there_are_refused_and_nothing_is_written(tmp_path: P
         with pytest.raises(InputError):
             analyse(table_of(), tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_with_numbers_of_cells_learning_curves_are_judged(tmp_path: Path) -> None:
+    rng, sizes = np.random.default_rng(0), (100, 1000, 10_000, 100_000)
+    rows = [
+        (f"{ladder} {size}", ladder, size, seed, 0.9 - 0.4 * (size / 100) ** -power + 0.002 * rng.normal())
+        for ladder, power in (("random", 0.9), ("sketch", 0.15)) for size in sizes for seed in range(3)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["corpus", "ladder", "cells", "seed", "value"])
+    table = table.assign(metric="f1", better="higher", scale="share")
+    page = analyse(table, tmp_path / "out")
+    found = pd.read_csv(page.parent / "saturation.csv").set_index("ladder")
+    assert found.loc["random", "status"] == "saturated"
+    assert found.loc["sketch", "status"] != "saturated"
+    assert found["n_sizes"].to_dict() == {"random": 4, "sketch": 4}
+    with pytest.raises(InputError, match="two numbers of cells"):
+        analyse(pd.concat([table, table.assign(metric="f2", cells=7)]), tmp_path / "other")
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ import pytest
 from corpuscle.core.scores import COLUMNS, Score, score_table
 from corpuscle.report.page.render import render
 from corpuscle.report.sections.findings import answer, scope
+from corpuscle.report.sections.overview import sentences
 from corpuscle.statistics.comparisons import RATIO, scale_of, summarise
 from corpuscle.statistics.pairs import all_pairs, ties_with_best
 
 CHANGE = r"(?:[+−]?[\d,.]+(?:e[−+]?\d+)?(?:\N{NO-BREAK SPACE}%)?)"
 SENTENCE = re.compile(
-    rf"(Better|Worse|Higher|Lower) than A: (\w+) (raises|lowers) it by ({CHANGE}), from ({CHANGE}) to ({CHANGE}) "
+    rf"(\w+) is (better|worse|higher|lower) than A: it (raises|lowers) macro f1 by ({CHANGE}), "
+    rf"from ({CHANGE}) to ({CHANGE}) "
     rf"\(95\N{{NO-BREAK SPACE}}% interval ({CHANGE}) to ({CHANGE}); (\d+) seeds?\)(.*)\."
 )
 
@@ -55,7 +57,8 @@ def test_a_corpus_that_scores_zero_is_the_largest_loss():
     assert best.sentences == ["Best mean: A, 0.640."]
     assert finding.resolved
     assert finding.sentences == [
-        "Worse than A: B lowers it by 0.640, from 0.640 to 0 (95\N{NO-BREAK SPACE}% interval −0.642 to −0.638; 3 seeds)"
+        "B is worse than A: it lowers macro f1 by 0.640, from 0.640 to 0 "
+        "(95\N{NO-BREAK SPACE}% interval −0.642 to −0.638; 3 seeds)"
         "; also worse: C −0.040 (−0.062 to −0.018)."
     ]
     assert found.lead == "Of 2 comparisons with A: 2 worse."
@@ -89,7 +92,7 @@ def test_of_what_has_no_interval_the_largest_changes_are_named():
 def test_what_has_no_interval_is_named_next_to_what_has_one():
     values = {"A": [0.5, 0.51, 0.52], "B": [0.7, 0.71, 0.73], "C": [0.9, np.nan, np.nan]}
     _, found = answered(values)
-    assert found.findings[-1].sentences[0].startswith("Better than A: B raises it by 0.203")
+    assert found.findings[-1].sentences[0].startswith("B is better than A: it raises macro f1 by 0.203")
     assert found.findings[-1].sentences[1].startswith("Without an interval: C +0.400")
     assert "interval not estimable from one seed" in found.lead
 
@@ -99,6 +102,27 @@ def test_that_nothing_was_found_is_not_said_to_be_no_difference():
     assert noisy[0].startswith("Not resolved at 2 seeds: B −0.196 (−")
     alike = sentences_of({"A": [0.5, 0.5, 0.5, 0.5], "B": [0.501, 0.499, 0.5005, 0.502]})
     assert alike[0] == "No difference shown, and none larger than ±0.02 (equivalence): B."
+
+
+def test_the_page_begins_with_five_sentences_the_surest_differences_among_them():
+    rng = np.random.default_rng(0)
+    answers = []
+    for metric in ("f1", "ari"):
+        found = {f"target {at}": {"A": 0.5, "B": 0.5 + 0.05 * at} for at in range(4)}
+        scores = pd.concat([
+            scores_of({c: list(mean + 0.003 * rng.normal(size=4)) for c, mean in of.items()}, metric, target=target)
+            for target, of in found.items()
+        ]).assign(headline=True)  # fmt: skip
+        table = summarise(scores, "A").assign(ties_best=False)
+        answers.append(answer(table, table, metric.upper(), "A", list(found)))
+    said = sentences(answers)
+    assert [of for of, _ in said] == ["F1", "ARI", *sorted((of for of, _ in said[2:]), reverse=True)]
+    assert len(said) == 5
+    assert said[0][1].startswith("Of 4 comparisons with A: ")
+    assert all(
+        re.match(r"On target [123], B is better than A: it raises (f1|ari) by 0\.", text) for _, text in said[2:]
+    )
+    assert len(sentences(answers[:1])) == 1 + len(answers[0].shown) <= 5
 
 
 def test_a_gain_is_stated_beyond_the_size_control():
@@ -119,9 +143,6 @@ def random_values(rng):
         found = np.abs(found)
     found[rng.random(found.shape) < 0.1 * rng.choice([0, 1])] = rng.choice([np.nan, 0.0])
     return dict(zip("ABC", found.tolist(), strict=True))
-
-
-WORDS = {"Better": "better", "Worse": "worse", "Higher": "higher", "Lower": "lower"}
 
 
 @pytest.mark.parametrize("better", ["higher", "lower", "none"])
@@ -151,16 +172,16 @@ def test_no_verdict_is_false_of_its_own_numbers(better):
         for sentence in found.findings[-1].sentences:
             if match := SENTENCE.fullmatch(sentence):
                 seen += 1
-                word, corpus, verb, *shown, n_seeds, also = match.groups()
+                corpus, word, verb, *shown, n_seeds, also = match.groups()
                 size, base, mean, low, high = map(read, shown)
                 up = verb == "raises"
                 assert (mean > base) == (low > 0) == (high > 0) == up, (sentence, values)
                 assert min(abs(low), abs(high)) <= size <= max(abs(low), abs(high))
-                assert up == (word == {"higher": "Better", "lower": "Worse", "none": "Higher"}[better])
+                assert up == (word == {"higher": "better", "lower": "worse", "none": "higher"}[better])
                 assert int(n_seeds) == rows.loc[corpus, "n_pairs"]
                 named = {corpus, *re.findall(rf"\b([BC]) {CHANGE}", also)}
                 assert abs(rows.loc[corpus, scale.value]) == max(abs(rows.loc[name, scale.value]) for name in named)
-                said |= dict.fromkeys(named, WORDS[word])
+                said |= dict.fromkeys(named, word)
             elif sentence.startswith("Perhaps"):
                 said |= {name: verdicts[name] for name in re.findall(rf"\b([BC]) {CHANGE}", sentence)}
                 assert all(verdicts[name].startswith("perhaps") for name in said if name in sentence)
@@ -207,7 +228,7 @@ def test_the_report_widens_by_the_draws_and_says_so(make_run):
     page = render(folder).read_text()
     after = pd.read_csv(folder / "scores_summary.csv")
     np.testing.assert_allclose(after["fc_high"] - after["fc_low"], 2 * (before["fc_high"] - before["fc_low"]))
-    assert page.count("Blood ×2.0 (50% of kang2018)") == 2
+    assert page.count("Blood ×2.0 (50% of kang2018)") == 1
 
 
 def test_a_table_has_one_unit(make_run):
@@ -217,7 +238,7 @@ def test_a_table_has_one_unit(make_run):
     scores.loc[zero, "value"] = 0.0
     scores.to_parquet(folder / "scores.parquet")
     page = render(folder).read_text()
-    answer_part = page[page.index('id="answer"') : page.index('id="scores"')]
-    assert "Pancreas lowers it by 0.5" in answer_part
+    answer_part = page[page.index('class="findings') : page.index("</dl>")]
+    assert "Pancreas is worse than Blood: it lowers R² (log) by 0.5" in answer_part
     assert not re.search(r"[+−][\d.]+\N{NO-BREAK SPACE}%", answer_part)
     assert "colour: difference, full from there on" in page

@@ -30,7 +30,7 @@ from corpuscle.model.training.fine_tuning import FineTuned, FineTunes, FineTunin
 
 PUBLISHED_K, LARGE_K = 5, 15
 # Raised when fine-tuning gives other weights than before, or they are kept in another form.
-FINE_TUNED = 1
+FINE_TUNED = 2
 OWN = "own answer"
 PROBE_STEPS = 1000
 COSTS = declared(

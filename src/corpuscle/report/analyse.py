@@ -14,6 +14,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
 from corpuscle.core.version import __version__
 from corpuscle.report.page.render import render
 from corpuscle.statistics.comparisons import checked
+from corpuscle.statistics.ladders import saturation
 from corpuscle.statistics.mixed_model import mixed_model
 from corpuscle.store import write_text
 
@@ -51,7 +52,8 @@ def analyse(
         ``better`` (``higher``, ``lower``, ``zero`` or ``none``, the default: no corpus is then better), ``scale``
         (``share``, ``correlation``, ``positive`` or ``real``, the default: intervals then have no limits), ``title``,
         ``meaning``, ``reason`` (why a value is missing) and ``headline`` (whether it is what the task is known for;
-        default: its first metric).
+        default: its first metric). With ``cells``, the training cells of each run's corpus, and ``ladder``, which
+        corpora are sizes of one, learning curves are judged, too; see `corpuscle.statistics.ladders.saturation`.
         Where runs have scores of donors and none over all cells, that is their mean, weighted by ``n_cells`` if known.
     output
         A folder to write into: a new one, an empty one, or that of an earlier analysis.
@@ -66,7 +68,7 @@ def analyse(
     Returns
     -------
     Path
-        The report; next to it lie ``scores_summary.csv`` and ``pairs.csv``.
+        The report; next to it lie ``scores_summary.csv``, ``pairs.csv`` and, with ``cells``, ``saturation.csv``.
 
     Raises
     ------
@@ -90,7 +92,8 @@ def analyse(
     1  Blood+Lung         0.1    better
     """
     source = "the table" if isinstance(scores, pd.DataFrame) else str(scores)
-    table = laid_out(scores if isinstance(scores, pd.DataFrame) else _read(Path(scores)), source)
+    given = scores if isinstance(scores, pd.DataFrame) else _read(Path(scores))
+    table = laid_out(given, source)
     # Before anything is written: what is refused leaves no folder behind.
     checked(table)
     corpora = list(dict.fromkeys(table["corpus"]))
@@ -104,6 +107,7 @@ def analyse(
         if not (np.isfinite(margin) and margin > 0):
             raise InputError(f"margin: expected a number above 0 for {metric!r}; got {margin}")
     fitted = mixed_model(table, baseline) if mixed else None
+    judged = _saturation(given, table, source) if "cells" in given else None
     folder = _folder(Path(output))
     study = {"name": Path(source).stem if source != "the table" else "Analysis", "baseline": baseline}
     _write_study(folder, study, control, margins or {})
@@ -113,7 +117,25 @@ def analyse(
         table.to_parquet(folder / "scores.parquet", index=False)
     if fitted is not None:
         write_text(folder / "mixed_model.csv", fitted.to_csv(index=False, lineterminator="\n"))
-    return render(folder)
+    page = render(folder)
+    if judged is not None:
+        write_text(folder / "saturation.csv", judged.to_csv(index=False, lineterminator="\n"))
+    return page
+
+
+def _saturation(given: pd.DataFrame, table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Judge the learning curves of each task's headline."""
+    cells = _numbers(given["cells"], "cells", source, whole=True)
+    rungs = given[["corpus", *(["ladder"] if "ladder" in given else [])]].assign(cells=cells, seed=given["seed"])
+    rungs = rungs.astype({"corpus": str, "seed": "int64"}).drop_duplicates()
+    twice = rungs.duplicated(["corpus", "seed"])
+    if twice.any():
+        row = rungs[twice].iloc[0]
+        raise InputError(
+            f"{source}: corpus {row['corpus']!r} has two numbers of cells in seed {row['seed']}; expected one"
+        )
+    placed = table[table["headline"]].merge(rungs, on=["corpus", "seed"], how="left")
+    return saturation(placed, placed["cells"])
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -123,7 +145,7 @@ def _read(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         if path.suffix in (".csv", ".tsv"):
             # Texts stay as they are: a corpus may be called "NA", and a donor "007".
-            texts = dict.fromkeys([*TEXTS, "donor"], str)
+            texts = dict.fromkeys([*TEXTS, "donor", "ladder"], str)
             return pd.read_csv(
                 path,
                 sep="\t" if path.suffix == ".tsv" else ",",

@@ -273,6 +273,11 @@ def test_it_learns_levels_from_their_company(make):
     assert of[-1] < 0.3
 
 
+def test_from_scratch_what_tells_genes_apart_begins_small(make):
+    fitted = ScBERT(budget={"steps": 0}).fit(make(np.eye(300, dtype=np.float32)), 0)
+    assert float(fitted.network.positions.detach().std()) == pytest.approx(0.1, rel=0.05)
+
+
 def test_the_published_size_has_the_published_numbers_of_weights():
     with torch.device("meta"):
         network = Network(SIZES["panglao"], 16907, given_positions=True)

@@ -350,6 +350,11 @@ def test_it_learns_what_follows_what(make):
     assert np.linalg.norm(embedded[0] - embedded[23]) > 10 * np.linalg.norm(embedded[0] - embedded[11])
 
 
+def test_from_scratch_no_gene_is_expected_to_have_more_counts_for_its_name(cells):
+    network = TranscriptFormer(budget={"steps": 0}).fit(cells, 0).network
+    assert not network.gene_level.weight.any()
+
+
 def test_fine_tuning_reads_assays_too(folder, cells):
     fitted = TranscriptFormer(checkpoint=str(folder)).fit(cells, 0)
     settings = FineTuning(weights="whole", budget={"steps": 1}, learning_rate=1e-30, validation_share=0.0)

@@ -109,6 +109,7 @@ class Annotation(Task):
     pydantic_core._pydantic_core.ValidationError: ...remedies are compared at equal steps...
     """
 
+    version: ClassVar[int] = 2
     maps: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (*SUMMARIES.values(), *PER_TYPE.values(), *COSTS.values())
 

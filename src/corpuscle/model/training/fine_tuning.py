@@ -31,6 +31,8 @@ from corpuscle.model.training.loop import named_noise
 from corpuscle.model.training.supervised import Codes, LabelTraining, train_labels
 
 Weights = Literal["frozen", "whole", "last"]
+# How many cells a spread is found of.
+SPREAD_CELLS = 1000
 
 
 class TrainableEncoder(NamedTuple):
@@ -78,7 +80,8 @@ class FineTuning(LabelTraining):
     ----------
     weights
         ``"frozen"``: only the perceptron on top of the embedding learns. ``"whole"``: so does the model, which must be
-        a `FineTunes`. ``"last"``: of the model, the last `n_blocks` blocks learn.
+        a `FineTunes`; the perceptron is given the embedding at the scale of its spread. ``"last"``: of the model, the
+        last `n_blocks` blocks learn.
     n_blocks
         See `weights`.
 
@@ -151,6 +154,42 @@ def open_fine_tuned(folder: Path, fitted: FittedModel, settings: FineTuning) -> 
         return FineTuned(learner, labels, saved.facts["n_unlabelled"], saved.history)
 
 
+class _Spread(nn.Module):
+    """A layer of what is given to it less a centre and over a scale, both of which stay.
+
+    An embedding may lie far from 0 for how little its cells differ (scGPT's has length 1): at a learning rate that its
+    network bears, a layer of the embedding itself would see next to nothing of a cell for hundreds of steps.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    n_latent
+        K.
+    """
+
+    def __init__(self, layer: nn.Module, n_latent: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.centre: Tensor
+        self.scale: Tensor
+        self.register_buffer("centre", torch.zeros(n_latent))
+        self.register_buffer("scale", torch.ones(n_latent))
+
+    def find(self, z_MK: Tensor) -> None:
+        """Take the centre and the scale of some cells: each number's mean, and its deviation."""
+        deviation_K = z_MK.std(0, correction=0)
+        # A number that is nearly the same in all cells is noise that is not to be made large.
+        least = 0.01 * float(deviation_K.max()) or 1.0
+        self.centre.copy_(z_MK.mean(0))
+        self.scale.copy_(deviation_K.clamp(min=least))
+
+    def forward(self, z_BK: Tensor) -> Tensor:
+        """Return the layer's output, shape (B, …)."""
+        out: Tensor = self.layer((z_BK - self.centre) / self.scale)
+        return out
+
+
 class _Learner(NamedTuple):
     """What learns (`network`), the perceptron in it, and how cells are embedded for that, to K latents."""
 
@@ -178,7 +217,7 @@ def _learner(fitted: FittedModel, settings: FineTuning, n_labels: int, n_latent:
         check_genes(cells, fitted.genes)
         embedded_NK = np.empty((len(cells), encoder.n_latent), np.float32)
         for rows, batch in stream(cells, BLOCK_CELLS, encoder.covariates(cells)):
-            embedded_NK[rows] = encoder.encode(batch, None).numpy()
+            embedded_NK[rows] = encoder.encode(batch, None).float().cpu().numpy()
         return embedded_NK
 
     return _Learner(_Network(encoder, head), head, embed, encoder.n_latent, encoder.covariates, encoder.uses_gpu)
@@ -220,8 +259,9 @@ def fine_tune(  # noqa: PLR0917
     """Teach a fitted model the labels of some cells, on one thread; the model itself stays as it is.
 
     The perceptron has one hidden layer with ReLU and dropout. With frozen weights it learns from the cells'
-    embedding, which is made once; a model that embeds cells together, such as `Harmony`, embeds these by themselves.
-    With the whole network, the cells' counts are held in memory.
+    embedding as it is, as published, which is made once; a model that embeds cells together, such as `Harmony`, embeds
+    these by themselves. Where the network learns, the cells' counts are held in memory, and the perceptron is given
+    each number of the embedding less its mean and over its deviation, as these were before the first step.
 
     Parameters
     ----------
@@ -254,6 +294,9 @@ def fine_tune(  # noqa: PLR0917
         batch = embedded_NK.__getitem__
     # Batches stay on the host: a network that is on a GPU moves what it is given.
     learner.network.to(training_device() if learner.uses_gpu else CPU)
+    if isinstance(learner.head.first, _Spread):
+        some = np.linspace(0, len(known.cells) - 1, min(len(known.cells), SPREAD_CELLS)).astype(np.int64)
+        learner.head.first.find(torch.from_numpy(learner.embed(known.cells.take(some))))
     history = train_labels(learner.network, batch, codes, settings, seed=seed, progress=progress)
     learner.network.to(CPU)
     return FineTuned(learner, known.labels, known.n_unlabelled, history)
@@ -273,7 +316,9 @@ def _embedded(fitted: FittedModel, known: Labelled, settings: FineTuning) -> Ten
 
 def _head(n_latent: int, n_labels: int, settings: FineTuning, seed: int) -> Perceptron:
     init = named_noise(seed, "head")
-    first = Linear(n_latent, settings.n_hidden, init)
+    first: nn.Module = Linear(n_latent, settings.n_hidden, init)
+    if settings.weights != "frozen":
+        first = _Spread(first, n_latent)
     return Perceptron(
         first,
         settings.n_hidden,

@@ -1,6 +1,7 @@
 """RunFolder: what a run left behind, read once, with whatever is optional allowed to be absent."""
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning"),
-    "fits": ("corpus", "model", "seed", "r2_log", "share_error"),
+    "fits": ("corpus", "model", "seed", "r2_log", "share_error", "seconds"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
     "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),
@@ -30,13 +31,13 @@ OPTIONAL = {
 # Columns that hold numbers; `value` is a text in the table of labels, and no others are.
 NUMBERS = {
     "seed", "step", "epoch", "value", "n_cells", "x", "y", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept",
-    "low", "high", "version", "r2_log", "share_error", "pool", "share", "overlap",
+    "low", "high", "version", "r2_log", "share_error", "pool", "share", "overlap", "seconds",
 }  # fmt: skip
 # Numbers that may not be known.
-UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap"}
+UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap", "seconds"}
 TRUTHS = ("headline",)
 # What tables of earlier versions lack, and what stands for it.
-LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": ""}
+LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": "", "seconds": math.nan}
 # What the documents hold where they hold it: a table, or a list of tables with at least these keys.
 STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
 PROVENANCE = {

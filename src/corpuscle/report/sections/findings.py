@@ -29,8 +29,17 @@ class Finding(NamedTuple):
     resolved: bool
 
 
+class Shown(NamedTuple):
+    """A difference that holds: its corrected p, and a sentence that stands alone."""
+
+    p: float
+    sentence: str
+
+
 class TaskFindings(NamedTuple):
     """The answer of one metric: a lead sentence, and per target how models stand and what each one's corpora did.
+
+    `shown` are the differences that hold, each target's and model's largest for the better and for the worse.
 
     `remarks` are what a reader must know of the trainings that it rests on.
     """
@@ -39,6 +48,7 @@ class TaskFindings(NamedTuple):
     lead: str
     findings: list[Finding]
     remarks: Sequence[str] = ()
+    shown: Sequence[Shown] = ()
 
 
 def answer(
@@ -61,7 +71,8 @@ def answer(
     sign = {"higher": 1, "lower": -1}.get(better, 0)
     others = table[table["corpus"] != baseline]
     several = table["model"].nunique() > 1
-    findings = []
+    findings: list[Finding] = []
+    largest: list[Shown] = []
     for target in targets:
         on_target = table[table["target"] == target]
         if sign and on_target["mean"].notna().any() and (several or on_target["corpus"].nunique() > 2):
@@ -74,7 +85,12 @@ def answer(
         for model, here in on_target.groupby("model", sort=False):
             sentences, found = _finding(here, baseline, control)
             findings.append(Finding(target, str(model) if several else "", sentences, resolved=found))
-    return TaskFindings(heading, _lead(others, baseline), findings)
+            place = f"{target}, {model}" if several else target
+            largest += [
+                Shown(float(rows["p_holm"].iloc[0]), f"On {place}, {_held(rows.iloc[:1], verdict, baseline, control)}.")
+                for verdict, rows in _holding(here, baseline)
+            ]
+    return TaskFindings(heading, _lead(others, baseline), findings, shown=largest)
 
 
 def _best(how: str, here: pd.DataFrame, sign: int) -> str:
@@ -130,15 +146,11 @@ def _reason(row: pd.Series) -> str:
 
 def _finding(here: pd.DataFrame, baseline: str, control: str) -> tuple[list[str], bool]:
     """Put in words what one model's corpora did on a target, and return whether something was shown."""
-    scale = scale_of(here)
-    others = here[here["corpus"] != baseline]
-    change = others[scale.value].abs()
-    others = others.loc[change.sort_values(ascending=False, kind="stable").index]
+    scale, others = scale_of(here), _ordered(here, baseline)
     sentences = []
-    for verdict in ("better", "worse", "higher", "lower"):
-        shown = others[others["verdict"] == verdict]
-        if len(shown):
-            sentences.append(_shown(shown, verdict, baseline, control, scale))
+    for verdict, rows in _holding(here, baseline):
+        more = f"; also {verdict}: {_named(rows.iloc[1:], scale)}" if len(rows) > 1 else ""
+        sentences.append(f"{_held(rows, verdict, baseline, control)}{more}.")
     shown = bool(sentences)
     perhaps = others[others["verdict"].str.startswith("perhaps")]
     if len(perhaps):
@@ -161,9 +173,24 @@ def _finding(here: pd.DataFrame, baseline: str, control: str) -> tuple[list[str]
     return sentences, shown or bool(len(alike))
 
 
-def _shown(rows: pd.DataFrame, verdict: str, baseline: str, control: str, scale: Scale) -> str:
-    """Put in words the differences that hold, the largest with everything that it rests on."""
+def _ordered(here: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return all corpora but the baseline, the furthest from it first."""
+    others = here[here["corpus"] != baseline]
+    change = others[scale_of(here).value].abs()
+    return others.loc[change.sort_values(ascending=False, kind="stable").index]
+
+
+def _holding(here: pd.DataFrame, baseline: str) -> list[tuple[str, pd.DataFrame]]:
+    """Return the corpora whose difference holds, by verdict."""
+    others = _ordered(here, baseline)
+    by_verdict = [(verdict, others[others["verdict"] == verdict]) for verdict in ("better", "worse", "higher", "lower")]
+    return [(verdict, rows) for verdict, rows in by_verdict if len(rows)]
+
+
+def _held(rows: pd.DataFrame, verdict: str, baseline: str, control: str) -> str:
+    """Put in words the first of the differences that hold, with everything that it rests on."""
     row = rows.iloc[0]
+    scale = RATIO if row["compared_by"] == "ratio" else DIFFERENCE
     mean, base = numbers.apart(float(row["pair_mean"]), float(row["pair_base"]))
     change, low, high = (_change(float(row[name]), scale) for name in scale[:3])
     rests = numbers.plural(int(row["n_pairs"]), "seed")
@@ -175,12 +202,12 @@ def _shown(rows: pd.DataFrame, verdict: str, baseline: str, control: str, scale:
         interval = f" ({_change(ends[0], scale)} to {_change(ends[1], scale)})" if math.isfinite(ends[0]) else ""
         beyond = f"; beyond the size control {control}: {_change(over, scale)}{interval}"
     up = float(row[scale.value]) > 0
-    text = (
-        f"{row['corpus']} {'raises' if up else 'lowers'} it by {change.lstrip('+−')}, from {base} to {mean} "
+    title = str(row["title"]) or str(row["metric"]).replace("_", " ")
+    return (
+        f"{row['corpus']} is {verdict} than {baseline}: it {'raises' if up else 'lowers'} {title} by "
+        f"{change.lstrip('+−')}, from {base} to {mean} "
         f"(95\N{NO-BREAK SPACE}% interval {low} to {high}; {rests}{beyond})"
     )
-    more = f"; also {verdict}: {_named(rows.iloc[1:], scale)}" if len(rows) > 1 else ""
-    return f"{verdict.capitalize()} than {baseline}: {text}{more}."
 
 
 def _named(rows: pd.DataFrame, scale: Scale) -> str:

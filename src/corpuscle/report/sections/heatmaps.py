@@ -26,9 +26,9 @@ class Cell:
     Attributes
     ----------
     value, spread, change
-        Text: the mean, the half width of its interval ("±0.012"), the log2 fold change ("−0.66") or difference.
+        Text: the mean, its interval ("0.46–0.48"), the log2 fold change ("−0.66") or difference.
     tone
-        ``"cool"`` (better; higher, where no way is better), ``"warm"`` (worse, or lower) or ``"neutral"``.
+        ``"cool"`` (better than the baseline), ``"warm"`` (worse) or ``"neutral"`` (neither: a grey).
     weight
         Strength of the colour, 0 to 1.
     resolved
@@ -98,7 +98,7 @@ class Heat:
 
     @property
     def directed(self) -> bool:
-        """Whether one way is better; else the colours mean higher and lower."""
+        """Whether one way is better; else changes are grey, whichever way they go."""
         return self.better in ("higher", "lower")
 
     @property
@@ -273,14 +273,12 @@ def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
     mean, compared = float(row["mean"]), row[scale.reason] != IS_BASELINE and math.isfinite(row["mean"])
     reasons = [str(row["reason"]), str(row[scale.reason]) if compared else ""]
     reason = "; ".join(dict.fromkeys(text for text in reasons if text))
-    half = (float(row["high"]) - float(row["low"])) / 2
     tone, weight = "neutral", 0.0
     if math.isfinite(change) and change != 0:
-        toward = -change if better == "lower" else change
-        tone, weight = "cool" if toward > 0 else "warm", min(1.0, abs(change) / limit)
+        tone, weight = toned(change, better), min(1.0, abs(change) / limit)
     return Cell(
         numbers.number(mean),
-        numbers.spread(half, value=mean),
+        numbers.ranged(float(row["low"]), float(row["high"]), value=mean),
         _changed(change, scale) if compared else "",
         tone,
         weight,
@@ -288,6 +286,19 @@ def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
         tip=_tip(row, scale, reason),
         note=_note(reason, notes),
     )
+
+
+def toned(change: float, better: str) -> str:
+    """Return the colour of a change against the baseline: cool where it is for the better, warm where for the worse.
+
+    Examples
+    --------
+    >>> toned(0.1, "higher"), toned(0.1, "lower"), toned(0.1, "none")
+    ('cool', 'warm', 'neutral')
+    """
+    if better not in ("higher", "lower") or change == 0:
+        return "neutral"
+    return "cool" if (change > 0) == (better == "higher") else "warm"
 
 
 def _changed(change: float, scale: Scale) -> str:

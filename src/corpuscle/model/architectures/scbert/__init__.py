@@ -26,7 +26,7 @@ from corpuscle.model.families.foundation_parts import BATCH_SHARE, Demands, Publ
 from corpuscle.model.families.official import Official
 from corpuscle.model.families.sizes import sized
 from corpuscle.model.foreign.accounting import Renames
-from corpuscle.model.nn.initial import usual_weights
+from corpuscle.model.nn.initial import GENE_DEVIATION, usual_weights
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.tokenisers.expression_levels import ExpressionLevels
 from corpuscle.model.tokenisers.gene_tokens import Vocabulary, gene_tokens
@@ -72,6 +72,7 @@ class ScBERT(FoundationModel):
     100
     """
 
+    version: ClassVar[int] = 2
     curves: ClassVar[tuple[Metric, ...]] = (LEVEL_CROSS_ENTROPY, BATCH_SHARE)
     fitted: ClassVar[type[FittedFoundation]] = FittedFoundation
     sizes: ClassVar[Mapping[str, Size]] = SIZES
@@ -121,12 +122,12 @@ class ScBERT(FoundationModel):
         return ExpressionLevels.of(arrays, facts)
 
     def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
-        """Give a network its first weights: as torch does, and random features."""
+        """Give a network its first weights: as torch does, random features, and near 0 what tells genes apart."""
         assert isinstance(network, Network), "it was made here"
         usual_weights(network, init, names)
         if names is None:
             with torch.no_grad():
-                network.positions.normal_(generator=init)
+                network.positions.normal_(0, GENE_DEVIATION, generator=init)
                 network.draw_features(init)
 
     def demands(self, n_genes: int) -> Demands:

@@ -62,4 +62,4 @@ PRE_TRAINING = PublishedTraining(
     clip_norm=100.0,
 )
 # Our own, of the size "tiny", which is trained for hundreds of steps.
-TINY = replace(PRE_TRAINING, learning_rate=3e-3)
+TINY = replace(PRE_TRAINING, learning_rate=1e-2)

@@ -82,6 +82,7 @@ class TranscriptFormer(FoundationModel):
     100
     """
 
+    version: ClassVar[int] = 2
     curves: ClassVar[tuple[Metric, ...]] = (LOSS, COUNT_NLL, GENE_CROSS_ENTROPY, BATCH_SHARE)
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "gene_vectors")
     fitted: ClassVar[type[FittedFoundation]] = FittedTranscriptFormer
@@ -134,12 +135,16 @@ class TranscriptFormer(FoundationModel):
         return GeneSequence.of(arrays, facts)
 
     def initialise(self, network: TokenNetwork, init: torch.Generator, names: Collection[str] | None = None) -> None:
-        """Give a network its first weights: as torch does, and where vectors are given, these."""
+        """Give a network its first weights: as torch does, and where vectors are given, these.
+
+        No gene begins with more expected counts for its name alone.
+        """
         assert isinstance(network, Network), "it was made here"
         usual_weights(network, init, names)
         if names is not None:
             return
         with torch.no_grad():
+            network.gene_level.weight.zero_()
             network.vectors.normal_(generator=init)
             if self._vectors is not None:
                 _, vectors_UE = weights.gene_vectors(self._vectors)
