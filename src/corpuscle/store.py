@@ -158,7 +158,8 @@ class Store:
         """Claim the making of a result while the block lasts; yield the claim's token, empty where it is another's."""
         claim = self.claim(kind, key)
         with writing(claim):
-            token = attempt(claim)
+            # One look is enough to see that a process of this machine is gone: a worker that was killed, say.
+            token = attempt(claim) or (attempt(claim) if Watch(claim).is_over() else None)
         try:
             yield token or ""
         finally:

@@ -140,7 +140,8 @@ def write(folder: Path) -> None:
 
 
 @needs_signals
-def test_what_a_killed_process_was_making_is_made_by_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["waits", "at once"])
+def test_what_a_killed_process_was_making_is_made_by_another(tmp_path: Path, how: str) -> None:
     store = Store(tmp_path / "store")
     with maker(store.root, waits=True) as process:
         assert process.stdout is not None
@@ -150,6 +151,8 @@ def test_what_a_killed_process_was_making_is_made_by_another(tmp_path: Path) -> 
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert len(left(tmp_path)) == 2
+    if how == "at once":
+        assert store.kept_if_free("models", "key", write) is not None
     folder = store.kept("models", "key", write)
     assert (folder / "b").read_text() == "2"
     store.sweep()

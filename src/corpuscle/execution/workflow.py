@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -160,8 +160,13 @@ def _at_work(study: Study, folder: Path, store: Path | None) -> Iterator[tuple[O
         opened = Opened(store_of(folder, store), folder / "errors")
         remove_partial(folder, but=opened.store.root)
         opened.store.sweep()
-        with recording(opened.store, folder, study.name) as record:
-            yield opened, record
+        try:
+            with recording(opened.store, folder, study.name) as record:
+                yield opened, record
+        finally:
+            # What workers were making that were ended; the next run does it, too.
+            with suppress(OSError):
+                opened.store.sweep()
 
 
 def describe(
