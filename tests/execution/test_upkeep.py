@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from corpuscle import store as store_module
+from corpuscle import store_commands
 from corpuscle.cli import app
 from corpuscle.core import claims
 from corpuscle.core.errors import FolderError, InputError
@@ -19,6 +20,7 @@ from corpuscle.execution.run_record import recording, referrers
 from corpuscle.execution.trace import trace
 from corpuscle.execution.upkeep import Contents, collect, open_store
 from corpuscle.store import CHECKSUMS, MADE, PARTIAL, Store
+from repository import ROOT
 
 
 def shown(*arguments: object) -> tuple[int, str]:
@@ -331,3 +333,10 @@ def test_what_is_gone_or_damaged_is_said_and_the_rest_is_traced(run: Path, tmp_p
 def test_gc_of_a_run_removes_nothing_of_it_and_the_next_study_frees_the_last_ones(run: Path) -> None:
     assert collect(open_store(run), dry_run=True).by_kind == {}
     assert set(upkeep.Contents(open_store(run)).bytes_by_model()) == {("A", "mean")}
+
+
+def test_every_command_is_in_the_page_on_the_store() -> None:
+    page = (ROOT / "docs" / "store.md").read_text(encoding="utf-8")
+    names = [command.name for command in store_commands.app.registered_commands]
+    assert names == ["ls", "du", "verify", "gc"]
+    assert [name for name in names if f"corpuscle store {name} PATH" not in page] == []
