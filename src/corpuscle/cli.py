@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corpuscle import store_commands
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ Output = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that work at once. Default: all cores."),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="STORE",
+        help="Where what is made is kept; runs may share it. Default: where it was, or the output folder's own.",
+        show_default=False,
+    ),
 ]
 
 
@@ -84,20 +94,21 @@ def check(
 
 
 @app.command("run")
-def run_command(study: StudyFile, output: Output, workers: Workers = None) -> None:
+def run_command(study: StudyFile, output: Output, workers: Workers = None, store: StoreOption = None) -> None:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
     Called again with the same folder, it does only what is missing.
     """
     from corpuscle import Study
 
-    _run(Study.read(study), output, workers)
+    _run(Study.read(study), output, workers, store)
 
 
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.")] = Path("demo"),
     workers: Workers = None,
+    store: StoreOption = None,
     show: Annotated[bool, typer.Option("--print", help="Print the demo's study file and do nothing else.")] = False,  # noqa: FBT002
 ) -> None:
     """Do the main job on real cells that come with the package: what do other tissues add to a blood model."""
@@ -109,16 +120,16 @@ def demo(
         return
     from corpuscle import Study
 
-    _run(Study.parse(text), output, workers)
+    _run(Study.parse(text), output, workers, store)
 
 
-def _run(study: "Study", output: Path, workers: int | None) -> None:
+def _run(study: "Study", output: Path, workers: int | None, store: Path | None) -> None:
     from corpuscle import terminal
     from corpuscle.execution import workflow
 
     listener = terminal.Running(_console(stderr=True))
     with _resumable(), listener.progress:
-        results: Results = workflow.run(study, output, workers=workers, listener=listener)
+        results: Results = workflow.run(study, output, workers=workers, store=store, listener=listener)
     terminal.show_results(_console(), results)
     if results.failures:
         raise typer.Exit(1)
@@ -209,6 +220,7 @@ def describe_command(
         typer.Option("-o", "--output", metavar="DIR", help="Folder to write into: tables, figures and a page."),
     ] = None,
     workers: Workers = None,
+    store: StoreOption = None,
 ) -> None:
     """Measure a study's corpora, and how well they cover its targets; train nothing.
 
@@ -221,7 +233,7 @@ def describe_command(
     read = Study.read(study)
     preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
-        measured = workflow.describe(read, output, workers=workers, notice=preparing.notice)
+        measured = workflow.describe(read, output, workers=workers, store=store, notice=preparing.notice)
     terminal.show_measures(_console(), measured, list(dict.fromkeys(recipe.name for recipe in read.recipes)))
     if output is not None:
         _console().print(f"Page: {output / 'description.html'}", soft_wrap=True, markup=False)
@@ -230,12 +242,13 @@ def describe_command(
 
 
 @app.command("compose")
-def compose_command(
+def compose_command(  # noqa: PLR0917  # typer's arguments
     study: StudyFile,
     output: Output,
     corpus: Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Only this corpus.")] = None,
     form: Annotated[str, typer.Option("--format", metavar="FORM", help="h5ad, or zarr (version 3, sharded).")] = "h5ad",
     workers: Workers = None,
+    store: StoreOption = None,
 ) -> None:
     """Write a study's corpora as .h5ad or zarr with their manifests; train nothing.
 
@@ -248,7 +261,9 @@ def compose_command(
 
     preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
-        written = workflow.compose(study, output, only=corpus, form=form, workers=workers, notice=preparing.notice)
+        written = workflow.compose(
+            study, output, only=corpus, form=form, workers=workers, store=store, notice=preparing.notice
+        )
     for path in written:
         for remark in terminal.remarks_on(path):
             typer.echo(shown(remark), err=True)
@@ -265,6 +280,10 @@ def list_(
     from corpuscle import terminal
 
     terminal.show_components(_console(), what)
+
+
+app.command("trace")(store_commands.trace)
+app.add_typer(store_commands.app)
 
 
 @contextmanager

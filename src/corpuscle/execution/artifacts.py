@@ -341,6 +341,11 @@ class Measures(Artifact):
         """The corpus."""
         return (self.corpus,)
 
+    @property
+    def uses(self) -> Sequence[tuple[str, str]]:
+        """What other artifacts use, and the view."""
+        return [*super().uses, (VIEWS, self.view)]
+
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Measure."""
         if opened.view is None or opened.view[0] != self.view:
