@@ -149,14 +149,14 @@ def pilots_of(folder: Path) -> list[Pilot]:
 
 def show_power(console: Console, plan: Plan, known: Sequence[Pilot] | None) -> None:
     """Show which differences the study's seeds can resolve."""
-    study, overlap = plan.study, plan.draws.groupby("corpus")["overlap"].max().median()
+    study, overlap = plan.study, plan.draws.dropna(subset=["overlap"]).groupby("corpus")["overlap"].max()
     others = (len(study.recipes) - 1) * len(study.models)
     asked = [
         Asked(task.label, metric.name, metric.title, metric.scale, others * len(task.targets))
         for task in study.tasks
         for metric in task.task.metrics[:1]
     ]
-    for line in resolves(asked, len(study.draws), known, 0.0 if pd.isna(overlap) else float(overlap)):
+    for line in resolves(asked, len(study.draws), known, float(overlap.median()) if len(overlap) else 0.0):
         console.print(f"[bold]Power[/bold] {escape(line)}", soft_wrap=True)
 
 
