@@ -70,18 +70,27 @@ def _console(*, stderr: bool = False) -> "Console":
 
 
 @app.command()
-def check(study: StudyFile, workers: Workers = None) -> None:
+def check(
+    study: StudyFile,
+    workers: Workers = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option("--pilot", metavar="RUN", help="Folder of an earlier run, to say what the seeds can show."),
+    ] = None,
+) -> None:
     """Print what a study would do, and everything that is wrong with it; train nothing."""
     from corpuscle import Study, prepare, terminal
     from corpuscle.execution.workflow import cores
 
     n_workers, read = workers or cores(), Study.read(study)
+    known = terminal.pilots_of(pilot) if pilot else None
     preparing = terminal.Preparing(_console(stderr=True))
     with preparing.progress:
         plan = prepare(read, notice=preparing.notice)
         preparing.notice("timing a few steps of each model", 0)
         seconds = plan.estimate_seconds(n_workers)
     terminal.show_plan(_console(), plan, seconds, n_workers)
+    terminal.show_power(_console(), plan, known)
 
 
 @app.command("run")

@@ -99,14 +99,14 @@ def test_the_whole_network_learns_what_a_frozen_one_cannot(halves):
 
 
 class Elsewhere:
-    """A fitted model whose embedding is that of another, made small and moved far from 0."""
+    """A fitted model whose embedding is that of another, made small and moved away from 0."""
 
     def __init__(self, fitted):
         self.fitted, self.genes = fitted, fitted.genes
 
     def encoder(self):
         inner = self.fitted.encoder()
-        return inner._replace(encode=lambda batch, noise: inner.encode(batch, noise) / 128 + 1)
+        return inner._replace(encode=lambda batch, noise: inner.encode(batch, noise) / 128 + 0.01)
 
 
 def test_where_an_embedding_lies_and_how_wide_it_is_is_nothing_to_a_network_that_learns(halves, autoencoder):

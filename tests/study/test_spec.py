@@ -46,7 +46,7 @@ def places(text: str) -> set[str]:
 def test_a_good_study_is_read(tmp_path):
     study = Study.parse(GOOD, tmp_path)
     assert study.name == "small"
-    assert list(study.seeds) == [0]
+    assert list(study.seeds) == [0, 1, 2]
     assert study.baseline == "A"
     assert [str(recipe) for recipe in study.recipes] == [
         "5 of blood (uniform)",
@@ -104,6 +104,9 @@ def test_a_sources_quality_overrides_the_studys():
         ("seeds = nan", "should be a whole number"),
         ("seeds = 2024-01-01", "should be a whole number .it is datetime.date.2024, 1, 1"),
         ("seeds = [1]", "should be a whole number"),
+        ("seeds = { draws = 3 }", "seeds.*fits"),
+        ("seeds = { draws = 3, fits = 1 }", "fits should be greater than or equal to 2"),
+        ("seeds = { draws = 3, fits = 2, more = 1 }", "there is no 'more' here"),
         ("seed = 3", "there is no 'seed' here; did you mean 'seeds'?"),
         ('baseline = "C"', "there is no corpus 'C'; Legal here: A, B"),
         ('baseline = "a"', "did you mean 'A'"),
@@ -373,3 +376,13 @@ def test_counts_are_a_place_or_a_place_that_is_rounded(counts, layer, rounds):
 def test_faulty_counts_are_reported_with_what_they_can_be(counts, message):
     with pytest.raises(StudyError, match=message):
         Study.parse(COUNTS.format(counts))
+
+
+def test_crossed_seeds_number_runs_draw_by_draw():
+    crossed = Study.parse("seeds = { draws = 3, fits = 2 }\n" + GOOD)
+    assert (list(crossed.seeds), list(crossed.draws)) == ([0, 1, 2, 3, 4, 5], [0, 1, 2])
+    assert [(crossed.draw_of(seed), crossed.fit_of(seed)) for seed in crossed.seeds] == [
+        (0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1),
+    ]  # fmt: skip
+    plain = Study.parse("seeds = 3\n" + GOOD)
+    assert [(plain.draw_of(seed), plain.fit_of(seed)) for seed in plain.seeds] == [(0, 0), (1, 1), (2, 2)]

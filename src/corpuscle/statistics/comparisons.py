@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.errors import InputError
 from corpuscle.core.scores import completed
-from corpuscle.statistics import over_donors
+from corpuscle.statistics import crossed, over_donors
 from corpuscle.statistics.corrections import benjamini_hochberg, holm
 from corpuscle.statistics.intervals import ONE_SEED, WHOLE, is_same, widening
 from corpuscle.statistics.scales import DIFFERENCES, ENDS, interval_of, p_value
@@ -461,9 +461,20 @@ def _estimates(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     size, overlap = grouped["size"].max(), grouped["overlap"].first()
     same = found["count"].gt(1) & is_same(found["max"] - found["min"], size)
     error = found["std"].where(~same) / np.sqrt(found["count"]) * widening(found["count"], overlap)
+    found["df"] = (found["count"] - 1.0).where(found["count"] > 1)
+    if crossed.fits_of(frame) > 1:
+        codes = grouped.ngroup().to_numpy(np.int64)
+        known = crossed.estimates(frame, column, codes, overlap.to_numpy(float))
+        # Where no draw is complete, the mean is of what there is, and has no error.
+        rows = found.index[known.index.to_numpy(np.int64)]
+        error, found["df"] = pd.Series(np.nan, index=found.index), np.nan
+        found.loc[rows, ["mean", "count", "df"]] = known[["mean", "count", "df"]].to_numpy(float)
+        error.loc[rows] = known["error"].to_numpy(float)
+        error = error.where(~same)
     return pd.DataFrame({
-        "mean": found["mean"], "error": error, "df": (found["count"] - 1.0).where(found["count"] > 1),
-        "n_seeds": found["count"], "n_donors": 0, "deviation": found["std"], "overlap": overlap, "same": same,
+        "mean": found["mean"], "error": error, "df": found["df"],
+        "n_seeds": found["count"].astype("int64"), "n_donors": 0, "deviation": found["std"], "overlap": overlap,
+        "same": same,
     })  # fmt: skip
 
 
@@ -493,7 +504,8 @@ def _overlap(corpora: pd.Series, overlaps: Overlaps | None) -> "pd.Series[float]
 
 def _not_replicated(table: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]"]]:
     """Return of which rows all seeds are one replicate, and why, number of seeds by number of seeds."""
-    found = []
+    lone = table["error"].isna() & table["n_seeds"].gt(1) & ~table["same"] & table["n_donors"].eq(0)
+    found = [(crossed.NOT_CROSSED, lone)] if lone.any() else []
     for n_seeds in sorted(table.loc[table["same"], "n_seeds"].unique()):
         here = table["same"] & table["n_seeds"].eq(n_seeds)
         one_draw = here & (table["overlap"] > WHOLE)
@@ -508,7 +520,8 @@ def _pairs(frame: pd.DataFrame, baseline: str, overlaps: Overlaps | None = None)
     """
     keys = [*KEYS, "seed"]
     base = frame.loc[frame["corpus"] == baseline, [*keys, "value"]].rename(columns={"value": "base"})
-    pairs = frame[[*keys, "corpus", "value"]].merge(base, on=keys, how="left", indicator="found")
+    runs = [name for name in ("draw", "fit") if name in frame]
+    pairs = frame[[*keys, *runs, "corpus", "value"]].merge(base, on=keys, how="left", indicator="found")
     pairs["found"] = pairs["found"] == "both"
     pairs["overlap"] = _overlap(pairs["corpus"], overlaps).clip(lower=dict(overlaps or {}).get(baseline, 0.0))
     return pairs

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from corpuscle.statistics.crossed import complete, fits_of, mean_of_runs
 from corpuscle.statistics.intervals import is_same, widening
 from corpuscle.statistics.two_way import FEWEST_DONORS, two_way
 
@@ -23,10 +24,13 @@ class DonorScores(NamedTuple):
         Values of the columns that it was grouped by.
     values
         A row per (corpus, seed), a column per donor that all of these rows have a value of.
+    fits
+        How many fits each draw has, where runs are draws × fits; see `corpuscle.statistics.crossed`.
     """
 
     key: tuple[object, ...]
     values: pd.DataFrame
+    fits: int = 1
 
     @property
     def corpora(self) -> list[str]:
@@ -44,17 +48,19 @@ def donor_scores(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[DonorScor
     A run without any value is left out, and so is a donor that another run has no value of: all means are then over
     the same donors.
     """
+    fits = fits_of(frame)
     rows = frame[frame["unit"].str.startswith("donor=")]
     for key, here in rows.groupby(list(keys), sort=False, dropna=False, observed=True):
         wide = here.pivot(index=["corpus", "seed"], columns="unit", values="value")
         wide = wide.dropna(how="all").dropna(axis="columns")
         if wide.size:
-            yield DonorScores(key if isinstance(key, tuple) else (key,), wide)
+            yield DonorScores(key if isinstance(key, tuple) else (key,), wide, fits)
 
 
 def estimates(scores: DonorScores, overlaps: Mapping[str, float]) -> pd.DataFrame:
     """Estimate every corpus' mean over donors: a row per corpus with the columns `ESTIMATE`."""
-    return _table({corpus: (scores.of(corpus), overlaps.get(corpus, 0.0)) for corpus in scores.corpora})
+    values = {corpus: (scores.of(corpus), overlaps.get(corpus, 0.0)) for corpus in scores.corpora}
+    return _table(values, scores.fits)
 
 
 def contrasts(
@@ -74,14 +80,19 @@ def contrasts(
             changed = change(after.loc[seeds].to_numpy(), before.loc[seeds].to_numpy())
             overlap = max(overlaps.get(corpus, 0.0), overlaps.get(base, 0.0))
             found[corpus] = pd.DataFrame(changed, index=seeds), overlap
-    return _table(found)
+    return _table(found, scores.fits)
 
 
-def _table(values: Mapping[str, tuple[pd.DataFrame, float]]) -> pd.DataFrame:
+def _table(values: Mapping[str, tuple[pd.DataFrame, float]], fits: int) -> pd.DataFrame:
     rows = {}
     for corpus, (here, overlap) in values.items():
         values_RD = here.to_numpy()
-        found = two_way(values_RD, float(widening(len(values_RD), overlap)))
+        if fits > 1:
+            values_RD = values_RD[complete(here.index, fits)]
+        if not len(values_RD):
+            continue
+        wide = float(widening(len(values_RD) // fits, overlap))
+        found = mean_of_runs(values_RD, fits, wide) if fits > 1 else two_way(values_RD, wide)
         spread = np.ptp(values_RD, axis=0).max()
         same = len(values_RD) > 1 and bool(is_same(spread, np.abs(values_RD).max()))
         n_runs, n_donors = values_RD.shape

@@ -8,6 +8,7 @@ import pandas as pd
 from corpuscle.core.scores import completed
 from corpuscle.statistics.comparisons import KEYS, Array, Overlaps, compared_by, log2_ratio
 from corpuscle.statistics.corrections import benjamini_hochberg, holm
+from corpuscle.statistics.crossed import complete, fits_of, mean_of_runs
 from corpuscle.statistics.intervals import is_same, widening
 from corpuscle.statistics.over_donors import donor_scores
 from corpuscle.statistics.scales import DIFFERENCES, interval_of, p_value
@@ -64,13 +65,14 @@ def all_pairs(
     frame = frame[frame["headline"] & frame["corpus"].isin(list(corpora))]
     ratios = compared_by(frame)
     donors = {scores.key: scores.values for scores in donor_scores(frame, PLACE)}
+    fits = fits_of(frame)
     found = []
     for key, here in frame[frame["unit"] == "all"].groupby(list(PLACE), sort=False, observed=True):
         wide = here.pivot(index="corpus", columns="seed", values="value")
         wide = wide.reindex([corpus for corpus in corpora if corpus in wide.index])
         scale, by = str(here["scale"].iloc[0]), str(ratios.loc[here.index[0]])
         values_CSD = _values(wide, donors.get(key))
-        rows = [(*key, *row) for row in _pairs(values_CSD, wide, by, overlaps or {})]
+        rows = [(*key, *row) for row in _pairs(values_CSD, wide, by, overlaps or {}, fits)]
         found.append(_tested(pd.DataFrame(rows, columns=[*PLACE, *RAW]), by, scale, level))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
@@ -86,7 +88,9 @@ def _values(wide: pd.DataFrame, of_donors: pd.DataFrame | None) -> Array:
     return np.asarray(of_donors.reindex(runs), float).reshape(*wide.shape, -1)
 
 
-def _pairs(values_CSD: Array, wide: pd.DataFrame, by: str, overlaps: Overlaps) -> Iterator[tuple[object, ...]]:
+def _pairs(
+    values_CSD: Array, wide: pd.DataFrame, by: str, overlaps: Overlaps, fits: int
+) -> Iterator[tuple[object, ...]]:
     """Estimate the change of every pair."""
     corpora, overall_CS = list(wide.index), wide.to_numpy(float)
     n_donors = values_CSD.shape[2]
@@ -94,16 +98,17 @@ def _pairs(values_CSD: Array, wide: pd.DataFrame, by: str, overlaps: Overlaps) -
         for other in range(one + 1, len(corpora)):
             a_SD, b_SD = values_CSD[one], values_CSD[other]
             change_SD = log2_ratio(a_SD, b_SD) if by == "ratio" else a_SD - b_SD
-            change_SD = change_SD[np.isfinite(change_SD).all(axis=1)]
+            known = np.flatnonzero(np.isfinite(change_SD).all(axis=1))
+            change_SD = change_SD[known[complete(wide.columns[known], fits)]]
             n_seeds = len(change_SD)
             shared = max(overlaps.get(corpora[one], 0.0), overlaps.get(corpora[other], 0.0))
-            wide = float(widening(n_seeds, shared))
+            widened = float(widening(n_seeds // fits, shared))
             mean, error, df = np.nan, np.nan, np.nan
             if n_seeds:
                 mean = float(change_SD.mean())
                 size = np.nanmax(np.abs([a_SD, b_SD])) if by == "difference" else 1.0
                 if n_seeds > 1 and not is_same(np.ptp(change_SD, axis=0).max(), size):
-                    error, df = _error(change_SD, wide)
+                    error, df = _error(change_SD, widened, fits)
             won = np.sign(overall_CS[one][:, None] - overall_CS[other])
             won = won[np.isfinite(won)]
             superiority = float((won.mean() + 1) / 2) if won.size else np.nan
@@ -111,9 +116,12 @@ def _pairs(values_CSD: Array, wide: pd.DataFrame, by: str, overlaps: Overlaps) -
             yield corpora[one], corpora[other], by, mean, error, df, superiority, n_seeds, counted
 
 
-def _error(change_SD: Array, wide: float) -> tuple[float, float]:
+def _error(change_SD: Array, wide: float, fits: int) -> tuple[float, float]:
     """Return the standard error of a mean change and its degrees of freedom."""
     n_seeds, n_donors = change_SD.shape
+    if fits > 1:
+        _, error, df = mean_of_runs(change_SD, fits, wide)
+        return float(error), float(df)
     if n_donors > 1:
         _, error, df = two_way(change_SD, wide)
         return float(error), float(df)

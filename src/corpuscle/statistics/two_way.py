@@ -41,7 +41,7 @@ class Components(NamedTuple):
     rest: Array
 
 
-def two_way(values_RD: Array, widening: float = 1.0) -> Mean:
+def two_way(values_RD: Array, widening: float | Array = 1.0, runs: Mean | None = None) -> Mean:
     """Estimate a mean over crossed runs and donors with its standard error.
 
     Every run is evaluated on every donor, so that a value is the mean plus a part of its run, a part of its donor and a
@@ -61,6 +61,9 @@ def two_way(values_RD: Array, widening: float = 1.0) -> Mean:
     widening
         By how much the runs' part of the standard error is widened because their draws share cells: see
         `corpuscle.statistics.intervals.widening`.
+    runs
+        The mean over runs, where runs are not independent: it stands for their part; see
+        `corpuscle.statistics.crossed`.
 
     References
     ----------
@@ -82,9 +85,12 @@ def two_way(values_RD: Array, widening: float = 1.0) -> Mean:
         return Mean(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
     of_runs, of_donors, rest = mean_squares(values_RD)
     of_runs, rest = of_runs * widening**2, rest * widening**2
-    df_runs, df_donors = n_runs - 1, n_donors - 1
+    df_runs, df_donors = np.asarray(n_runs - 1.0), n_donors - 1
+    df_rest = df_runs * df_donors
+    if runs is not None:
+        of_runs, df_runs = runs.error**2 * n_runs * n_donors, runs.df
     both, larger = of_runs + of_donors - rest, np.maximum(of_runs, of_donors)
-    parts = of_runs**2 / df_runs + of_donors**2 / df_donors + rest**2 / (df_runs * df_donors)
+    parts = of_runs**2 / df_runs + of_donors**2 / df_donors + rest**2 / df_rest
     with np.errstate(invalid="ignore", divide="ignore"):
         satterthwaite = both**2 / parts
     alone = np.where(of_runs >= of_donors, df_runs, df_donors)

@@ -99,11 +99,11 @@ def _are_few(findings: Findings, pools: Mapping[str, Corpus]) -> bool:
     study, cells = findings.study, {source: len(pool) for source, pool in pools.items()}
     parts = [part for recipe in study.recipes for part in recipe.parts if part.source in cells]
     n_cells = sum(min(part.size(cells[part.source]), cells[part.source]) for part in parts)
-    needed, limit = BYTES_OF_CELL * n_cells * len(study.seeds), machine_memory()
+    needed, limit = BYTES_OF_CELL * n_cells * len(study.draws), machine_memory()
     if needed > limit:
         findings.refuse(
             "seeds",
-            f"the corpora have {n_cells * len(study.seeds):,} cells, all seeds together; their tables would take about "
+            f"the corpora have {n_cells * len(study.draws):,} cells, all seeds together; their tables would take about "
             f"{needed / 1e9:,.0f} GB of memory, and this machine has {limit / 1e9:,.0f} GB; lower seeds, or part the "
             "study",
         )
@@ -126,8 +126,8 @@ def draw_corpora(
             continue
         with findings.noting(findings.of_corpus(recipe.name)):
             draws = []
-            for seed in study.seeds:
-                context.notice(f"drawing {recipe.name}", seed / len(study.seeds))
+            for seed in study.draws:
+                context.notice(f"drawing {recipe.name}", seed / len(study.draws))
                 drawn = recipe.draw(pools, seed, context)
                 if (corpus := _altered(findings, recipe, drawn, seed, context)) is not None:
                     corpora[recipe.name, seed] = corpus
@@ -141,7 +141,7 @@ def draw_corpora(
 def _altered(findings: Findings, recipe: Recipe, corpus: Corpus, seed: int, context: Context) -> Corpus | None:
     """Do a recipe's steps; None where one cannot be done."""
     for at, step in enumerate(recipe.steps):
-        context.notice(f"drawing {recipe.name}: {step.name}", seed / len(findings.study.seeds))
+        context.notice(f"drawing {recipe.name}: {step.name}", seed / len(findings.study.draws))
         before = len(findings.problems)
         with findings.noting(f"{findings.of_corpus(recipe.name)}.steps[{at}]"):
             corpus = recipe.alter(corpus, seed, at, context)

@@ -93,8 +93,24 @@ class Study:
 
     @property
     def seeds(self) -> range:
-        """The seeds: each draws fresh corpora and a fresh initialisation."""
-        return range(self.spec.seeds)
+        """The runs of each corpus and model: each draws fresh corpora and a fresh initialisation, if not crossed.
+
+        Where draws and fits are crossed, run r is of draw r // fits and fit r % fits.
+        """
+        return range(self.spec.n_draws * self.spec.n_fits)
+
+    @property
+    def draws(self) -> range:
+        """The seeds that corpora are drawn with."""
+        return range(self.spec.n_draws)
+
+    def draw_of(self, seed: int) -> int:
+        """Return the seed that the corpus of a run is drawn with."""
+        return seed // self.spec.n_fits
+
+    def fit_of(self, seed: int) -> int:
+        """Return the seed that a model is fitted with: its run's, or where draws and fits are crossed, its fit's."""
+        return seed % self.spec.n_fits if self.spec.n_fits > 1 else seed
 
     @property
     def baseline(self) -> str:
@@ -212,9 +228,10 @@ class _Builder:
         self._check_terms()
         self._check_names()
         self._check_margins(tasks)
-        n_runs = len(recipes) * len(self.spec.models) * self.spec.seeds
+        n_seeds = self.spec.n_draws * self.spec.n_fits
+        n_runs = len(recipes) * len(self.spec.models) * n_seeds
         if n_runs > MOST_RUNS:
-            counts = f"{len(recipes):,} corpora × {len(self.spec.models):,} models × {self.spec.seeds:,} seeds"
+            counts = f"{len(recipes):,} corpora × {len(self.spec.models):,} models × {n_seeds:,} seeds"
             self._fault("seeds", f"{counts} are {n_runs:,} runs, and a study can have {MOST_RUNS:,}; part the study")
         problems = [*self.known, *(found for found in self.problems if not follows_from(found, self.known))]
         if problems:

@@ -31,8 +31,9 @@ from corpuscle.model.training.loop import named_noise
 from corpuscle.model.training.supervised import Codes, LabelTraining, train_labels
 
 Weights = Literal["frozen", "whole", "last"]
-# How many cells a spread is found of.
-SPREAD_CELLS = 1000
+# How many cells a spread is found of; and the least, over the root of an embedding's mean square: TranscriptFormer's
+# tiny network has 0.003, and when that was scaled to 1, all cells got one answer at a learning rate of 1e-3.
+SPREAD_CELLS, LEAST_SPREAD = 1000, 0.02
 
 
 class TrainableEncoder(NamedTuple):
@@ -177,10 +178,10 @@ class _Spread(nn.Module):
         self.register_buffer("scale", torch.ones(n_latent))
 
     def find(self, z_MK: Tensor) -> None:
-        """Take the centre and the scale of some cells: each number's mean, and its deviation."""
+        """Take the centre and the scale of some cells: each number's mean, and its deviation or `LEAST_SPREAD`."""
         deviation_K = z_MK.std(0, correction=0)
-        # A number that is nearly the same in all cells is noise that is not to be made large.
-        least = 0.01 * float(deviation_K.max()) or 1.0
+        # A step moves a number by a share of its size: over next to no deviation, it would throw all cells far off.
+        least = LEAST_SPREAD * float(z_MK.square().mean().sqrt()) or 1.0
         self.centre.copy_(z_MK.mean(0))
         self.scale.copy_(deviation_K.clamp(min=least))
 

@@ -29,9 +29,13 @@ from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.overview import incomplete, overview, sentences
+from corpuscle.report.sections.power import more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
+from corpuscle.statistics.comparisons import GROUP
+from corpuscle.statistics.crossed import fits_of, variance_components
 from corpuscle.statistics.ladders import ALL
 from corpuscle.statistics.per_cell import published_cell_tests
+from corpuscle.statistics.pilot import pilots
 from corpuscle.store import atomic, write_text
 
 # Columns of the composition in the order in which the page shows them.
@@ -90,6 +94,9 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     per_cell = published_cell_tests(report.run.scores)
     if len(per_cell):
         _write(folder / "per_cell.csv", per_cell.to_csv(index=False, lineterminator="\n"))
+    if fits_of(report.run.scores) > 1:
+        parts = variance_components(report.run.scores, GROUP)
+        _write(folder / "variance_components.csv", parts.to_csv(index=False, lineterminator="\n"))
     return _write_page(folder / "report.html", report)
 
 
@@ -269,7 +276,9 @@ class Report:
     def scope(self) -> list[str]:
         """What the intervals are about: which donors, and which cells where draws share some."""
         about = limits(self.summary) if self.run.trained else []
-        return [*about, *scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))]
+        about += seed_parts(self.run.scores)
+        about += more_needed(pilots(self.run.scores, self.run.baseline, self.run.overlaps), self.run.margins)
+        return [*about, *scope(self.run.draws, self.run.corpora, self.run.n_draws)]
 
     @property
     def facts(self) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from corpuscle.core.errors import FolderError
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
+from corpuscle.statistics.crossed import laid_out
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning"),
@@ -112,12 +113,17 @@ class RunFolder:
         tables["composition"]["value"] = tables["composition"]["value"].fillna("not recorded").astype(str)
         none = pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)
         scores = none if described else _table(folder / "scores.parquet", COLUMNS, TEXTS).astype(DTYPES)
-        return cls(study, provenance, scores, **tables, trained=not described)
+        return cls(study, provenance, laid_out(scores, _fits(study)), **tables, trained=not described)
 
     @property
     def baseline(self) -> str:
         """Name of the corpus that the others are compared with; the first corpus where none is named."""
         return str(self.study.get("baseline") or (self.corpora[0] if self.corpora else ""))
+
+    @property
+    def n_draws(self) -> int:
+        """How often each corpus was drawn: with the seeds that there are scores of, draws where fits are crossed."""
+        return int(self.scores["draw" if "draw" in self.scores else "seed"].nunique())
 
     @property
     def control(self) -> str:
@@ -160,6 +166,13 @@ class RunFolder:
         named = [_target_name(target) for task in self.study.get("tasks", []) for target in task.get("on", [])]
         found = list(self.scores["target"].unique())
         return list(dict.fromkeys([*(name for name in named if name in set(found)), *found]))
+
+
+def _fits(study: Mapping[str, Any]) -> int:
+    """Return how many fits each draw has; 1 where every run has a draw and a fit of its own."""
+    seeds = study.get("seeds")
+    fits = seeds.get("fits") if isinstance(seeds, dict) else None
+    return fits if isinstance(fits, int) and fits > 1 else 1
 
 
 def _target_name(target: Any) -> str:
