@@ -91,8 +91,17 @@ def test_the_claim_of_a_process_of_this_machine_that_ended_is_over_at_once(tmp_p
     # Another process has its number by now.
     foreign(path, machine=claims._machine(), pid=os.getpid(), started="0")
     assert Watch(path).is_over()
-    foreign(path, machine=claims._machine(), pid=os.getpid(), started=claims._started(os.getpid()))
-    assert not Watch(path).is_over()
+
+
+@linux
+@pytest.mark.usefixtures("quick")
+def test_a_process_of_this_machine_that_runs_keeps_its_claim_however_late_it_renews_it(tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+    foreign(path, machine=claims._machine(), pid=os.getpid(), started=claims._process(os.getpid())[0])
+    watch = Watch(path)
+    for _ in range(20):
+        assert not watch.is_over()
+        claims.time.sleep(0.01)
 
 
 def test_a_claim_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

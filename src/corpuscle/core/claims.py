@@ -4,9 +4,9 @@ A claim is a file that only one process can create; it names its process, and it
 File locks are not used: network file systems may not honour them. Clocks are not compared, since those of two machines
 differ: who waits looks whether the file changes, and counts by its own clock for how long it did not.
 
-A claim is over when its process ended (seen at once on the same machine), or when it did not change for
-`SILENT_SECONDS` of watching. A process that was only stopped for so long goes on without its claim: what it makes may
-then be made twice, and whoever keeps results must allow for it.
+A claim is over when its process ended (seen at once on the same machine), or, of a process that is not seen to run,
+when it did not change for `SILENT_SECONDS` of watching. A process that was only stopped for so long goes on without its
+claim: what it makes may then be made twice, and whoever keeps results must allow for it.
 """
 
 import contextlib
@@ -51,7 +51,12 @@ class Owner(NamedTuple):
     @property
     def has_ended(self) -> bool:
         """Whether it is known to have ended: only of processes of this machine."""
-        return self.is_of_this_machine and _started(self.pid) != self.started
+        return self.is_of_this_machine and _process(self.pid)[0] != self.started
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is known to run, and is not stopped: only of processes of this machine."""
+        return self.is_of_this_machine and _process(self.pid) == (self.started, True)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}" if self.pid else "another process"
@@ -101,6 +106,9 @@ class Watch:
         state = self.look()
         if state is None:
             return True
+        # A process that runs may renew its claim late: some code keeps Python's other threads waiting.
+        if self.owner.is_running:
+            self._silent = 0.0
         if not self.owner.has_ended and self._silent < SILENT_SECONDS:
             return False
         return _remove(self.path, state)
@@ -140,7 +148,7 @@ def attempt(path: Path) -> str | None:
         return None
     try:
         begun = os.fstat(handle).st_mtime_ns
-        owner = Owner(token, socket.gethostname(), os.getpid(), _machine(), _started(os.getpid()), begun)
+        owner = Owner(token, socket.gethostname(), os.getpid(), _machine(), _process(os.getpid())[0], begun)
         content = json.dumps(owner._asdict()).encode()
         os.write(handle, content)
     finally:
@@ -231,20 +239,23 @@ def _machine() -> str:
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}" if _started(os.getpid()) else ""
+        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}" if _process(os.getpid())[0] else ""
     except OSError:
         return ""
 
 
-def _started(pid: int) -> str:
-    """Return when a process was started, by the system's own count; empty where there is no such process."""
+def _process(pid: int) -> tuple[str, bool]:
+    """Return when a process was started, by the system's own count (empty: there is none), and whether it runs.
+
+    One that a signal or a debugger stopped does not.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
+        return "", False
     # The name, in parentheses, may hold anything. Then come the state and, as the 22nd of all, the start.
     state, *others = text.rpartition(")")[2].split()
-    return "" if state in "ZX" else others[18]
+    return ("", False) if state in "ZX" else (others[18], state not in "Tt")
 
 
 class _Heart:
