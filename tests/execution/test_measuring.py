@@ -219,12 +219,12 @@ def test_unknown_terms_are_told_with_their_line(plan: Callable[..., Any]) -> Non
     pytest.importorskip("cellxgene_ontology_guide")
     with pytest.raises(corpuscle.InputError) as error:
         plan(extra='cell_types = { odd = "CL:9999999", B = "B cell" }')
-    assert 'line 3: cell_types.B: B should be the id of a term of the Cell Ontology, such as "CL:0000236"' in str(
+    assert 'line 4: cell_types.B: B should be the id of a term of the Cell Ontology, such as "CL:0000236"' in str(
         error.value
     )
     with pytest.raises(corpuscle.InputError) as error:
         plan(extra='cell_types = { odd = "CL:9999999" }')
-    assert "line 3: cell_types.odd: the Cell Ontology has no current term 'CL:9999999', given for 'odd'" in str(
+    assert "line 4: cell_types.odd: the Cell Ontology has no current term 'CL:9999999', given for 'odd'" in str(
         error.value
     )
 

@@ -187,7 +187,7 @@ def test_a_corpus_in_which_nothing_varies_is_one_clear_error(name, make):
     corpus = make(np.full((12, 30), 3, np.int32))
     with pytest.raises(ModelError, match=r"no gene varies|a gene that varies"):
         components.build(Model, name, {}).fit(corpus, 0)
-    with pytest.raises(ModelError, match=r"no gene varies|a gene that varies|at least two types"):
+    with pytest.raises(ModelError, match="expected at least 2 training cells"):
         components.build(Model, name, {}).fit(corpus.take(np.arange(0)), 0)
 
 

@@ -15,7 +15,7 @@ from repository import environment
 
 # In a process of its own: libraries that start threads are used first, as in a notebook after UMAP.
 NOTEBOOK = """if True:
-    import json
+    import json, types
     import threads, toy, torch
 
     class Counting(toy.MeanProfile):
@@ -24,7 +24,7 @@ NOTEBOOK = """if True:
 
     torch.set_num_threads(3)
     before = json.loads(threads.threads_in_use())
-    found = Counting().fit(None, 0)
+    found = Counting().fit(types.SimpleNamespace(n_cells=5, name="A"), 0)
     print(json.dumps([before, found, json.loads(threads.threads_in_use())]))
 """
 
