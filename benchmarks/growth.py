@@ -38,7 +38,8 @@ def study(command: str, n_corpora: int, n_cells: int) -> str:
         f'[[corpora]]\nname = "C{at}"\nparts = [{{ source = "blood", n_cells = {n_cells + at % (N_POOL - n_cells)} }}]'
         for at in range(n_corpora)
     )
-    head = 'name = "growth"\n[sources]\nblood = { dataset = "pbmc3k" }\n[holdout]\nblood = { by = "cell", share = 0.2 }'
+    head = 'name = "growth"\nseeds = 1\n[sources]\nblood = { dataset = "pbmc3k" }\n'
+    head += '[holdout]\nblood = { by = "cell", share = 0.2 }'
     tail = f'[[models]]\n{MODEL[command]}\n[[tasks]]\nname = "reconstruction"\non = ["blood"]'
     return "\n".join([head, *corpora, tail])
 

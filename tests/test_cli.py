@@ -17,6 +17,7 @@ Outcome = tuple[int, str, str]
 
 STUDY = """
 name = "small"
+seeds = 1
 [sources]
 blood = { dataset = "pbmc3k" }
 lines = { dataset = "chen2019" }
@@ -303,8 +304,8 @@ def test_all_problems_are_told_at_once_with_their_lines(call: Callable[..., Outc
     code, _, err = call("check", study)
     assert code == 2
     assert "2 problems" in err
-    assert "line 6: holdouts" in err
-    assert "line 10: corpora[0].parts[0].n_cells" in err
+    assert "line 7: holdouts" in err
+    assert "line 11: corpora[0].parts[0].n_cells" in err
 
 
 def test_a_reports_folder_must_hold_a_run(call: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -33,6 +33,20 @@ def test_the_readmes_study_and_python_example_run(tmp_path: Path, monkeypatch: p
     assert results.report.exists()
 
 
+@pytest.mark.parametrize("page", ["foundation", "external-models"])
+def test_the_models_of_a_page_are_those_of_a_study(page: str, tmp_path: Path) -> None:
+    """Each block with models is put into a small study, as it stands."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    blocks = [one for one in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[models]]" in one]
+    assert blocks
+    for one in blocks:
+        tasks = "" if "[[tasks]]" in one else '\n[[tasks]]\nname = "annotation"\non = ["blood"]'
+        rest = 'name = "page"\nsources = { blood = { path = "a.h5ad" } }\n'
+        held = 'holdout = { blood = { by = "cell", share = 0.5 } }\n'
+        corpora = 'corpora = [{ name = "A", parts = [{ source = "blood", n_cells = 5 }] }]\n'
+        assert corpuscle.Study.parse(f"{rest}{held}{corpora}{one}{tasks}", tmp_path).models
+
+
 def test_the_study_files_page_names_every_key() -> None:
     from corpuscle.corpus.split import Holdout
     from corpuscle.source.quality import Quality

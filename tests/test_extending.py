@@ -56,7 +56,7 @@ def test_five_templates_run_in_one_study_and_show_in_its_report(tmp_path: Path) 
     measures = pd.read_parquet(tmp_path / "out" / "measures.parquet")
     assert measures.loc[measures["measure"] == "zeros", "value"].between(0, 1).all()
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    answer = page.split('id="answer"')[1].split('id="scores"')[0]
+    answer = page.split('id="overview"')[1].split('id="corpora"')[0]
     assert "Match of gene ranks" in answer
     assert "Spearman correlation of expected and counted mean expression." in page
     assert "Share of zeros" in page

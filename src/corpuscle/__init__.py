@@ -11,6 +11,7 @@ from corpuscle.core.version import __version__
 if TYPE_CHECKING:
     from corpuscle.core.errors import CorpuscleError, InputError
     from corpuscle.execution.workflow import Results, compose, describe, run
+    from corpuscle.report.analyse import analyse
     from corpuscle.report.page.render import render
     from corpuscle.source.source import dataset_path, open_source
     from corpuscle.study.plan import Plan
@@ -24,6 +25,7 @@ _HOMES = {
     "Plan": "corpuscle.study.plan",
     "Results": "corpuscle.execution.workflow",
     "Study": "corpuscle.study.spec",
+    "analyse": "corpuscle.report.analyse",
     "compose": "corpuscle.execution.workflow",
     "dataset_path": "corpuscle.source.source",
     "describe": "corpuscle.execution.workflow",
@@ -39,6 +41,7 @@ __all__ = [
     "Results",
     "Study",
     "__version__",
+    "analyse",
     "compose",
     "dataset_path",
     "describe",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corpuscle import store_commands
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ Workers = Annotated[
     int | None,
     typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that work at once. Default: all cores."),
 ]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="STORE",
+        help="Where what is made is kept; runs may share it. Default: where it was, or the output folder's own.",
+        show_default=False,
+    ),
+]
 
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's signature
@@ -60,35 +70,45 @@ def _console(*, stderr: bool = False) -> "Console":
 
 
 @app.command()
-def check(study: StudyFile, workers: Workers = None) -> None:
+def check(
+    study: StudyFile,
+    workers: Workers = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option("--pilot", metavar="RUN", help="Folder of an earlier run, to say what the seeds can show."),
+    ] = None,
+) -> None:
     """Print what a study would do, and everything that is wrong with it; train nothing."""
     from corpuscle import Study, prepare, terminal
     from corpuscle.execution.workflow import cores
 
     n_workers, read = workers or cores(), Study.read(study)
+    known = terminal.pilots_of(pilot) if pilot else None
     preparing = terminal.Preparing(_console(stderr=True))
     with preparing.progress:
         plan = prepare(read, notice=preparing.notice)
         preparing.notice("timing a few steps of each model", 0)
         seconds = plan.estimate_seconds(n_workers)
     terminal.show_plan(_console(), plan, seconds, n_workers)
+    terminal.show_power(_console(), plan, known)
 
 
 @app.command("run")
-def run_command(study: StudyFile, output: Output, workers: Workers = None) -> None:
+def run_command(study: StudyFile, output: Output, workers: Workers = None, store: StoreOption = None) -> None:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
     Called again with the same folder, it does only what is missing.
     """
     from corpuscle import Study
 
-    _run(Study.read(study), output, workers)
+    _run(Study.read(study), output, workers, store)
 
 
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.")] = Path("demo"),
     workers: Workers = None,
+    store: StoreOption = None,
     show: Annotated[bool, typer.Option("--print", help="Print the demo's study file and do nothing else.")] = False,  # noqa: FBT002
 ) -> None:
     """Do the main job on real cells that come with the package: what do other tissues add to a blood model."""
@@ -100,16 +120,16 @@ def demo(
         return
     from corpuscle import Study
 
-    _run(Study.parse(text), output, workers)
+    _run(Study.parse(text), output, workers, store)
 
 
-def _run(study: "Study", output: Path, workers: int | None) -> None:
+def _run(study: "Study", output: Path, workers: int | None, store: Path | None) -> None:
     from corpuscle import terminal
     from corpuscle.execution import workflow
 
     listener = terminal.Running(_console(stderr=True))
     with _resumable(), listener.progress:
-        results: Results = workflow.run(study, output, workers=workers, listener=listener)
+        results: Results = workflow.run(study, output, workers=workers, store=store, listener=listener)
     terminal.show_results(_console(), results)
     if results.failures:
         raise typer.Exit(1)
@@ -118,11 +138,59 @@ def _run(study: "Study", output: Path, workers: int | None) -> None:
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.", show_default=False)],
+    pdf: Annotated[  # noqa: FBT002
+        bool, typer.Option("--pdf", help="Print it as report.pdf, too; needs Chromium, Chrome, Edge or Brave.")
+    ] = False,
+    figures: Annotated[
+        str,
+        typer.Option("--figures", metavar="FORMS", help="Figures besides SVG: pdf, png; needs the extra plot."),
+    ] = "",
 ) -> None:
     """Write a run's report again, from its scores."""
     from corpuscle import render
 
-    _console().print(f"Report: {render(folder)}", soft_wrap=True, markup=False)
+    page = render(folder, figures=[form.strip() for form in figures.split(",") if form.strip()])
+    _console().print(f"Report: {page}", soft_wrap=True, markup=False)
+    if pdf:
+        from corpuscle.report.page.pdf import print_page
+
+        printed = print_page(page, page.with_suffix(".pdf"))
+        _console().print(f"PDF: {printed}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def analyse(  # noqa: PLR0917  # typer's arguments
+    scores: Annotated[
+        Path, typer.Argument(metavar="SCORES", help="A table of scores: .csv, .tsv or .parquet.", show_default=False)
+    ],
+    output: Output,
+    baseline: Annotated[
+        str, typer.Option(metavar="CORPUS", help="What the others are compared with. Default: the first.")
+    ] = "",
+    control: Annotated[str, typer.Option(metavar="CORPUS", help="The size control.")] = "",
+    margin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=SIZE", help="Which difference is too small to matter; once per metric."),
+    ] = None,
+    mixed: Annotated[bool, typer.Option("--mixed-model", help="Also fit mixed models to scores of donors.")] = False,  # noqa: FBT002
+) -> None:
+    """Compare corpora by anybody's scores: intervals, tests, verdicts, and a report.
+
+    A row per score, with the columns corpus, seed, metric and value; also model, task, target, donor, better (higher,
+    lower) and scale (share, correlation, positive, real); with cells and ladder, learning curves are judged, too.
+    """
+    from corpuscle import analyse as analyse_scores
+    from corpuscle.core.errors import InputError
+
+    margins = {}
+    for given in margin or []:
+        metric, _, size = given.rpartition("=")
+        try:
+            margins[metric] = float(size)
+        except ValueError:
+            raise InputError(f"--margin: expected METRIC=SIZE, such as macro_f1=0.02; got {given!r}") from None
+    page = analyse_scores(scores, output, baseline=baseline, control=control, margins=margins, mixed=mixed)
+    _console().print(f"Report: {page}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -152,6 +220,7 @@ def describe_command(
         typer.Option("-o", "--output", metavar="DIR", help="Folder to write into: tables, figures and a page."),
     ] = None,
     workers: Workers = None,
+    store: StoreOption = None,
 ) -> None:
     """Measure a study's corpora, and how well they cover its targets; train nothing.
 
@@ -164,7 +233,7 @@ def describe_command(
     read = Study.read(study)
     preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
-        measured = workflow.describe(read, output, workers=workers, notice=preparing.notice)
+        measured = workflow.describe(read, output, workers=workers, store=store, notice=preparing.notice)
     terminal.show_measures(_console(), measured, list(dict.fromkeys(recipe.name for recipe in read.recipes)))
     if output is not None:
         _console().print(f"Page: {output / 'description.html'}", soft_wrap=True, markup=False)
@@ -173,12 +242,13 @@ def describe_command(
 
 
 @app.command("compose")
-def compose_command(
+def compose_command(  # noqa: PLR0917  # typer's arguments
     study: StudyFile,
     output: Output,
     corpus: Annotated[str | None, typer.Option("--corpus", metavar="NAME", help="Only this corpus.")] = None,
     form: Annotated[str, typer.Option("--format", metavar="FORM", help="h5ad, or zarr (version 3, sharded).")] = "h5ad",
     workers: Workers = None,
+    store: StoreOption = None,
 ) -> None:
     """Write a study's corpora as .h5ad or zarr with their manifests; train nothing.
 
@@ -191,7 +261,9 @@ def compose_command(
 
     preparing = terminal.Preparing(_console(stderr=True))
     with _resumable(), preparing.progress:
-        written = workflow.compose(study, output, only=corpus, form=form, workers=workers, notice=preparing.notice)
+        written = workflow.compose(
+            study, output, only=corpus, form=form, workers=workers, store=store, notice=preparing.notice
+        )
     for path in written:
         for remark in terminal.remarks_on(path):
             typer.echo(shown(remark), err=True)
@@ -208,6 +280,10 @@ def list_(
     from corpuscle import terminal
 
     terminal.show_components(_console(), what)
+
+
+app.command("trace")(store_commands.trace)
+app.add_typer(store_commands.app)
 
 
 @contextmanager

@@ -1,31 +1,46 @@
 """Store: results named after the fingerprint of what they depend on, each whole, flushed, and checked before its use.
 
-A result is a folder with its files and their checksums. A process killed at any moment leaves either all of it or
-nothing; what a disk or a person damaged later is found by the checksums, reported, removed, and then made again.
+A result is a folder with its files, their checksums, and a record of how it was made. A process killed at any moment
+leaves either all of it or nothing; what a disk or a person damaged later is found by the checksums, reported, removed,
+and then made again. Of several processes that want one result, one makes it, and the others wait for it.
 """
 
 import contextlib
 import errno
+import functools
 import json
 import logging
 import os
+import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
+from corpuscle.core.claims import Watch, attempt, claimed, holds, release
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import hash_file
+from corpuscle.core.version import __version__
 
-PARTIAL = ".partial-"
-CHECKSUMS = "checksums.json"
+PARTIAL, CLAIM = ".partial-", ".claim-"
+CHECKSUMS, MADE = "checksums.json", "made.json"
+# Where the runs that use a store are recorded.
+RUNS = "runs"
+# What the record of a result says of the packages that made it.
+PACKAGES = ("anndata", "h5py", "numpy", "pandas", "scipy", "torch")
 
 _log = logging.getLogger(__name__)
 # Names, sizes and times of the files of results whose checksums this process compared; they are read only once.
 _Files = tuple[tuple[str, int, int, int], ...]
 _sound: dict[Path, _Files] = {}
+# What the block that is running used of stores; None: nobody asks.
+_used: ContextVar[set[tuple[str, str]] | None] = ContextVar("used", default=None)
 
 
 class Store:
@@ -40,6 +55,8 @@ class Store:
     ----------
     root
         The store's folder; it is made when the first result is written.
+    errors
+        Where tracebacks of what goes wrong are kept; by default, next to the store.
 
     Examples
     --------
@@ -54,8 +71,8 @@ class Store:
     False
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, errors: Path | None = None) -> None:
+        self.root, self.errors = root, errors or root.parent / "errors"
 
     def folder(self, kind: str, key: str) -> Path:
         """Return where a result is, or would be; whether it can be used is for `has` and `find` to say."""
@@ -77,24 +94,96 @@ class Store:
         if not os.path.lexists(folder):
             return None
         if (damage := _damage(folder)) is None:
+            if (used := _used.get()) is not None:
+                used.add((kind, key))
             return folder
         _remove(folder)
         _log.warning("%s: %s; it was removed, and is made again", folder, damage)
         return None
 
-    def kept(self, kind: str, key: str, write: Callable[[Path], None]) -> Path:
+    def kept(
+        self,
+        kind: str,
+        key: str,
+        write: Callable[[Path], None],
+        *,
+        label: str = "",
+        uses: Collection[tuple[str, str]] = (),
+    ) -> Path:
         """Return the folder of a result, after `write` made it there where the store lacked it.
+
+        Where another process is making it, this one waits.
+
+        Parameters
+        ----------
+        kind, key
+            What it is called.
+        write
+            Writes it into the folder that it is given.
+        label
+            What it is, for people; kept in its record.
+        uses
+            The kinds and keys of what it is made from, as far as `write` does not ask the store for it; kept, too.
 
         Raises
         ------
         FolderError
             When what was written cannot be read again.
         """
-        if (found := self.find(kind, key)) is None:
-            with self.create(kind, key) as folder:
+        claim = self.claim(kind, key)
+        while (found := self.find(kind, key)) is None:
+            with writing(claim), claimed(claim) as token:
+                found = self._made(kind, key, token, _recording(write, label, uses))
+            if found is not None:
+                return found
+        return found
+
+    def kept_if_free(
+        self,
+        kind: str,
+        key: str,
+        write: Callable[[Path], None],
+        *,
+        label: str = "",
+        uses: Collection[tuple[str, str]] = (),
+    ) -> Path | None:
+        """Do as `kept` does, but return None at once where another process is making it."""
+        if (found := self.find(kind, key)) is not None:
+            return found
+        with self.claimed_if_free(kind, key) as token:
+            return self._made(kind, key, token, _recording(write, label, uses)) if token else None
+
+    @contextmanager
+    def claimed_if_free(self, kind: str, key: str) -> Iterator[str]:
+        """Claim the making of a result while the block lasts; yield the claim's token, empty where it is another's."""
+        claim = self.claim(kind, key)
+        with writing(claim):
+            # One look is enough to see that a process of this machine is gone: a worker that was killed, say.
+            token = attempt(claim) or (attempt(claim) if Watch(claim).is_over() else None)
+        try:
+            yield token or ""
+        finally:
+            if token:
+                release(claim, token)
+
+    def claim(self, kind: str, key: str) -> Path:
+        """Return where the claim of the process is that makes a result; see `corpuscle.core.claims`."""
+        return self.root / kind / f"{CLAIM}{key}"
+
+    def _made(self, kind: str, key: str, token: str, write: Callable[[Path], None]) -> Path | None:
+        """Make a result that is claimed; None: this process stood still for so long that another took over."""
+        # Another may have made it before the claim was this process'.
+        if (found := self.find(kind, key)) is not None:
+            return found
+        try:
+            with self.create(kind, key, token) as folder:
                 write(folder)
-            found = self.find(kind, key)
-        if found is None:
+        except Exception:
+            # Without its claim, what it was writing into may be gone; that is then no error of what it was making.
+            if holds(self.claim(kind, key), token):
+                raise
+            return None
+        if (found := self.find(kind, key)) is None:
             raise FolderError(f"what was written to {self.folder(kind, key)} cannot be read again; check that disk")
         return found
 
@@ -103,12 +192,35 @@ class Store:
         return self.root / "unfinished" / key
 
     def forget_unfinished(self) -> None:
-        """Remove what was begun and never finished; call it when all that is wanted is there."""
-        shutil.rmtree(self.root / "unfinished", ignore_errors=True)
+        """Remove what was begun, never finished, and is not being made; call it when all that is wanted is there."""
+        for begun in list(self.root.glob("unfinished/*")):
+            if not any(self.root.glob(f"*/{CLAIM}{begun.name}")):
+                shutil.rmtree(begun, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.root / "unfinished").rmdir()
+
+    def sweep(self) -> list[Path]:
+        """Remove what killed processes left half-made, and not what a process is making; return what it was."""
+        # In this order: who is making a result claims it first.
+        left = [*self.root.glob(f"*/{PARTIAL}*"), *self.root.glob(f"unfinished/*/{PARTIAL}*")]
+        claims = list(self.root.glob(f"*/{CLAIM}*"))
+        watches = [watch for watch in map(Watch, claims) if not watch.is_over()]
+        tokens = {watch.owner.token for watch in watches}
+        keys = {watch.path.name.removeprefix(CLAIM) for watch in watches}
+        removed = [claim for claim in claims if not claim.exists()]
+        for partial in left:
+            is_made = partial.name.rpartition("-")[2] in tokens or partial.parent.name in keys
+            # A record of a run is written in no time, by a run that may be another.
+            if not is_made and partial.parent.name != RUNS:
+                discard(partial)
+                removed.append(partial)
+        return removed
 
     @contextmanager
-    def create(self, kind: str, key: str) -> Iterator[Path]:
+    def create(self, kind: str, key: str, token: str = "") -> Iterator[Path]:
         """Give a folder to write a result into; it is in the store when the block ends without an error.
+
+        `token` is that of the claim under which it is made, and part of the folder's name until then.
 
         Raises
         ------
@@ -116,7 +228,7 @@ class Store:
             When the disk is full, or the store cannot be written; see `writing`. What was complete stays.
         """
         final = self.folder(kind, key)
-        partial = final.with_name(f"{PARTIAL}{key}-{uuid4().hex[:8]}")
+        partial = final.with_name(f"{PARTIAL}{key}-{token or uuid4().hex[:8]}")
         with writing(final):
             try:
                 partial.mkdir(parents=True)
@@ -133,6 +245,51 @@ class Store:
                 shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def uses_of_block() -> Iterator[set[tuple[str, str]]]:
+    """Yield what the block uses of stores, by kind and key, as it comes; not what only what it makes uses."""
+    found: set[tuple[str, str]] = set()
+    before = _used.set(found)
+    try:
+        yield found
+    finally:
+        _used.reset(before)
+
+
+@contextmanager
+def recorded(folder: Path, label: str, uses: Collection[tuple[str, str]], earlier: float = 0.0) -> Iterator[None]:
+    """Write into a result's folder how the block made it: when, in how many seconds, from what, with which versions.
+
+    `earlier` are seconds that it took before the block.
+    """
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    with uses_of_block() as used:
+        yield
+    record = {
+        "label": label,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(earlier + time.perf_counter() - begun, 3),
+        "cpu_seconds": round(time.process_time() - begun_cpu, 3),
+        "uses": sorted({*used, *uses}),
+        **_versions(),
+    }
+    (folder / MADE).write_text(json.dumps(record), encoding="utf-8")
+
+
+def _recording(write: Callable[[Path], None], label: str, uses: Collection[tuple[str, str]]) -> Callable[[Path], None]:
+    def write_all(folder: Path) -> None:
+        with recorded(folder, label, uses):
+            write(folder)
+
+    return write_all
+
+
+@functools.cache
+def _versions() -> Mapping[str, object]:
+    packages = {name: version(name) for name in PACKAGES}
+    return {"corpuscle": __version__, "python": platform.python_version(), "packages": packages}
+
+
 def _seal(folder: Path) -> None:
     """Write the checksums of a folder's files next to them, and flush all of it to the disk."""
     sums = {}
@@ -147,12 +304,30 @@ def _seal(folder: Path) -> None:
 
 
 def _damage(folder: Path) -> str | None:
-    """Return in words what is wrong with a result's files; None: nothing."""
-    damage = None
+    """Return in words what is wrong with a result's files; None: nothing. They are read once, unless they change."""
+    damage, files = damage_of(folder, _sound.get(folder))
+    if damage is None and _sound.get(folder) != files:
+        _sound[folder] = files
+        # When it was last taken up, by which it is seen to be in use; a store that may only be read has none.
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+    return damage
+
+
+def damage_of(folder: Path, sound: _Files | None = None) -> tuple[str | None, _Files]:
+    """Return in words what is wrong with a result's files (None: nothing), and what they are.
+
+    `sound` is what they were when nothing was wrong; files of the same names, sizes and times are not read again.
+
+    Raises
+    ------
+    FolderError
+        When they may not be read.
+    """
+    files: _Files = ()
     try:
         files = _files(folder)
-        if _sound.get(folder) != files:
-            damage = _misfit(folder, {name: size for name, size, _, _ in files})
+        return (None if sound == files else _misfit(folder, {name: size for name, size, _, _ in files})), files
     except FileNotFoundError:
         damage = f"{CHECKSUMS} is missing: it is damaged, or from an earlier version"
     except NotADirectoryError:
@@ -163,9 +338,7 @@ def _damage(folder: Path) -> str | None:
         raise FolderError(f"{folder}: cannot be read ({error}); allow it, or choose another folder") from error
     except OSError as error:
         damage = f"it cannot be read ({error})"
-    if damage is None:
-        _sound[folder] = files
-    return damage
+    return damage, files
 
 
 def _misfit(folder: Path, sizes: Mapping[str, int]) -> str | None:
@@ -180,7 +353,9 @@ def _misfit(folder: Path, sizes: Mapping[str, int]) -> str | None:
             return f"{name} is damaged (it has {sizes[name]:,} bytes instead of {recorded['size']:,})"
         if hash_file(folder / name) != recorded["sha256"]:
             return f"{name} is damaged (its checksum differs)"
-    return None
+    # Systems leave files of their own, with a dot; others might be taken for a part of the result.
+    extra = [name for name in sizes if name not in sums and name != CHECKSUMS and not Path(name).name.startswith(".")]
+    return f"{extra[0]} is not one of its files" if extra else None
 
 
 def _files(folder: Path) -> _Files:
@@ -212,15 +387,28 @@ def _remove(folder: Path) -> None:
             aside.unlink(missing_ok=True)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what killed processes left below a folder; call it only while no other process writes there."""
+def is_store(folder: Path) -> bool:
+    """Return whether a folder is a store: runs are recorded in it, or it holds a result."""
+    return (folder / RUNS).is_dir() or any(folder.glob(f"*/*/{CHECKSUMS}"))
+
+
+def remove_partial(folder: Path, but: Path | None = None) -> None:
+    """Remove what killed processes left below a folder; call it only while no other process writes there.
+
+    `but` is left as it is: a store, which has a `Store.sweep` of its own.
+    """
     for partial in list(folder.rglob(f"{PARTIAL}*")):
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            # What cannot be removed is not in the way: no name is used twice.
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        if but not in partial.parents:
+            discard(partial)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder; what cannot be removed is not in the way: no name is used twice."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, *, flushed: bool = True) -> None:

@@ -32,11 +32,15 @@ from corpuscle.execution.measuring import Measured
 from corpuscle.execution.results_folder import target_facts
 from corpuscle.execution.workflow import Listener, Results
 from corpuscle.model.model import Model
+from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections.measures import sections
+from corpuscle.report.sections.power import Asked, resolves
 from corpuscle.report.sections.shown import of_corpora
 from corpuscle.source.source import dataset_facts, dataset_names
+from corpuscle.statistics.pilot import Pilot, pilots
 from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
+from corpuscle.study.spec import Study
 
 if TYPE_CHECKING:
     from corpuscle.model.families.inspection import Inspection
@@ -112,7 +116,7 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     console.print(f"[bold]{escape(study.name)}[/bold]")
     console.print(
         f"{len(plan.runs)} runs = corpora ({len(study.recipes)}) × models ({len(study.models)}) × seeds "
-        f"({len(study.seeds)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
+        f"({_seeds(study)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
         f"({escape(study.spec.genes.space)}, by {plan.by})"
     )
     counted = {run.model for run in plan.runs if plan.n_steps(run)}
@@ -135,6 +139,31 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
         note = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
         console.print(f"[yellow]Note[/yellow] {escape(note)}", soft_wrap=True)
     show_warnings(console, plan.warnings)
+
+
+def pilots_of(folder: Path) -> list[Pilot]:
+    """Return what the scores of an earlier run scattered by."""
+    earlier = RunFolder.read(folder)
+    return pilots(earlier.scores, earlier.baseline, earlier.overlaps)
+
+
+def show_power(console: Console, plan: Plan, known: Sequence[Pilot] | None) -> None:
+    """Show which differences the study's seeds can resolve."""
+    study, overlap = plan.study, plan.draws.groupby("corpus")["overlap"].max().median()
+    others = (len(study.recipes) - 1) * len(study.models)
+    asked = [
+        Asked(task.label, metric.name, metric.title, metric.scale, others * len(task.targets))
+        for task in study.tasks
+        for metric in task.task.metrics[:1]
+    ]
+    for line in resolves(asked, len(study.draws), known, 0.0 if pd.isna(overlap) else float(overlap)):
+        console.print(f"[bold]Power[/bold] {escape(line)}", soft_wrap=True)
+
+
+def _seeds(study: Study) -> str:
+    """Write how many seeds there are, and of what where they are crossed."""
+    n = len(study.seeds)
+    return f"{n}: {len(study.draws)} draws × {study.spec.n_fits} fits" if study.spec.n_fits > 1 else str(n)
 
 
 def show_warnings(console: Console, warnings: Iterable[Problem]) -> None:

@@ -1,14 +1,18 @@
 """What every foundation model keeps to; behind each tick of the documentation's table of them there is a test."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from corpuscle.core import components
-from corpuscle.core.errors import ModelError
+from corpuscle.core.errors import ModelError, StudyError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import Model
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
+from corpuscle.study.preparation import prepare
+from corpuscle.study.spec import Study
 from support import ABILITIES, ROOT, foundation_models, functions, proof, table
 
 MARKS = "<!-- made by tests/helpers/support.py -->"
@@ -117,3 +121,42 @@ def test_the_documentation_has_the_table():
     text = (ROOT / "docs" / "foundation.md").read_text(encoding="utf-8")
     assert text.count(MARKS) == 2
     assert text.split(MARKS)[1].strip() == table(), "write the output of support.table() between the marks"
+
+
+HELD = """
+name = "held"
+sources = {{ blood = {{ path = "blood.h5ad" }} }}
+holdout = {{ blood = {{ by = "cell", share = 0.3 }} }}
+corpora = [{{ name = "A", parts = [{{ source = "blood", n_cells = 5 }}] }}]
+models = [{{ name = "{name}", {model} }}]
+tasks = [{{ name = "annotation", on = ["blood"], fine_tune = ["whole"], training = {{ {training} }} }}]
+"""
+
+
+@each
+def test_what_does_not_fit_in_memory_is_said_before_anything_runs_with_what_would(name, write, tmp_path, monkeypatch):
+    """To embed, to train, and to fine-tune."""
+    write("blood", 12)
+    embedding, training = built(name, budget={"steps": 0}).memory(30), built(name, batch_size=8000).memory(30)
+    assert embedding < training == built(name).memory_to_fine_tune(30, 8000, None)
+    assert built(name).memory_to_fine_tune(30, 8000, 1) < training, "of the last block, less is kept"
+    steps, many, would = "budget = { steps = 2 }", "batch_size = 8000", "; accumulate = 2 would do$"
+    model, tuning = (
+        rf"^models\[0\]: model '{name}' would take",
+        r"^tasks\[0\].training: to fine-tune .* \(whole\) on 8,000",
+    )
+    for limit, settings, taught, expected in (
+        (embedding - 1, "budget = { steps = 0 }", "", [f"{model} about .* GB of memory on 30 genes"]),
+        (training - 1, f"{many}, {steps}", "", [f"{model} .*{would}"]),
+        (training - 1, steps, many, [f"{tuning} .*{would}"]),
+        (training, steps, many, []),
+    ):
+        monkeypatch.setattr("corpuscle.study.drawing.machine_memory", lambda limit=limit: limit)
+        given = Study.parse(HELD.format(name=name, model=settings, training=taught), tmp_path)
+        found = []
+        try:
+            prepare(given)
+        except StudyError as error:
+            found = [f"{problem.place}: {problem.message}" for problem in error.problems]
+        assert len(found) == len(expected)
+        assert all(re.search(*pair) for pair in zip(expected, found, strict=True)), found

@@ -10,7 +10,7 @@ from corpuscle.core import components
 from corpuscle.core.errors import ModelError
 from corpuscle.model.data.on_gpu import training_device
 from corpuscle.model.model import HISTORY, Annotates, FittedModel, Model, Reconstructs
-from corpuscle.model.training.fine_tuning import FineTunes
+from corpuscle.model.training.fine_tuning import FineTunes, FineTuning, fine_tune
 from corpuscle.source.source import open_source
 from examples import small
 
@@ -40,13 +40,22 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(name, train
 
 
 @each_built_in
-def test_a_model_says_whether_it_is_fitted_on_a_gpu(name, train, monkeypatch):
+def test_a_model_says_whether_it_is_fitted_and_asked_on_a_gpu(name, train, monkeypatch):
     asked, true = [], training_device
-    for place in ("corpuscle.model.data.on_gpu", "corpuscle.model.training.loop"):
-        monkeypatch.setattr(f"{place}.training_device", lambda: (asked.append(1), true())[1])
+    places = ("data.on_gpu", "training.loop", "training.fine_tuning", "families.fitted_foundation")
+    for place in places:
+        monkeypatch.setattr(f"corpuscle.model.{place}.training_device", lambda: (asked.append(1), true())[1])
     model = small(name)
-    model.fit(train, 0)
+    fitted = model.fit(train, 0)
     assert bool(asked) == model.uses_gpu
+    asked.clear()
+    fitted.embed(train)
+    assert bool(asked) == model.embeds_on_gpu
+    if isinstance(fitted, FineTunes):
+        asked.clear()
+        way = FineTuning(weights="whole", budget={"steps": 1}, batch_size=8)
+        fine_tune(fitted, train, train.labels("cell_type"), way, seed=0)
+        assert bool(asked) == model.embeds_on_gpu
 
 
 def test_which_models_use_no_randomness():
@@ -54,6 +63,18 @@ def test_which_models_use_no_randomness():
     assert fixed >= {"hvg", "pca"}
     ridge = components.build(Model, "logistic_regression", {"penalty": "l2"})
     assert not ridge.uses_seed
+
+
+@each
+def test_too_few_cells_are_one_message_for_every_model(name, make):
+    model = small(name)
+    assert model.fewest_cells <= 2
+    if model.fewest_cells == 2:
+        expected = f"corpus 'all': expected at least 2 training cells for model '{model.name}', got 1; draw more cells"
+        with pytest.raises(ModelError, match=f"^{expected}$"):
+            model.fit(make(1), 0)
+    cells = make(model.fewest_cells)
+    assert np.isfinite(model.fit(cells, 0).embed(cells)).all()
 
 
 @each

@@ -1,5 +1,6 @@
 """Components are found by name, checked when built, and told of in full when they are wrong."""
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -57,6 +58,14 @@ def test_every_wrong_parameter_is_told_with_its_path():
     assert "did you mean 'n_latent'" in faults["n_latnt",]
     assert "n_hidden should be a whole number (it is 'wide')" in faults["n_hidden",]
     assert "did you mean 'epochs'? Legal here: epochs, steps" in faults["budget", "epoch"]
+
+
+def test_what_pydantic_says_is_put_in_words_in_one_place():
+    """Elsewhere, messages would have its prefix ("Value error, "), or all the lines around them."""
+    package = Path(components.__file__).parents[1]
+    assert {path.name for path in package.rglob("*.py") if re.search(r"""["']msg["']""", path.read_text())} == {
+        "components.py"
+    }
 
 
 def test_a_component_outside_its_home_is_named_by_module_and_class():

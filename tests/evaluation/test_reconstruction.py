@@ -100,6 +100,21 @@ def test_units_are_all_cells_and_each_donor_or_batch(make, obs, expected):
     }
 
 
+def test_on_request_every_cell_has_a_score_and_their_mean_is_that_over_all_cells(make, counts_of):
+    counts = counts_of(12)
+    counts[4] = 7
+    target = make(counts)
+    plain, scores = run(Reconstruction(), SMOOTH, target), run(Reconstruction(per_cell=True), SMOOTH, target)
+    cells = [score for (metric, unit), score in scores.items() if unit.startswith("cell=")]
+    names = [f"cell={row.source}:{row.row}" for row in target.cells.itertuples()]
+    assert [score.unit for score in cells] == names
+    assert {score.metric for score in cells} == {"r2_log"}
+    assert math.isnan(cells[4].value)
+    assert cells[4].reason
+    assert np.nanmean([score.value for score in cells]) == pytest.approx(scores["r2_log", "all"].value)
+    assert scores["r2_log", "all"] == plain["r2_log", "all"]
+
+
 def test_a_cell_without_a_correlation_is_left_out_with_its_reason(make, counts_of):
     counts = counts_of(12)
     counts[4] = 7  # a donor's cells are d1 = 1, 4, 7, 10

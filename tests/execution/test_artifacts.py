@@ -3,14 +3,16 @@
 import os
 import pickle
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import corpuscle
-from corpuscle.execution import engine, measuring
+from corpuscle.execution import engine, measuring, workers
 from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit, MadeCells, Measures
 from corpuscle.execution.graph import RunShares, runs_of
@@ -195,13 +197,32 @@ def test_a_gpu_has_one_model_at_a_time(
     plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = tmp_path / "marks"
-    given = plan(model=f'name = "toy:OnGpu"\nmarks = "{marks}"')
+    one = f'name = "toy:OnGpu"\nmarks = "{marks}"'
+    given = plan(model=f'{one}\n[[models]]\n{one}\nlabel = "another"\ntrouble = "nowhere"')
     # A name that any machine has: what is looked at is who is given it, and when.
     monkeypatch.setattr(engine, "gpus_of", lambda _pool: ["cpu"])
     assert not corpuscle.run(given.study, tmp_path / "out", workers=2).failures
-    times = sorted(line.split() for line in marks.read_text().splitlines())
-    assert [where for _, _, where in times] == ["cpu", "cpu"]
-    assert float(times[0][1]) <= float(times[1][0])
+    notes = [line.split() for line in marks.read_text().splitlines()]
+    assert {(where, what) for _, _, where, what in notes} == {("cpu", "fit"), ("cpu", "embed")}
+    times = sorted((float(start), float(end)) for start, end, *_ in notes)
+    assert all(end <= start for (_, end), (start, _) in pairwise(times)), "what one is asked waits for another's fit"
+
+
+def test_the_memory_of_a_gpu_is_given_back_for_the_next_workers_model(
+    plan: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, opened, heard = plan(), Opened(tmp_path / "store"), []
+    (fit, *_) = (one.fit for one in runs_of(given, opened.corpora))
+    opened.corpora.ensure(fit.corpus)
+    monkeypatch.setattr(workers, "_opened", opened, raising=False)
+    monkeypatch.setattr(workers, "_news", SimpleNamespace(send=heard.append), raising=False)
+    monkeypatch.setenv("CORPUSCLE_DEVICE", "")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: heard.append("given back"))
+    assert workers._make(fit, "cpu") is None
+    assert heard[-1] == "given back"
+    assert workers._make(fit, "") is None
+    assert heard[-1] != "given back"
 
 
 def test_a_fit_keeps_checkpoints_until_it_is_done(

@@ -19,7 +19,7 @@ from corpuscle.execution.artifact import Artifact
 from corpuscle.execution.graph import runs_of
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.workers import ThisProcess
-from corpuscle.store import CHECKSUMS
+from corpuscle.store import CHECKSUMS, RUNS
 from corpuscle.study.plan import Run
 from toy import MeanProfile
 
@@ -112,7 +112,7 @@ def _spoil(out: Path, how: str) -> list[Path]:
 def test_every_kind_of_result_is_made_again_when_it_is_damaged(
     cells: Path, out: Path, done: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert {folder.name for folder in (out / "store").iterdir()} == KINDS | NEEDED
+    assert {folder.name for folder in (out / "store").iterdir()} == KINDS | NEEDED | {RUNS}
     spoilt = _spoil(out, how)
     again = corpuscle.run(study(cells), out, workers=0)
     assert not again.failures

@@ -27,6 +27,7 @@ from repository import ROOT
 
 STUDY = """
 name = "small"
+seeds = 1
 {extra}
 [sources]
 blood = {{ path = "{folder}/blood.h5ad" }}

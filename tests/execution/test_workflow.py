@@ -152,6 +152,7 @@ def test_a_model_without_steps_runs_beside_others_and_has_no_curve(tmp_path: Pat
     assert not results.failures
     assert set(results.scores.model) == {"mean", "untrained"}
     assert set(pd.read_parquet(tmp_path / "out" / "curves.parquet").model) == {"mean"}
+    assert (pd.read_parquet(tmp_path / "out" / "fits.parquet").groupby("model")["seconds"].min() >= 0).sum() == 2
     assert (tmp_path / "out" / "report.html").exists()
 
 

@@ -1,5 +1,6 @@
 """A user's own components, as a study names them with ``"toy:MeanProfile"``: quick, and made to fail on demand."""
 
+import contextlib
 import json
 import os
 import signal
@@ -145,15 +146,40 @@ class FailsOnA(Task):
 
 @component
 class OnGpu(MeanProfile):
-    """A model that is fitted on a GPU where there is one; it notes when it was fitted, and where."""
+    """A model that is fitted, and embeds, on a GPU where there is one; it notes when it was there, and on which."""
 
     @property
     def uses_gpu(self) -> bool:
         return True
 
+    @property
+    def embeds_on_gpu(self) -> bool:
+        return True
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedMeanProfile:
+        with self.noting("fit"):
+            return self._noting(MeanProfile().fit(corpus, seed, progress))
+
+    def load_fitted(self, folder: Path) -> FittedMeanProfile:
+        return self._noting(super().load_fitted(folder))
+
+    def _noting(self, fitted: FittedMeanProfile) -> FittedMeanProfile:
+        return FittedOnGpu(fitted.genes, fitted.profile, self)
+
+    @contextlib.contextmanager
+    def noting(self, what: str) -> Iterator[None]:
         started = time.monotonic()
-        time.sleep(0.3)
+        time.sleep(0.2)
+        yield
         with Path(self.marks).open("a") as file:
-            file.write(f"{started} {time.monotonic()} {os.environ.get('CORPUSCLE_DEVICE', '')}\n")
-        return MeanProfile().fit(corpus, seed, progress)
+            file.write(f"{started} {time.monotonic()} {os.environ.get('CORPUSCLE_DEVICE', '')} {what}\n")
+
+
+class FittedOnGpu(FittedMeanProfile):
+    def __init__(self, genes: tuple[str, ...], profile: Any, model: OnGpu) -> None:
+        super().__init__(genes, profile)
+        self.model = model
+
+    def embed(self, cells: Corpus) -> Any:
+        with self.model.noting("embed"):
+            return super().embed(cells)

@@ -372,6 +372,7 @@ with working_folder() as work:
 
 STUDY = """
 name = "others"
+seeds = 1
 [sources]
 blood = { path = "blood.h5ad" }
 [quality]
@@ -444,7 +445,7 @@ def test_check_shows_the_commands_and_refuses_a_program_that_is_not_there(study,
         corpuscle.prepare(corpuscle.Study.parse(missing, tmp_path))
     (problem,) = caught.value.problems
     assert str(problem).startswith(
-        "line 15: models[0]: model 'external': the program 'no-such-program' cannot be found"
+        "line 16: models[0]: model 'external': the program 'no-such-program' cannot be found"
     )
 
 

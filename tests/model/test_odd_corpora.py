@@ -79,7 +79,8 @@ def test_a_batch_of_one_cell_is_all_there_is(make_corpus, draw_counts, n_cells, 
     corpus = make_corpus(draw_counts(n_cells, 20) + 1)
     model = LDVAE(**SMALL, validation_share=validation_share)
     assert model.n_steps(n_cells) == 0
-    with pytest.raises(ModelError, match=f"{n_cells} cells are too few to train on"):
+    expected = f"expected at least {n_cells + 1} training cells for model 'ldvae', got {n_cells}; draw more"
+    with pytest.raises(ModelError, match=expected):
         model.fit(corpus, 0)
 
 

@@ -9,12 +9,15 @@ import pytest
 from corpuscle.core.scores import COLUMNS, Score, score_table
 from corpuscle.report.page.render import render
 from corpuscle.report.sections.findings import answer, scope
+from corpuscle.report.sections.overview import sentences
 from corpuscle.statistics.comparisons import RATIO, scale_of, summarise
+from corpuscle.statistics.pairs import all_pairs, ties_with_best
 
 CHANGE = r"(?:[+−]?[\d,.]+(?:e[−+]?\d+)?(?:\N{NO-BREAK SPACE}%)?)"
 SENTENCE = re.compile(
-    rf"Largest (gain|loss|rise|fall): (\w+), ({CHANGE}) against ({CHANGE}), ({CHANGE}) "
-    rf"\(95\N{{NO-BREAK SPACE}}% interval ({CHANGE}) to ({CHANGE})\)(.*)\."
+    rf"(\w+) is (better|worse|higher|lower) than A: it (raises|lowers) macro f1 by ({CHANGE}), "
+    rf"from ({CHANGE}) to ({CHANGE}) "
+    rf"\(95\N{{NO-BREAK SPACE}}% interval ({CHANGE}) to ({CHANGE}); (\d+) seeds?\)(.*)\."
 )
 
 
@@ -30,8 +33,16 @@ def scores_of(values, metric="macro_f1", better="higher", target="blood"):
 
 
 def answered(values, **settings):
-    table = summarise(scores_of(values, **settings), "A")
+    scores = scores_of(values, **settings).assign(headline=True)
+    table = summarise(scores, "A", margins={"macro_f1": 0.02})
+    table["ties_best"] = ties_with_best(table, all_pairs(scores, list(values)))
     return table, answer(table, table, "Title", "A", ["blood"])
+
+
+def sentences_of(values, **settings):
+    """Return what is said of the comparisons, without the best mean."""
+    _, found = answered(values, **settings)
+    return found.findings[-1].sentences
 
 
 def read(text):
@@ -42,39 +53,83 @@ def read(text):
 def test_a_corpus_that_scores_zero_is_the_largest_loss():
     values = {"A": [0.640, 0.641, 0.639], "B": [0.0, 0.0, 0.0], "C": [0.60, 0.61, 0.59]}
     _, found = answered(values)
-    (finding,) = found.findings
+    best, finding = found.findings
+    assert best.sentences == ["Best mean: A, 0.640."]
     assert finding.resolved
     assert finding.sentences == [
-        "Largest loss: B, 0 against 0.640, −0.640 (95\N{NO-BREAK SPACE}% interval −0.642 to −0.638); also C −0.040."
+        "B is worse than A: it lowers macro f1 by 0.640, from 0.640 to 0 "
+        "(95\N{NO-BREAK SPACE}% interval −0.642 to −0.638; 3 seeds)"
+        "; also worse: C −0.040 (−0.062 to −0.018)."
     ]
-    assert found.lead.startswith(
-        "2 of 2 comparisons with A differ by more than the scatter of seeds explains: 0 better"
-    )
+    assert found.lead == "Of 2 comparisons with A: 2 worse."
+
+
+def test_what_does_not_survive_correction_is_said_to_be_so():
+    values = {"A": [0.50, 0.51, 0.49], "B": [0.53, 0.55, 0.51], "C": [0.4, 0.6, 0.5], "D": [0.7, 0.4, 0.5]}
+    _, found = answered(values)
+    best, finding = found.findings
+    assert best.sentences == ["Best mean: D, 0.533, tied with B, A, C."]
+    assert finding.sentences[0].startswith("Perhaps, but not after correction for all comparisons: B +0.030 (+0.")
+    assert found.lead == "Of 3 comparisons with A: 2 not resolved, 1 perhaps, but not after correction for 3."
 
 
 def test_seeds_that_are_one_replicate_are_no_evidence():
     _, found = answered({"A": [0.50] * 3, "B": [0.52] * 3})
-    assert "None of the 1 comparison with A has an interval (the same result at 3 seeds: one replicate)" in found.lead
+    assert found.lead.endswith("nothing can be concluded: the same result at 3 seeds: one replicate.")
     (finding,) = found.findings
     assert not finding.resolved
     assert finding.sentences == [
-        "No interval, so nothing can be resolved (A: 0.500).",
-        "Without an interval: B +4.0\N{NO-BREAK SPACE}% (the same result at 3 seeds: one replicate).",
+        "A: 0.500.",
+        "Without an interval: B +0.020 (the same result at 3 seeds: one replicate).",
     ]
 
 
 def test_of_what_has_no_interval_the_largest_changes_are_named():
-    _, found = answered({"A": [0.5], "B": [0.51], "C": [0.52], "D": [0.53], "E": [0.9]})
-    (finding,) = found.findings
-    assert "Without an interval: E +80" in finding.sentences[1]
+    found = sentences_of({"A": [0.5], "B": [0.51], "C": [0.52], "D": [0.53], "E": [0.9]})
+    assert "Without an interval: E +0.400, D +0.030, C +0.020 and 1 more" in found[1]
 
 
-def test_what_has_no_interval_is_named_beside_what_has_one():
-    _, found = answered({"A": [0.5, 0.51, 0.52], "B": [0.7, 0.71, 0.73], "C": [0.9, np.nan, np.nan]})
-    (finding,) = found.findings
-    assert finding.sentences[0].startswith("Largest gain: B")
-    assert finding.sentences[1].startswith("Without an interval: C +80")
-    assert "1 more has no interval (interval not estimable from one seed)" in found.lead
+def test_what_has_no_interval_is_named_next_to_what_has_one():
+    values = {"A": [0.5, 0.51, 0.52], "B": [0.7, 0.71, 0.73], "C": [0.9, np.nan, np.nan]}
+    _, found = answered(values)
+    assert found.findings[-1].sentences[0].startswith("B is better than A: it raises macro f1 by 0.203")
+    assert found.findings[-1].sentences[1].startswith("Without an interval: C +0.400")
+    assert "interval not estimable from one seed" in found.lead
+
+
+def test_that_nothing_was_found_is_not_said_to_be_no_difference():
+    noisy = sentences_of({"A": [0.50, 0.52], "B": [0.242, 0.387]})
+    assert noisy[0].startswith("Not resolved at 2 seeds: B −0.196 (−")
+    alike = sentences_of({"A": [0.5, 0.5, 0.5, 0.5], "B": [0.501, 0.499, 0.5005, 0.502]})
+    assert alike[0] == "No difference shown, and none larger than ±0.02 (equivalence): B."
+
+
+def test_the_page_begins_with_five_sentences_the_surest_differences_among_them():
+    rng = np.random.default_rng(0)
+    answers = []
+    for metric in ("f1", "ari"):
+        found = {f"target {at}": {"A": 0.5, "B": 0.5 + 0.05 * at} for at in range(4)}
+        scores = pd.concat([
+            scores_of({c: list(mean + 0.003 * rng.normal(size=4)) for c, mean in of.items()}, metric, target=target)
+            for target, of in found.items()
+        ]).assign(headline=True)  # fmt: skip
+        table = summarise(scores, "A").assign(ties_best=False)
+        answers.append(answer(table, table, metric.upper(), "A", list(found)))
+    said = sentences(answers)
+    assert [of for of, _ in said] == ["F1", "ARI", *sorted((of for of, _ in said[2:]), reverse=True)]
+    assert len(said) == 5
+    assert said[0][1].startswith("Of 4 comparisons with A: ")
+    assert all(
+        re.match(r"On target [123], B is better than A: it raises (f1|ari) by 0\.", text) for _, text in said[2:]
+    )
+    assert len(sentences(answers[:1])) == 1 + len(answers[0].shown) <= 5
+
+
+def test_a_gain_is_stated_beyond_the_size_control():
+    values = {"A": [0.50, 0.52, 0.51], "A+A": [0.52, 0.53, 0.53], "B": [0.61, 0.625, 0.625]}
+    table = summarise(scores_of(values).assign(headline=True), "A", control="A+A").assign(ties_best=False)
+    found = answer(table, table, "Title", "A", ["blood"], control="A+A").findings[-1].sentences
+    assert "; beyond the size control A+A: +0.093 (+0.086 to +0.101)" in found[0]
 
 
 def random_values(rng):
@@ -92,46 +147,60 @@ def random_values(rng):
 
 @pytest.mark.parametrize("better", ["higher", "lower", "none"])
 def test_no_verdict_is_false_of_its_own_numbers(better):
-    seen = 0
+    seen, kinds = 0, set()
     made_up = {f"task {at}": random_values(np.random.default_rng([at, len(better)])) for at in range(100)}
-    summary = summarise(
-        pd.DataFrame(
-            [
-                (corpus, "m", seed, task, "blood", "macro_f1", "all", value, 10, better, 1, "")
-                for task, values in made_up.items()
-                for corpus, row in values.items()
-                for seed, value in enumerate(row)
-            ],
-            columns=list(COLUMNS[:12]),
-        ),
-        "A",
-    )
+    scores = pd.DataFrame(
+        [
+            (corpus, "m", seed, task, "blood", "macro_f1", "all", value, 10, better, 1, "")
+            for task, values in made_up.items()
+            for corpus, row in values.items()
+            for seed, value in enumerate(row)
+        ],
+        columns=list(COLUMNS[:12]),
+    ).assign(headline=True)
+    scores["scale"] = np.where(scores["task"].str.endswith(("1", "2", "3")), "positive", "real")
+    scores.loc[scores.groupby("task")["value"].transform("min") < 0, "scale"] = "real"
+    summary = summarise(scores, "A", margins={"macro_f1": 0.5})
+    summary["ties_best"] = ties_with_best(summary, all_pairs(scores, list("ABC")))
     for task, table in summary.groupby("task", sort=False):
         values, found = made_up[task], answer(table, table, "Title", "A", ["blood"])
         scale, rows = scale_of(table), table.set_index("corpus")
         assert not (scale == RATIO and any(value <= 0 for row in values.values() for value in row))
-        resolved = {name for name in "BC" if rows.loc[name, scale.low] > 0 or rows.loc[name, scale.high] < 0}
-        (finding,) = found.findings
-        assert finding.resolved == bool(resolved)
-        said = set()
-        for sentence in finding.sentences:
-            if not (match := SENTENCE.fullmatch(sentence)):
-                assert not sentence.startswith("Largest"), sentence
-                continue
-            seen += 1
-            word, corpus, *shown, also = match.groups()
-            mean, base, change, low, high = map(read, shown)
-            up = (word in ("gain", "rise")) == (better != "lower")
-            assert (mean > base) == (change > 0) == (low > 0) == (high > 0) == up, (sentence, values)
-            assert low <= change <= high
-            named = {corpus, *re.findall(rf"\b([BC]) {CHANGE}", also)}
-            largest = max(named, key=lambda name: abs(rows.loc[name, scale.value]))
-            assert abs(rows.loc[corpus, scale.value]) == abs(rows.loc[largest, scale.value])
-            said |= named
-        assert said == resolved
-        if found.lead.startswith("No difference"):
-            assert not resolved
-    assert seen > 25
+        verdicts = {name: rows.loc[name, "verdict"] for name in "BC"}
+        kinds |= set(verdicts.values())
+        said = {}
+        for sentence in found.findings[-1].sentences:
+            if match := SENTENCE.fullmatch(sentence):
+                seen += 1
+                corpus, word, verb, *shown, n_seeds, also = match.groups()
+                size, base, mean, low, high = map(read, shown)
+                up = verb == "raises"
+                assert (mean > base) == (low > 0) == (high > 0) == up, (sentence, values)
+                assert min(abs(low), abs(high)) <= size <= max(abs(low), abs(high))
+                assert up == (word == {"higher": "better", "lower": "worse", "none": "higher"}[better])
+                assert int(n_seeds) == rows.loc[corpus, "n_pairs"]
+                named = {corpus, *re.findall(rf"\b([BC]) {CHANGE}", also)}
+                assert abs(rows.loc[corpus, scale.value]) == max(abs(rows.loc[name, scale.value]) for name in named)
+                said |= dict.fromkeys(named, word)
+            elif sentence.startswith("Perhaps"):
+                said |= {name: verdicts[name] for name in re.findall(rf"\b([BC]) {CHANGE}", sentence)}
+                assert all(verdicts[name].startswith("perhaps") for name in said if name in sentence)
+            elif sentence.startswith("No difference shown"):
+                named = set(re.findall(r"\b([BC])\b", sentence))
+                for name in named:
+                    assert max(abs(rows.loc[name, "equivalent_low"]), abs(rows.loc[name, "equivalent_high"])) < 0.6
+                said |= dict.fromkeys(named, "equivalent")
+            elif sentence.startswith("Not resolved"):
+                named = set(re.findall(rf"\b([BC]) {CHANGE}", sentence))
+                for name in named:
+                    assert rows.loc[name, scale.low] < 0 < rows.loc[name, scale.high]
+                said |= dict.fromkeys(named, "unresolved")
+            elif sentence.startswith("Without an interval"):
+                said |= dict.fromkeys(re.findall(rf"\b([BC]) {CHANGE}", sentence), "no interval")
+        assert all(verdicts[name] == verdict for name, verdict in said.items())
+        assert all(name in said or not np.isfinite(rows.loc[name, scale.value]) for name in "BC")
+    assert seen > 20
+    assert {"unresolved", "no interval", "equivalent"} <= kinds
 
 
 def draws_of(**overlaps):
@@ -159,7 +228,7 @@ def test_the_report_widens_by_the_draws_and_says_so(make_run):
     page = render(folder).read_text()
     after = pd.read_csv(folder / "scores_summary.csv")
     np.testing.assert_allclose(after["fc_high"] - after["fc_low"], 2 * (before["fc_high"] - before["fc_low"]))
-    assert page.count("Blood ×2.0 (50% of kang2018)") == 2
+    assert page.count("Blood ×2.0 (50% of kang2018)") == 1
 
 
 def test_a_table_has_one_unit(make_run):
@@ -169,7 +238,7 @@ def test_a_table_has_one_unit(make_run):
     scores.loc[zero, "value"] = 0.0
     scores.to_parquet(folder / "scores.parquet")
     page = render(folder).read_text()
-    answer_part = page[page.index('id="answer"') : page.index('id="scores"')]
-    assert "Largest loss: Pancreas, 0 against 0.5" in answer_part
+    answer_part = page[page.index('class="findings') : page.index("</dl>")]
+    assert "Pancreas is worse than Blood: it lowers R² (log) by 0.5" in answer_part
     assert not re.search(r"[+−][\d.]+\N{NO-BREAK SPACE}%", answer_part)
     assert "colour: difference, full from there on" in page

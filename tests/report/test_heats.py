@@ -18,7 +18,7 @@ def annotated(folder, *, models=("ldvae", "pca"), ways=("5 nearest", "15 nearest
     tables = [
         scores.assign(
             model=model, task="annotation", metric="macro_f1", title="Macro-F1", way=way, headline=j == 0,
-            reason=reason, value=scores["value"] / 2**i * (1 + j / 10),
+            reason=reason, value=(scores["value"] / 2**i * (1 + j / 10)).clip(upper=1.0),
         )
         for i, model in enumerate(models)
         for j, way in enumerate(ways)
@@ -47,10 +47,15 @@ def test_the_answer_compares_models_and_ways_at_their_best(make_run):
     blood = found[(found["unit"] == "all") & (found["target"] == "blood")]
     mean = blood.groupby(["model", "way", "corpus"])["value"].mean()
     plain = {model: mean[model, "5 nearest"] for model in ("ldvae", "pca")}
-    said = ", ".join(f"{model} {of.max():.3f} ({of.idxmax()})" for model, of in plain.items())
-    assert f"Each model with its best corpus: {said}." in page
+    tie = {"Blood": "Blood+Pancreas", "Blood+Pancreas": "Blood"}
+    shown = [(model, of.max(), of.idxmax(), tie[of.idxmax()]) for model, of in plain.items()]
+    said = [
+        (f"{model} {mean:.3f} ({best}, tied with {other})", f"{model} {mean:.3f} ({best})")
+        for model, mean, best, other in shown
+    ]
+    assert any(f"Each model with its best corpus: {one}, {other}." in page for one in said[0] for other in said[1])
     best = mean["ldvae", "whole, focal"]
-    assert f"ldvae {best.max():.3f} ({best.idxmax()}; whole, focal), pca" in page
+    assert f"ldvae {best.max():.3f} ({best.idxmax()}; whole, focal" in page
 
 
 def test_a_table_has_each_metric_in_every_way(make_run):

@@ -3,12 +3,15 @@
 import ast
 import inspect
 import math
+import re
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 
+import colour_vision
 import corpuscle.report
 from corpuscle.core.components import build, names
 from corpuscle.evaluation.task import Task
@@ -73,6 +76,61 @@ def test_panels_stay_on_the_drawing(count: int) -> None:
 @pytest.mark.parametrize("colour", [*svg.CATEGORIES, svg.OTHER])
 def test_labels_on_colours_are_legible(colour: str) -> None:
     assert _contrast(colour, svg.on_top(colour)) >= 3.5
+
+
+@pytest.mark.parametrize("vision", colour_vision.VISIONS)
+def test_categories_are_told_apart_by_all_eyes(vision: str) -> None:
+    pairs = combinations([*svg.CATEGORIES, svg.OTHER], 2)
+    nearest = min((colour_vision.difference(*pair, vision), pair) for pair in pairs)
+    assert nearest[0] >= 10, nearest
+
+
+@pytest.mark.parametrize("vision", colour_vision.VISIONS)
+def test_better_worse_and_neither_are_told_apart_by_all_eyes(vision: str) -> None:
+    for colours in ([svg.THEME[tone] for tone in ("cool", "warm", "neutral")], _dark("cool", "warm", "neutral")):
+        assert min(colour_vision.difference(*pair, vision) for pair in combinations(colours, 2)) >= 10
+
+
+def test_no_other_colour_looks_like_better_or_worse() -> None:
+    tones = [svg.THEME["cool"], svg.THEME["warm"], *_dark("cool", "warm")]
+    others = [
+        *svg.CATEGORIES,
+        svg.OTHER,
+        *(colour for name, colour in svg.THEME.items() if name not in ("cool", "warm")),
+    ]
+    assert min(colour_vision.difference(one, other) for one in tones for other in others) >= 10
+
+
+def test_the_oracle_of_colours_gives_the_published_differences() -> None:
+    # Sharma, Wu & Dalal 2005, table 1: pairs 1, 9, 16, 20 and 34.
+    for one, other, published in (
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425), ((50, -1, 2), (50, 0, 0), 2.3669),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492), ((50, 2.5, 0), (50, 3.1736, 0.5854), 1.0),
+        ((2.0776, 0.0795, -1.135), (0.9033, -0.0636, -0.5514), 0.9082),
+    ):  # fmt: skip
+        assert colour_vision.ciede2000(one, other) == pytest.approx(published, abs=5e-5)
+
+
+def _dark(*names: str) -> list[str]:
+    """Colours of the page's dark ground."""
+    style = (Path(inspect.getfile(corpuscle.report)).parent / "page" / "page.css").read_text(encoding="utf-8")
+    dark = style.split("prefers-color-scheme: dark")[1]
+    return [re.search(rf"--{name}: (#[0-9a-f]{{6}})", dark)[1] for name in names]  # type: ignore[index]
+
+
+def test_blue_and_orange_mean_better_and_worse_and_nothing_else() -> None:
+    """Only comparisons name these colours: `toned`, and `GeneCell`, `Bar` and `Cell`, which it is given to."""
+    folder = Path(inspect.getfile(corpuscle.report)).parent
+    naming = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in ("cool", "warm")
+    }
+    assert naming == {
+        "drawing/svg.py", "sections/bar_table.py", "sections/gene_residuals.py", "sections/heatmaps.py",
+        "sections/overview.py",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("tone", ["cool", "warm"])

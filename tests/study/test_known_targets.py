@@ -14,6 +14,7 @@ from corpuscle.study.spec import Study
 
 STUDY = """
 name = "small"
+seeds = 1
 genes = {{ space = "{space}" }}
 models = [{{ name = "toy:MeanProfile" }}]
 corpora = [

@@ -10,6 +10,7 @@ from corpuscle.study.spec import Study
 
 STUDY = """
 name = "small"
+seeds = 1
 models = [{{ name = "{model}", n_genes = 10 }}]
 corpora = [
   {{ name = "Blood", parts = [{{ source = "blood", fraction = 1.0 }}] }},

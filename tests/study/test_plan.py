@@ -9,6 +9,8 @@ import pytest
 
 import corpuscle
 from corpuscle.core.errors import StudyError
+from corpuscle.execution.graph import runs_of
+from corpuscle.execution.opened import Opened
 from corpuscle.store import Store
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
@@ -21,10 +23,10 @@ def study(tmp_path):
     """Make a study of files in the test's folder."""
 
     def made(sources: str, corpora: str = "", tasks: str = "", rest: str = "") -> Study:
+        seeds = "" if "seeds" in rest else "seeds = 1"
         parts = corpora or '{ name = "A", parts = [{ source = "blood", n_cells = 5 }] },'
-        text = (
-            f'name = "small"\n{rest}\n{MODEL}\ncorpora = [\n{parts}\n]\ntasks = [\n{tasks}\n]\n[sources]\n{sources}\n'
-        )
+        head = f'name = "small"\n{rest}\n{MODEL}{seeds}'
+        text = f"{head}\ncorpora = [\n{parts}\n]\ntasks = [\n{tasks}\n]\n[sources]\n{sources}\n"
         return Study.parse(text, tmp_path)
 
     return made
@@ -59,6 +61,27 @@ def test_a_plan_has_every_corpus_at_every_seed_and_its_runs_seed_by_seed(study, 
         assert len(corpus) == {"A": 5, "B": 15}[name]
     counted = plan.composition().query("column == 'source' and corpus == 'B'").groupby("value")["n_cells"].sum()
     assert counted.to_dict() == {"blood": 10, "pancreas": 20}
+
+
+def test_a_corpus_of_one_cell_is_refused_with_the_models_that_need_more(study, write):
+    write("blood", 30)
+    corpora = """
+      { name = "A", parts = [{ source = "blood", n_cells = 5 }] },
+      { name = "B", parts = [{ source = "blood", n_cells = 1 }] },
+    """
+    models = """
+      [[models]]
+      name = "ldvae"
+      budget = { steps = 1 }
+      validation_share = 0.5
+      [[models]]
+      name = "pca"
+    """
+    given = study(BLOOD, corpora, ON_BLOOD, 'holdout = { blood = { by = "cell", share = 0.3 } }')
+    found = problems(Study.parse(given.text.replace(MODEL, "") + models, given.folder))
+    assert {place: problem.message for place, problem in found.items()} == {
+        "corpora[1]": "corpus 'B': expected at least 3 training cells for models 'ldvae', 'pca', got 1; draw more cells"
+    }
 
 
 def test_held_out_cells_are_the_same_at_every_seed_and_in_every_study(study, write):
@@ -384,3 +407,16 @@ def test_batches_that_a_model_will_not_embed_are_warned_of(study, write, held, i
         assert re.search(
             r"cells of a donor that it was trained on, and \d+ of \d+ cells of target 'blood'.*\(d1\)", warned[0]
         )
+
+
+def test_fits_of_a_draw_share_its_corpus_and_draws_share_initialisations(study, write, tmp_path):
+    write("blood", 30)
+    plan = prepare(study(BLOOD, rest="seeds = { draws = 2, fits = 3 }"))
+    assert list(plan.corpora) == [("A", 0), ("A", 1)]
+    fits = {one.run.seed: one.fit for one in runs_of(plan, Opened(tmp_path / "store").corpora)}
+    assert [fit.corpus == fits[0].corpus for fit in fits.values()] == [True, True, True, False, False, False]
+    assert [fit.seed for fit in fits.values()] == [0, 1, 2, 0, 1, 2]
+    assert len({fit.key for fit in fits.values()}) == 6
+    alone = prepare(study(BLOOD, rest="seeds = 2"))
+    known = [one.fit.key for one in runs_of(alone, Opened(tmp_path / "store").corpora)]
+    assert known == [fits[0].key, fits[4].key], "what is the same is made once"

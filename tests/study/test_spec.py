@@ -46,7 +46,7 @@ def places(text: str) -> set[str]:
 def test_a_good_study_is_read(tmp_path):
     study = Study.parse(GOOD, tmp_path)
     assert study.name == "small"
-    assert list(study.seeds) == [0]
+    assert list(study.seeds) == [0, 1, 2]
     assert study.baseline == "A"
     assert [str(recipe) for recipe in study.recipes] == [
         "5 of blood (uniform)",
@@ -104,9 +104,17 @@ def test_a_sources_quality_overrides_the_studys():
         ("seeds = nan", "should be a whole number"),
         ("seeds = 2024-01-01", "should be a whole number .it is datetime.date.2024, 1, 1"),
         ("seeds = [1]", "should be a whole number"),
+        ("seeds = { draws = 3 }", "seeds.*fits"),
+        ("seeds = { draws = 3, fits = 1 }", "fits should be greater than or equal to 2"),
+        ("seeds = { draws = 3, fits = 2, more = 1 }", "there is no 'more' here"),
         ("seed = 3", "there is no 'seed' here; did you mean 'seeds'?"),
         ('baseline = "C"', "there is no corpus 'C'; Legal here: A, B"),
         ('baseline = "a"', "did you mean 'A'"),
+        ('control = "C"', "there is no corpus 'C'; Legal here: A, B"),
+        ('control = "A"', "'A' is the baseline"),
+        ("margins = { r2_log = 0 }", "r2_log should be greater than 0"),
+        ("margins = { r2_logs = 0.1 }", "no task has a metric 'r2_logs'; did you mean 'r2_log'"),
+        ("margins = { r2_log = inf }", "r2_log should be a finite number"),
         ("quality = { min_count = 3 }", "there is no 'min_count' here; did you mean 'min_counts'"),
         ("quality = { max_mito_fraction = inf }", "max_mito_fraction should be "),
         ('quality = { min_counts = "5" }', "min_counts should be a whole number"),
@@ -368,3 +376,13 @@ def test_counts_are_a_place_or_a_place_that_is_rounded(counts, layer, rounds):
 def test_faulty_counts_are_reported_with_what_they_can_be(counts, message):
     with pytest.raises(StudyError, match=message):
         Study.parse(COUNTS.format(counts))
+
+
+def test_crossed_seeds_number_runs_draw_by_draw():
+    crossed = Study.parse("seeds = { draws = 3, fits = 2 }\n" + GOOD)
+    assert (list(crossed.seeds), list(crossed.draws)) == ([0, 1, 2, 3, 4, 5], [0, 1, 2])
+    assert [(crossed.draw_of(seed), crossed.fit_of(seed)) for seed in crossed.seeds] == [
+        (0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1),
+    ]  # fmt: skip
+    plain = Study.parse("seeds = 3\n" + GOOD)
+    assert [(plain.draw_of(seed), plain.fit_of(seed)) for seed in plain.seeds] == [(0, 0), (1, 1), (2, 2)]

@@ -348,6 +348,23 @@ _EXPECTED = {
 }
 
 
+def in_words(error: Exception) -> str:
+    """Return in one sentence what a refused value is refused for, without what pydantic writes around it.
+
+    Examples
+    --------
+    >>> @component
+    ... class Share:
+    ...     keep: float
+    >>> try:
+    ...     Share(keep="half")
+    ... except ValueError as error:
+    ...     in_words(error)
+    "keep should be a number (it is 'half')"
+    """
+    return explain(error.errors()[0], ()) if isinstance(error, ValidationError) else str(error)
+
+
 def explain(error: Any, legal: Iterable[str]) -> str:
     """Return in a sentence what one pydantic error means: what was expected, what came, and the nearest legal name."""
     field = str(error["loc"][-1]) if error["loc"] and isinstance(error["loc"][-1], str) else ""

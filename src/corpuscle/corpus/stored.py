@@ -106,7 +106,12 @@ class StoredCorpora:
             corpus.cells.apply(_storable).to_parquet(folder / "cells.parquet")
             (folder / "corpus.json").write_text(json.dumps(record), encoding="utf-8")
 
-        self.store.kept(CORPORA, key, write)
+        uses = [
+            (SPACES, space),
+            *((SOURCES, one) for one in sources.values()),
+            *((DERIVED, one) for one in made.values()),
+        ]
+        self.store.kept(CORPORA, key, write, label=f"cells of {corpus.name}", uses=uses)
         parts = {(CORPORA, key), (SPACES, space), *((SOURCES, one) for one in sources.values())}
         for derived in corpus.used_makers.values():
             parts |= {(DERIVED, self.derived_key(derived)), *self._parts[self.key(derived.parents)]}
@@ -155,7 +160,7 @@ class StoredCorpora:
     def _keep_source(self, reader: Reader) -> str:
         record = _source_record(reader)
         key = fingerprint("source", FORMAT, record)
-        self.store.kept(SOURCES, key, lambda folder: write_data(folder, record))
+        self.store.kept(SOURCES, key, lambda folder: write_data(folder, record), label="how a source is opened")
         return key
 
     def _source(self, key: str) -> Reader:
@@ -170,7 +175,7 @@ class StoredCorpora:
 
         if space not in self._space_keys:
             self._space_keys[space] = fingerprint("space", FORMAT, space.fingerprint, list(space.symbols))
-        self.store.kept(SPACES, self._space_keys[space], write)
+        self.store.kept(SPACES, self._space_keys[space], write, label="a gene space")
         return self._space_keys[space]
 
     def _space(self, key: str) -> GeneSpace:
@@ -182,7 +187,13 @@ class StoredCorpora:
 
     def _keep_derived(self, derived: DerivedCounts) -> str:
         key, record = self.derived_key(derived), {"kind": derived.kind, "parents": self.keep(derived.parents)}
-        self.store.kept(DERIVED, key, lambda folder: write_data(folder, {**record, "state": derived.state()}))
+        self.store.kept(
+            DERIVED,
+            key,
+            lambda folder: write_data(folder, {**record, "state": derived.state()}),
+            label="how cells are made",
+            uses=[(CORPORA, record["parents"])],
+        )
         return key
 
 

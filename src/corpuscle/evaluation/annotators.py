@@ -196,7 +196,7 @@ def _taught(model: FittedModel, reference: Corpus, way: FineTuning, seed: int) -
         tuned.save(folder)
         write_data(folder, asdict(usage))
 
-    folder = store.kept("fine_tuned", key, write)
+    folder = store.kept("fine_tuned", key, write, label=f"a model that was taught labels of {reference.name}")
     return open_fine_tuned(folder, model, way), Usage(**read_data(folder))
 
 

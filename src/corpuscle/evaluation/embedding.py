@@ -116,7 +116,7 @@ def _places(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
 
     store, key = model.stored
     embedded = fingerprint("embedding", EMBEDDINGS, model.embeds_as or key, cells.identity())
-    folder = store.kept("embeddings", embedded, write)
+    folder = store.kept("embeddings", embedded, write, label=f"embedding of {cells.name}")
     found: NDArray[np.float32] = np.load(folder / "embedding.npy")
     return found
 

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import astuple
-from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,11 @@ class Task(Component, ABC):
         """What to say of a model that cannot be asked."""
         return f"this model does not {self.ability}, so the task {self.name} cannot be asked of it"
 
+    @property
+    def fine_tunes(self) -> tuple["NetworkTaught", ...]:
+        """What it fine-tunes of models' networks, so that a machine too small is found before; mostly nothing."""
+        return ()
+
     @abstractmethod
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Ask a model about a target.
@@ -70,6 +75,25 @@ class Task(Component, ABC):
         ------
         One score per metric, way and unit, most easily by `Metric.score`. What is not defined is NaN with its reason.
         """
+
+
+class NetworkTaught(NamedTuple):
+    """A fine-tuning of a network, as far as its memory depends on it.
+
+    Attributes
+    ----------
+    weights
+        Which weights learn, in the task's words.
+    n_blocks
+        How many of the last blocks they are; None: all.
+    batch_size, accumulate
+        Cells per step, and how many parts they are worked through in.
+    """
+
+    weights: str
+    n_blocks: int | None
+    batch_size: int
+    accumulate: int
 
 
 def answers(task: Task, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from corpuscle.corpus.stored import CORPORA
 from corpuscle.execution.opened import Opened
 from corpuscle.model.model import Progress
 
@@ -57,6 +58,12 @@ class Artifact(ABC):
     def corpora(self) -> Sequence[str]:
         """The keys of the corpora that it needs."""
         return ()
+
+    @property
+    def uses(self) -> Sequence[tuple[str, str]]:
+        """All that it is made from, by kind and key, for its record in the store."""
+        before = (*self.inputs, *self.better_after)
+        return [*(one.address for one in before), *((CORPORA, key) for key in self.corpora)]
 
     @property
     def together(self) -> str:

@@ -150,6 +150,12 @@ class Fit(Artifact):
         assert opened.model is not None, "it was opened"
         return opened.model[1]
 
+    @property
+    def embeds_on_gpu(self) -> bool:
+        """Whether what it is asked is worked out on a GPU where there is one."""
+        with guarded(self.model):
+            return self.model.embeds_on_gpu
+
     def _stays_open(self, fitted: FittedModel, opened: Opened) -> None:
         fitted.stored = Stored(opened.store, self.key)
         opened.model = (self.key, fitted)
@@ -207,6 +213,11 @@ class Scores(Artifact):
     def together(self) -> str:
         """The model that is asked; see `Artifact.together`."""
         return self.fit.key
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether one of the models does, when it is asked."""
+        return self.fit.embeds_on_gpu or (self.reference is not None and self.reference.embeds_on_gpu)
 
     def refusal(self, lacking: Artifact, why: str) -> str:
         """Say which model is lacking; see `Artifact.refusal`."""
@@ -275,6 +286,11 @@ class Map(Artifact):
         """The target."""
         return (self.target,)
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the model does, when it embeds."""
+        return self.fit.embeds_on_gpu
+
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Lay it out."""
         fitted, target = self.fit.open(opened), opened.corpora.open(self.target)
@@ -324,6 +340,11 @@ class Measures(Artifact):
     def corpora(self) -> Sequence[str]:
         """The corpus."""
         return (self.corpus,)
+
+    @property
+    def uses(self) -> Sequence[tuple[str, str]]:
+        """What other artifacts use, and the view."""
+        return [*super().uses, (VIEWS, self.view)]
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Measure."""

@@ -6,17 +6,20 @@ Workers make one artifact each on one thread: inside so small a model, threads c
 import contextlib
 import signal
 import threading
+import time
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any, NamedTuple
 
+from corpuscle.core.claims import Watch
 from corpuscle.core.components import guarded
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit
+from corpuscle.execution.making import ELSEWHERE
 from corpuscle.execution.workers import WORKER_LOST, ThisProcess, Update, Worker, gpus_of, pool_of
 from corpuscle.model.model import TrainsTogether
 from corpuscle.store import Store
@@ -51,14 +54,14 @@ def execute(
     -------
     What could not be made, and why. What fails does not stop the others.
     """
-    undone = _Undone(wanted, corpora)
+    undone, store = _Undone(wanted, corpora), corpora.store
     if not undone.n_missing:
         return {}
     with _stoppable():
         if workers and (groups := fitted_as_one(undone.missing.values(), corpora)):
-            _fit_groups(groups, corpora.store, on_update)
+            _fit_groups(groups, store, on_update)
             undone = _Undone(undone.missing.values(), corpora)
-        with pool_of(min(workers, undone.n_missing), corpora.store.root) as pool:
+        with pool_of(min(workers, undone.n_missing), store.root, store.errors) as pool:
             gpus = gpus_of(pool) if any(artifact.uses_gpu for artifact in undone.missing.values()) else []
             while undone.n_missing:
                 for worker in pool:
@@ -68,8 +71,11 @@ def execute(
                     ):
                         worker.begin(artifact, next(iter(free), "") if artifact.uses_gpu else "")
                 busy = [worker.future for worker in pool if worker.artifact]
-                assert busy or not undone.n_missing, "what is missing waits for what is being made"
-                wait(busy, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                assert busy or undone.elsewhere, "what is missing waits for what is being made"
+                if busy:
+                    wait(busy, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                else:
+                    time.sleep(POLL_SECONDS)
                 for worker in pool:
                     for update in worker.news():
                         on_update(update)
@@ -77,6 +83,8 @@ def execute(
                         artifact, failure = worker.end()
                         if undone.end(artifact, failure):
                             on_update(Update(artifact.address, 1.0))
+                for address in undone.came():
+                    on_update(Update(address, 1.0))
     return undone.failures
 
 
@@ -98,12 +106,15 @@ class _Undone:
         What is not there yet, whether it is being made or not.
     failures
         What could not be made, and why.
+    elsewhere
+        What other processes are making: those of another run.
     """
 
     def __init__(self, wanted: Iterable[Artifact], corpora: StoredCorpora) -> None:
         self.corpora, self.store = corpora, corpora.store
         self.missing: dict[Address, Artifact] = {}
         self.failures: dict[Address, str] = {}
+        self.elsewhere: dict[Address, Watch] = {}
         self._order: dict[Address, int] = {}
         self._waits_for: dict[Address, set[Address]] = {}
         self._needed_by: dict[Address, set[Address]] = {}
@@ -176,6 +187,9 @@ class _Undone:
     def end(self, artifact: Artifact, failure: str | None) -> bool:
         """Take note that the making of an artifact ended; return whether that was for good."""
         address = artifact.address
+        if failure == ELSEWHERE:
+            self.elsewhere[address] = Watch(self.store.claim(*address))
+            return False
         self._tries[address] += 1
         if self.store.has(*address):
             self._settle(artifact)
@@ -194,6 +208,20 @@ class _Undone:
             return False
         self._fail(artifact, failure or f"what it wrote to {self.store.root} cannot be read again; check that disk")
         return True
+
+    def came(self) -> list[Address]:
+        """Look at what other processes are making; return what is there by now. What they gave up is to do again."""
+        came = []
+        for address, watch in list(self.elsewhere.items()):
+            if not watch.is_over():
+                continue
+            del self.elsewhere[address]
+            if self.store.has(*address):
+                came.append(address)
+                self._settle(self.missing[address])
+            else:
+                self._wait(self.missing[address])
+        return came
 
     def _fail(self, artifact: Artifact, why: str) -> None:
         self.failures[artifact.address] = why
@@ -232,7 +260,7 @@ def fitted_as_one(missing: Iterable[Artifact], corpora: StoredCorpora) -> list[l
 def _fit_groups(groups: list[list[Fit]], store: Store, on_update: Callable[[Update], None]) -> None:
     """Fit models that can be trained as one, in a process of its own; what fails is left to be fitted one by one."""
     for group in groups:
-        with pool_of(1, store.root) as (worker,):
+        with pool_of(1, store.root, store.errors) as (worker,):
             assert isinstance(worker, Worker), "one was asked for"
             worker.begin_together(group)
             while not worker.future.done():

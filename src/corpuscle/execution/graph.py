@@ -56,7 +56,7 @@ def runs_of(plan: Plan, corpora: StoredCorpora) -> list[RunArtifacts]:
     mapped = [*dict.fromkeys([plan.study.baseline, *(run.corpus for run in plan.runs)])][:MOST_MAPPED]
     found = []
     for run, fit in fits.items():
-        corpus, scores = plan.corpora[run.corpus, run.seed], []
+        corpus, scores = plan.corpus_of(run), []
         for task in plan.study.tasks:
             other = _reference(task.task, run)
             reference = fits[other] if other else None
@@ -83,10 +83,11 @@ def _fits(plan: Plan, corpora: StoredCorpora) -> dict[Run, Fit]:
     """Return each run's fitted model."""
     found = {}
     for run in plan.runs:
-        model, corpus = plan.model(run.model).model, plan.corpora[run.corpus, run.seed]
-        key = fingerprint("model", MODELS, model.identity(), corpus.identity(), run.seed)
+        model, corpus = plan.model(run.model).model, plan.corpus_of(run)
+        seed = plan.study.fit_of(run.seed)
+        key = fingerprint("model", MODELS, model.identity(), corpus.identity(), seed)
         code, cells = fingerprint(model.identity()), made_cells(corpus, corpora)
-        found[run] = Fit(key, str(run), model, corpora.key(corpus), run.seed, code, cells)
+        found[run] = Fit(key, str(run), model, corpora.key(corpus), seed, code, cells)
     return found
 
 

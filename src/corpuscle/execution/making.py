@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from corpuscle.core.errors import BrokenComponentError, CorpuscleError
 from corpuscle.core.paths import safe_name
@@ -10,7 +11,10 @@ from corpuscle.execution.artifact import Artifact
 from corpuscle.execution.artifacts import Fit
 from corpuscle.execution.opened import Opened
 from corpuscle.model.model import Progress, TrainsTogether
-from corpuscle.store import write_text
+from corpuscle.store import recorded, write_text
+
+# What stands for a failure where there is none yet: another process is making the artifact.
+ELSEWHERE = "another process is making it"
 
 
 def make(artifact: Artifact, opened: Opened, progress: Progress) -> str | None:
@@ -27,7 +31,7 @@ def make(artifact: Artifact, opened: Opened, progress: Progress) -> str | None:
 
     Returns
     -------
-    What went wrong, for people; None: nothing did.
+    What went wrong, for people; None: nothing did. `ELSEWHERE`: another process is making it.
     """
 
     def report(share: float) -> None:
@@ -39,19 +43,24 @@ def make(artifact: Artifact, opened: Opened, progress: Progress) -> str | None:
             return f"{one.label}: it was damaged, or is gone, before it was used"
     try:
         progress(0.0)
-        opened.store.kept(*artifact.address, lambda folder: artifact.make(folder, opened, report))
+        found = opened.store.kept_if_free(
+            *artifact.address,
+            lambda folder: artifact.make(folder, opened, report),
+            label=artifact.label,
+            uses=artifact.uses,
+        )
     except BrokenComponentError as error:
         return f"{error}{_logged(artifact, opened)}"
     except CorpuscleError as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}{_logged(artifact, opened)}"
-    return None
+    return None if found else ELSEWHERE
 
 
 def _logged(artifact: Artifact, opened: Opened) -> str:
     """Write the traceback of what went wrong to a file, and return where it is; the disk may be what went wrong."""
-    log = opened.store.root.parent / "errors" / f"{safe_name(artifact.label.replace(' · ', '-'))}.txt"
+    log = opened.store.errors / f"{safe_name(artifact.label.replace(' · ', '-'))}.txt"
     try:
         write_text(log, traceback.format_exc())
     except CorpuscleError as error:
@@ -60,12 +69,21 @@ def _logged(artifact: Artifact, opened: Opened) -> str:
 
 
 def fit_together(group: Sequence[Fit], opened: Opened, progress: Progress) -> None:
-    """Fit several models as one, and store them; they share what it cost."""
+    """Fit several models as one, and store them; they share what it cost. Those that another process makes are left."""
+    with ExitStack() as claims:
+        tokens = [claims.enter_context(opened.store.claimed_if_free(*fit.address)) for fit in group]
+        free = [(fit, token) for fit, token in zip(group, tokens, strict=True) if token]
+        _fit_claimed([fit for fit, _ in free], [token for _, token in free], opened, progress)
+
+
+def _fit_claimed(group: Sequence[Fit], tokens: Sequence[str], opened: Opened, progress: Progress) -> None:
+    if not group:
+        return
     model, corpora = group[0].model, [opened.corpora.open(fit.corpus) for fit in group]
     assert isinstance(model, TrainsTogether), "the group was made for that"
     with measured() as usage:
         found = model.fit_together(corpora, [fit.seed for fit in group], progress)
     share = Usage(usage.seconds / len(group), usage.cpu_seconds / len(group), usage.peak_bytes)
-    for fit, fitted, corpus in zip(group, found, corpora, strict=True):
-        with opened.store.create(*fit.address) as folder:
+    for fit, token, fitted, corpus in zip(group, tokens, found, corpora, strict=True):
+        with opened.store.create(*fit.address, token) as folder, recorded(folder, fit.label, fit.uses, share.seconds):
             fit.write(folder, fitted, corpus, share)

@@ -15,7 +15,7 @@ import pandas as pd
 from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.plain_files import write_data
-from corpuscle.corpus.stored import StoredCorpora
+from corpuscle.corpus.stored import CORPORA, StoredCorpora
 from corpuscle.execution import engine
 from corpuscle.execution.artifacts import VIEWS, CommonComponents, Measures
 from corpuscle.execution.graph import made_cells
@@ -140,20 +140,23 @@ def artifacts_of(plan: Plan, corpora: StoredCorpora, types: CellTypes) -> dict[t
 def _keep_view(plan: Plan, corpora: StoredCorpora, types: CellTypes, basis: Basis | MeasureError, n_equal: int) -> str:
     """Put into the store what all corpora are measured in and against; return its key."""
     problem = str(basis) if isinstance(basis, MeasureError) else ""
+    kept_targets = {name: corpora.keep(cells) for name, cells in plan.targets.items()}
+    kept_basis = "" if isinstance(basis, MeasureError) else corpora.keep(basis.cells)
     record = {
         "n_equal": n_equal,
         "matches": [(label, list(match) if match else None) for label, match in types.matches.items()],
-        "targets": {name: corpora.keep(cells) for name, cells in plan.targets.items()},
+        "targets": kept_targets,
         "problem": problem,
         "genes": np.empty(0, np.int64) if isinstance(basis, MeasureError) else basis.genes_C,
-        "basis": "" if isinstance(basis, MeasureError) else corpora.keep(basis.cells),
+        "basis": kept_basis,
     }
     key = fingerprint("view", 1, record)
 
     def write(folder: Path) -> None:
         write_data(folder, record)
 
-    corpora.store.kept(VIEWS, key, write)
+    uses = [(CORPORA, one) for one in (*kept_targets.values(), kept_basis) if one]
+    corpora.store.kept(VIEWS, key, write, label="what corpora are measured in and against", uses=uses)
     return key
 
 

@@ -20,10 +20,12 @@ class Opened:
     ----------
     root
         The store's folder.
+    errors
+        Where tracebacks are kept; see `Store`.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.store = Store(root)
+    def __init__(self, root: Path, errors: Path | None = None) -> None:
+        self.store = Store(root, errors)
         self.corpora = StoredCorpora(Context(store=self.store, imputer=model_imputer))
         # One: what a run's artifacts share. Models of other runs would only take memory.
         self.model: tuple[str, FittedModel] | None = None

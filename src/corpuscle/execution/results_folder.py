@@ -10,17 +10,21 @@
     corpora/<name>/<seed>/       manifest.json, cells.parquet, origins.parquet where a step made cells, and corpus.h5ad
                                  where the corpus was composed
     report.html  figures/        the report
+    saturation.csv               verdicts on ladders, where the study has any
     description.html  .json      the same without scores, where the corpora were described
-    store/                       what the tables are made from, each under the fingerprint of what it depends on
+    artifacts.json               where the store is, and which of its results each score is from
+    store/                       what the tables are made from, each under the fingerprint of what it depends on; not
+                                 there where the run shares a store with others
     errors/                      tracebacks of what went wrong
 """
 
 import json
+import os
 import platform
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,13 +40,14 @@ from corpuscle.core.version import __version__
 from corpuscle.corpus import derived
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.corpus.obs import changes
+from corpuscle.execution.graph import RunArtifacts
 from corpuscle.execution.measuring import Measured
+from corpuscle.execution.run_record import ARTIFACTS, read_artifacts
 from corpuscle.source.source import ROLES, dataset_facts
-from corpuscle.store import atomic, write_text
+from corpuscle.store import PACKAGES, Store, atomic, write_text
 from corpuscle.study.plan import Plan
 from corpuscle.study.spec import Study
 
-PACKAGES = ("anndata", "h5py", "numpy", "pandas", "scipy", "torch")
 LOCK = ".lock"
 # What a run that was refused for its data may have left: the folder is still anybody's.
 UNCLAIMED = {LOCK, "store"}
@@ -61,7 +66,9 @@ def claimed(folder: Path, study: Study) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
+        # Where the disk has no locks, the claim of the run's record keeps others out, if not as soon.
+        with suppress(NotImplementedError):
+            lock.acquire(timeout=0)
     except Timeout:
         raise FolderError(f"{folder} is in use by another run; wait for it, or choose another folder") from None
     except OSError as error:
@@ -75,6 +82,29 @@ def claimed(folder: Path, study: Study) -> Iterator[None]:
 def claim(folder: Path, study: Study) -> None:
     """Make a folder this study's: later runs of other studies will be refused there."""
     write_text(folder / "study.toml", study.text)
+
+
+def write_artifacts(folder: Path, store: Store, runs: Sequence[RunArtifacts] | None = None) -> None:
+    """Write where a run's store is, and what its scores are from; without runs, as it was."""
+    is_own = os.path.realpath(store.root) == os.path.realpath(folder / "store")
+    where = "store" if is_own else os.path.realpath(store.root)
+    found = read_artifacts(folder).get("runs", []) if runs is None else [_artifacts(one) for one in runs]
+    write_text(folder / ARTIFACTS, json.dumps({"store": where, "runs": found}))
+
+
+def _artifacts(one: RunArtifacts) -> dict[str, Any]:
+    """Return the names in the store of what a run's scores are from."""
+    scores = [
+        {
+            "task": asked.asked,
+            "target": asked.target_name,
+            "key": asked.key,
+            "cells": asked.target,
+            "reference": asked.reference.key if asked.reference else "",
+        }
+        for asked in one.scores
+    ]
+    return {**one.run._asdict(), "model_key": one.fit.key, "cells": one.fit.corpus, "scores": scores}
 
 
 def _refuse_foreign(folder: Path, study: Study) -> None:

@@ -52,13 +52,16 @@ def _about(model: Model, quantities: "pd.Series[str]") -> dict[str, "pd.Series[s
 
 
 def fits(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:
-    """Gather what was checked when models had been fitted; see `corpuscle.statistics.divergence.diverged`."""
+    """Gather what was checked when models had been fitted, and how long that took.
+
+    See `corpuscle.statistics.divergence.diverged`; ``seconds`` are those of the fit, on the machine that made it.
+    """
     rows = []
     for one in runs:
         if folder := store.find(*one.fit.address):
-            check = json.loads((folder / "run.json").read_text(encoding="utf-8"))["check"]
-            rows.append({**one.run._asdict(), **check})
-    return pd.DataFrame(rows, columns=list(FITS)).astype(FIT_DTYPES)
+            facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            rows.append({**one.run._asdict(), **facts["check"], "seconds": facts["seconds"]})
+    return pd.DataFrame(rows, columns=[*FITS, "seconds"]).astype({**FIT_DTYPES, "seconds": "float64"})
 
 
 def maps(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:

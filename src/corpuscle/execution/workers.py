@@ -37,15 +37,15 @@ class Update(NamedTuple):
 
 
 @contextlib.contextmanager
-def pool_of(n_workers: int, root: Path) -> "Iterator[list[Worker] | list[ThisProcess]]":
+def pool_of(n_workers: int, root: Path, errors: Path | None = None) -> "Iterator[list[Worker] | list[ThisProcess]]":
     """Give so many workers for a store; end them and their processes when the block ends, however it ends.
 
-    Of none, this process does the work itself.
+    Of none, this process does the work itself. For `root` and `errors` see `Opened`.
     """
     if not n_workers:
-        yield [ThisProcess(root)]
+        yield [ThisProcess(root, errors)]
         return
-    pool = [Worker(root) for _ in range(n_workers)]
+    pool = [Worker(root, errors) for _ in range(n_workers)]
     try:
         yield pool
     finally:
@@ -68,8 +68,8 @@ class Worker:
 
     future: Future[str | None]
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.last, self.gpu = root, "", ""
+    def __init__(self, root: Path, errors: Path | None = None) -> None:
+        self.root, self.errors, self.last, self.gpu = root, errors, "", ""
         self.artifact: Artifact | None = None
         self._start()
 
@@ -77,7 +77,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
-        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end, self.root))
+        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end, self.root, self.errors))
 
     def begin(self, artifact: Artifact, gpu: str = "") -> None:
         """Let it make an artifact, on a GPU where one is named; see `corpuscle.model.data.on_gpu.gpus`."""
@@ -155,8 +155,8 @@ class Worker:
 class ThisProcess:
     """A worker without a process of its own: what it begins is done when `begin` returns."""
 
-    def __init__(self, root: Path) -> None:
-        self.opened, self.last, self.gpu = Opened(root), "", ""
+    def __init__(self, root: Path, errors: Path | None = None) -> None:
+        self.opened, self.last, self.gpu = Opened(root, errors), "", ""
         self.artifact: Artifact | None = None
         self.future: Future[str | None] = Future()
         self._news: list[Update] = []
@@ -239,10 +239,10 @@ _news: Connection
 _opened: Opened
 
 
-def _start_worker(parent: int, news: Connection, root: Path) -> None:
+def _start_worker(parent: int, news: Connection, root: Path, errors: Path | None) -> None:
     """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
     global _news, _opened  # the process is this worker's own
-    _news, _opened = news, Opened(root)
+    _news, _opened = news, Opened(root, errors)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
     tqdm.set_lock(threading.RLock())
@@ -275,8 +275,19 @@ def _gpus() -> str:
 
 def _make(artifact: Artifact, gpu: str) -> str | None:
     """Make an artifact in a worker; return what went wrong."""
-    if gpu:
-        os.environ["CORPUSCLE_DEVICE"] = gpu
+    if not gpu:
+        return _made(artifact)
+    from corpuscle.model.data.on_gpu import VARIABLE, release_memory
+
+    os.environ[VARIABLE] = gpu
+    try:
+        return _made(artifact)
+    finally:
+        # The next that is made there may be another worker's.
+        release_memory()
+
+
+def _made(artifact: Artifact) -> str | None:
     return make(artifact, _opened, lambda share: _news.send(Update(artifact.address, share)))
 
 

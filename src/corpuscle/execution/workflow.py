@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,13 +12,14 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError, Problem
+from corpuscle.core.errors import CorpusError, FolderError, Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
 from corpuscle.execution import engine, measuring, results_folder, tables
 from corpuscle.execution.graph import RunShares, made_cells, runs_of
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.opened import Opened
+from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
 from corpuscle.report.page.render import render, render_description
 from corpuscle.statistics.divergence import without_diverged
@@ -85,6 +87,7 @@ def run(
     folder: Path | str,
     *,
     workers: int | None = None,
+    store: Path | None = None,
     listener: Listener | None = None,
 ) -> Results:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
@@ -99,6 +102,8 @@ def run(
         Where everything is written; new, empty, or this study's.
     workers
         How many processes work at once, each on one thread; by default as many as there are cores. 0: this one alone.
+    store
+        Where what is made is kept, which other runs may share; by default where this folder's store is, or in it.
     listener
         Hears how it goes.
 
@@ -110,19 +115,19 @@ def run(
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
     workers = cores() if workers is None else workers
-    with results_folder.claimed(folder, study):
-        opened = Opened(folder / "store")
-        store, corpora = opened.store, opened.corpora
-        remove_partial(folder)
-        plan = prepare(study, store, listener.notice)
+    with _at_work(study, folder, store) as (opened, record):
+        kept, corpora = opened.store, opened.corpora
+        plan = prepare(study, kept, listener.notice)
         listener.warned(plan.warnings)
         results_folder.write_plan(folder, plan)
+        runs = runs_of(plan, corpora)
+        results_folder.write_artifacts(folder, kept, runs)
+        record.refer(artifact.address for one in runs for artifact in one.all)
         measured = measuring.measure(plan, corpora, listener.notice, workers)
         results_folder.write_measures(folder, measured)
-        runs = runs_of(plan, corpora)
-        missing = [one for one in runs if not one.is_done(store)]
+        missing = [one for one in runs if not one.is_done(kept)]
         listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
-        shares = RunShares(missing, [one.address for run in missing for one in run.all if store.has(*one.address)])
+        shares = RunShares(missing, [one.address for run in missing for one in run.all if kept.has(*one.address)])
 
         def on_update(news: Update) -> None:
             for run, share in shares.update(*news).items():
@@ -130,20 +135,38 @@ def run(
 
         wanted = [artifact for one in missing for artifact in one.all]
         failed = engine.execute(wanted, corpora, workers, on_update)
-        if not failed:
-            store.forget_unfinished()
+        if not failed and record.is_own:
+            kept.forget_unfinished()
         failures = {Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()}
         failures |= {one.run: why for one in missing if (why := one.failure(failed)) is not None}
-        fits = tables.fits(runs, store)
-        scores = without_diverged(tables.scores(runs, store), fits)
+        fits = tables.fits(runs, kept)
+        scores = without_diverged(tables.scores(runs, kept), fits)
         results_folder.write_table(scores, folder / "scores.parquet")
-        results_folder.write_table(tables.curves(runs, store), folder / "curves.parquet")
+        results_folder.write_table(tables.curves(runs, kept), folder / "curves.parquet")
         results_folder.write_table(fits, folder / "fits.parquet")
-        results_folder.write_table(tables.maps(runs, store), folder / "maps.parquet")
+        results_folder.write_table(tables.maps(runs, kept), folder / "maps.parquet")
         listed = [{**run._asdict(), "message": message} for run, message in failures.items()]
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
+        # What an earlier study in this folder used is no longer of use.
+        record.refer((artifact.address for one in runs for artifact in one.all), only=True)
         render(folder)
     return Results(folder, scores, failures, len(runs) - len(missing))
+
+
+@contextmanager
+def _at_work(study: Study, folder: Path, store: Path | None) -> Iterator[tuple[Opened, RunRecord]]:
+    """Open a run's store, and keep other runs out of its folder, while the block lasts."""
+    with results_folder.claimed(folder, study):
+        opened = Opened(store_of(folder, store), folder / "errors")
+        remove_partial(folder, but=opened.store.root)
+        opened.store.sweep()
+        try:
+            with recording(opened.store, folder, study.name) as record:
+                yield opened, record
+        finally:
+            # What workers were making that were ended; the next run does it, too.
+            with suppress(OSError):
+                opened.store.sweep()
 
 
 def describe(
@@ -151,6 +174,7 @@ def describe(
     folder: Path | str | None = None,
     *,
     workers: int | None = None,
+    store: Path | None = None,
     notice: Notice | None = None,
 ) -> Measured:
     """Measure a study's corpora, and how well they cover its targets, without training.
@@ -164,6 +188,8 @@ def describe(
         folder. None: nothing is left behind.
     workers
         How many processes measure at once, as for `run`.
+    store
+        Where what is made is kept, as for `run`.
     notice
         Called with what is being done, and which share of it is done.
 
@@ -175,15 +201,16 @@ def describe(
     study, notice = study if isinstance(study, Study) else Study.read(study), notice or (lambda _what, _share: None)
     workers = cores() if workers is None else workers
     if folder is None:
+        if store is not None:
+            raise FolderError("a store is only used with a folder to write into; give one, too")
         with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             opened = Opened(Path(scratch))
             return measuring.measure(prepare(study, opened.store, notice), opened.corpora, notice, workers)
     folder, started = Path(folder), time.perf_counter()
-    with results_folder.claimed(folder, study):
-        opened = Opened(folder / "store")
-        remove_partial(folder)
+    with _at_work(study, folder, store) as (opened, _):
         plan = prepare(study, opened.store, notice)
         results_folder.write_plan(folder, plan)
+        results_folder.write_artifacts(folder, opened.store)
         measured = measuring.measure(plan, opened.corpora, notice, workers)
         results_folder.write_measures(folder, measured)
         failures = [
@@ -195,13 +222,14 @@ def describe(
     return measured
 
 
-def compose(
+def compose(  # noqa: PLR0913  # all but two by name
     study: Study | Path | str,
     folder: Path | str,
     *,
     only: str | None = None,
     form: str = "h5ad",
     workers: int | None = None,
+    store: Path | None = None,
     notice: Notice | None = None,
 ) -> list[Path]:
     """Write a study's corpora with their manifests, without training.
@@ -221,6 +249,8 @@ def compose(
         ``"h5ad"``, or ``"zarr"``: a zarr 3 folder, sharded.
     workers
         How many processes make cells at once, where steps do, as for `run`.
+    store
+        Where what is made is kept, as for `run`.
     notice
         Called with what is being done, and which share of it is done.
 
@@ -240,11 +270,10 @@ def compose(
         raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")
     if form not in FORMS:
         raise CorpusError(f"there is no format {form!r}; {legal_names(form, FORMS)}")
-    with results_folder.claimed(folder, study):
-        opened = Opened(folder / "store")
-        remove_partial(folder)
+    with _at_work(study, folder, store) as (opened, _):
         plan = prepare(study, opened.store, notice)
         results_folder.claim(folder, study)
+        results_folder.write_artifacts(folder, opened.store)
         chosen = {place: corpus for place, corpus in plan.corpora.items() if only in (None, place[0])}
         cells = [made for corpus in chosen.values() for made in made_cells(corpus, opened.corpora)]
         labels = {made.address: made.label for made in cells}

@@ -1,8 +1,9 @@
 """Model (settings) and FittedModel (weights): two types, so that nothing needs an "is it trained" flag."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, final, runtime_checkable
 
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
+from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric
 from corpuscle.core.usage import Usage
 from corpuscle.corpus.context import ImputedCounts
@@ -217,10 +219,10 @@ class Model(Component, ABC):
     curves: ClassVar[tuple[Metric, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the model's `fit` keep to one thread, wherever it is called."""
+        """Make the model's `fit` keep to one thread, and refuse a corpus of too few cells, wherever it is called."""
         super().__init_subclass__(**kwargs)
         if "fit" in vars(cls):
-            cls.fit = one_thread()(cls.fit)  # type: ignore[method-assign]
+            cls.fit = one_thread()(_of_enough_cells(cls.fit))  # type: ignore[method-assign]
 
     @abstractmethod
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
@@ -238,6 +240,11 @@ class Model(Component, ABC):
         return True
 
     @property
+    def fewest_cells(self) -> int:
+        """How many cells a corpus needs at least, each as often as it is used (`Corpus.n_cells`)."""
+        return 1
+
+    @property
     def programs(self) -> tuple[str, ...]:
         """The commands that it runs on this machine, as one would type them; who checks a study is shown them."""
         return ()
@@ -251,9 +258,31 @@ class Model(Component, ABC):
             When the model cannot be fitted in this gene space.
         """
 
+    def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:
+        """Refuse corpora whose counts are of genes that it cannot read; most models read all.
+
+        Parameters
+        ----------
+        space
+            The study's genes, G of them.
+        totals
+            Corpora by name, each with about how many counts it has of each gene, shape (G,), up to a factor. To go
+            through them costs reading some cells.
+
+        Raises
+        ------
+        ModelError
+            When the model cannot be fitted on one of them.
+        """
+
     @property
     def uses_gpu(self) -> bool:
         """Whether a fit is on a GPU where there is one (`corpuscle.model.data.on_gpu`), so that fits share them."""
+        return False
+
+    @property
+    def embeds_on_gpu(self) -> bool:
+        """Whether what was fitted is asked and fine-tuned on a GPU where there is one, so that it shares them, too."""
         return False
 
     @abstractmethod
@@ -267,6 +296,30 @@ class Model(Component, ABC):
     @abstractmethod
     def seconds_per_step(self, n_genes: int) -> float:
         """Measure the seconds that a step takes on this machine, on a few random cells, on one thread."""
+
+
+def too_few(n_cells: int, fewest: int, corpus: str, *models: str) -> str:
+    """Say that a corpus has too few cells for some models.
+
+    Examples
+    --------
+    >>> too_few(1, 2, "a tenth", "pca", "scvi")
+    "corpus 'a tenth': expected at least 2 training cells for models 'pca', 'scvi', got 1; draw more cells"
+    """
+    named = f"model{'s' if len(models) > 1 else ''} {', '.join(map(repr, models))}"
+    return (
+        f"corpus {corpus!r}: expected at least {fewest:,} training cells for {named}, got {n_cells:,}; draw more cells"
+    )
+
+
+def _of_enough_cells(fit: Callable[..., FittedModel]) -> Callable[..., FittedModel]:
+    @wraps(fit)
+    def checked(model: Model, corpus: Corpus, *arguments: Any, **named: Any) -> FittedModel:
+        if corpus.n_cells < model.fewest_cells:
+            raise ModelError(too_few(corpus.n_cells, model.fewest_cells, corpus.name, model.name))
+        return fit(model, corpus, *arguments, **named)
+
+    return checked
 
 
 class WithoutSteps(Model):

@@ -28,6 +28,32 @@ class HasSizes(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesMemoryWhenFineTuned(Protocol):
+    """A model whose network may take more memory than a machine has when it is fine-tuned."""
+
+    def memory_to_fine_tune(self, n_genes: int, n_cells: int, n_blocks: int | None) -> int:
+        """Return about how many bytes it takes on so many genes.
+
+        Parameters
+        ----------
+        n_genes
+            The study's genes.
+        n_cells
+            How many cells are worked through at once.
+        n_blocks
+            How many of the network's last blocks learn; None: all of it.
+        """
+        ...
+
+
+def memory_to_fine_tune(model: object, n_genes: int, n_cells: int, n_blocks: int | None) -> int:
+    """Return about how many bytes a model's fine-tuning takes; 0 where that is not known, or little."""
+    if not isinstance(model, TakesMemoryWhenFineTuned):
+        return 0
+    return model.memory_to_fine_tune(n_genes, n_cells, n_blocks)
+
+
 def memory_of(model: object, n_genes: int) -> int:
     """Return about how many bytes a model's training takes; 0 where that does not depend on its settings."""
     return model.memory(n_genes) if isinstance(model, TakesMemory) else 0

@@ -64,6 +64,35 @@ def spread(half: float, value: float) -> str:
     return f"±{half:,.{decimals}f}" if half == 0 or half >= 10**-decimals / 2 else f"±<{smallest}"
 
 
+def ranged(low: float, high: float, value: float) -> str:
+    """Write the ends of an interval to the decimals of the mean that it stands next to.
+
+    Examples
+    --------
+    >>> ranged(0.3407, 0.3641, value=0.352), ranged(-0.2, 0.1, value=-0.05), ranged(float("nan"), 1, value=0.352)
+    ('0.341–0.364', '−0.200 to 0.100', '')
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    decimals = len(number(value).partition(".")[2])
+    ends = [f"{end:,.{decimals}f}".replace("-", "−") for end in (low, high)]
+    return ("–" if low >= 0 else " to ").join(ends)
+
+
+def duration(seconds: float) -> str:
+    """Write how long something took.
+
+    Examples
+    --------
+    >>> print(duration(0.42), duration(35.3), duration(754), duration(9000), sep=", ")
+    0.4 s, 35 s, 13 min, 2.5 h
+    """
+    if not math.isfinite(seconds):
+        return "n/a"
+    unit, size = ("s", 1) if seconds < 99.5 else ("min", 60) if seconds < 5970 else ("h", 3600)
+    return f"{seconds / size:.{1 if seconds / size < 9.95 else 0}f}\N{NO-BREAK SPACE}{unit}"
+
+
 def letter(position: int) -> str:
     """Letter of a footnote, counted from 1; after z come aa, ab and so on.
 

@@ -1,6 +1,8 @@
 """Drawing: every corpus of a study at every seed, as far as this machine can hold them."""
 
+import math
 from collections.abc import Mapping
+from itertools import product
 
 import pandas as pd
 
@@ -9,12 +11,14 @@ from corpuscle.core.errors import ModelError
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.recipe import Recipe
+from corpuscle.evaluation.task import NetworkTaught
 from corpuscle.model.data.memory import machine_memory
 from corpuscle.model.model import Model
-from corpuscle.model.size import HasSizes, memory_of
+from corpuscle.model.size import HasSizes, memory_of, memory_to_fine_tune
 from corpuscle.source.genes import GeneSpace
 from corpuscle.study.findings import Findings
 from corpuscle.study.replicates import draw_facts
+from corpuscle.study.spec import LabelledModel
 
 # What a cell takes in the table of a corpus, about: its keys and a dozen labels.
 BYTES_OF_CELL = 80
@@ -41,7 +45,7 @@ def all_fit(findings: Findings, space: GeneSpace | None, n_genes: int) -> bool:
                 models.append((place, components.build(Model, *step.needs)))
     # All are looked at, so that everything wrong is noted.
     fits = [_fits(findings, place, model, space, n_genes) for place, model in models]
-    return all(fits)
+    return all(fits) and _can_fine_tune(findings, n_genes)
 
 
 def _fits(findings: Findings, place: str, model: Model, space: GeneSpace | None, n_genes: int) -> bool:
@@ -56,11 +60,38 @@ def _fits(findings: Findings, place: str, model: Model, space: GeneSpace | None,
         instead = model.would_fit(n_genes, limit) if isinstance(model, HasSizes) else ""
         findings.refuse(
             place,
-            f"model {model.name!r} would take about {needed / 1e9:,.0f} GB of memory in training on {n_genes:,} genes, "
+            f"model {model.name!r} would take about {needed / 1e9:,.0f} GB of memory on {n_genes:,} genes, "
             f"and this machine has {limit / 1e9:,.0f} GB; "
             f"{instead or 'lower its numbers of units and layers, or batch_size'}",
         )
     return needed <= limit
+
+
+def _can_fine_tune(findings: Findings, n_genes: int) -> bool:
+    """Refuse tasks whose fine-tuning of a model this machine cannot hold; return whether it can."""
+    fits = True
+    for at, task in enumerate(findings.study.tasks):
+        for model, taught in product(findings.study.models, task.task.fine_tunes):
+            if why := _too_much(model, taught, n_genes):
+                findings.refuse(f"tasks[{at}].training", why)
+                fits = False
+    return fits
+
+
+def _too_much(model: LabelledModel, taught: NetworkTaught, n_genes: int) -> str:
+    """Return why this machine cannot hold a fine-tuning, and what it could; empty where it can."""
+    limit, n_cells = machine_memory(), math.ceil(taught.batch_size / taught.accumulate)
+    none, one, all_of_them = (memory_to_fine_tune(model.model, n_genes, n, taught.n_blocks) for n in (0, 1, n_cells))
+    if all_of_them <= limit:
+        return ""
+    n_fit = int((limit - none) // max(1, one - none))
+    least = math.ceil(taught.batch_size / n_fit) if n_fit > 0 else None
+    instead = "a smaller model is needed" if least is None else f"accumulate = {least:,} would do"
+    return (
+        f"to fine-tune model {model.label!r} ({taught.weights}) on {n_cells:,} cells at once would take about "
+        f"{all_of_them / 1e9:,.0f} GB of memory on {n_genes:,} genes, and this machine has {limit / 1e9:,.0f} GB; "
+        f"{instead}"
+    )
 
 
 def _are_few(findings: Findings, pools: Mapping[str, Corpus]) -> bool:
@@ -68,11 +99,11 @@ def _are_few(findings: Findings, pools: Mapping[str, Corpus]) -> bool:
     study, cells = findings.study, {source: len(pool) for source, pool in pools.items()}
     parts = [part for recipe in study.recipes for part in recipe.parts if part.source in cells]
     n_cells = sum(min(part.size(cells[part.source]), cells[part.source]) for part in parts)
-    needed, limit = BYTES_OF_CELL * n_cells * len(study.seeds), machine_memory()
+    needed, limit = BYTES_OF_CELL * n_cells * len(study.draws), machine_memory()
     if needed > limit:
         findings.refuse(
             "seeds",
-            f"the corpora have {n_cells * len(study.seeds):,} cells, all seeds together; their tables would take about "
+            f"the corpora have {n_cells * len(study.draws):,} cells, all seeds together; their tables would take about "
             f"{needed / 1e9:,.0f} GB of memory, and this machine has {limit / 1e9:,.0f} GB; lower seeds, or part the "
             "study",
         )
@@ -95,8 +126,8 @@ def draw_corpora(
             continue
         with findings.noting(findings.of_corpus(recipe.name)):
             draws = []
-            for seed in study.seeds:
-                context.notice(f"drawing {recipe.name}", seed / len(study.seeds))
+            for seed in study.draws:
+                context.notice(f"drawing {recipe.name}", seed / len(study.draws))
                 drawn = recipe.draw(pools, seed, context)
                 if (corpus := _altered(findings, recipe, drawn, seed, context)) is not None:
                     corpora[recipe.name, seed] = corpus
@@ -110,7 +141,7 @@ def draw_corpora(
 def _altered(findings: Findings, recipe: Recipe, corpus: Corpus, seed: int, context: Context) -> Corpus | None:
     """Do a recipe's steps; None where one cannot be done."""
     for at, step in enumerate(recipe.steps):
-        context.notice(f"drawing {recipe.name}: {step.name}", seed / len(findings.study.seeds))
+        context.notice(f"drawing {recipe.name}: {step.name}", seed / len(findings.study.draws))
         before = len(findings.problems)
         with findings.noting(f"{findings.of_corpus(recipe.name)}.steps[{at}]"):
             corpus = recipe.alter(corpus, seed, at, context)

@@ -94,7 +94,9 @@ def _survey(source: Source, space: GeneSpace, store: Store | None, notice: Notic
     if store is None:
         return made()
     key = survey_key(source, space)
-    folder = store.kept("surveys", key, lambda folder: made().to_parquet(folder / "survey.parquet"))
+    folder = store.kept(
+        "surveys", key, lambda folder: made().to_parquet(folder / "survey.parquet"), label=f"survey of {source.name}"
+    )
     return pd.read_parquet(folder / "survey.parquet")
 
 

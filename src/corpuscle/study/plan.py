@@ -53,7 +53,7 @@ class Plan:
     targets
         The cells to evaluate on, by target name.
     corpora
-        The training corpora, by name and seed.
+        The training corpora, by name and the seed that drew them.
     warnings
         What is legal and yet likely not meant, each with its place in the study file.
     draws
@@ -113,11 +113,15 @@ class Plan:
         """Return the recipe of the corpus of a name."""
         return self._recipes[name]
 
+    def corpus_of(self, run: Run) -> Corpus:
+        """Return the corpus that a run learns from."""
+        return self.corpora[run.corpus, self.study.draw_of(run.seed)]
+
     def n_steps(self, run: Run) -> int:
         """How many optimisation steps a run takes."""
         model = self.model(run.model).model
         with components.guarded(model):
-            return model.n_steps(self.corpora[run.corpus, run.seed].n_cells)
+            return model.n_steps(self.corpus_of(run).n_cells)
 
     def estimate_seconds(self, workers: int) -> float:
         """Measure a few steps of each model on this machine, and say how long all runs' steps would take.

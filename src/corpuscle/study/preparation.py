@@ -10,7 +10,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
 from corpuscle.corpus.split import Watch
 from corpuscle.model.imputer import model_imputer
-from corpuscle.model.model import EmbedsKnownOnly, Model
+from corpuscle.model.model import EmbedsKnownOnly, Model, too_few
 from corpuscle.model.training.stepping import ChoosesRate, RateSchedule
 from corpuscle.source.features import in_words
 from corpuscle.source.genes import By, GeneSpace, gene_space, loss_table
@@ -21,6 +21,7 @@ from corpuscle.study.donors import shared_donors
 from corpuscle.study.drawing import all_fit, draw_corpora
 from corpuscle.study.findings import Findings
 from corpuscle.study.gene_checks import counts_kept, lost_sources
+from corpuscle.study.known_counts import check_counts
 from corpuscle.study.known_targets import KnownTargets, warnings_of
 from corpuscle.study.opening import (
     Notice,
@@ -83,6 +84,9 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     _check_leaks(findings, targets, corpora, copies)
     for found in shared_donors(study, sources, pools, targets, corpora):
         (findings.refuse if found.certain else findings.warn)(found.place, found.message)
+    _check_sizes(findings, corpora)
+    if not findings.problems:
+        check_counts(findings, space, pools, corpora)
     findings.stop()
     _remark(findings, opened, targets, corpora)
     for place, message in _unreached_rates(study, corpora):
@@ -109,6 +113,19 @@ def _check_leaks(
         with findings.noting(place := findings.of_corpus(name)):
             for found in watch.check(of_recipe):
                 findings.warn(place, f'{found}; near_duplicates = "keep" lets that be')
+
+
+def _check_sizes(findings: Findings, corpora: Mapping[tuple[str, int], Corpus]) -> None:
+    """Refuse corpora that have too few cells for some of the models."""
+    models = {model.label: model.model for model in findings.study.models}
+    for (name, _), corpus in corpora.items():
+        fewest = {}
+        for label, model in models.items():
+            with guarded(model):
+                fewest[label] = model.fewest_cells
+        if lacking := {label: least for label, least in fewest.items() if corpus.n_cells < least}:
+            message = too_few(corpus.n_cells, max(lacking.values()), name, *lacking)
+            findings.refuse(findings.of_corpus(name), message)
 
 
 def _remark(

@@ -79,7 +79,7 @@ def replicate_warnings(
     study: Study, draws: pd.DataFrame, corpora: Mapping[tuple[str, int], Corpus]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield what keeps a study's seeds from being replicates: its corpus (empty: the study), the key, and why."""
-    n_seeds = len(study.seeds)
+    n_seeds = len(study.draws)
     if n_seeds == 1:
         yield (
             "",

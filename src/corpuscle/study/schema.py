@@ -11,12 +11,14 @@ from corpuscle.core.components import explain
 from corpuscle.core.errors import Problem
 from corpuscle.study.lines import line_of
 from corpuscle.study.tables import (
+    TAGS,
     CorpusSpec,
     CountsSpec,
     GenesSpec,
     LabelledSpec,
     LadderSpec,
     PartSpec,
+    SeedsSpec,
     SourceSpec,
     StepSpec,
     StudySpec,
@@ -29,6 +31,7 @@ Location = tuple[str | int, ...]
 _TABLES: dict[tuple[type[BaseModel], str | int], type[BaseModel]] = {
     (StudySpec, "sources"): SourceSpec,
     (StudySpec, "genes"): GenesSpec,
+    (StudySpec, "seeds"): SeedsSpec,
     (SourceSpec, "counts"): CountsSpec,
     (StudySpec, "corpora"): CorpusSpec,
     (CorpusSpec, "parts"): PartSpec,
@@ -59,6 +62,8 @@ _VALUES: dict[str | int, Any] = {
     "dataset": "pbmc3k",
     "n_cells": 1,
     "fraction": 1.0,
+    "draws": 2,
+    "fits": 2,
     "sources": {"?": {"path": "?"}},
     "parts": [_PART],
     "ladder": {"percent": [100.0]},
@@ -116,7 +121,7 @@ def follows_from(problem: Problem, known: Sequence[Problem]) -> bool:
     if any(problem.place == place or problem.place.startswith((f"{place}.", f"{place}[")) for place in places):
         return True
     # A corpus without a name may be the one that is looked for; without sources, none can be found.
-    if problem.place == "baseline":
+    if problem.place in ("baseline", "control"):
         return any(re.fullmatch(r"corpora(\[\d+\](\.name|\.ladder.*)?)?", place) for place in places)
     return "sources" in places and "there is no source" in problem.message
 
@@ -132,9 +137,8 @@ def _problem(detail: Any, text: str) -> Problem:
 
 
 def _location(detail: Any) -> Location:
-    # Pydantic marks a fault of a key itself by a last part that is in no study file.
-    location: Location = detail["loc"]
-    return location[:-1] if location[-1:] == ("[key]",) else location
+    # Pydantic marks a fault of a key itself, and which of several kinds a value is, by parts that are in no study file.
+    return tuple(part for part in detail["loc"] if part not in ("[key]", *TAGS))
 
 
 def _mend(raw: dict[str, Any], detail: Any) -> None:

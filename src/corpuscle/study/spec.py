@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,8 +93,24 @@ class Study:
 
     @property
     def seeds(self) -> range:
-        """The seeds: each draws fresh corpora and a fresh initialisation."""
-        return range(self.spec.seeds)
+        """The runs of each corpus and model: each draws fresh corpora and a fresh initialisation, if not crossed.
+
+        Where draws and fits are crossed, run r is of draw r // fits and fit r % fits.
+        """
+        return range(self.spec.n_draws * self.spec.n_fits)
+
+    @property
+    def draws(self) -> range:
+        """The seeds that corpora are drawn with."""
+        return range(self.spec.n_draws)
+
+    def draw_of(self, seed: int) -> int:
+        """Return the seed that the corpus of a run is drawn with."""
+        return seed // self.spec.n_fits
+
+    def fit_of(self, seed: int) -> int:
+        """Return the seed that a model is fitted with: its run's, or where draws and fits are crossed, its fit's."""
+        return seed % self.spec.n_fits if self.spec.n_fits > 1 else seed
 
     @property
     def baseline(self) -> str:
@@ -211,9 +227,11 @@ class _Builder:
         targets = self._targets()
         self._check_terms()
         self._check_names()
-        n_runs = len(recipes) * len(self.spec.models) * self.spec.seeds
+        self._check_margins(tasks)
+        n_seeds = self.spec.n_draws * self.spec.n_fits
+        n_runs = len(recipes) * len(self.spec.models) * n_seeds
         if n_runs > MOST_RUNS:
-            counts = f"{len(recipes):,} corpora × {len(self.spec.models):,} models × {self.spec.seeds:,} seeds"
+            counts = f"{len(recipes):,} corpora × {len(self.spec.models):,} models × {n_seeds:,} seeds"
             self._fault("seeds", f"{counts} are {n_runs:,} runs, and a study can have {MOST_RUNS:,}; part the study")
         problems = [*self.known, *(found for found in self.problems if not follows_from(found, self.known))]
         if problems:
@@ -389,9 +407,19 @@ class _Builder:
             self._check_reference(f"tasks[{at}].reference_model", task, "model", models)
         labels = [(task.label or task.name, at) for at, task in enumerate(self.spec.tasks)]
         self._check_distinct("tasks", labels, "two tasks of one label; give one of them a label")
-        if self.spec.baseline is not None and self.spec.baseline not in corpora:
-            hint = legal_names(self.spec.baseline, corpora)
-            self._fault("baseline", f"there is no corpus {self.spec.baseline!r}; {hint}")
+        for place, named in (("baseline", self.spec.baseline), ("control", self.spec.control)):
+            if named is not None and named not in corpora:
+                self._fault(place, f"there is no corpus {named!r}; {legal_names(named, corpora)}")
+        if self.spec.control is not None and corpora and self.spec.control == (self.spec.baseline or corpora[0]):
+            self._fault("control", f"{self.spec.control!r} is the baseline; the control is another corpus of the size")
+
+    def _check_margins(self, tasks: Sequence[LabelledTask]) -> None:
+        """Refuse a margin of a metric that no task has, where all tasks say which they have."""
+        known = [metric.name for task in tasks for metric in task.task.metrics]
+        if len(tasks) == len(self.spec.tasks) and all(task.task.metrics for task in tasks):
+            for name in self.spec.margins:
+                if name not in known:
+                    self._fault(f"margins.{name}", f"no task has a metric {name!r}; {legal_names(name, set(known))}")
 
     def _check_reference(self, place: str, task: TaskSpec, kind: str, known: list[str]) -> None:
         """Refuse a task that compares with a corpus or model that the study does not have."""

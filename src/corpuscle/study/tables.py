@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from corpuscle.core.components import MOST, STRICT
 from corpuscle.corpus.recipe import Rung
@@ -187,13 +187,30 @@ class TaskSpec(LabelledSpec):
     ]
 
 
+class SeedsSpec(Table):
+    """``seeds`` as a table: how many draws of each corpus, and how many fits of each draw, all crossed."""
+
+    draws: Annotated[int, Field(ge=2, le=100)]
+    fits: Annotated[int, Field(ge=2, le=100)]
+
+
+# Which of the two `seeds` is; these are in the place of a fault, and in no study file.
+TAGS = ("[number]", "[table]")
+Seeds = Annotated[
+    Annotated[int, Field(ge=1, le=10_000), Tag(TAGS[0])] | Annotated[SeedsSpec, Tag(TAGS[1])],
+    Discriminator(lambda value: TAGS[isinstance(value, dict | SeedsSpec)]),
+]
+
+
 class StudySpec(Table):
     """The study file's tables, as they are written."""
 
     name: Name
     question: str = ""
-    seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
+    seeds: Seeds = 3
     baseline: str | None = None
+    control: str | None = None
+    margins: dict[Name, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
     sources: Annotated[dict[Name, SourceSpec], Field(min_length=1)]
     quality: dict[str, Any] = {}
     genes: GenesSpec = GenesSpec()
@@ -202,3 +219,13 @@ class StudySpec(Table):
     corpora: Annotated[list[CorpusSpec], Field(min_length=1)]
     models: Annotated[list[LabelledSpec], Field(min_length=1)]
     tasks: list[TaskSpec] = []
+
+    @property
+    def n_draws(self) -> int:
+        """How often each corpus is drawn."""
+        return self.seeds.draws if isinstance(self.seeds, SeedsSpec) else self.seeds
+
+    @property
+    def n_fits(self) -> int:
+        """How often each draw is fitted; 1 where every draw has an initialisation of its own."""
+        return self.seeds.fits if isinstance(self.seeds, SeedsSpec) else 1

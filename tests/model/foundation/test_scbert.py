@@ -175,6 +175,7 @@ class Evil:
         ("a tensor is missing", "layers.1.out.bias is missing"),
         ("a tensor too many", "decoder.weight is no tensor of this model"),
         ("another width", r"layers.0.up.weight should have shape \[48, 12\], it has \[48, 11\]"),
+        ("heads longer than all", r"no network has this size: heads should be greater than 0 \(it is 0\)$"),
         ("code", "would have code executed"),
         ("two files of weights", "holds no published weights"),
     ],
@@ -198,6 +199,8 @@ def test_what_is_wrong_with_a_folder_is_one_clear_error(folder, cells, what, mes
         case "another width":
             name = "performer.net.layers.0.1.fn.fn.w1.weight"
             tensors[name] = tensors[name][:, :-1].clone()
+        case "heads longer than all":
+            tensors["performer.net.layers.0.0.fn.fast_attention.projection_matrix"] = torch.zeros(8, 1000)
         case "code":
             tensors["x"] = Evil()
         case "two files of weights":

@@ -1,6 +1,7 @@
 """scGPT: published folders of every form, what is refused and why, training, and fine-tuning for integration."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from corpuscle.core.components import build
-from corpuscle.core.errors import ComponentError, ModelError
+from corpuscle.core.errors import ComponentError, ModelError, StudyError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.scgpt import ScGPT
 from corpuscle.model.architectures.scgpt.network import ScgptNetwork, draw_mask
@@ -21,6 +22,8 @@ from corpuscle.model.families.inspection import inspected
 from corpuscle.model.model import Model
 from corpuscle.model.tokenisers.tokens import Tokens
 from corpuscle.model.training.fine_tuning import FineTuning, fine_tune
+from corpuscle.study.preparation import prepare
+from corpuscle.study.spec import Study
 
 GENES = [f"GENE{at}" for at in range(20)]
 # What a vocabulary has besides, in an order of its own.
@@ -184,7 +187,10 @@ REFUSED = {
     ),
     "values as categories": ({"args": ARGS | {"input_emb_style": "category"}}, "only 'continuous' can be used here"),
     "no width": ({"args": {name: ARGS[name] for name in ARGS if name != "embsize"}}, "embsize should be a whole"),
-    "heads that do not divide": ({"args": ARGS | {"nheads": 3}}, r"width \(16\) should be a multiple of heads \(3\)"),
+    "heads that do not divide": (
+        {"args": ARGS | {"nheads": 3}},
+        r"args.json: gives no size of a network: width \(16\) should be a multiple of heads \(3\)$",
+    ),
     "no weights": ({"name": ""}, "and lacks best_model.pt"),
 }  # fmt: skip
 
@@ -204,6 +210,41 @@ def test_a_vocabulary_of_other_genes_is_refused_with_the_cause(folder, make):
         model(checkpoint=place).fit(make(genes=[f"ENSG{at:011}" for at in range(20)]), 0)
     with pytest.raises(ModelError, match="names differ in capitals, as those of mouse and human do"):
         model(checkpoint=place).fit(make(genes=[gene.capitalize() for gene in GENES]), 0)
+
+
+KNOWN_IN_PART = """
+name = "known in part"
+models = [{{ name = "scgpt", checkpoint = "{folder}" }}, {{ name = "untrained", model = {{ name = "scgpt" }} }}]
+sources = {{ blood = {{ path = "blood.h5ad" }}, other = {{ path = "other.h5ad" }} }}
+genes = {{ space = "union", by = "symbol" }}
+holdout = {{ blood = {{ by = "cell", share = 0.3 }} }}
+tasks = [{{ name = "annotation", on = ["blood"] }}]
+corpora = [
+  {{ name = "known", parts = [{{ source = "blood", n_cells = 9 }}] }},
+  {{ name = "mixed", parts = [{{ source = "blood", n_cells = 9 }}, {{ source = "other", n_cells = {n_other} }}] }},
+]
+"""
+
+
+@pytest.mark.parametrize(("n_other", "share"), [(3, None), (12, "43%")])
+def test_most_counts_unknown_is_found_when_a_study_is_checked(folder, write, tmp_path, n_other, share):
+    """Of the genes, the vocabulary knows 20 of 60 either way."""
+    rng, unknown = np.random.default_rng(0), [f"NEW{at}" for at in range(40)]
+    for name, genes in (("blood", GENES), ("other", unknown)):
+        counts = np.array([rng.permutation(np.arange(len(genes)) < 10) * 3 for _ in range(20)], np.int32)
+        write(name, counts, genes=genes)
+    given = Study.parse(KNOWN_IN_PART.format(folder=folder(), n_other=n_other), tmp_path)
+    if share is None:
+        assert prepare(given).corpora["mixed", 0].n_cells == 9 + n_other
+        return
+    with pytest.raises(StudyError) as caught:
+        prepare(given)
+    ((place, message),) = [(problem.place, problem.message) for problem in caught.value.problems]
+    assert place == "models[0]"
+    assert re.search(
+        rf"^model 'scgpt': corpus 'mixed': .*only 33% of the genes and {share} of the counts have a token", message
+    )
+    assert "another model, or of other genes" in message
 
 
 def test_a_folder_is_recognised_from_its_settings(folder, make, tmp_path):

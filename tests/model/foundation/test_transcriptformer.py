@@ -216,6 +216,8 @@ def broken(folder, what):
             change(config, lambda found: found["model"]["data_config"].update(special_tokens=[*SPECIAL[:2], *"xyzuv"]))
         case "no layers":
             change(config, lambda found: found["model"]["model_config"].update(num_layers="12"))
+        case "heads that do not divide":
+            change(config, lambda found: found["model"]["model_config"].update(num_heads=3))
         case "assays of another":
             (folder / "vocabs" / "assay_vocab.json").write_text(json.dumps({"unknown": 0}))
         case "no assays":
@@ -237,6 +239,7 @@ def broken(folder, what):
         ("a gene too many", "make 37 tokens, the weights have rows for 36"),
         ("no START", r"special_tokens should have \[END\] and \[START\]"),
         ("no layers", "num_layers should be a number from 1; '12'"),
+        ("heads that do not divide", r"no network has this size: width \(16\) should be a multiple of heads \(3\)$"),
         ("assays of another", r"assay.weight should have shape \[1, 16\], it has \[2, 16\]"),
         ("no assays", "lacks vocabs/assay_vocab.json"),
         ("no vectors", "should be an HDF5 file with the genes in `keys`"),

@@ -192,7 +192,9 @@ class _Imputed(Derived):
             if self._made is None:
                 self._made = vstack([*self._blocks(_unheard)], format="csr")
             return self._made[rows]
-        folder = self.store.kept(MADE_CELLS, self.made_key, lambda folder: self.make(folder, _unheard))
+        folder = self.store.kept(
+            MADE_CELLS, self.made_key, lambda folder: self.make(folder, _unheard), label="cells that a model makes"
+        )
         return read_counts(folder / "counts.h5ad", rows)
 
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:

@@ -156,7 +156,8 @@ class PrincipalComponents:
         """The components."""
         if self.store is None:
             return find_axes(self.basis, self.progress, n_genes=self.n_genes)
-        with np.load(self.store.kept("components", self.key, self.write_axes) / "axes.npz") as file:
+        folder = self.store.kept("components", self.key, self.write_axes, label="principal components")
+        with np.load(folder / "axes.npz") as file:
             return Axes(**{name: file[name] for name in Axes._fields})
 
     def write_axes(self, folder: Path) -> None:
@@ -229,7 +230,8 @@ class PrincipalComponents:
                 for block_BK in _projected(pool, axes, self.progress):
                     file.write(block_BK.tobytes())
 
-        folder = self.store.kept("coordinates", fingerprint(self.key, self._identity(pool)), write)
+        key, label = fingerprint(self.key, self._identity(pool)), f"coordinates of the cells of {source}"
+        folder = self.store.kept("coordinates", key, write, label=label, uses=[("components", self.key)])
         kept: NDArray[np.float32] = np.load(folder / "coordinates.npy", mmap_mode="r")
         return kept
 

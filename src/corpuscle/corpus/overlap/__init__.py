@@ -170,7 +170,7 @@ def find_copies(
         found.near.to_parquet(folder / "near.parquet")
         pd.DataFrame({"cell": found.undecidable}).to_parquet(folder / "undecidable.parquet")
 
-    folder = store.kept("copies", key, write)
+    folder = store.kept("copies", key, write, label="cells that are one cell")
     identical, near, undecidable = (
         pd.read_parquet(folder / f"{name}.parquet") for name in ("identical", "near", "undecidable")
     )

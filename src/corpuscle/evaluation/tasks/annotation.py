@@ -17,7 +17,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.annotators import COSTS, Answer, Parts, fine_tuned, own, zero_shot
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics import classification
-from corpuscle.evaluation.task import Task, units
+from corpuscle.evaluation.task import NetworkTaught, Task, units
 from corpuscle.model.model import Annotates, FittedModel
 from corpuscle.model.size import MOST_LAYERS
 from corpuscle.model.training.class_losses import Remedy
@@ -143,6 +143,13 @@ class Annotation(Task):
     def looks_up(self) -> tuple[str, ...]:
         """Cell types, where the reference is the corpus; see `Task.looks_up`."""
         return ("cell_type",) if self.split == "corpus" else ()
+
+    @property
+    def fine_tunes(self) -> tuple[NetworkTaught, ...]:
+        """Whole networks, or their last blocks; see `Task.fine_tunes`."""
+        blocks = {"whole": None, "last": self.n_blocks}
+        sizes = self.training.batch_size, self.training.accumulate
+        return tuple(NetworkTaught(one, blocks[one], *sizes) for one in self.fine_tune if one in blocks)
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Annotate the query cells; see `Task.run`."""

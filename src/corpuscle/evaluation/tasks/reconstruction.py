@@ -52,6 +52,9 @@ class Reconstruction(Task):
     posterior
         ``"mean"``: decode the mean of the posterior, which is deterministic. ``"sample"``: decode one sample of it
         per cell, as the published code does; the scores then say so in their ``way``.
+    per_cell
+        Also give ``r2_log`` of every cell, as rows of the unit ``cell=SOURCE:ROW``: for the published test over cells
+        (`corpuscle.statistics.per_cell.published_cell_tests`), whose results then lie in ``per_cell.csv``.
     """
 
     needs: ClassVar[type] = Reconstructs
@@ -60,6 +63,7 @@ class Reconstruction(Task):
 
     n_variable_genes: Annotated[int, Field(ge=2)] = 1000
     posterior: Literal["mean", "sample"] = "mean"
+    per_cell: bool = False
 
     @property
     def _way(self) -> str:
@@ -91,6 +95,16 @@ class Reconstruction(Task):
         for unit, mask_N in units(target).items():
             yield _mean(R2_LOG, unit, log_N[mask_N])._replace(way=self._way)
             yield _mean(R2_LINEAR, unit, linear_N[mask_N])._replace(way=self._way)
+        if self.per_cell:
+            for name, value in zip(_names(target), log_N, strict=True):
+                reason = "" if np.isfinite(value) else "constant over the variable genes, or expected to be"
+                yield R2_LOG.score(f"cell={name}", float(value), 1, reason, self._way)
+
+
+def _names(target: Corpus) -> list[str]:
+    """Return a name of each cell of a target, the same whatever the corpus: its source and its row there."""
+    cells = target.cells
+    return [f"{source}:{row}" for source, row in zip(cells["source"], cells["row"], strict=True)]
 
 
 def _mean(metric: Metric, unit: str, value_N: NDArray[np.float64]) -> Score:

@@ -60,6 +60,11 @@ class Harmony(LoadsSaved, WithoutSteps):
             raise ValueError('harmony needs the package harmonypy: pip install "corpuscle[harmony]"')
         return self
 
+    @property
+    def fewest_cells(self) -> int:
+        """Two: one has nothing that varies."""
+        return 2
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedHarmony":
         """Find the corpus' components; the seed is for Harmony's clusters.
 

@@ -41,6 +41,11 @@ class HVG(LoadsSaved, WithoutSteps):
         """Return False: the corpus alone decides."""
         return False
 
+    @property
+    def fewest_cells(self) -> int:
+        """Two: one has nothing that varies."""
+        return 2
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedHVG":
         """Choose the genes; nothing depends on the seed.
 

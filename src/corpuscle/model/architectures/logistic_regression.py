@@ -63,6 +63,11 @@ class LogisticRegression(LoadsSaved, WithoutSteps):
         """Whether a fit depends on its seed: SAGA sees the cells in a random order, L-BFGS all at once."""
         return self.penalty == "l1"
 
+    @property
+    def fewest_cells(self) -> int:
+        """One of each of two types."""
+        return 2
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedLogisticRegression":
         """Fit on the labelled cells; the seed is for the order in which SAGA sees them.
 

@@ -25,7 +25,7 @@ from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import Progress, silent
 from corpuscle.model.nn.masked_network import MaskedNetwork
 from corpuscle.model.size import MOST_CELLS, MOST_LAYERS, MOST_UNITS, training_bytes
-from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, published_as
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, fewest_cells, published_as
 from corpuscle.model.training.fine_tuning import TrainableEncoder
 from corpuscle.model.training.loop import Optimiser, Precision, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
@@ -104,6 +104,11 @@ class MaskedAutoencoder(Stepping, LoadsSaved):
     def uses_gpu(self) -> bool:
         """True."""
         return True
+
+    @property
+    def fewest_cells(self) -> int:
+        """How many cells leave two to train on."""
+        return fewest_cells(self.validation_share)
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMaskedAutoencoder":
         """Fit on `training_device`; from disk where the corpus is larger than `memory_limit`, with the same weights."""

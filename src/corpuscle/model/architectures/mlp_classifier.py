@@ -67,6 +67,11 @@ class MlpClassifier(LabelTraining, LoadsSaved):
 
     n_genes: Annotated[int, Field(gt=0)] = 2000
 
+    @property
+    def fewest_cells(self) -> int:
+        """One of each of two types."""
+        return 2
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedMlpClassifier":
         """Fit on the labelled cells, on the CPU.
 

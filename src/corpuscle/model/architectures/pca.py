@@ -49,6 +49,11 @@ class PCA(LoadsSaved, WithoutSteps):
         """Return False: the corpus alone decides."""
         return False
 
+    @property
+    def fewest_cells(self) -> int:
+        """Two: one has nothing that varies."""
+        return 2
+
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> "FittedPCA":
         """Find the components; nothing depends on the seed.
 

@@ -1,17 +1,19 @@
 """Untrained: any model at step 0, the control that says what training brings."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from corpuscle.core.components import Component, build, component, find
 from corpuscle.core.errors import ComponentError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model, Progress, WithoutSteps, silent
-from corpuscle.model.size import memory_of
+from corpuscle.model.size import memory_of, memory_to_fine_tune
 from corpuscle.source.genes import GeneSpace
 
 NO_STEPS = {"steps": 0}
@@ -73,6 +75,10 @@ class Untrained(WithoutSteps):
         """Refuse what the model itself refuses."""
         self._model().check(space)
 
+    def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:
+        """Refuse what the model itself refuses."""
+        self._model().check_counts(space, totals)
+
     @property
     def uses(self) -> tuple[Component, ...]:
         """The model itself."""
@@ -82,6 +88,16 @@ class Untrained(WithoutSteps):
     def uses_gpu(self) -> bool:
         """What the model itself says."""
         return self._model().uses_gpu
+
+    @property
+    def embeds_on_gpu(self) -> bool:
+        """What the model itself says."""
+        return self._model().embeds_on_gpu
+
+    @property
+    def fewest_cells(self) -> int:
+        """What the model itself says."""
+        return self._model().fewest_cells
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedModel:
         """Initialise the model for a corpus; see its own ``fit``."""
@@ -94,6 +110,10 @@ class Untrained(WithoutSteps):
     def memory(self, n_genes: int) -> int:
         """Return about how many bytes the model takes; see `corpuscle.model.size.TakesMemory`."""
         return memory_of(self._model(), n_genes)
+
+    def memory_to_fine_tune(self, n_genes: int, n_cells: int, n_blocks: int | None) -> int:
+        """Return about how many bytes it takes; see `corpuscle.model.size.TakesMemoryWhenFineTuned`."""
+        return memory_to_fine_tune(self._model(), n_genes, n_cells, n_blocks)
 
     def _model(self) -> Model:
         parameters = {key: value for key, value in self.model.items() if key != "name"}

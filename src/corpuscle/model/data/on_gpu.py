@@ -101,6 +101,12 @@ def n_together(n_parameters: int, batch_size: int, n_genes: int, device: torch.d
     return max(1, int(MEMORY_SHARE * free / each))
 
 
+def release_memory() -> None:
+    """Give back the memory of GPUs that torch keeps for later, so that another process can have it."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
+        torch.cuda.empty_cache()
+
+
 class Resident:
     """A table of counts on a device, as compressed sparse rows; batches are gathered there without waiting for it.
 

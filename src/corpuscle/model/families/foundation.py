@@ -6,7 +6,8 @@ in names: N cells, K latents, G genes.
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
@@ -33,17 +34,18 @@ from corpuscle.model.foreign.tensors import read_tensors
 from corpuscle.model.model import Progress, no_history, silent
 from corpuscle.model.nn.adversary import AdversarialNetwork, with_labels
 from corpuscle.model.nn.initial import normal_weights
-from corpuscle.model.nn.token_network import TokenNetwork
+from corpuscle.model.nn.token_network import PASS_TOKENS, TokenNetwork
 from corpuscle.model.size import BYTES_OF_WEIGHT, MOST_CELLS
 from corpuscle.model.tokenisers.gene_tokens import (
     Matched,
+    Vocabulary,
     gene_tokens,
     gene_totals,
     matched,
     refuse_foreign,
 )
 from corpuscle.model.tokenisers.tokens import Tokeniser
-from corpuscle.model.training.budget import Budget, Schedule, ValidationShare
+from corpuscle.model.training.budget import Budget, Schedule, ValidationShare, fewest_cells
 from corpuscle.model.training.loop import Optimiser, Precision, Trainable, named_noise, train
 from corpuscle.model.training.stepping import RateSchedule, Stepping
 from corpuscle.model.training.timing import multiply_adds_a_second
@@ -192,6 +194,16 @@ class FoundationModel(LoadsSaved):
         """True."""
         return True
 
+    @property
+    def embeds_on_gpu(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def fewest_cells(self) -> int:
+        """How many cells leave two to train on; one, where nothing is trained."""
+        return fewest_cells(self.validation_share) if self._budget.steps != 0 else 1
+
     def identity(self) -> list[Any]:
         """Return plain data that differ where the settings, the code or the published files do."""
         spec, *rest = super().identity()
@@ -216,6 +228,21 @@ class FoundationModel(LoadsSaved):
         known_G = start.tokeniser.token_G >= 0
         if start.vocabulary and known_G.mean() < FEWEST_GENES:
             refuse_foreign(matched(np.ones(len(space)), start.tokeniser.token_G), space, start.vocabulary)
+
+    def vocabulary(self, space: GeneSpace) -> Vocabulary | None:
+        """Return the published vocabulary that it reads; None where it makes its own of a corpus."""
+        if self.checkpoint is None:
+            return None
+        return self.as_published(official_of(type(self), Path(self.checkpoint)), space).vocabulary
+
+    def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:
+        """Refuse corpora most of whose counts a published vocabulary does not know; see `Model.check_counts`."""
+        if (vocabulary := self.vocabulary(space)) is None:
+            return
+        token_G = gene_tokens(space, vocabulary)
+        for name, total_G in totals:
+            with _of_corpus(name):
+                refuse_foreign(matched(total_G, token_G), space, vocabulary)
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedFoundation:
         """Open the network and train it, on `training_device`, as the budget says."""
@@ -271,13 +298,21 @@ class FoundationModel(LoadsSaved):
         return 3 * n_tokens * demands.multiply_adds / multiply_adds_a_second()
 
     def memory(self, n_genes: int) -> int:
-        """Return about how many bytes a training takes; see `corpuscle.model.size.TakesMemory`."""
+        """Return about how many bytes a training takes, or embedding, where that is more; see `TakesMemory`."""
         demands = self.demands(n_genes)
-        if not self.n_steps(self.batch_size):
-            return 4 * demands.n_parameters
-        n_cells = math.ceil(self.batch_size / self.accumulate)
-        activations = 4 * n_cells * demands.tokens_of(n_genes) * demands.units_of_token
-        return BYTES_OF_WEIGHT * demands.n_parameters + activations
+        # Cells are embedded as many at a time as have so many tokens, and a layer's numbers are gone after the next.
+        at_once = max(PASS_TOKENS, demands.tokens_of(n_genes))
+        embedding = 4 * demands.n_parameters + 4 * at_once * math.ceil(demands.units_of_token / demands.n_layers)
+        if not self.n_steps(self.fewest_cells):
+            return embedding
+        return max(embedding, self.memory_to_fine_tune(n_genes, math.ceil(self.batch_size / self.accumulate), None))
+
+    def memory_to_fine_tune(self, n_genes: int, n_cells: int, n_blocks: int | None) -> int:
+        """Return about how many bytes it takes to train on; see `corpuscle.model.size.TakesMemoryWhenFineTuned`."""
+        demands = self.demands(n_genes)
+        share = 1.0 if n_blocks is None else min(1.0, n_blocks / demands.n_layers)
+        weights = (4 + share * (BYTES_OF_WEIGHT - 4)) * demands.n_parameters
+        return math.ceil(weights + share * 4 * n_cells * demands.tokens_of(n_genes) * demands.units_of_token)
 
     def would_fit(self, n_genes: int, limit: int) -> str:
         """Return which sizes, or parts of a step, a machine could hold; see `corpuscle.model.size.HasSizes`."""
@@ -387,8 +422,18 @@ def _known(corpus: Corpus, start: Start) -> Matched:
     found = matched(gene_totals(corpus), gene_tokens(corpus.space, start.vocabulary))
     if math.isnan(found.counts):
         raise ModelError(f"corpus {corpus.name!r} has no counts: {len(corpus)} cells, {corpus.n_genes} genes")
-    refuse_foreign(found, corpus.space, start.vocabulary)
+    with _of_corpus(corpus.name):
+        refuse_foreign(found, corpus.space, start.vocabulary)
     return found
+
+
+@contextmanager
+def _of_corpus(name: str) -> Iterator[None]:
+    """Name the corpus that is refused in the block."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"corpus {name!r}: {error}") from error
 
 
 def random_weights(seed: int) -> torch.Generator:

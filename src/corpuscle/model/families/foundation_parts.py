@@ -91,6 +91,8 @@ class Demands(NamedTuple):
         Its weights.
     units_of_token
         Numbers that a training keeps for each token, over all layers.
+    n_layers
+        How many layers, all of a width.
     multiply_adds
         Multiply-adds of a token on its way through all layers, attention included.
     longest
@@ -101,6 +103,7 @@ class Demands(NamedTuple):
 
     n_parameters: int
     units_of_token: int
+    n_layers: int
     multiply_adds: int
     longest: int
     share: float = NONZERO_SHARE

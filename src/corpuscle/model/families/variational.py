@@ -39,7 +39,7 @@ from corpuscle.model.nn.likelihoods import (
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS
 from corpuscle.model.threads import one_thread
 from corpuscle.model.training import fine_tuning
-from corpuscle.model.training.budget import Budget, Moment, Schedule, ValidationShare, published_as
+from corpuscle.model.training.budget import Budget, Moment, Schedule, ValidationShare, fewest_cells, published_as
 from corpuscle.model.training.loop import Optimiser, named_noise, train, train_together
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
@@ -192,6 +192,11 @@ class VariationalModel(checkpoint.LoadsSaved):
     def uses_gpu(self) -> bool:
         """True."""
         return True
+
+    @property
+    def fewest_cells(self) -> int:
+        """How many cells leave two to train on."""
+        return fewest_cells(self.validation_share)
 
     @property
     def covariate(self) -> str | None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import count
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
@@ -109,6 +110,18 @@ class Moment(NamedTuple):
     step: int
     n_steps: int
     epoch: int | None
+
+
+def fewest_cells(validation_share: float) -> int:
+    """Return how many cells a corpus needs so that two are left to train on: of one, nothing can be learned.
+
+    Examples
+    --------
+    >>> [fewest_cells(share) for share in (0.0, 0.1, 0.5, 0.9)]
+    [2, 2, 3, 11]
+    """
+    likely = max(2, int(1 / (1 - validation_share)))
+    return next(n_cells for n_cells in count(likely) if math.ceil((1 - validation_share) * n_cells) > 1)
 
 
 @dataclass(frozen=True)

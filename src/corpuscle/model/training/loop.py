@@ -23,7 +23,7 @@ from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.data.loader import Supply, stacked_batches, together
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.model import HISTORY, Progress, no_history
-from corpuscle.model.training.budget import Moment, Schedule
+from corpuscle.model.training.budget import Moment, Schedule, fewest_cells
 from corpuscle.model.training.checkpoints import Checkpoint, Training
 from corpuscle.model.training.optimiser import Adam
 from corpuscle.model.training.stepping import RateSchedule, Stepping
@@ -217,7 +217,8 @@ def _fit(  # noqa: PLR0917  # what `train` is given
     progress: Progress,
 ) -> "_Curve":
     if not schedule.steps_per_epoch:
-        raise ModelError(f"{schedule.n_cells} cells are too few to train on: batch-norm needs at least 2 in training")
+        least = fewest_cells(schedule.validation_share)
+        raise ModelError(f"expected at least {least:,} cells to train on, got {schedule.n_cells:,}; draw more cells")
     device, phases = training_device(), Stopwatch(tables[0].seconds)
     sparse = getattr(network, "takes_sparse", False)
     if optimiser.precision == "bf16" and device.type != "cuda" and not sparse:

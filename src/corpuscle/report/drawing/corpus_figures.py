@@ -13,6 +13,8 @@ from corpuscle.report.drawing.svg import MUTED, SURFACE, TRAIN, VALID, Drawing
 
 MAX_CATEGORIES = len(svg.CATEGORIES)
 MAX_POINTS = 300
+# Of more corpora than these, bars are thinner.
+MOST_WIDE = 8
 NOUNS = {"cell_type": "type", "tissue": "tissue", "disease": "disease", "source": "source", "donor": "donor"}
 
 
@@ -75,7 +77,8 @@ def segments_of(cells: pd.Series, shown: Sequence[str], other: str) -> list[tupl
 
 def _draw_bars(bars: Bars, stem: str) -> Drawing:
     """Draw the bars, their axis and sizes, and the legend."""
-    left, right, pitch, top = 170.0, 100.0, 32.0, 8.0
+    left, right, top = 170.0, 100.0, 8.0
+    pitch = 32.0 if len(bars.segments) <= MOST_WIDE else 20.0
     legend, legend_h = _legend_places(list(bars.colours), WIDTH - left - 10)
     bottom = top + pitch * len(bars.segments)
     drawing = Drawing(WIDTH, bottom + 28 + legend_h, name=stem, title=f"Composition by {bars.label}")
@@ -91,15 +94,16 @@ def _draw_bars(bars: Bars, stem: str) -> Drawing:
     drawing.text(WIDTH - 10, bottom + 14, unit, text_anchor="end", **small)
     for i, (name, parts) in enumerate(bars.segments.items()):
         y = top + pitch * i
-        drawing.text(left - 10, y + 16, svg.fitted(name, left - 16, 12), text_anchor="end", font_size=12)
+        low = y + (pitch - 8) / 2 + 4
+        drawing.text(left - 10, low, svg.fitted(name, left - 16, 12), text_anchor="end", font_size=12)
         start = 0.0
         for value, n in parts:
             end = start + (n / sums[name] if bars.as_share and n else n)
             if n > 0:
                 tip = f"{value}: {n:,.0f} cells, {100 * n / sums[name]:.1f} %"
-                _segment(drawing, (x_of(start), x_of(end)), y, value, bars.colours[value], tip)
+                _segment(drawing, (x_of(start), x_of(end)), (y, pitch), value, bars.colours[value], tip)
             start = end
-        drawing.text(x_of(start) + 8, y + 16, f"{sums[name]:,.0f} cells", fill=MUTED)
+        drawing.text(x_of(start) + 8, low, f"{sums[name]:,.0f} cells", fill=MUTED)
     for name, (x, y) in legend.items():
         drawing.add("rect", x=left + x, y=bottom + 28 + y, width=10, height=10, rx=2, fill=bars.colours[name])
         drawing.text(left + x + 15, bottom + 37 + y, svg.fitted(name, 240, 11))
@@ -107,15 +111,15 @@ def _draw_bars(bars: Bars, stem: str) -> Drawing:
 
 
 def _segment(  # noqa: PLR0917
-    drawing: Drawing, ends: tuple[float, float], y: float, name: str, colour: str, tip: str
+    drawing: Drawing, ends: tuple[float, float], row: tuple[float, float], name: str, colour: str, tip: str
 ) -> None:
-    """Draw one segment, labelled where its name fits."""
-    width = ends[1] - ends[0]
-    look: dict[str, Any] = {"x": ends[0], "y": y, "width": max(width, 0.5), "height": 24}
+    """Draw one segment in its row (from where, how high), labelled where its name fits."""
+    width, (y, pitch) = ends[1] - ends[0], row
+    look: dict[str, Any] = {"x": ends[0], "y": y, "width": max(width, 0.5), "height": min(24.0, pitch - 4)}
     drawing.add("rect", tip=tip, fill=colour, stroke=SURFACE, stroke_width=1, **look)
     if svg.text_width(name, 10.5) + 8 <= width:
         style = {"text_anchor": "middle", "font_size": 10.5, "pointer_events": "none"}
-        drawing.text(sum(ends) / 2, y + 15.5, name, fill=svg.on_top(colour), **style)
+        drawing.text(sum(ends) / 2, y + (pitch - 8) / 2 + 3.5, name, fill=svg.on_top(colour), **style)
 
 
 def _legend_places(names: Sequence[str], width: float) -> tuple[dict[str, tuple[float, float]], float]:

@@ -1,6 +1,7 @@
 """Figure: a drawing, the words under it, and the table behind it."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 from markupsafe import Markup
@@ -29,6 +30,11 @@ class Figure:
     caption: str
     drawing: Drawing
     data: pd.DataFrame = field(repr=False)
+
+    @cached_property
+    def csv(self) -> str:
+        """The table behind it as CSV."""
+        return str(self.data.to_csv(index=False, lineterminator="\n"))
 
     @property
     def inline(self) -> Markup:

@@ -11,7 +11,7 @@ from corpuscle.report import numbers
 from corpuscle.report.drawing import svg
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.small_multiples import WIDTH, Axis, Panels
-from corpuscle.report.drawing.svg import MUTED, SURFACE, Drawing
+from corpuscle.report.drawing.svg import INK, MUTED, SURFACE, Drawing
 from corpuscle.report.sections.gene_residuals import GeneResiduals
 
 FLOOR = 0.01
@@ -90,12 +90,12 @@ def _draw_marks(drawing: Drawing, marks: list[Mark], box: tuple[float, float, fl
         at = _free((start, mark.y + 3.5, size), placed, (y0 + 10, y0 + height - 3))
         placed.append((start, at, size, 11))
         if abs(at - mark.y - 3.5) > 5:
-            drawing.line(mark.x, mark.y, start + (size if on_left else 0), at - 3.5, stroke="warm", stroke_width=0.7)
+            drawing.line(mark.x, mark.y, start + (size if on_left else 0), at - 3.5, stroke=INK, stroke_width=0.7)
         halo = {"paint_order": "stroke", "stroke": SURFACE, "stroke_width": 2.5, "stroke_linejoin": "round"}
         anchor = "end" if on_left else "start"
         drawing.text(start + (size if on_left else 0), at, mark.gene, font_size=10, text_anchor=anchor, **halo)
         place: dict[str, Any] = {"cx": mark.x, "cy": mark.y, "r": 3.2}
-        drawing.add("circle", tip=mark.tip, fill="warm", stroke=SURFACE, stroke_width=0.8, **place)
+        drawing.add("circle", tip=mark.tip, fill=INK, stroke=SURFACE, stroke_width=0.8, **place)
 
 
 def _free(

@@ -12,12 +12,12 @@ from corpuscle.report.drawing import svg
 from corpuscle.report.drawing.corpus_figures import segments_of, shown_values
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.small_multiples import WIDTH
-from corpuscle.report.drawing.svg import MUTED, PANEL, SURFACE, Drawing
+from corpuscle.report.drawing.svg import INK, MUTED, PANEL, SURFACE, Drawing
 
 LEFT, BAR_TOP, BAR_H, PANEL_TOP, PANEL_H = 52.0, 26.0, 26.0, 108.0, 150.0
 CURVE_WIDTH, TARGET_LEFT, TARGET_RIGHT = 400.0, 640.0, WIDTH - 60
 ROW_H = 24.0
-MINE, OTHERS = "cool", "neutral"
+MINE, OTHERS = INK, "neutral"
 
 
 class Said(NamedTuple):
@@ -81,7 +81,7 @@ def glance(tables: Tables, corpus: str, stem: str) -> Figure:
     caption = "Above: cells by type. "
     caption += f"Left: {left.meaning} " if left.title else ""
     caption += f"Right, of each target, at equal numbers of cells: {right.meaning} " if right.title else ""
-    caption += "Blue is this corpus, grey the others; means over seeds."
+    caption += "Dark is this corpus, grey the others; means over seeds."
     drawn = {f"{left.title} by {left.across}": tables.curve, f"{right.title} by target": tables.reach}
     data = [
         pd.DataFrame({"x": here.index, "value": here.to_numpy()}).assign(what="cells by type"),

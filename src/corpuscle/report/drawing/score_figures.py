@@ -11,7 +11,7 @@ from corpuscle.report.drawing import svg
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.small_multiples import WIDTH, Axis, Panels
 from corpuscle.report.drawing.svg import MUTED, PANEL, SURFACE, THEME, Drawing
-from corpuscle.report.sections.heatmaps import Cell, Heat
+from corpuscle.report.sections.heatmaps import SHOWN, Cell, Heat, toned
 from corpuscle.statistics.comparisons import RATIO
 
 CELL_W, CELL_H = 96.0, 56.0
@@ -20,7 +20,7 @@ CELL_W, CELL_H = 96.0, 56.0
 def heatmap(heat: Heat, stem: str) -> Figure:
     """Draw a heatmap for slides; the page shows the same as a table.
 
-    Each cell has the mean, half the width of its interval, and the comparison, from top to bottom.
+    Each cell has the mean, its interval, and the comparison, from top to bottom.
     """
     left, top = 190.0, 74.0
     width = left + CELL_W * max(len(heat.corpora), 4) + 20
@@ -60,15 +60,15 @@ def _heat_cell(drawing: Drawing, cell: Cell, x: float, y: float) -> None:
 
 def _colour_key(drawing: Drawing, x: float, y: float, heat: Heat) -> None:
     """Draw the colour scale with its ends named."""
-    low, high = ("worse", "better") if heat.directed else ("lower", "higher")
+    low, high = ("worse", "better") if heat.directed else ("changed", "changed")
     steps = [i / 5 for i in range(-5, 6)]
     for i, step in enumerate(steps):
-        tone = "cool" if step > 0 else "warm"
+        tone = toned(step, "higher" if heat.directed else "none")
         fill = svg.mix(THEME[tone], THEME[PANEL], 0.62 * abs(step))
         drawing.add("rect", x=x + 70 + 16.0 * i, y=y, width=16, height=10, fill=fill)
     drawing.text(x + 64, y + 9, low, text_anchor="end", font_size=10, fill=MUTED)
     drawing.text(x + 76 + 16.0 * len(steps), y + 9, high, font_size=10, fill=MUTED)
-    label = f"{heat.compared_by} against {heat.baseline}, full from ±{heat.limit:g}; bold: interval leaves out 0"
+    label = f"{heat.compared_by} against {heat.baseline}, full from ±{heat.limit:g}; bold: stands after correction"
     drawing.text(x, y + 27, svg.fitted(label, drawing.width - x - 10, 10), font_size=10, fill=MUTED)
 
 
@@ -91,7 +91,7 @@ def effects(heat: Heat, stem: str) -> Figure:
     panels = Panels(len(targets), height=22.0 * len(names) + 8, left=176, gap=26)
     drawing = Drawing(WIDTH, panels.total, name=stem, title=f"{_plural(heat)}, {heat.title}: {heat.model}")
     low, high = _reach(data, heat)
-    drawing.text(0, 14, f"{heat.compared_by} against {heat.baseline}, with its 95 % interval over seeds", fill=MUTED)
+    drawing.text(0, 14, f"{heat.compared_by} against {heat.baseline}, with its 95 % interval", fill=MUTED)
     for i, target in enumerate(targets):
         x, y = panels.place(i)
         x_of = svg.scale(low, high, x + 8, x + panels.width - 8)
@@ -108,7 +108,8 @@ def effects(heat: Heat, stem: str) -> Figure:
     sides = {"higher": "Right of the line is better", "lower": "Left of the line is better"}
     caption = (
         f"{sides.get(heat.better, 'Right of the line is higher')} than {heat.baseline}. Points: means over seeds of "
-        f"the {heat.compared_by}; bars: Student's t intervals over seeds. Filled where the interval leaves out 0. "
+        f"the {heat.compared_by}; bars: their 95\N{NO-BREAK SPACE}% intervals. Filled, and blue or orange, where the "
+        "difference stands after Holm's correction for all comparisons of the metric. "
         "Without a bar, no interval could be estimated; without a point, no comparison."
     )
     return Figure(stem, drawing.title, caption, drawing, data)
@@ -141,8 +142,9 @@ def _effect(drawing: Drawing, row: pd.Series, at: Place, heat: Heat) -> None:
     change, low, high = (float(row[name]) for name in heat.scale[:3])
     if not math.isfinite(change):
         return
-    resolved = low > 0 or high < 0
-    colour = "neutral" if not resolved else "cool" if (change < 0) == (heat.better == "lower") else "warm"
+    resolved = str(row["verdict"]) in SHOWN
+    tone = toned(change, heat.better) if resolved else "neutral"
+    colour = MUTED if resolved and tone == "neutral" else tone
     if math.isfinite(low):
         look = {"stroke": colour, "stroke_width": 2.4, "clip_path": at.clip}
         drawing.line(at.x_of(low), at.y, at.x_of(high), at.y, **look)

@@ -1,37 +1,60 @@
 """Render a run's folder: the page, its figures, and the numbers behind them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from corpuscle.core.disk import writing
 from corpuscle.report import numbers
-from corpuscle.report.drawing import corpus_figures, measure_figures, score_figures
+from corpuscle.report.drawing import corpus_figures, measure_figures
+from corpuscle.report.drawing.bar_figures import bar_figure
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.gene_figures import residual_scatter
+from corpuscle.report.drawing.learning_figures import learning_figure
 from corpuscle.report.drawing.map_figures import embedding_map
+from corpuscle.report.drawing.painted import FORMATS, checked_formats, painted
+from corpuscle.report.page.compared import compared
+from corpuscle.report.page.downloads import Downloads
 from corpuscle.report.page.run_folder import RunFolder
+from corpuscle.report.page.task_scores import Names, TaskScores
 from corpuscle.report.sections import gene_residuals, measures, tables
-from corpuscle.report.sections.findings import TaskFindings, answer, scope
+from corpuscle.report.sections.bar_table import BarTable
+from corpuscle.report.sections.findings import TaskFindings, answer, limits, scope
 from corpuscle.report.sections.fits import Fits
-from corpuscle.report.sections.heatmaps import Heat, Layout, Sheet, sheets
-from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora, shown_corpora
-from corpuscle.statistics.comparisons import summarise
-from corpuscle.store import write_text
+from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
+from corpuscle.report.sections.learning_curves import LearningCurves
+from corpuscle.report.sections.overview import incomplete, overview, sentences
+from corpuscle.report.sections.power import more_needed, seed_parts
+from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
+from corpuscle.statistics.comparisons import GROUP
+from corpuscle.statistics.crossed import fits_of, variance_components
+from corpuscle.statistics.ladders import ALL
+from corpuscle.statistics.per_cell import published_cell_tests
+from corpuscle.statistics.pilot import pilots
+from corpuscle.store import atomic, write_text
 
 # Columns of the composition in the order in which the page shows them.
 COLUMNS = ("cell_type", "tissue", "disease", "source", "study", "donor", "batch")
-KINDS = ("heatmap", "effects", "composition", "curves", "residuals", "map", "measures")
+KINDS = (
+    "overview", "heatmap", "effects", "composition", "curves", "residuals", "map", "measures", "corpora",
+    "learning",
+)  # fmt: skip
+# What the overview's CSV has of the summary of scores.
+OVERVIEW = (
+    "task", "metric", "way", "target", "model", "corpus", "better", "mean", "low", "high", "n_seeds", "n_donors",
+    "difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "ties_best",
+)  # fmt: skip
 # Those that a description without scores has.
-DESCRIBED = ("composition", "measures")
+DESCRIBED = ("composition", "measures", "corpora")
 
 
-def render(folder: Path) -> Path:
-    """Write ``report.html``, ``scores_summary.csv`` and ``figures/`` into a run's folder.
+def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
+    """Write ``report.html``, ``scores_summary.csv``, ``pairs.csv`` and ``figures/`` into a run's folder.
 
     The same folder gives the same bytes. Each file is replaced as a whole, the page last; figures of an earlier
     report that this one does not have are removed.
@@ -42,6 +65,8 @@ def render(folder: Path) -> Path:
         What `corpuscle run` left: ``study.toml``, ``scores.parquet``, ``provenance.json`` and, where there are
         any, ``curves``, ``composition``, ``sources``, ``genes``, ``measures``, ``profiles`` and ``cell_types`` as
         parquet.
+    figures
+        In which forms figures are written besides SVG: ``"pdf"``, ``"png"``. They need matplotlib (the extra ``plot``).
 
     Returns
     -------
@@ -52,13 +77,26 @@ def render(folder: Path) -> Path:
     ------
     FolderError
         When the folder is not that of a run, a file in it cannot be read, or it cannot be written.
+    InputError
+        When a form is not known, or matplotlib is not installed.
     DiskError
         When the disk is full.
     """
-    folder = Path(folder)
+    folder, forms = Path(folder), checked_formats(figures)
     report = Report.of(RunFolder.read(folder))
-    _write_figures(folder, report, KINDS)
-    _write(folder / "scores_summary.csv", report.summary.to_csv(index=False, lineterminator="\n"))
+    _write_figures(folder, report, KINDS, forms)
+    _write(folder / "scores_summary.csv", report.summary_csv)
+    _write(folder / "pairs.csv", report.pairs_csv)
+    if report.learning.curves:
+        _write(folder / "saturation.csv", report.saturation_csv)
+    else:
+        (folder / "saturation.csv").unlink(missing_ok=True)
+    per_cell = published_cell_tests(report.run.scores)
+    if len(per_cell):
+        _write(folder / "per_cell.csv", per_cell.to_csv(index=False, lineterminator="\n"))
+    if fits_of(report.run.scores) > 1:
+        parts = variance_components(report.run.scores, GROUP)
+        _write(folder / "variance_components.csv", parts.to_csv(index=False, lineterminator="\n"))
     return _write_page(folder / "report.html", report)
 
 
@@ -78,78 +116,24 @@ def render_description(folder: Path) -> Path:
     return _write_page(folder / "description.html", report)
 
 
-def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...]) -> None:
+def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...], forms: Sequence[str] = ()) -> None:
     place = folder / "figures"
     with writing(place):
         place.mkdir(exist_ok=True)
     for figure in report.figures:
         _write(place / f"{figure.stem}.svg", figure.drawing.render())
-        _write(place / f"{figure.stem}.csv", figure.data.to_csv(index=False, lineterminator="\n"))
-    _remove_stale(place, {figure.stem for figure in report.figures}, kinds)
+        _write(place / f"{figure.stem}.csv", figure.csv)
+        for form in forms:
+            with atomic(place / f"{figure.stem}.{form}", flushed=False) as partial:
+                partial.write_bytes(painted(figure.drawing, form))
+    kept = {f"{figure.stem}.{form}" for figure in report.figures for form in ("svg", "csv", *forms)}
+    _remove_stale(place, kept, kinds)
 
 
 def _write_page(page: Path, report: "Report") -> Path:
-    _write(page, _environment().get_template("page.html.j2").render(report=report, run=report.run))
+    template = _environment().get_template("page.html.j2")
+    _write(page, template.render(report=report, run=report.run, embed=Downloads()))
     return page
-
-
-class _Names:
-    """Hands out file stems, none twice."""
-
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-
-    def __call__(self, *parts: str) -> str:
-        return numbers.file_stem(*parts, used=self.used)
-
-
-class Drawn(NamedTuple):
-    """A heatmap and the figure of it."""
-
-    heat: Heat
-    figure: Figure
-
-
-@dataclass(frozen=True)
-class TaskScores:
-    """What the page shows of one task's scores: see `Sheet`.
-
-    Attributes
-    ----------
-    headline, more, units
-        Its heatmaps.
-    effects
-        The fold changes of the headline metric with their intervals, a figure per model.
-    """
-
-    headline: Drawn
-    more: list[Drawn]
-    units: list[Drawn]
-    effects: list[Figure]
-
-    @classmethod
-    def of(cls, sheet: Sheet, names: _Names) -> "TaskScores":
-        """Draw a sheet."""
-
-        def drawn(heat: Heat, kind: str = "heatmap") -> Drawn:
-            stem = names(f"{kind}-ways" if heat.ways else kind, heat.model or "models", heat.task, heat.metric)
-            return Drawn(heat, score_figures.heatmap(heat, stem))
-
-        return cls(
-            drawn(sheet.headline),
-            [drawn(heat) for heat in sheet.more],
-            [drawn(heat, "heatmap-units") for heat in sheet.units],
-            [
-                score_figures.effects(heat, names("effects", heat.model, heat.task, heat.metric))
-                for heat in sheet.alone
-                if len(heat.corpora) > 1
-            ],
-        )
-
-    @property
-    def figures(self) -> list[Figure]:
-        """All of its figures."""
-        return [*(shown.figure for shown in (self.headline, *self.more, *self.units)), *self.effects]
 
 
 @dataclass(frozen=True)
@@ -160,66 +144,92 @@ class Report:
     ----------
     summary
         One row per score with its interval and fold change; genes are left to the residuals' own tables.
+    pairs
+        Every two of the corpora that the page shows, compared; see `corpuscle.statistics.pairs.all_pairs`.
     answers
         The answer in words, one per task.
+    overview, overview_figure
+        Every corpus on every target with every model, ranked, as a table and as a figure; None without scores.
     tasks
         The scores of each task.
     compositions, uniform
         Figures of the composition, and the columns with a single value: (name, value).
     glances
         Each corpus at a glance.
-    measured
-        The tables of measures.
+    measured, measure_summary, measure_figure
+        The tables of measures, and what says most of them as one table and as a figure.
     fits
         Which trainings had not converged, and which fits diverged.
     curves, residuals
         Training curves by model; gene residuals, each with its figure.
     maps
         Embeddings laid out in the plane: one figure per model, target and label.
+    learning, learning_figures
+        What ladders say, and a figure for each of them and task.
     shown
         The corpora that tables and figures have: all, unless they are very many; see `corpuscle.report.sections.shown`.
     """
 
     run: RunFolder
     summary: pd.DataFrame = field(repr=False)
+    pairs: pd.DataFrame = field(repr=False)
     answers: list[TaskFindings]
+    overview: BarTable | None
+    overview_figure: Figure | None
     tasks: list[TaskScores]
     compositions: list[Figure]
     uniform: list[tuple[str, str]]
     glances: list[Figure]
     measured: list[measures.Section]
+    measure_summary: BarTable | None
+    measure_figure: Figure | None
     fits: Fits
     curves: list[tuple[str, Figure]]
     residuals: list[tuple[gene_residuals.GeneResiduals, Figure]]
     maps: list[Figure]
+    learning: LearningCurves
+    learning_figures: list[Figure]
     shown: list[str]
 
     @classmethod
     def of(cls, run: RunFolder) -> "Report":
         """Work out a report from a run."""
-        names = _Names()
-        in_genes = run.scores["unit"].str.startswith("gene=").fillna(value=False).astype(bool)
-        summary = summarise(run.scores[~in_genes], run.baseline, overlaps=run.overlaps)
-        corpora = shown_corpora(run.corpora, run.baseline, summary)
-        found = sheets(summary, Layout(run.baseline, corpora, run.targets))
+        names = Names()
+        summary, pairs, corpora = compared(run)
+        layout = Layout(run.baseline, corpora, run.targets)
+        found = sheets(summary, layout)
+        ranking = overview(found, layout, run.fits)
         residuals = gene_residuals.gene_residuals(
             of_corpora(run.scores, corpora), run.baseline, corpora, run.targets, run.overlaps
         )
         shown, uniform = _columns(run.composition)
         fits = Fits.of(run.curves, run.fits)
+        summarised = (
+            measures.summary_table(of_corpora(run.measures, corpora), corpora, run.baseline, run.overlaps)
+            if len(run.measures)
+            else None
+        )
+        learning = LearningCurves.of(run.study, run.scores, run.draws, run.curves)
         return cls(
             run,
             summary,
+            pairs,
             [_answer(sheet, run, fits) for sheet in found],
+            ranking,
+            _overview_figure(ranking, found, names),
             [TaskScores.of(sheet, names) for sheet in found],
             [corpus_figures.composition_figure(run.composition, c, corpora, names("composition", c)) for c in shown],
             uniform,
             _glances(run, corpora, names),
             measures.sections(of_corpora(run.measures, corpora), corpora, run.overlaps) if len(run.measures) else [],
+            summarised,
+            _measure_figure(summarised, run.measures, names),
             fits,
             _curves(run, corpora, names),
             [(found, residual_scatter(found, names("residuals", found.model, found.target))) for found in residuals],
             _maps(run, run.corpora, names),
+            learning,
+            _learning_figures(learning, names),
             corpora,
         )
 
@@ -227,12 +237,14 @@ class Report:
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
         return [
+            *(figure for figure in (self.overview_figure, self.measure_figure) if figure is not None),
             *(figure for task in self.tasks for figure in task.figures),
             *self.compositions,
             *self.glances,
             *(figure for _, figure in self.curves),
             *(figure for _, figure in self.residuals),
             *self.maps,
+            *self.learning_figures,
         ]
 
     @property
@@ -262,8 +274,11 @@ class Report:
 
     @property
     def scope(self) -> list[str]:
-        """What the intervals are about, where draws share cells."""
-        return scope(self.run.draws, self.run.corpora, len(self.run.scores["seed"].unique()))
+        """What the intervals are about: which donors, and which cells where draws share some."""
+        about = limits(self.summary) if self.run.trained else []
+        about += seed_parts(self.run.scores)
+        about += more_needed(pilots(self.run.scores, self.run.baseline, self.run.overlaps), self.run.margins)
+        return [*about, *scope(self.run.draws, self.run.corpora, self.run.n_draws)]
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -285,9 +300,69 @@ class Report:
         return numbers.design(self.run.study)
 
     @property
-    def files(self) -> list[str]:
-        """Names of the files next to the page."""
-        return sorted(f"figures/{figure.stem}{ending}" for figure in self.figures for ending in (".csv", ".svg"))
+    def answered(self) -> list[tuple[TaskScores, TaskFindings]]:
+        """The scores of each task with their answer in words."""
+        return list(zip(self.tasks, self.answers, strict=True))
+
+    @property
+    def sentences(self) -> list[tuple[str, str]]:
+        """What the page says first: see `corpuscle.report.sections.overview.sentences`."""
+        return sentences(self.answers)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of the trainings that the answers rest on."""
+        return list(dict.fromkeys(remark for answer in self.answers for remark in answer.remarks))
+
+    @property
+    def incomplete(self) -> list[str]:
+        """What the run lacks of what the study asked for."""
+        seeds = self.run.study.get("seeds")
+        asked = seeds if isinstance(seeds, int) else 0
+        failures = self.run.provenance.get("failures", [])
+        return incomplete(self.run.scores, failures, self.run.corpora, asked) if self.run.trained else []
+
+    @property
+    def meanings(self) -> list[tuple[str, str]]:
+        """What each measure means."""
+        rows = [row for section in self.measured for row in section.rows]
+        return list({row.label: row.meaning for row in rows if row.meaning}.items())
+
+    @cached_property
+    def summary_csv(self) -> str:
+        """The summary of the scores as CSV."""
+        return str(self.summary.to_csv(index=False, lineterminator="\n"))
+
+    @cached_property
+    def pairs_csv(self) -> str:
+        """Every two of the corpora, compared, as CSV."""
+        return str(self.pairs.to_csv(index=False, lineterminator="\n"))
+
+    @cached_property
+    def saturation_csv(self) -> str:
+        """What ladders say, as CSV."""
+        return str(self.learning.table.to_csv(index=False, lineterminator="\n"))
+
+    @cached_property
+    def measures_csv(self) -> str:
+        """The measures as CSV, without what they mean, which the page says."""
+        aside = ["meaning", "headline", "figure"]
+        return str(self.run.measures.drop(columns=aside).to_csv(index=False, lineterminator="\n"))
+
+
+def _overview_figure(table: BarTable | None, found: Sequence[Sheet], names: Callable[..., str]) -> Figure | None:
+    if table is None:
+        return None
+    overall = pd.concat([sheet.headline.data for sheet in found], ignore_index=True)
+    overall = overall.loc[overall["unit"] == "all", list(OVERVIEW)]
+    return bar_figure(table, "Overview", "", names("overview"), overall)
+
+
+def _measure_figure(table: BarTable | None, measured: pd.DataFrame, names: Callable[..., str]) -> Figure | None:
+    if table is None:
+        return None
+    kept = measured[measured["headline"]].drop(columns=["meaning", "headline", "figure"])
+    return bar_figure(table, "Corpora by their measures", "", names("corpora", "measures"), kept)
 
 
 def _answer(sheet: Sheet, run: RunFolder, fits: Fits) -> TaskFindings:
@@ -296,7 +371,7 @@ def _answer(sheet: Sheet, run: RunFolder, fits: Fits) -> TaskFindings:
     several = run.scores["model"].nunique() > 1
     heading = f"{heat.title}, {heat.model}" if several and heat.model else heat.title
     data = heat.data[heat.data["unit"] == "all"]
-    found = answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets)
+    found = answer(data, every_way.data if every_way else data, heading, run.baseline, run.targets, control=run.control)
     return found._replace(remarks=fits.remarks(data["model"].unique()))
 
 
@@ -345,6 +420,21 @@ def _maps(run: RunFolder, corpora: Sequence[str], names: Callable[..., str]) -> 
     return found
 
 
+def _learning_figures(found: LearningCurves, names: Callable[..., str]) -> list[Figure]:
+    """One figure per ladder and task, with a panel per model and target."""
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for curve in found.curves:
+        if curve.unit == ALL:
+            groups.setdefault((str(curve.key["ladder"]), str(curve.key["task"])), []).append(curve)
+    return [
+        learning_figure(
+            curves, f"{found.titles[task][0]}, {ladder}", found.titles[task][1], names("learning", ladder, task)
+        )
+        for (ladder, task), curves in groups.items()
+    ]
+
+
+@cache
 def _environment() -> Environment:
     """Templates of this package, with everything escaped and nothing undefined let through."""
     environment = Environment(
@@ -357,7 +447,7 @@ def _environment() -> Environment:
         "breakable": numbers.breakable,
     }  # fmt: skip
     environment.filters.update(filters)
-    environment.globals.update(directions=numbers.DIRECTIONS)
+    environment.globals.update(directions=numbers.DIRECTIONS, floor=gene_residuals.FLOOR)
     return environment
 
 
@@ -366,11 +456,11 @@ def _write(path: Path, content: str) -> None:
     write_text(path, content, flushed=False)
 
 
-def _remove_stale(place: Path, stems: Iterable[str], kinds: tuple[str, ...]) -> None:
+def _remove_stale(place: Path, kept: Collection[str], kinds: tuple[str, ...]) -> None:
     """Remove figures of an earlier report; files that no report writes are left alone."""
-    kept = set(stems)
     for path in place.iterdir():
-        ours = path.suffix in (".svg", ".csv") and path.stem.startswith(tuple(f"{kind}-" for kind in kinds))
-        if ours and path.stem not in kept:
+        ours = path.suffix in (".csv", *(f".{form}" for form in FORMATS))
+        ours = ours and f"{path.stem}-".startswith(tuple(f"{kind}-" for kind in kinds))
+        if ours and path.name not in kept:
             with writing(path):
                 path.unlink()

@@ -1,6 +1,7 @@
 """RunFolder: what a run left behind, read once, with whatever is optional allowed to be absent."""
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import pandas as pd
 
 from corpuscle.core.errors import FolderError
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
+from corpuscle.statistics.crossed import laid_out
 
 OPTIONAL = {
     "curves": ("corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning"),
-    "fits": ("corpus", "model", "seed", "r2_log", "share_error"),
+    "fits": ("corpus", "model", "seed", "r2_log", "share_error", "seconds"),
     "composition": ("corpus", "seed", "column", "value", "n_cells"),
     "sources": ("source", "reason", "n_cells"),
     "maps": ("corpus", "model", "target", "x", "y", "cell_type", "batch"),
@@ -30,13 +32,13 @@ OPTIONAL = {
 # Columns that hold numbers; `value` is a text in the table of labels, and no others are.
 NUMBERS = {
     "seed", "step", "epoch", "value", "n_cells", "x", "y", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept",
-    "low", "high", "version", "r2_log", "share_error", "pool", "share", "overlap",
+    "low", "high", "version", "r2_log", "share_error", "pool", "share", "overlap", "seconds",
 }  # fmt: skip
 # Numbers that may not be known.
-UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap"}
+UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap", "seconds"}
 TRUTHS = ("headline",)
 # What tables of earlier versions lack, and what stands for it.
-LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": ""}
+LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": "", "seconds": math.nan}
 # What the documents hold where they hold it: a table, or a list of tables with at least these keys.
 STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
 PROVENANCE = {
@@ -111,12 +113,28 @@ class RunFolder:
         tables["composition"]["value"] = tables["composition"]["value"].fillna("not recorded").astype(str)
         none = pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)
         scores = none if described else _table(folder / "scores.parquet", COLUMNS, TEXTS).astype(DTYPES)
-        return cls(study, provenance, scores, **tables, trained=not described)
+        return cls(study, provenance, laid_out(scores, _fits(study)), **tables, trained=not described)
 
     @property
     def baseline(self) -> str:
         """Name of the corpus that the others are compared with; the first corpus where none is named."""
         return str(self.study.get("baseline") or (self.corpora[0] if self.corpora else ""))
+
+    @property
+    def n_draws(self) -> int:
+        """How often each corpus was drawn: with the seeds that there are scores of, draws where fits are crossed."""
+        return int(self.scores["draw" if "draw" in self.scores else "seed"].nunique())
+
+    @property
+    def control(self) -> str:
+        """Name of the size control; empty where the study names none."""
+        return str(self.study.get("control") or "")
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """By metric, which difference is too small to matter."""
+        found = self.study.get("margins")
+        return {str(name): float(margin) for name, margin in found.items()} if isinstance(found, dict) else {}
 
     @property
     def corpora(self) -> list[str]:
@@ -148,6 +166,13 @@ class RunFolder:
         named = [_target_name(target) for task in self.study.get("tasks", []) for target in task.get("on", [])]
         found = list(self.scores["target"].unique())
         return list(dict.fromkeys([*(name for name in named if name in set(found)), *found]))
+
+
+def _fits(study: Mapping[str, Any]) -> int:
+    """Return how many fits each draw has; 1 where every run has a draw and a fit of its own."""
+    seeds = study.get("seeds")
+    fits = seeds.get("fits") if isinstance(seeds, dict) else None
+    return fits if isinstance(fits, int) and fits > 1 else 1
 
 
 def _target_name(target: Any) -> str:

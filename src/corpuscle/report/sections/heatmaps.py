@@ -10,6 +10,8 @@ import pandas as pd
 from corpuscle.report import numbers
 from corpuscle.statistics.comparisons import IS_BASELINE, RATIO, Scale, scale_of
 
+# Verdicts that a difference was shown.
+SHOWN = ("better", "worse", "higher", "lower")
 # Colour scales that a heatmap may have, in log2 units: small differences are not blown up to full colour, and a few
 # large ones do not drown the rest. A doubling or halving, and more than that, has full colour.
 LIMITS = (0.25, 0.5, 1.0)
@@ -24,13 +26,13 @@ class Cell:
     Attributes
     ----------
     value, spread, change
-        Text: the mean, the half width of its interval ("±0.012"), the log2 fold change ("−0.66") or difference.
+        Text: the mean, its interval ("0.46–0.48"), the log2 fold change ("−0.66") or difference.
     tone
-        ``"cool"`` (better; higher, where no way is better), ``"warm"`` (worse, or lower) or ``"neutral"``.
+        ``"cool"`` (better than the baseline), ``"warm"`` (worse) or ``"neutral"`` (neither: a grey).
     weight
         Strength of the colour, 0 to 1.
     resolved
-        Whether the interval of the comparison leaves out 0.
+        Whether the difference from the baseline holds after correction for all comparisons of the metric.
     tip
         Everything in words, for a tooltip.
     note
@@ -96,7 +98,7 @@ class Heat:
 
     @property
     def directed(self) -> bool:
-        """Whether one way is better; else the colours mean higher and lower."""
+        """Whether one way is better; else changes are grey, whichever way they go."""
         return self.better in ("higher", "lower")
 
     @property
@@ -267,25 +269,36 @@ def _cell(row: pd.Series | None, colours: Colours, notes: list[str]) -> Cell:
     if row is None:
         return Cell("n/a", "", "", "neutral", 0, resolved=False, tip="no score", note=_note("no score", notes))
     scale, better, limit = colours
-    change, low, high = (float(row[name]) for name in scale[:3])
+    change = float(row[scale.value])
     mean, compared = float(row["mean"]), row[scale.reason] != IS_BASELINE and math.isfinite(row["mean"])
     reasons = [str(row["reason"]), str(row[scale.reason]) if compared else ""]
     reason = "; ".join(dict.fromkeys(text for text in reasons if text))
-    half = (float(row["high"]) - float(row["low"])) / 2
     tone, weight = "neutral", 0.0
     if math.isfinite(change) and change != 0:
-        toward = -change if better == "lower" else change
-        tone, weight = "cool" if toward > 0 else "warm", min(1.0, abs(change) / limit)
+        tone, weight = toned(change, better), min(1.0, abs(change) / limit)
     return Cell(
         numbers.number(mean),
-        numbers.spread(half, value=mean),
+        numbers.ranged(float(row["low"]), float(row["high"]), value=mean),
         _changed(change, scale) if compared else "",
         tone,
         weight,
-        resolved=low > 0 or high < 0,
+        resolved=row["verdict"] in SHOWN,
         tip=_tip(row, scale, reason),
         note=_note(reason, notes),
     )
+
+
+def toned(change: float, better: str) -> str:
+    """Return the colour of a change against the baseline: cool where it is for the better, warm where for the worse.
+
+    Examples
+    --------
+    >>> toned(0.1, "higher"), toned(0.1, "lower"), toned(0.1, "none")
+    ('cool', 'warm', 'neutral')
+    """
+    if better not in ("higher", "lower") or change == 0:
+        return "neutral"
+    return "cool" if (change > 0) == (better == "higher") else "warm"
 
 
 def _changed(change: float, scale: Scale) -> str:
@@ -304,6 +317,12 @@ def _tip(row: pd.Series, scale: Scale, reason: str) -> str:
         shown = f"log2 fold change {shown} ({numbers.percent(change)})" if scale == RATIO else f"difference {shown}"
         parts.append(f"{shown}, interval {_changed(low, scale)} to {_changed(high, scale)}")
     parts.append(numbers.plural(int(row["n_seeds"]), "seed"))
+    if row["over"] == "runs and donors":
+        parts.append(
+            f"{numbers.plural(int(row['n_donors']), 'donor')}; mean over cells {numbers.number(row['cell_mean'])}"
+        )
+    if row["verdict"] not in ("baseline", "no interval"):
+        parts.append(f"{row['verdict']} (p {numbers.number(row['p'], 2)}, Holm {numbers.number(row['p_holm'], 2)})")
     return "; ".join([*parts, *([reason] if reason else [])])
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from corpuscle.report import numbers
+from corpuscle.report.sections.bar_table import Axis, BarCell, BarColumn, BarRow, BarTable, bar
 from corpuscle.statistics.intervals import seed_interval
 
 # Rows that are of one of these are shown together, in this order; rows that are of something else have its name.
@@ -20,6 +21,8 @@ TITLES = {
     "components": "Cells and genes",
     "genes": "Cells and genes",
 }
+# A summary with more columns is wider than a screen.
+MOST_COLUMNS = 9
 
 
 class Shown(NamedTuple):
@@ -109,3 +112,54 @@ def _shown(here: pd.DataFrame, corpus: str, overlap: float) -> Shown:
         parts.append(f"95 % interval over donors, seed {first['seed']}: {ends}")
     value = f"{mean:,.0f}" if mean == round(mean) else numbers.number(mean)
     return Shown(value, numbers.spread((high - low) / 2, value=mean), "; ".join(parts))
+
+
+def summary_table(
+    measures: pd.DataFrame, corpora: Sequence[str], baseline: str, overlaps: Mapping[str, float] | None = None
+) -> BarTable | None:
+    """Lay out as bars the first measure of each kind, and how far the corpora reach every target.
+
+    Returns
+    -------
+    BarTable
+        None where nothing was measured.
+    """
+    titles = measures["of"].map(lambda of: TITLES.get(of, _named(of)))
+    own = measures[measures["headline"] & measures["value"].notna() & (measures["target"] == "")].assign(kind=titles)
+    first = own.drop_duplicates("kind")
+    reach = measures[(measures["figure"] == "reach") & (measures["size"] == "equal") & measures["value"].notna()]
+    reach = reach[reach["measure"] == next(iter(reach["measure"]), "")]
+    chosen = [
+        *(
+            (_named(str(row["kind"])), str(row["title"]) or _named(str(row["measure"])), own[_is(own, row)], "positive")
+            for _, row in first.iterrows()
+        ),
+        *((f"{_title(reach)} of each target", str(target), here, "share")
+          for target, here in reach.groupby("target", sort=False)),
+    ]  # fmt: skip
+    if not chosen:
+        return None
+    shared = {corpus: (overlaps or {}).get(corpus, 0.0) for corpus in corpora}
+    columns, cells = [], []
+    for group, name, table, scale in chosen[:MOST_COLUMNS]:
+        means = pd.DataFrame({corpus: _mean(table, corpus, overlap) for corpus, overlap in shared.items()}).T
+        axis = Axis.of(scale, means.to_numpy(float).ravel().tolist())
+        columns.append(BarColumn(group, name, str(table["better"].iloc[0]), axis, str(table["meaning"].iloc[0])))
+        cells.append([BarCell([bar(row, axis, str(corpus))], float(row["mean"])) for corpus, row in means.iterrows()])
+    rows = [BarRow(corpus, [], [column[at] for column in cells], []) for at, corpus in enumerate(corpora)]
+    return BarTable(columns, rows, [], [], [], baseline)
+
+
+def _is(table: pd.DataFrame, row: pd.Series) -> "pd.Series[bool]":
+    """Return which rows are of the same measure."""
+    return (table[["measure", "of", "size"]] == row[["measure", "of", "size"]]).all(axis=1)
+
+
+def _title(reach: pd.DataFrame) -> str:
+    return next(iter(reach["title"]), "") or "Reach"
+
+
+def _mean(table: pd.DataFrame, corpus: str, overlap: float) -> dict[str, float]:
+    """Return a measure's mean over seeds, with its interval."""
+    found = seed_interval(table.loc[table["corpus"] == corpus, "value"].to_numpy(float), overlap=overlap)
+    return dict(zip(("mean", "low", "high"), found[:3], strict=True))

@@ -126,6 +126,11 @@ class External(WithoutSteps):
         return SEED in placeholders([*self.command, *(self.fit_command or [])])
 
     @property
+    def embeds_on_gpu(self) -> bool:
+        """What `uses_gpu` says: both commands are given it."""
+        return self.uses_gpu
+
+    @property
     def programs(self) -> tuple[str, ...]:
         """The commands, as one would type them."""
         return tuple(shown(command) for command in (self.fit_command, self.command) if command is not None)

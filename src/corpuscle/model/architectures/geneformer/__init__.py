@@ -180,6 +180,7 @@ class Geneformer(FoundationModel):
         return Demands(
             n_parameters,
             units_of_token=size.layers * (10 * size.width + 2 * size.feed_forward) + n_genes // 3,
+            n_layers=size.layers,
             multiply_adds=size.layers * (of_layer + 2 * longest * size.width) + n_genes * size.width // 6,
             longest=longest,
         )

@@ -10,8 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from corpuscle.core.components import in_words
 from corpuscle.core.errors import ModelError
 from corpuscle.core.text import shortened
 from corpuscle.model.architectures.geneformer.sizes import SIZES, Size
@@ -113,7 +112,7 @@ def _size(folder: Path, config: dict[str, Any]) -> tuple[int, Size]:
             dropout=float(config.get("hidden_dropout_prob", 0.02)),
         )
     except (ModelError, TypeError, ValueError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).removeprefix(f"{path}: ")
+        what = in_words(error).removeprefix(f"{path}: ")
         raise ModelError(f"{path}: is no configuration of Geneformer: {shortened(what)}") from error
     if (function := config.get("hidden_act", "relu")) != "relu":
         raise ModelError(f"{path}: is of another BERT: hidden_act should be 'relu'; {shortened(repr(function))}")

@@ -141,6 +141,7 @@ class ScBERT(FoundationModel):
         return Demands(
             n_parameters=n_weights + n_listed * size.width,
             units_of_token=size.layers * (8 * size.width + 6 * inner) + 4 * size.width,
+            n_layers=size.layers,
             multiply_adds=n_weights + size.layers * 5 * inner * size.n_features,
             longest=n_listed + 1,
             share=max(1.0, n_listed / max(1, n_genes)),

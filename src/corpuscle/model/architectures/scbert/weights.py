@@ -13,9 +13,9 @@ from typing import Any
 
 import h5py
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
+from corpuscle.core.components import in_words
 from corpuscle.core.errors import ModelError
 from corpuscle.core.text import shortened
 from corpuscle.model.architectures.scbert.sizes import Size
@@ -166,6 +166,5 @@ def _size(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Size, int]:
             features=len(projection),
         )
     except ValueError as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise ModelError(f"{path}: no network has this size: {shortened(what)}") from error
+        raise ModelError(f"{path}: no network has this size: {shortened(in_words(error))}") from error
     return size, len(positions) - 1

@@ -245,6 +245,7 @@ class ScGPT(FoundationModel):
             # Those of integration that come on top are few.
             n_parameters=size.layers * of_block + d * (config["n_tokens"] + 7 * d),
             units_of_token=size.layers * (12 * d + 3 * size.feed_forward) + 8 * d,
+            n_layers=size.layers,
             multiply_adds=0,
             longest=self._binning(config, 0).max_length if self.integration is None else self.integration.n_genes + 1,
             share=1.0 if zeros else NONZERO_SHARE,

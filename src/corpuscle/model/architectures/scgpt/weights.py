@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from corpuscle.core.components import in_words
 from corpuscle.core.errors import ModelError
+from corpuscle.core.text import shortened
 from corpuscle.model.architectures.scgpt.sizes import CLS_VALUE, MASKED, MAX_LENGTH, N_BINS, N_TOKENS, Size
 from corpuscle.model.families.official import Official
 from corpuscle.model.foreign.accounting import Renames
@@ -108,7 +110,7 @@ def _size(path: Path, args: dict[str, Any]) -> Size:
         widths = {ours: whole_number(path, args, theirs) for ours, theirs in WIDTHS.items()}
         return Size(**widths, dropout=args.get("dropout", 0.2))
     except ValidationError as error:
-        raise ModelError(f"{path}: gives no size of a network: {error.errors()[0]['msg']}") from error
+        raise ModelError(f"{path}: gives no size of a network: {shortened(in_words(error))}") from error
 
 
 def _refuse_others(path: Path, args: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from corpuscle.model.foreign.accounting import Renames
 from corpuscle.model.nn.initial import usual_weights
 from corpuscle.model.nn.token_network import TokenNetwork
 from corpuscle.model.tokenisers.gene_sequence import GeneSequence
+from corpuscle.model.tokenisers.gene_tokens import Vocabulary
 from corpuscle.source.genes import GeneSpace
 
 COUNT_NLL = Metric(
@@ -119,6 +120,12 @@ class TranscriptFormer(FoundationModel):
         """Return what published weights begin with: their genes and assays, or the genes of `gene_vectors`."""
         return opening.of_folder(found, space, self._vectors)
 
+    def vocabulary(self, space: GeneSpace) -> Vocabulary | None:
+        """Return the published vocabulary that it reads: from scratch, too, where genes enter by given vectors."""
+        if self.checkpoint is None and self._vectors is not None:
+            return opening.vocabulary_of(self._vectors)
+        return super().vocabulary(space)
+
     def contents(self, found: Official) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
         """Return what a published network is made of; see `FoundationModel.contents`."""
         return opening.contents(found, self._vectors)
@@ -155,7 +162,13 @@ class TranscriptFormer(FoundationModel):
         attention = 2 * size.width * size.layers * min(size.genes, max(1, round(NONZERO_SHARE * n_genes)))
         units = size.layers * (10 * size.width + 3 * size.feed_forward) + 6 * size.width + 3 * size.gene_hidden
         vectors = network.vectors.numel()
-        return Demands(n_parameters + vectors, units, n_parameters + attention, size.genes + 2)
+        return Demands(
+            n_parameters + vectors,
+            units_of_token=units,
+            n_layers=size.layers,
+            multiply_adds=n_parameters + attention,
+            longest=size.genes + 2,
+        )
 
     @property
     def _vectors(self) -> Path | None:

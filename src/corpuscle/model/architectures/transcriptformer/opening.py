@@ -56,6 +56,12 @@ def of_folder(found: Official, space: GeneSpace, vectors: Path | None) -> Start:
     return Start(config, _sequence(gene_tokens(space, vocabulary), config, assays), vocabulary)
 
 
+def vocabulary_of(vectors: Path) -> Vocabulary:
+    """Return the genes of a file of vectors."""
+    special = weights.SPECIAL
+    return _vocabulary([*special, *_joined_names((), vectors)], len(special), vectors)
+
+
 def contents(found: Official, vectors: Path | None) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
     """Return a folder's config and tensors.
 

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core.components import in_words
 from corpuscle.core.errors import ModelError
 from corpuscle.core.text import shortened
 from corpuscle.model.architectures.transcriptformer.network import CAP
@@ -201,7 +202,7 @@ def _size(config: Mapping[str, Any], folder: Path, genes: Path | None) -> Size:
     try:
         return Size(**{field: given[name] for name, field in ours.items()}, vector=n_vector)
     except ValueError as error:
-        raise ModelError(f"{folder / CONFIG}: no network has this size ({shortened(str(error))})") from error
+        raise ModelError(f"{folder / CONFIG}: no network has this size: {shortened(in_words(error))}") from error
 
 
 def _vector_length(path: Path) -> int:

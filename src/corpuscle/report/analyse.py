@@ -1,0 +1,252 @@
+"""Analyse: statistics and a report of anybody's scores, from a tidy table."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from corpuscle.core.disk import writing
+from corpuscle.core.errors import FolderError, InputError
+from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
+from corpuscle.core.version import __version__
+from corpuscle.report.page.render import render
+from corpuscle.statistics.comparisons import checked
+from corpuscle.statistics.ladders import saturation
+from corpuscle.statistics.mixed_model import mixed_model
+from corpuscle.store import write_text
+
+NEEDED = ("corpus", "seed", "metric", "value")
+# What a table may leave out, and what stands for it.
+DEFAULTS: dict[str, Any] = {
+    "model": "model", "task": "task", "target": "target", "unit": "all", "n_cells": 0, "better": "none",
+    "scale": "real", "version": 1,
+}  # fmt: skip
+LEGAL = {
+    "better": ("higher", "lower", "zero", "none"),
+    "scale": ("share", "correlation", "positive", "real"),
+}
+# What the folder of an analysis is known by: any other folder with files in it is left alone.
+MARK = "analysis.json"
+
+
+def analyse(
+    scores: Path | str | pd.DataFrame,
+    output: Path | str,
+    *,
+    baseline: str = "",
+    control: str = "",
+    margins: Mapping[str, float] | None = None,
+    mixed: bool = False,
+) -> Path:
+    """Compare corpora by their scores, whoever made them: intervals, tests, verdicts, and a report.
+
+    Parameters
+    ----------
+    scores
+        A table, or a file (``.csv``, ``.tsv`` or ``.parquet``) with a row per score and the columns ``corpus``,
+        ``seed`` (the run, a whole number), ``metric`` and ``value``; further ``model``, ``task``, ``target``,
+        ``donor`` (empty: all cells) or ``unit`` (``all``, ``donor=NAME``, ``cell=NAME``), ``n_cells``, ``way``,
+        ``better`` (``higher``, ``lower``, ``zero`` or ``none``, the default: no corpus is then better), ``scale``
+        (``share``, ``correlation``, ``positive`` or ``real``, the default: intervals then have no limits), ``title``,
+        ``meaning``, ``reason`` (why a value is missing) and ``headline`` (whether it is what the task is known for;
+        default: its first metric). With ``cells``, the training cells of each run's corpus, and ``ladder``, which
+        corpora are sizes of one, learning curves are judged, too; see `corpuscle.statistics.ladders.saturation`.
+        Where runs have scores of donors and none over all cells, that is their mean, weighted by ``n_cells`` if known.
+    output
+        A folder to write into: a new one, an empty one, or that of an earlier analysis.
+    baseline
+        The corpus that the others are compared with; default: the first in the table.
+    control, margins
+        See `corpuscle.statistics.comparisons.summarise`.
+    mixed
+        Also fit a mixed model to the scores that have donors, into ``mixed_model.csv``; see
+        `corpuscle.statistics.mixed_model.mixed_model`.
+
+    Returns
+    -------
+    Path
+        The report; next to it lie ``scores_summary.csv``, ``pairs.csv`` and, with ``cells``, ``saturation.csv``.
+
+    Raises
+    ------
+    InputError
+        When the table cannot be read, lacks a column, or holds what it cannot; the message names row and column.
+    FolderError
+        When the folder has other files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = pd.DataFrame({
+    ...     "corpus": ["Blood"] * 3 + ["Blood+Lung"] * 3, "seed": [0, 1, 2] * 2, "metric": "macro_f1",
+    ...     "value": [0.61, 0.63, 0.62, 0.70, 0.72, 0.73], "better": "higher", "scale": "share"})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = analyse(table, Path(folder) / "out")
+    ...     summary = pd.read_csv(page.parent / "scores_summary.csv")
+    >>> summary[["corpus", "difference", "verdict"]].round(2)
+           corpus  difference   verdict
+    0       Blood         0.0  baseline
+    1  Blood+Lung         0.1    better
+    """
+    source = "the table" if isinstance(scores, pd.DataFrame) else str(scores)
+    given = scores if isinstance(scores, pd.DataFrame) else _read(Path(scores))
+    table = laid_out(given, source)
+    # Before anything is written: what is refused leaves no folder behind.
+    checked(table)
+    corpora = list(dict.fromkeys(table["corpus"]))
+    baseline = baseline or corpora[0]
+    for kind, name in (("baseline", baseline), ("control", control)):
+        if name and name not in corpora:
+            raise InputError(f"{kind}: there is no corpus {name!r} in {source}; there are {', '.join(corpora[:20])}")
+    for metric, margin in (margins or {}).items():
+        if metric not in set(table["metric"]):
+            raise InputError(f"margin: there is no metric {metric!r} in {source}")
+        if not (np.isfinite(margin) and margin > 0):
+            raise InputError(f"margin: expected a number above 0 for {metric!r}; got {margin}")
+    fitted = mixed_model(table, baseline) if mixed else None
+    judged = _saturation(given, table, source) if "cells" in given else None
+    folder = _folder(Path(output))
+    study = {"name": Path(source).stem if source != "the table" else "Analysis", "baseline": baseline}
+    _write_study(folder, study, control, margins or {})
+    document = {"corpora": [{"name": name} for name in corpora], "version": __version__, "scores": source}
+    write_text(folder / "provenance.json", json.dumps(document, indent=1))
+    with writing(folder / "scores.parquet"):
+        table.to_parquet(folder / "scores.parquet", index=False)
+    if fitted is not None:
+        write_text(folder / "mixed_model.csv", fitted.to_csv(index=False, lineterminator="\n"))
+    page = render(folder)
+    if judged is not None:
+        write_text(folder / "saturation.csv", judged.to_csv(index=False, lineterminator="\n"))
+    return page
+
+
+def _saturation(given: pd.DataFrame, table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Judge the learning curves of each task's headline."""
+    cells = _numbers(given["cells"], "cells", source, whole=True)
+    rungs = given[["corpus", *(["ladder"] if "ladder" in given else [])]].assign(cells=cells, seed=given["seed"])
+    rungs = rungs.astype({"corpus": str, "seed": "int64"}).drop_duplicates()
+    twice = rungs.duplicated(["corpus", "seed"])
+    if twice.any():
+        row = rungs[twice].iloc[0]
+        raise InputError(
+            f"{source}: corpus {row['corpus']!r} has two numbers of cells in seed {row['seed']}; expected one"
+        )
+    placed = table[table["headline"]].merge(rungs, on=["corpus", "seed"], how="left")
+    return saturation(placed, placed["cells"])
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a table from a file."""
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix in (".csv", ".tsv"):
+            # Texts stay as they are: a corpus may be called "NA", and a donor "007".
+            texts = dict.fromkeys([*TEXTS, "donor", "ladder"], str)
+            return pd.read_csv(
+                path,
+                sep="\t" if path.suffix == ".tsv" else ",",
+                dtype=texts,
+                keep_default_na=False,
+                na_values={"value": ["", "NA", "NaN", "nan"]},
+            )
+    except (OSError, ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        gist = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as a table of scores ({gist})") from error
+    raise InputError(f"{path}: expected a table of scores in a .csv, .tsv or .parquet file")
+
+
+def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
+    """Return a table of scores with all columns, in the order of `corpuscle.core.scores.COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        When a column is lacking or holds what it cannot.
+    """
+    lacking = [name for name in NEEDED if name not in table]
+    if lacking or table.empty:
+        what = f"it lacks {', '.join(lacking)}" if lacking else "it has no rows"
+        raise InputError(f"{source}: expected scores, one a row, with the columns {', '.join(NEEDED)}; {what}")
+    table = table.reset_index(drop=True)
+    if "donor" in table and "unit" in table:
+        raise InputError(f"{source}: expected donors either in a column donor or in unit, not both; leave one out")
+    if "donor" in table:
+        donor = table["donor"].fillna("").astype(str)
+        table["unit"] = np.where(donor.eq(""), "all", "donor=" + donor)
+    table = table.assign(**{name: value for name, value in DEFAULTS.items() if name not in table})
+    for name in ("seed", "value", "n_cells", "version"):
+        table[name] = _numbers(table[name], name, source, whole=name != "value")
+    for name, legal in LEGAL.items():
+        wrong = ~table[name].isin(legal)
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            raise InputError(f"{source}, row {at + 1}: {name} is {table[name].iloc[at]!r}; expected {', '.join(legal)}")
+    named = "headline" in table
+    table = completed(table)
+    for name in TEXTS:
+        table[name] = table[name].fillna("").astype(str)
+    if not named:
+        first = table.groupby("task", sort=False)[["metric", "way"]].transform("first")
+        table["headline"] = table["metric"].eq(first["metric"]) & table["way"].eq(first["way"])
+    table["headline"] = table["headline"].astype(bool)
+    table = _with_overall(table[list(COLUMNS)])
+    return table.astype(DTYPES)
+
+
+def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Series:
+    """Return a column as numbers; a value may be missing, nothing else."""
+    found = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = found.isna() & ~column.isna() if name == "value" else found.isna()
+    if whole:
+        wrong |= found != np.floor(found)
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        expected = "a whole number" if whole else "a number, or nothing where it is missing"
+        raise InputError(f"{source}, row {at + 1}: {name} is {_shown(column.iloc[at])}; expected {expected}")
+    return found.astype("int64") if whole else found
+
+
+def _shown(value: object) -> str:
+    """Write what a table holds, without the type that numpy gives it."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def _with_overall(table: pd.DataFrame) -> pd.DataFrame:
+    """Add scores over all cells to runs that have those of donors alone: their mean."""
+    place = ["corpus", "model", "seed", "task", "target", "metric", "way", "version"]
+    donors = table[table["unit"].str.startswith("donor=")]
+    overall = table.loc[table["unit"] == "all", place].drop_duplicates()
+    donors = donors.merge(overall.assign(known=True), on=place, how="left")
+    donors = donors[donors["known"].isna()].drop(columns="known")
+    if donors.empty:
+        return table
+    weight = donors["n_cells"].where(donors["n_cells"] > 0, 1).astype(float)
+    donors = donors.assign(weight=weight.where(donors["value"].notna()), product=donors["value"] * weight)
+    grouped = donors.groupby(place, sort=False)
+    made = grouped[list(table.columns.difference(place))].first()
+    made["value"] = grouped["product"].sum() / grouped["weight"].sum()
+    made = made.assign(unit="all", n_cells=grouped["n_cells"].sum(), reason="mean of the donors' scores")
+    return pd.concat([table, made.reset_index()[list(table.columns)]], ignore_index=True)
+
+
+def _folder(folder: Path) -> Path:
+    """Make the folder, or take one that is empty or an earlier analysis."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise FolderError(f"{folder}: expected a new folder, an empty one or that of an analysis; it has other files")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / MARK, json.dumps({"version": __version__}))
+    return folder
+
+
+def _write_study(folder: Path, study: Mapping[str, str], control: str, margins: Mapping[str, float]) -> None:
+    """Write what the report reads of a study; texts are quoted as JSON, which TOML reads alike."""
+    named = {**study, **({"control": control} if control else {})}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in named.items()]
+    if margins:
+        lines += ["", "[margins]", *(f"{json.dumps(name)} = {float(margin)!r}" for name, margin in margins.items())]
+    write_text(folder / "study.toml", "\n".join(lines) + "\n")
