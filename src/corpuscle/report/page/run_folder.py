@@ -218,7 +218,7 @@ def _table(path: Path, columns: tuple[str, ...], categories: Sequence[str] = ())
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise FolderError(f"{path}: expected columns {list(columns)}; it lacks {lacking}; {ADVICE}")
-    table = table[list(columns)].copy()
+    table = table[list(columns)].reset_index(drop=True)
     numbers = NUMBERS - {"value"} if path.stem == "composition" else NUMBERS
     for column in columns if len(table) else ():
         if wrong := _wrong(table[column], is_number=column in numbers, may_lack=column in UNKNOWN):

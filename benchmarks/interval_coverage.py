@@ -1,8 +1,8 @@
 """How often intervals hold what they are about: nominal 95 %, by simulation; and what a bootstrap would do and take.
 
-    python benchmarks/coverage.py                 # the table of docs/statistics.md: about three minutes on one core
-    python benchmarks/coverage.py --tables 20000  # more exact
-    python benchmarks/coverage.py --only speed    # 10,000 bootstrap draws over 50 corpora × 10 runs × 50 donors
+    python benchmarks/interval_coverage.py                 # the table of docs/statistics.md: minutes
+    python benchmarks/interval_coverage.py --tables 20000  # more exact
+    python benchmarks/interval_coverage.py --only speed    # 10,000 draws over 50 corpora × 10 runs × 50 donors
 
 Scores are made up of a corpus' mean, a part of the run, a part of the donor and a rest, whose standard deviations are
 in the ratios that `SHARES` lists, four of them measured. They are normal on the logit scale, around 0.8, so that the
