@@ -1,7 +1,5 @@
 """Learning curves and saturation: known curves are found, verdicts are only what the data show, intervals cover."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +12,9 @@ from corpuscle.statistics.ladders import DONORS, learning_curves, saturation
 from corpuscle.statistics.learning_curves import akaike_weights, fit_laws, fit_power_law
 from corpuscle.statistics.mean_draws import Runs, deviations
 from corpuscle.statistics.saturation import Ladder, Learned, Settings, learn, published_rule
+from repository import ROOT
 
-REFERENCE = Path("/work/shared/reference/saturation_ssl_hematopoiesis.csv")
+REFERENCE = ROOT.parent / "shared" / "reference" / "saturation_ssl_hematopoiesis.csv"
 SIZES = np.array([100.0, 300, 1000, 3000, 10_000])
 QUICK = Settings(n_draws=300)
 
