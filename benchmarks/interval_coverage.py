@@ -2,6 +2,7 @@
 
     python benchmarks/interval_coverage.py                 # the table of docs/statistics.md: minutes
     python benchmarks/interval_coverage.py --tables 20000  # more exact
+    python benchmarks/interval_coverage.py --only skewed   # skewed scores that no scale straightens
     python benchmarks/interval_coverage.py --only speed    # 10,000 draws over 50 corpora × 10 runs × 50 donors
 
 Scores are made up of a corpus' mean, a part of the run, a part of the donor and a rest, whose standard deviations are
@@ -107,6 +108,18 @@ def coverage(n_tables: int) -> None:
                 print(f"| {n_runs} | {n_donors} | {name} | {held[0]:.1f} | {held[1]:.1f} {boots}", flush=True)
 
 
+def skewed(n_tables: int) -> None:
+    """Print how often the interval of a mean holds the truth where all effects are gamma-distributed (shape 2)."""
+    rng = np.random.default_rng(0)
+    for n_runs in SEEDS:
+        for n_donors in DONORS[1:]:
+            for name, parts in SHARES.items():
+                shapes = ((n_tables, n_runs, 1), (n_tables, 1, n_donors), (n_tables, n_runs, n_donors))
+                effects = (part * (rng.gamma(2, size=shape) - 2) for part, shape in zip(parts, shapes, strict=True))
+                held = covered(sum(effects, start=np.zeros(shapes[2])), 0.0, "real")
+                print(f"{held:.1f} %: {n_runs} runs, {n_donors} donors, {name}", flush=True)
+
+
 def speed() -> None:
     """Time 10,000 draws of the pigeonhole bootstrap, paired across corpora, and the closed form of the same error."""
     rng = np.random.default_rng(0)
@@ -126,9 +139,11 @@ def speed() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=int, default=4000, help="tables per line of the table")
-    parser.add_argument("--only", choices=["coverage", "speed"], help="measure this alone")
+    parser.add_argument("--only", choices=["coverage", "skewed", "speed"], help="measure this alone")
     asked = parser.parse_args()
-    if asked.only != "speed":
+    if asked.only in (None, "coverage"):
         coverage(asked.tables)
-    if asked.only != "coverage":
+    if asked.only == "skewed":
+        skewed(asked.tables)
+    if asked.only in (None, "speed"):
         speed()

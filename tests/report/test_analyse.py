@@ -65,6 +65,9 @@ FAULTS = {
     "a value that is none": (lambda t: t.assign(value="high"), "row 1: value is 'high'; expected a number"),
     "a direction that is none": (lambda t: t.assign(better="up"), "row 1: better is 'up'; expected higher"),
     "a scale that is none": (lambda t: t.assign(scale="%"), "row 1: scale is '%'; expected share"),
+    "no corpus": (lambda t: t.assign(corpus=[None, *t["corpus"][1:]]), "row 1: corpus is ''; expected a name"),
+    "a unit that is none": (lambda t: t.assign(unit="donor d1"), "row 1: unit is 'donor d1'; expected all, or donor="),
+    "a headline that is none": (lambda t: t.assign(headline="no"), "row 1: headline is 'no'; expected true or false"),
     "donors twice": (lambda t: t.assign(donor="d", unit="all"), "not both"),
     "two values of a run": (lambda t: pd.concat([t, t]), "one value per seed"),
     "a share above 1": (lambda t: t.assign(value=61.0), "is a share, from 0 to 1, and has the value 61"),
@@ -101,6 +104,31 @@ def test_with_numbers_of_cells_learning_curves_are_judged(tmp_path: Path) -> Non
     assert found["n_sizes"].to_dict() == {"random": 4, "sketch": 4}
     with pytest.raises(InputError, match="two numbers of cells"):
         analyse(pd.concat([table, table.assign(metric="f2", cells=7)]), tmp_path / "other")
+
+
+def test_donors_that_are_missing_are_no_donors() -> None:
+    table = pd.DataFrame({"corpus": "A", "seed": 0, "metric": "f1", "donor": ["NA", "d1"], "value": [0.5, 0.6]})
+    assert list(laid_out(table)["unit"]) == ["all", "donor=d1"]
+
+
+def test_what_an_earlier_analysis_wrote_is_not_left_behind(tmp_path: Path) -> None:
+    pytest.importorskip("statsmodels")
+    table = table_of(n_donors=5)
+    table["cells"] = table["corpus"].map({"Blood": 100, "Blood+Blood": 200, "Blood+Lung": 300})
+    page = analyse(table, tmp_path / "out", mixed=True)
+    assert {"mixed_model.csv", "saturation.csv"} <= {path.name for path in page.parent.iterdir()}
+    with pytest.raises(InputError, match="keep curves apart by a column 'ladder'"):
+        analyse(table.assign(cells=100), tmp_path / "other")
+    cells = pd.DataFrame(
+        [(c, s, f"cell={at}") for c in "AB" for s in (0, 1) for at in range(3)], columns=["corpus", "seed", "unit"]
+    )
+    cells["value"] = np.linspace(0, 1, len(cells))
+    analyse(cells.assign(metric="r2"), tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "per_cell.csv" in names
+    assert not {"mixed_model.csv", "saturation.csv"} & names
+    analyse(table, tmp_path / "out")
+    assert "per_cell.csv" not in {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

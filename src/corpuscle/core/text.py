@@ -2,6 +2,9 @@
 
 import re
 
+# Texts that stand for no label and for no gene's name, as R, pandas and spreadsheets write what is missing; blanks
+# around them do not count.
+MISSING = frozenset({"", "nan", "NaN", "Nan", "NAN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "null", "NULL"})
 # Control characters but tab and line end: C0, DEL, C1; and marks that change the direction or the line of what follows.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 # A message has a screen's worth of letters at most.
@@ -32,3 +35,14 @@ def shortened(text: str, most: int = 200) -> str:
     'abc…'
     """
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def is_missing(text: str) -> bool:
+    """Return whether a text stands for nothing, as where a label is missing.
+
+    Examples
+    --------
+    >>> is_missing(" NA "), is_missing("Namibia")
+    (True, False)
+    """
+    return text.strip() in MISSING

@@ -11,11 +11,12 @@ import pandas as pd
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import FolderError, InputError
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
+from corpuscle.core.text import is_missing
 from corpuscle.core.version import __version__
 from corpuscle.report.page.render import render
-from corpuscle.statistics.comparisons import checked
 from corpuscle.statistics.ladders import saturation
 from corpuscle.statistics.mixed_model import mixed_model
+from corpuscle.statistics.over_runs import checked
 from corpuscle.store import write_text
 
 NEEDED = ("corpus", "seed", "metric", "value")
@@ -24,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "model": "model", "task": "task", "target": "target", "unit": "all", "n_cells": 0, "better": "none",
     "scale": "real", "version": 1,
 }  # fmt: skip
-LEGAL = {
+LEGAL: dict[str, tuple[Any, ...]] = {
     "better": ("higher", "lower", "zero", "none"),
     "scale": ("share", "correlation", "positive", "real"),
 }
@@ -115,10 +116,13 @@ def analyse(
     write_text(folder / "provenance.json", json.dumps(document, indent=1))
     with writing(folder / "scores.parquet"):
         table.to_parquet(folder / "scores.parquet", index=False)
-    if fitted is not None:
+    if fitted is None:
+        # One that an earlier analysis had.
+        (folder / "mixed_model.csv").unlink(missing_ok=True)
+    else:
         write_text(folder / "mixed_model.csv", fitted.to_csv(index=False, lineterminator="\n"))
     page = render(folder)
-    if judged is not None:
+    if judged is not None and len(judged):
         write_text(folder / "saturation.csv", judged.to_csv(index=False, lineterminator="\n"))
     return page
 
@@ -176,25 +180,32 @@ def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
         raise InputError(f"{source}: expected donors either in a column donor or in unit, not both; leave one out")
     if "donor" in table:
         donor = table["donor"].fillna("").astype(str)
-        table["unit"] = np.where(donor.eq(""), "all", "donor=" + donor)
+        table["unit"] = np.where(donor.map(is_missing), "all", "donor=" + donor)
     table = table.assign(**{name: value for name, value in DEFAULTS.items() if name not in table})
     for name in ("seed", "value", "n_cells", "version"):
         table[name] = _numbers(table[name], name, source, whole=name != "value")
+    if "headline" in table:
+        _refuse(table["headline"], ~table["headline"].isin([True, False]), "true or false", source)
     for name, legal in LEGAL.items():
-        wrong = ~table[name].isin(legal)
-        if wrong.any():
-            at = int(np.flatnonzero(wrong)[0])
-            raise InputError(f"{source}, row {at + 1}: {name} is {table[name].iloc[at]!r}; expected {', '.join(legal)}")
+        _refuse(table[name], ~table[name].isin(legal), ", ".join(map(str, legal)), source)
     named = "headline" in table
     table = completed(table)
     for name in TEXTS:
         table[name] = table[name].fillna("").astype(str)
+    for name in ("corpus", "metric"):
+        _refuse(table[name], table[name].str.strip().eq(""), "a name", source)
+    _refuse(table["unit"], ~table["unit"].str.fullmatch("all|[a-z_]+=.+"), "all, or donor=NAME", source)
     if not named:
         first = table.groupby("task", sort=False)[["metric", "way"]].transform("first")
         table["headline"] = table["metric"].eq(first["metric"]) & table["way"].eq(first["way"])
-    table["headline"] = table["headline"].astype(bool)
-    table = _with_overall(table[list(COLUMNS)])
-    return table.astype(DTYPES)
+    return _with_overall(table[list(COLUMNS)]).astype(DTYPES)
+
+
+def _refuse(column: pd.Series, wrong: pd.Series, expected: str, source: str) -> None:
+    """Refuse a column of which some rows are wrong, and name the first of them."""
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise InputError(f"{source}, row {at + 1}: {column.name} is {_shown(column.iloc[at])}; expected {expected}")
 
 
 def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Series:
@@ -203,10 +214,9 @@ def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Se
     wrong = found.isna() & ~column.isna() if name == "value" else found.isna()
     if whole:
         wrong |= found != np.floor(found)
-    if wrong.any():
-        at = int(np.flatnonzero(wrong)[0])
-        expected = "a whole number" if whole else "a number, or nothing where it is missing"
-        raise InputError(f"{source}, row {at + 1}: {name} is {_shown(column.iloc[at])}; expected {expected}")
+    _refuse(
+        column.rename(name), wrong, "a whole number" if whole else "a number, or nothing where it is missing", source
+    )
     return found.astype("int64") if whole else found
 
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import SourceError
-from corpuscle.core.text import shortened
-from corpuscle.source.labels import as_labels, is_missing, text_of
+from corpuscle.core.text import is_missing, shortened
+from corpuscle.source.labels import as_labels, text_of
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from corpuscle.core.text import MISSING
 from corpuscle.source.features import plain_name
-from corpuscle.source.labels import MISSING
 
 # GENCODE writes the copies on Y of genes that X and Y share with _PAR_Y behind their id.
 ENSEMBL = re.compile(r"^(ENS[A-Z]{0,6}G\d{6,})(?:\.\d+)?(?:_PAR_Y)?$")

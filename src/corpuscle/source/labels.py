@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# Texts that stand for no label and for no gene's name, as R, pandas and spreadsheets write what is missing; blanks
-# around them do not count.
-MISSING = frozenset({"", "nan", "NaN", "Nan", "NAN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "null", "NULL"})
+from corpuscle.core.text import is_missing
+
 # Texts that are labels, and likely say that there is none, or that the cell is none; without regard to case.
 DOUBTFUL = frozenset({
     "unknown", "unassigned", "unannotated", "unclassified", "unidentified", "undefined", "undetermined", "unlabeled",
@@ -59,7 +58,7 @@ def _number(value: float) -> str | None:
 
 
 def label_of(value: Any) -> str | None:
-    """Return the text of a label; None where there is none, also where a text of `MISSING` says so.
+    """Return the text of a label; None where there is none, also where a text stands for none.
 
     Examples
     --------
@@ -68,11 +67,6 @@ def label_of(value: Any) -> str | None:
     """
     text = text_of(value)
     return None if text is None or is_missing(text) else text
-
-
-def is_missing(text: str) -> bool:
-    """Return whether a text stands for no label."""
-    return text.strip() in MISSING
 
 
 def as_labels(column: "pd.Series[Any]") -> "pd.Series[Any]":

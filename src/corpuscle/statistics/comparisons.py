@@ -1,26 +1,35 @@
 """Each corpus against the baseline: one row per score with its interval, comparison, verdict, and what is missing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from corpuscle.core.errors import InputError
-from corpuscle.core.scores import completed
-from corpuscle.statistics import crossed, over_donors
+from corpuscle.statistics import over_donors
 from corpuscle.statistics.corrections import benjamini_hochberg, holm
-from corpuscle.statistics.intervals import ONE_SEED, WHOLE, is_same, widening
-from corpuscle.statistics.scales import DIFFERENCES, ENDS, interval_of, p_value
+from corpuscle.statistics.intervals import ONE_SEED
+from corpuscle.statistics.over_runs import (
+    GROUP,
+    KEYS,
+    Array,
+    Overlaps,
+    Rows,
+    ends,
+    estimates,
+    grouped,
+    not_replicated,
+    of_donors,
+    over_runs,
+    overlap,
+    places,
+    put,
+)
+from corpuscle.statistics.scales import DIFFERENCES, interval_of, p_value
 from corpuscle.statistics.two_way import FEWEST_DONORS
 from corpuscle.statistics.verdicts import Margins, equivalence, verdicts
 
-# What must agree before two scores may be compared; `corpus` and `seed` tell apart what remains.
-KEYS = ("model", "task", "target", "metric", "way", "version", "unit")
-# What a score says of itself, the same in all rows of a metric and way.
-ABOUT = ("better", "title", "meaning", "scale", "headline")
-GROUP = (*KEYS, "corpus")
 # Comparisons that a reader sees together, and that p values are corrected for.
 FAMILY = ("task", "metric", "way", "version", "unit")
 
@@ -28,11 +37,6 @@ NOT_POSITIVE = "zero or negative value, so a fold change has no meaning"
 NO_PAIR = "no seed has a value for both this corpus and the baseline"
 NO_BASELINE = "the baseline has no such score"
 IS_BASELINE = "is the baseline"
-SAME_RESULT = "the same result at {} seeds: one replicate"
-SAME_CELLS = "the same cells and the same result at {} seeds: one replicate"
-# Which share of its cells a draw of a corpus has in common with another seed's; corpora that are not named: 0.
-Overlaps = Mapping[str, float]
-Array = NDArray[np.float64]
 
 
 class Scale(NamedTuple):
@@ -126,21 +130,19 @@ def summarise(
     0      A   0.4        2         0.0     baseline
     1      B   0.8        2         0.4  no interval
     """
-    frame = checked(scores)
-    table = _over_runs(frame, level, overlaps)
-    compared = {scale: _against(frame, baseline, scale, overlaps) for scale in (RATIO, DIFFERENCE)}
+    rows = Rows.of(scores, overlaps)
+    table, pairs = over_runs(rows, level), _pairs(rows, baseline)
+    compared = {scale: _against(rows, pairs, baseline, scale) for scale in (RATIO, DIFFERENCE)}
     for scale, found in compared.items():
-        ends = _ends(found, _kinds(table, scale), level)
-        table[list(scale[:3])] = np.column_stack([found["mean"], *ends])
+        table[list(scale[:3])] = np.column_stack([found["mean"], *ends(found, _kinds(table, scale), level)])
         table[scale.reason] = found["reason"]
     table["n_pairs"] = compared[DIFFERENCE]["n_seeds"]
-    table = table.join(_pair_means(frame, baseline))
-    frame["compared_by"] = compared_by(frame)
-    table["compared_by"] = _grouped(frame)["compared_by"].first()
+    table = table.join(_pair_means(rows, pairs, baseline))
+    table["compared_by"] = grouped(rows.frame.assign(compared_by=compared_by(rows.frame)))["compared_by"].first()
     read = _read(compared, table["compared_by"])
     table = _tested(table, read, level, margins or {})
-    table["superiority"] = _superiority(frame, baseline)
-    table = table.join(_controlled(frame, control, table, level, overlaps))
+    table["superiority"] = _superiority(rows.frame, baseline)
+    table = table.join(_controlled(rows, control, table, level))
     table["verdict"] = verdicts(table.reset_index(), baseline, 1 - level).to_numpy()
     return table.drop(columns=["error", "df"]).reset_index()
 
@@ -162,40 +164,6 @@ def compared_by(frame: pd.DataFrame) -> "pd.Series[str]":
     ratio = frame["scale"].eq("positive") & frame["better"].isin(["higher", "lower"]) & smallest.gt(0)
     ratio = ratio.groupby(kinds, dropna=False, observed=True).transform("all")
     return ratio.map({True: "ratio", False: "difference"})
-
-
-def over_seeds(scores: pd.DataFrame, level: float = 0.95, overlaps: Overlaps | None = None) -> pd.DataFrame:
-    """Mean of every score, with its interval: `summarise` without the comparisons.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns `GROUP` and `ABOUT`, ``n_cells``, ``mean``, ``low``, ``high``, ``over``, ``n_seeds``, ``n_donors``,
-        ``cell_mean``, ``donor_mean``, ``deviation`` (over seeds), ``overlap``, ``reason``.
-    """
-    return _over_runs(checked(scores), level, overlaps).drop(columns=["error", "df"]).reset_index()
-
-
-def _over_runs(frame: pd.DataFrame, level: float, overlaps: Overlaps | None) -> pd.DataFrame:
-    """Return the columns of `over_seeds`, and ``error`` and ``df``, indexed by `GROUP`."""
-    grouped = _grouped(frame)
-    about = {name: (name, "first") for name in ABOUT}
-    described = grouped.agg(**about, n_cells=("n_cells", "median"), rows=("seed", "size"))
-    described["n_cells"] = described["n_cells"].round().astype("int64")
-    frame["size"], frame["overlap"] = frame["value"].abs(), _overlap(frame["corpus"], overlaps)
-    table = described.join(_estimates(frame, "value"))
-    table["cell_mean"], table["donor_mean"] = table["mean"], np.nan
-    for key, found in _of_donors(frame, lambda scores: over_donors.estimates(scores, dict(overlaps or {}))):
-        rows = _rows(table, key, found)
-        table.loc[rows, "donor_mean"] = found["mean"].to_numpy()
-        _put(table, rows, found)
-    table["over"] = np.where(table["n_donors"] >= FEWEST_DONORS, "runs and donors", "runs")
-    table["low"], table["high"] = _ends(table, table["scale"], level)
-    table["reason"] = _reasons(frame, table["rows"])
-    _append_reason(table, "reason", table["n_seeds"].eq(1), ONE_SEED)
-    for text, where in _not_replicated(table):
-        _append_reason(table, "reason", where, text)
-    return table.drop(columns=["rows", "same"])
 
 
 def log2_fold_changes(
@@ -230,7 +198,7 @@ def log2_fold_changes(
     0      A               0.0                                    is the baseline
     1      B               NaN  zero or negative value, so a fold change has n...
     """
-    return _comparison(checked(scores), baseline, RATIO, level, overlaps)
+    return _comparison(Rows.of(scores, overlaps), baseline, RATIO, level)
 
 
 def differences(
@@ -255,35 +223,30 @@ def differences(
     0      A         0.0                          is the baseline
     1      B         1.0  interval not estimable from one seed
     """
-    return _comparison(checked(scores), baseline, DIFFERENCE, level, overlaps)
+    return _comparison(Rows.of(scores, overlaps), baseline, DIFFERENCE, level)
 
 
-def _comparison(
-    frame: pd.DataFrame, baseline: str, scale: Scale, level: float, overlaps: Overlaps | None
-) -> pd.DataFrame:
+def _comparison(rows: Rows, baseline: str, scale: Scale, level: float) -> pd.DataFrame:
     """Return the columns of `differences` or `log2_fold_changes`."""
-    found = _against(frame, baseline, scale, overlaps)
-    scales = _grouped(frame)[["scale"]].first()
-    found["low"], found["high"] = _ends(found, _kinds(scales, scale), level)
+    found = _against(rows, _pairs(rows, baseline), baseline, scale)
+    scales = grouped(rows.frame)[["scale"]].first()
+    found["low"], found["high"] = ends(found, _kinds(scales, scale), level)
     names = {"mean": scale.value, "low": scale.low, "high": scale.high, "n_seeds": "n_pairs", "reason": scale.reason}
     return found.rename(columns=names)[list(names.values())].reset_index()
 
 
-def _against(frame: pd.DataFrame, base: str, scale: Scale, overlaps: Overlaps | None) -> pd.DataFrame:
+def _against(rows: Rows, pairs: pd.DataFrame, base: str, scale: Scale) -> pd.DataFrame:
     """Estimate the change from a corpus on a scale: ``mean``, ``error``, ``df``, …, ``reason``, indexed by `GROUP`."""
-    pairs = _pairs(frame, base, overlaps)
     change, spoilt = _changes(pairs, scale)
-    pairs["change"] = change
-    pairs["size"] = 1.0 if scale == RATIO else np.maximum(pairs["value"].abs(), pairs["base"].abs())
-    table = _estimates(pairs, "change")
+    size = 1.0 if scale == RATIO else np.maximum(pairs["value"].abs(), pairs["base"].abs())
+    table = estimates(pairs.assign(change=change, size=size), "change")
     formula = log2_ratio if scale == RATIO else np.subtract
     with np.errstate(invalid="ignore", divide="ignore"):
-        per_donor = _of_donors(frame, lambda s: over_donors.contrasts(s, base, formula, dict(overlaps or {})))
-        for key, found in per_donor:
-            _put(table, _rows(table, key, found), found)
+        for scores, found in of_donors(rows, lambda s: over_donors.contrasts(s, base, formula, rows.overlaps), table):
+            put(table, scores, found)
     table["reason"] = _comparison_reasons(table, pairs, base)
     own = _is_corpus(table, base)
-    finite = _grouped(pairs)["value"].count() > 0
+    finite = grouped(pairs)["value"].count() > 0
     table.loc[own, "mean"] = np.where(finite[own], 0.0, np.nan)
     table.loc[own, ["error", "df"]] = np.nan
     if scale == RATIO:
@@ -321,10 +284,10 @@ def _comparison_reasons(table: pd.DataFrame, pairs: pd.DataFrame, base: str) -> 
     reason = pd.Series("", index=table.index, dtype=object)
     reason[table["n_seeds"].eq(1)] = ONE_SEED
     reason[table["n_seeds"].eq(0)] = NO_PAIR
-    for text, where in _not_replicated(table):
+    for text, where in not_replicated(table):
         reason[where] = text
     unknown = ~pd.Index(table.index.droplevel("corpus")).isin(_baseline_keys(pairs, base))
-    reason[~_grouped(pairs)["found"].any().to_numpy() & unknown] = NO_BASELINE
+    reason[~grouped(pairs)["found"].any().to_numpy() & unknown] = NO_BASELINE
     reason[_is_corpus(table, base)] = IS_BASELINE
     return reason
 
@@ -353,19 +316,20 @@ def _tested(table: pd.DataFrame, read: pd.DataFrame, level: float, margins: Marg
     return table
 
 
-def _controlled(
-    frame: pd.DataFrame, control: str, table: pd.DataFrame, level: float, overlaps: Overlaps | None
-) -> pd.DataFrame:
+def _controlled(rows: Rows, control: str, table: pd.DataFrame, level: float) -> pd.DataFrame:
     """Compare with the size control on the scale that the baseline is compared on; the control's own row is empty."""
     names = ["control_difference", "control_low", "control_high", "control_p"]
     if not control:
         return pd.DataFrame(np.nan, index=table.index, columns=names)
-    compared = {scale: _against(frame, control, scale, overlaps) for scale in (RATIO, DIFFERENCE)}
+    pairs = _pairs(rows, control)
+    compared = {scale: _against(rows, pairs, control, scale) for scale in (RATIO, DIFFERENCE)}
     read = _read(compared, table["compared_by"])
     kind = _kinds(table, DIFFERENCE).where(table["compared_by"].eq("difference"), "real")
     numbers = (read["mean"].to_numpy(float), read["error"].to_numpy(float), read["df"].to_numpy(float))
-    ends, p = interval_of(*numbers, kind, level), p_value(*numbers, kind)
-    found = pd.DataFrame(np.column_stack([numbers[0], *ends, p]), index=table.index, columns=names)
+    low, high = interval_of(*numbers, kind, level)
+    found = pd.DataFrame(
+        np.column_stack([numbers[0], low, high, p_value(*numbers, kind)]), index=table.index, columns=names
+    )
     found.loc[_is_corpus(table, control)] = np.nan
     return found
 
@@ -379,7 +343,7 @@ def _superiority(frame: pd.DataFrame, baseline: str) -> "pd.Series[float]":
     base = overall[overall["corpus"] == baseline].drop(columns="corpus").rename(columns={"value": "base"})
     pairs = overall[overall["corpus"] != baseline].merge(base, on=list(KEYS))
     pairs["won"] = (np.sign(pairs["value"] - pairs["base"]) + 1) / 2
-    return _grouped(pairs)["won"].mean()
+    return grouped(pairs)["won"].mean()
 
 
 def _kinds(table: pd.DataFrame, scale: Scale) -> "pd.Series[str]":
@@ -389,100 +353,9 @@ def _kinds(table: pd.DataFrame, scale: Scale) -> "pd.Series[str]":
     return table["scale"].astype(object).map(lambda name: DIFFERENCES.get(name, "real"))
 
 
-def _ends(table: pd.DataFrame, kinds: "pd.Series[str]", level: float) -> tuple[Array, Array]:
-    """Return the ends of intervals, from ``mean``, ``error`` and ``df``."""
-    mean, error, df = (table[name].to_numpy(float) for name in ("mean", "error", "df"))
-    return interval_of(mean, error, df, kinds.to_numpy(object), level)
-
-
-def _of_donors(
-    frame: pd.DataFrame, estimate: Callable[[over_donors.DonorScores], pd.DataFrame]
-) -> list[tuple[tuple[object, ...], pd.DataFrame]]:
-    """Estimate what donors have scores of; with the keys, all but the unit, of each table."""
-    keys = [name for name in KEYS if name != "unit"]
-    return [(scores.key, estimate(scores)) for scores in over_donors.donor_scores(frame, keys)]
-
-
-def _rows(table: pd.DataFrame, key: tuple[object, ...], found: pd.DataFrame) -> pd.MultiIndex:
-    """Return the rows over all cells that estimates over donors belong to; drop estimates that have no such row."""
-    rows = pd.MultiIndex.from_tuples([(*key, "all", corpus) for corpus in found.index], names=list(GROUP))
-    known = rows.isin(table.index)
-    found.drop(found.index[~known], inplace=True)
-    return rows[known]
-
-
-def _put(table: pd.DataFrame, rows: pd.MultiIndex, found: pd.DataFrame) -> None:
-    """Take estimates over runs and donors for those over runs, where there are donors enough."""
-    table.loc[rows, "n_donors"] = found["n_donors"].to_numpy()
-    enough = found["n_donors"].to_numpy() >= FEWEST_DONORS
-    for name in ("mean", "error", "df", "n_seeds", "same"):
-        table.loc[rows[enough], name] = found.loc[enough, name].to_numpy()
-
-
-def checked(scores: pd.DataFrame) -> pd.DataFrame:
-    """Copy the rows; refuse two values of one seed and values out of range; count an infinite value as missing."""
-    frame = completed(scores).reset_index(drop=True).copy()
-    twice = frame.duplicated([*GROUP, "seed"])
-    if twice.any():
-        row = frame.loc[twice, [*GROUP, "seed"]].iloc[0].to_dict()
-        raise InputError(f"scores: expected one value per seed, got two for {row}; remove one of them")
-    infinite = np.isinf(frame["value"])
-    frame.loc[infinite, "value"] = np.nan
-    frame.loc[infinite, "reason"] = "infinite value"
-    for scale, (low, high) in ENDS.items():
-        here = frame["scale"].eq(scale).to_numpy()
-        # Rounding alone may carry a share a little above 1.
-        slack = 1e-6
-        outside = here & ((frame["value"] < low - slack) | (frame["value"] > high + slack)).to_numpy()
-        if outside.any():
-            row = frame.loc[outside].iloc[0]
-            raise InputError(
-                f"scores: metric {row['metric']!r} is a {scale}, from {low:g} to {high:g}, and has the value "
-                f"{row['value']:g} (corpus {row['corpus']!r}, seed {row['seed']}); give it the scale 'real', "
-                "or correct it"
-            )
-        if here.any():
-            frame.loc[here, "value"] = frame.loc[here, "value"].clip(low, high)
-    return frame
-
-
-def _grouped(frame: pd.DataFrame) -> "pd.core.groupby.DataFrameGroupBy[tuple[object, ...], bool]":
-    return frame.groupby(list(GROUP), sort=False, dropna=False, observed=True)
-
-
-def _estimates(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean over runs of `column`, its standard error and degrees of freedom, indexed by `GROUP`.
-
-    ``same`` says whether all of several values are one to rounding, given the ``size`` of the numbers that they were
-    calculated from; they then have no standard error. ``overlap`` is that of the draws.
-    """
-    grouped = _grouped(frame)
-    found = grouped[column].agg(["mean", "std", "count", "min", "max"])
-    size, overlap = grouped["size"].max(), grouped["overlap"].first()
-    same = found["count"].gt(1) & is_same(found["max"] - found["min"], size)
-    error = found["std"].where(~same) / np.sqrt(found["count"]) * widening(found["count"], overlap)
-    found["df"] = (found["count"] - 1.0).where(found["count"] > 1)
-    if crossed.fits_of(frame) > 1:
-        codes = grouped.ngroup().to_numpy(np.int64)
-        known = crossed.estimates(frame, column, codes, overlap.to_numpy(float))
-        # Where no draw is complete, the mean is of what there is, and has no error.
-        rows = found.index[known.index.to_numpy(np.int64)]
-        error, found["df"] = pd.Series(np.nan, index=found.index), np.nan
-        found.loc[rows, ["mean", "count", "df"]] = known[["mean", "count", "df"]].to_numpy(float)
-        error.loc[rows] = known["error"].to_numpy(float)
-        error = error.where(~same)
-    return pd.DataFrame({
-        "mean": found["mean"], "error": error, "df": found["df"],
-        "n_seeds": found["count"].astype("int64"), "n_donors": 0, "deviation": found["std"], "overlap": overlap,
-        "same": same,
-    })  # fmt: skip
-
-
-def _pair_means(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
+def _pair_means(rows: Rows, pairs: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return the means of corpus and baseline over what both have: seeds, or seeds and donors."""
-    pairs = _pairs(frame, baseline)
-    pairs = pairs[pairs["value"].notna() & pairs["base"].notna()]
-    means = _grouped(pairs)[["value", "base"]].mean()
+    means = grouped(pairs[pairs["value"].notna() & pairs["base"].notna()])[["value", "base"]].mean()
     means.columns = pd.Index(["pair_mean", "pair_base"])
 
     def both(scores: over_donors.DonorScores) -> pd.DataFrame:
@@ -490,68 +363,26 @@ def _pair_means(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
         before = over_donors.contrasts(scores, baseline, lambda _, base: base, {})
         return after.assign(base=before["mean"])
 
-    for key, found in _of_donors(frame, both):
-        rows = _rows(means, key, found)
-        enough = found["n_donors"].to_numpy() >= FEWEST_DONORS
-        means.loc[rows[enough], ["pair_mean", "pair_base"]] = found.loc[enough, ["mean", "base"]].to_numpy()
+    for scores, found in of_donors(rows, both, means):
+        enough = found[found["n_donors"].ge(FEWEST_DONORS)]
+        means.loc[places(scores, enough), ["pair_mean", "pair_base"]] = enough[["mean", "base"]].to_numpy()
     return means
 
 
-def _overlap(corpora: pd.Series, overlaps: Overlaps | None) -> "pd.Series[float]":
-    """Return what the draws of each row's corpus have in common; 0 where that is not known."""
-    return corpora.map(dict(overlaps or {})).astype(float).fillna(0.0)
-
-
-def _not_replicated(table: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]"]]:
-    """Return of which rows all seeds are one replicate, and why, number of seeds by number of seeds."""
-    lone = table["error"].isna() & table["n_seeds"].gt(1) & ~table["same"] & table["n_donors"].eq(0)
-    found = [(crossed.NOT_CROSSED, lone)] if lone.any() else []
-    for n_seeds in sorted(table.loc[table["same"], "n_seeds"].unique()):
-        here = table["same"] & table["n_seeds"].eq(n_seeds)
-        one_draw = here & (table["overlap"] > WHOLE)
-        found += [(SAME_CELLS.format(n_seeds), one_draw), (SAME_RESULT.format(n_seeds), here & ~one_draw)]
-    return found
-
-
-def _pairs(frame: pd.DataFrame, baseline: str, overlaps: Overlaps | None = None) -> pd.DataFrame:
+def _pairs(rows: Rows, baseline: str) -> pd.DataFrame:
     """Every row with ``base``, the baseline's value in the same seed (NaN where there is none).
 
     ``overlap`` is the larger of the two corpora's.
     """
-    keys = [*KEYS, "seed"]
+    frame, keys = rows.frame, [*KEYS, "seed"]
     base = frame.loc[frame["corpus"] == baseline, [*keys, "value"]].rename(columns={"value": "base"})
     runs = [name for name in ("draw", "fit") if name in frame]
     pairs = frame[[*keys, *runs, "corpus", "value"]].merge(base, on=keys, how="left", indicator="found")
     pairs["found"] = pairs["found"] == "both"
-    pairs["overlap"] = _overlap(pairs["corpus"], overlaps).clip(lower=dict(overlaps or {}).get(baseline, 0.0))
+    pairs["overlap"] = overlap(pairs["corpus"], rows.overlaps).clip(lower=rows.overlaps.get(baseline, 0.0))
     return pairs
 
 
 def _baseline_keys(pairs: pd.DataFrame, baseline: str) -> pd.MultiIndex:
     """Every score, up to corpus and seed, that the baseline has."""
     return pd.MultiIndex.from_frame(pairs.loc[pairs["corpus"] == baseline, list(KEYS)].drop_duplicates())
-
-
-def _reasons(frame: pd.DataFrame, rows: pd.Series) -> pd.Series:
-    """Return per group why values are NaN, what is to be said of the others, and in how many seeds; empty for none."""
-    noted = frame[["reason", *GROUP]].assign(missing=frame["value"].isna())
-    noted["reason"] = noted["reason"].fillna("")
-    noted.loc[noted["missing"] & noted["reason"].eq(""), "reason"] = "no reason recorded"
-    noted = noted[noted["reason"].ne("")]
-    if noted.empty:
-        return pd.Series("", index=rows.index, dtype=object)
-    grouped = noted.groupby([*GROUP, "reason"], sort=False, dropna=False)
-    counts = grouped.agg(count=("reason", "size"), missing=("missing", "any")).reset_index()
-    counts = counts.join(rows.rename("rows"), on=list(GROUP))
-    # Of what is missing it is always reported how much; of a remark, where it is not of all.
-    partly = (counts["rows"] > 1) & (counts["missing"] | (counts["count"] < counts["rows"]))
-    share = " (" + counts["count"].astype(str) + " of " + counts["rows"].astype(str) + " seeds)"
-    counts["text"] = counts["reason"] + share.where(partly, "")
-    texts = counts.groupby(list(GROUP), sort=False, dropna=False)["text"].agg("; ".join)
-    return texts.reindex(rows.index).fillna("").astype(object)
-
-
-def _append_reason(table: pd.DataFrame, column: str, where: Sequence[bool] | pd.Series, reason: str) -> None:
-    """Add `reason` to what `column` already says in the rows `where`."""
-    before = table.loc[where, column]
-    table.loc[where, column] = np.where(before.eq(""), reason, before + "; " + reason)

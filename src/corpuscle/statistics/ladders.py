@@ -177,7 +177,10 @@ def checked(
     twice = frame.duplicated(one)
     if twice.any():
         row = frame.loc[twice, one].iloc[0].to_dict()
-        raise InputError(f"scores: expected one value per seed and size, got two for {row}; remove one of them")
+        raise InputError(
+            f"scores: expected one value per seed and size, got two for {row}; remove one of them, "
+            "or keep curves apart by a column 'ladder'"
+        )
     return frame, names
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from corpuscle.core.errors import InputError
 from corpuscle.core.scores import completed
-from corpuscle.statistics.comparisons import KEYS
 from corpuscle.statistics.over_donors import donor_scores
+from corpuscle.statistics.over_runs import KEYS
 
 PLACE = tuple(name for name in KEYS if name != "unit")
 # What varies, besides the corpus: a random part of each value of these columns.

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core.scores import completed
-from corpuscle.statistics.comparisons import KEYS, Array, Overlaps, compared_by, log2_ratio
+from corpuscle.statistics.comparisons import compared_by, log2_ratio
 from corpuscle.statistics.corrections import benjamini_hochberg, holm
 from corpuscle.statistics.crossed import complete, fits_of, mean_of_runs
 from corpuscle.statistics.intervals import is_same, widening
 from corpuscle.statistics.over_donors import donor_scores
+from corpuscle.statistics.over_runs import KEYS, Array, Overlaps
 from corpuscle.statistics.scales import DIFFERENCES, interval_of, p_value
 from corpuscle.statistics.two_way import FEWEST_DONORS, two_way
 

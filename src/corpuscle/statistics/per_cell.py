@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from corpuscle.statistics.intervals import is_same
+
 WARNING = (
     "cells of one target, scored by one pair of fitted networks, are not independent: this p is about these two "
     "networks on these cells, not about the corpora; see pairs.csv"
@@ -30,7 +32,7 @@ def published_cell_tests(scores: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per model, task, target, metric, way, version, seed and pair: ``corpus``, ``other``, ``difference``
-        (corpus minus other, mean over cells), ``p_cells`` (two-sided; NaN where cells do not differ at all),
+        (corpus minus other, mean over cells), ``p_cells`` (two-sided; NaN where all cells differ alike to rounding),
         ``n_cells`` (that both have a value of) and ``warning``.
 
     References
@@ -57,7 +59,10 @@ def published_cell_tests(scores: pd.DataFrame) -> pd.DataFrame:
         wide = here.pivot(index="unit", columns="corpus", values="value")
         for one, other in combinations(dict.fromkeys(here["corpus"]), 2):
             change = (wide[one] - wide[other]).dropna().to_numpy()
-            p = stats.ttest_1samp(change, 0.0).pvalue if len(change) > 1 and np.ptp(change) > 0 else np.nan
+            one_value = len(change) < 2 or bool(
+                is_same(np.ptp(change), np.nanmax(np.abs(wide[[one, other]].to_numpy())))
+            )
+            p = np.nan if one_value else stats.ttest_1samp(change, 0.0).pvalue
             mean = change.mean() if len(change) else np.nan
             rows.append((*place, one, other, mean, float(p), len(change), WARNING))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -8,10 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.core.scores import completed
-from corpuscle.statistics.comparisons import KEYS, compared_by, log2_ratio
+from corpuscle.statistics.comparisons import compared_by, log2_ratio
 from corpuscle.statistics.crossed import fits_of
 from corpuscle.statistics.intervals import is_same
 from corpuscle.statistics.over_donors import donor_scores
+from corpuscle.statistics.over_runs import KEYS
 from corpuscle.statistics.power import Scatter
 from corpuscle.statistics.two_way import FEWEST_DONORS, components
 

@@ -31,9 +31,9 @@ from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.overview import incomplete, overview, sentences
 from corpuscle.report.sections.power import more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
-from corpuscle.statistics.comparisons import GROUP
 from corpuscle.statistics.crossed import fits_of, variance_components
 from corpuscle.statistics.ladders import ALL
+from corpuscle.statistics.over_runs import GROUP
 from corpuscle.statistics.per_cell import published_cell_tests
 from corpuscle.statistics.pilot import pilots
 from corpuscle.store import atomic, write_text
@@ -87,16 +87,19 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     _write_figures(folder, report, KINDS, forms)
     _write(folder / "scores_summary.csv", report.summary_csv)
     _write(folder / "pairs.csv", report.pairs_csv)
-    if report.learning.curves:
-        _write(folder / "saturation.csv", report.saturation_csv)
-    else:
-        (folder / "saturation.csv").unlink(missing_ok=True)
-    per_cell = published_cell_tests(report.run.scores)
-    if len(per_cell):
-        _write(folder / "per_cell.csv", per_cell.to_csv(index=False, lineterminator="\n"))
-    if fits_of(report.run.scores) > 1:
-        parts = variance_components(report.run.scores, GROUP)
-        _write(folder / "variance_components.csv", parts.to_csv(index=False, lineterminator="\n"))
+    crossed = fits_of(report.run.scores) > 1
+    occasional = {
+        "saturation.csv": report.learning.table,
+        "per_cell.csv": published_cell_tests(report.run.scores),
+        "variance_components.csv": variance_components(report.run.scores, GROUP) if crossed else pd.DataFrame(),
+    }
+    for name, table in occasional.items():
+        if len(table):
+            _write(folder / name, table.to_csv(index=False, lineterminator="\n"))
+        else:
+            # One that an earlier report had.
+            with writing(folder / name):
+                (folder / name).unlink(missing_ok=True)
     return _write_page(folder / "report.html", report)
 
 
@@ -317,10 +320,8 @@ class Report:
     @property
     def incomplete(self) -> list[str]:
         """What the run lacks of what the study asked for."""
-        seeds = self.run.study.get("seeds")
-        asked = seeds if isinstance(seeds, int) else 0
         failures = self.run.provenance.get("failures", [])
-        return incomplete(self.run.scores, failures, self.run.corpora, asked) if self.run.trained else []
+        return incomplete(self.run.scores, failures, self.run.corpora, self.run.n_runs) if self.run.trained else []
 
     @property
     def meanings(self) -> list[tuple[str, str]]:

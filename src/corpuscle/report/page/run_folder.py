@@ -126,6 +126,15 @@ class RunFolder:
         return int(self.scores["draw" if "draw" in self.scores else "seed"].nunique())
 
     @property
+    def n_runs(self) -> int:
+        """How many runs of each corpus and model the study asked for; 0 where it does not say."""
+        seeds = self.study.get("seeds")
+        if isinstance(seeds, dict):
+            draws = seeds.get("draws")
+            return draws * _fits(self.study) if isinstance(draws, int) else 0
+        return seeds if isinstance(seeds, int) else 0
+
+    @property
     def control(self) -> str:
         """Name of the size control; empty where the study names none."""
         return str(self.study.get("control") or "")

@@ -248,7 +248,10 @@ def limits(summary: pd.DataFrame) -> list[str]:
         )
     unknown = donors[donors == 0]
     if len(unknown):
-        sentences.append(f"On {', '.join(unknown.index)}, donors are not known, and nothing is concluded about others.")
+        named = ", ".join(unknown.index)
+        sentences.append(
+            f"On {named}, no donors are known that all runs have a score of: nothing is about other donors."
+        )
     fewest = int(overall["n_seeds"].max()) if len(overall) else 0
     if fewest == 2:
         sentences.append(

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.report import numbers
-from corpuscle.statistics.comparisons import GROUP, Overlaps, differences, over_seeds
+from corpuscle.statistics.comparisons import differences
+from corpuscle.statistics.over_runs import GROUP, Overlaps, over_seeds
 
 # What the metrics of a table are in its figure; see `corpuscle.core.scores.Figure`.
 PARTS = ("observed", "expected", "residual")

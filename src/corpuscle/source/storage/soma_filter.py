@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from corpuscle.source.labels import is_missing
+from corpuscle.core.text import is_missing
 
 _TEXTS = ("string", "large_string")
 _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
