@@ -1,8 +1,6 @@
 """The commands `corpuscle store …` and `corpuscle trace`, and what they show."""
 
-import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,6 +127,8 @@ def trace(  # noqa: PLR0913, PLR0917  # typer's arguments
     chosen = {name: value for name, value in given.items() if value is not None}
     found = traced(folder, row=row, summary_row=summary_row, **chosen)
     if as_json:
+        import json
+
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
     from rich.console import Console
@@ -143,6 +143,8 @@ def trace(  # noqa: PLR0913, PLR0917  # typer's arguments
 
 def _tree(found: Mapping[str, Any]) -> "Tree":
     """Lay out what one origin's scores come from."""
+    import json
+
     from rich.tree import Tree
 
     title = f"{found['task']} on {found['target']}: {found['corpus']} · {found['model']} · seed {found['seed']}"
@@ -228,6 +230,8 @@ def _size(n_bytes: int) -> str:
 
 def _age(made: object) -> str:
     """Return how long ago a record says that a result was made."""
+    from datetime import UTC, datetime
+
     try:
         seconds = (datetime.now(UTC) - datetime.fromisoformat(str(made))).total_seconds()
     except (ValueError, TypeError):
