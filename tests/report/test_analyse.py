@@ -82,6 +82,30 @@ def test_a_faulty_table_is_refused_by_one_message(tmp_path: Path, fault: str) ->
     assert not (tmp_path / "out").exists()
 
 
+FILES = {
+    "two columns of one name": (b"corpus,seed,metric,value,value\nA,0,f1,0.5,0.6\n", "two columns 'value'"),
+    "more cells than names": (b"corpus,seed,metric,value\nX,A,0,f1,0.5\n", "cannot be read as a table of scores"),
+    "semicolons": (b"corpus;seed;metric;value\nA;0;f1;0.5\n", "has corpus;seed;metric;value"),
+    "a seed beyond all numbers": (b"corpus,seed,metric,value\nA,99999999999999999999,f1,0.5\n", "a whole number"),
+    "not UTF-8": (b"corpus,seed,metric,value\n\xe9,0,f1,0.5\n", "cannot be read as a table of scores"),
+    "nothing": (b"", "cannot be read as a table of scores"),
+}
+
+
+@pytest.mark.parametrize("fault", FILES)
+def test_a_faulty_file_is_refused_by_one_message(tmp_path: Path, fault: str) -> None:
+    content, message = FILES[fault]
+    (tmp_path / "scores.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        analyse(tmp_path / "scores.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    table_of().to_csv(tmp_path / "scores.csv", index=False, encoding="utf-8-sig")
+    assert analyse(tmp_path / "scores.csv", tmp_path / "out").exists()
+
+
 def test_names_that_are_not_there_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     for settings in ({"baseline": "Lung"}, {"control": "Lung"}, {"margins": {"f2": 0.1}}, {"margins": {"macro_f1": 0}}):
         with pytest.raises(InputError):

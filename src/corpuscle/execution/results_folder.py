@@ -33,6 +33,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from corpuscle.core.csv_text import csv_text
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
@@ -158,8 +159,7 @@ def write_measures(folder: Path, measured: Measured) -> None:
     """Write what the corpora are: measures, curves, and what their cell types were taken for."""
     for name in ("measures", "profiles", "cell_types"):
         write_table(getattr(measured, name), folder / f"{name}.parquet")
-    with atomic(folder / "measures.csv") as partial:
-        measured.measures.to_csv(partial, index=False, lineterminator="\n")
+    write_text(folder / "measures.csv", csv_text(measured.measures))
 
 
 def write_manifest(folder: Path, plan: Plan, corpus: Corpus, seed: int) -> None:

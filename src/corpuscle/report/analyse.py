@@ -1,6 +1,7 @@
 """Analyse: statistics and a report of anybody's scores, from a tidy table."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from corpuscle.core.csv_text import csv_text
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import FolderError, InputError
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
-from corpuscle.core.text import is_missing
+from corpuscle.core.text import MISSING, is_missing
 from corpuscle.core.version import __version__
 from corpuscle.report.page.render import render
 from corpuscle.statistics.ladders import saturation
@@ -120,10 +122,10 @@ def analyse(
         # One that an earlier analysis had.
         (folder / "mixed_model.csv").unlink(missing_ok=True)
     else:
-        write_text(folder / "mixed_model.csv", fitted.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / "mixed_model.csv", csv_text(fitted))
     page = render(folder)
     if judged is not None and len(judged):
-        write_text(folder / "saturation.csv", judged.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / "saturation.csv", csv_text(judged))
     return page
 
 
@@ -144,23 +146,33 @@ def _saturation(given: pd.DataFrame, table: pd.DataFrame, source: str) -> pd.Dat
 
 def _read(path: Path) -> pd.DataFrame:
     """Read a table from a file."""
+    if path.suffix not in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"{path}: expected a table of scores in a .csv, .tsv or .parquet file")
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix in (".csv", ".tsv"):
-            # Texts stay as they are: a corpus may be called "NA", and a donor "007".
-            texts = dict.fromkeys([*TEXTS, "donor", "ladder"], str)
-            return pd.read_csv(
-                path,
-                sep="\t" if path.suffix == ".tsv" else ",",
-                dtype=texts,
-                keep_default_na=False,
-                na_values={"value": ["", "NA", "NaN", "nan"]},
-            )
-    except (OSError, ValueError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
+    except (OSError, ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         gist = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a table of scores ({gist})") from error
-    raise InputError(f"{path}: expected a table of scores in a .csv, .tsv or .parquet file")
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    """Read a table of texts; names stay as they are: a corpus may be called "NA", a donor "007"."""
+    separator = "\t" if path.suffix == ".tsv" else ","
+    # Two columns of one name get other names where the first row is read as names.
+    names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
+    texts = dict.fromkeys([*TEXTS, "donor", "ladder"], str)
+    with warnings.catch_warnings():
+        # A row with more cells than there are names: what is left over would be dropped.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            index_col=False,
+            dtype=texts,
+            keep_default_na=False,
+            na_values={"value": sorted(MISSING)},
+        )
+    return table.set_axis(names, axis="columns")
 
 
 def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
@@ -173,8 +185,11 @@ def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
     """
     lacking = [name for name in NEEDED if name not in table]
     if lacking or table.empty:
-        what = f"it lacks {', '.join(lacking)}" if lacking else "it has no rows"
+        has = ", ".join(map(str, table.columns[:20]))
+        what = f"it lacks {', '.join(lacking)}, and has {has}" if lacking else "it has no rows"
         raise InputError(f"{source}: expected scores, one a row, with the columns {', '.join(NEEDED)}; {what}")
+    if (twice := table.columns.duplicated()).any():
+        raise InputError(f"{source}: there are two columns {table.columns[twice][0]!r}; remove one of them")
     table = table.reset_index(drop=True)
     if "donor" in table and "unit" in table:
         raise InputError(f"{source}: expected donors either in a column donor or in unit, not both; leave one out")
@@ -213,7 +228,8 @@ def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Se
     found = pd.to_numeric(column, errors="coerce").astype(float)
     wrong = found.isna() & ~column.isna() if name == "value" else found.isna()
     if whole:
-        wrong |= found != np.floor(found)
+        # Beyond 2**53, numbers with a point do not tell whole numbers apart.
+        wrong |= (found != np.floor(found)) | (found.abs() > 2**53)
     _refuse(
         column.rename(name), wrong, "a whole number" if whole else "a number, or nothing where it is missing", source
     )
@@ -247,8 +263,10 @@ def _folder(folder: Path) -> Path:
     """Make the folder, or take one that is empty or an earlier analysis."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise FolderError(f"{folder}: expected a new folder, an empty one or that of an analysis; it has other files")
-    with writing(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
     write_text(folder / MARK, json.dumps({"version": __version__}))
     return folder
 

@@ -63,8 +63,9 @@ def all_pairs(
     2      B     C  -0.095        2
     """
     frame = completed(scores).reset_index(drop=True)
-    frame = frame[frame["headline"] & frame["corpus"].isin(list(corpora))]
+    # By all corpora, as in the summary: which ones are shown changes no comparison.
     ratios = compared_by(frame)
+    frame = frame[frame["headline"] & frame["corpus"].isin(list(corpora))]
     donors = {scores.key: scores.values for scores in donor_scores(frame, PLACE)}
     fits = fits_of(frame)
     found = []

@@ -6,6 +6,7 @@ from functools import cached_property
 import pandas as pd
 from markupsafe import Markup
 
+from corpuscle.core.csv_text import csv_text
 from corpuscle.report.drawing.svg import Drawing
 
 
@@ -34,7 +35,7 @@ class Figure:
     @cached_property
     def csv(self) -> str:
         """The table behind it as CSV."""
-        return str(self.data.to_csv(index=False, lineterminator="\n"))
+        return csv_text(self.data)
 
     @property
     def inline(self) -> Markup:

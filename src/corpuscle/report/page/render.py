@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
+from corpuscle.core.csv_text import csv_text
 from corpuscle.core.disk import writing
 from corpuscle.report import numbers
 from corpuscle.report.drawing import corpus_figures, measure_figures
@@ -95,7 +96,7 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     }
     for name, table in occasional.items():
         if len(table):
-            _write(folder / name, table.to_csv(index=False, lineterminator="\n"))
+            _write(folder / name, csv_text(table))
         else:
             # One that an earlier report had.
             with writing(folder / name):
@@ -332,23 +333,23 @@ class Report:
     @cached_property
     def summary_csv(self) -> str:
         """The summary of the scores as CSV."""
-        return str(self.summary.to_csv(index=False, lineterminator="\n"))
+        return csv_text(self.summary)
 
     @cached_property
     def pairs_csv(self) -> str:
         """Every two of the corpora, compared, as CSV."""
-        return str(self.pairs.to_csv(index=False, lineterminator="\n"))
+        return csv_text(self.pairs)
 
     @cached_property
     def saturation_csv(self) -> str:
         """What ladders say, as CSV."""
-        return str(self.learning.table.to_csv(index=False, lineterminator="\n"))
+        return csv_text(self.learning.table)
 
     @cached_property
     def measures_csv(self) -> str:
         """The measures as CSV, without what they mean, which the page says."""
         aside = ["meaning", "headline", "figure"]
-        return str(self.run.measures.drop(columns=aside).to_csv(index=False, lineterminator="\n"))
+        return csv_text(self.run.measures.drop(columns=aside))
 
 
 def _overview_figure(table: BarTable | None, found: Sequence[Sheet], names: Callable[..., str]) -> Figure | None:
