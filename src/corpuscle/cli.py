@@ -47,6 +47,16 @@ StoreOption = Annotated[
     ),
 ]
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="WHERE",
+        help="A Dask scheduler (tcp://host:port), slurm, or a TOML file with what SLURM's jobs are to have.",
+        show_default=False,
+    ),
+]
+
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's signature
     if value:
@@ -94,14 +104,20 @@ def check(
 
 
 @app.command("run")
-def run_command(study: StudyFile, output: Output, workers: Workers = None, store: StoreOption = None) -> None:
+def run_command(
+    study: StudyFile,
+    output: Output,
+    workers: Workers = None,
+    store: StoreOption = None,
+    cluster: ClusterOption = None,
+) -> None:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
     Called again with the same folder, it does only what is missing.
     """
     from corpuscle import Study
 
-    _run(Study.read(study), output, workers, store)
+    _run(Study.read(study), output, workers, store, cluster)
 
 
 @app.command()
@@ -123,13 +139,13 @@ def demo(
     _run(Study.parse(text), output, workers, store)
 
 
-def _run(study: "Study", output: Path, workers: int | None, store: Path | None) -> None:
+def _run(study: "Study", output: Path, workers: int | None, store: Path | None, cluster: str | None = None) -> None:
     from corpuscle import terminal
     from corpuscle.execution import workflow
 
     listener = terminal.Running(_console(stderr=True))
     with _resumable(), listener.progress:
-        results: Results = workflow.run(study, output, workers=workers, store=store, listener=listener)
+        results: Results = workflow.run(study, output, workers=workers, store=store, cluster=cluster, listener=listener)
     terminal.show_results(_console(), results)
     if results.failures:
         raise typer.Exit(1)

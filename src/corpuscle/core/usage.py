@@ -1,5 +1,6 @@
 """Usage: how long a piece of work took, and how much memory the process came to."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 # Why a peak is missing.
 NO_PEAK = "this system does not report the peak memory of a process"
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET = Path("/proc/self/clear_refs")
 
 
 @dataclass
@@ -108,5 +109,13 @@ def _reset_peak() -> bool:
 
 
 def _peak() -> int:
-    lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    return peak_of(os.getpid())
+
+
+def peak_of(pid: int | None) -> int:
+    """Return the most bytes that a process of this machine held since its peak was reset; 0 where that is not known."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
