@@ -165,7 +165,8 @@ def test_what_is_ready_is_chosen_by_what_is_open_then_in_order(tmp_path: Path) -
     one, other = (SimpleNamespace(last="", artifact=None) for _ in range(2))
     chosen = []
     for worker, with_gpu in ((one, True), (other, False), (one, True), (other, True), (one, True), (one, True)):
-        if artifact := undone.next(worker, [one, other], with_gpu=with_gpu):  # type: ignore[list-item, arg-type]
+        elsewhere = {each.last for each in (one, other) if each is not worker and each.artifact}
+        if artifact := undone.next(worker.last, elsewhere, with_gpu=with_gpu):
             worker.last, worker.artifact = artifact.together, artifact
         chosen.append(artifact and artifact.address.key)
     assert chosen == ["a", "d", "b", "c", "e", None]
