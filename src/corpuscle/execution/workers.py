@@ -2,11 +2,11 @@
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from corpuscle.core.errors import CorpuscleError
@@ -28,6 +29,10 @@ from corpuscle.model.threads import THREADS
 
 # Signals by which a system, or a person, ends a process that did nothing wrong; others are crashes.
 KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
+# A worker's libraries take seconds to load. On Linux one process loads them and does nothing else, and workers are
+# forked from it. (A process that did work is not safe to fork, nor are the libraries of other systems.)
+START = "forkserver" if sys.platform == "linux" else "spawn"
+LOADED = ["corpuscle.execution.workers", "torch"]
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
 
 
@@ -96,10 +101,14 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START)
+        if START == "forkserver":
+            context.set_forkserver_preload(LOADED)
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
-        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end, self.root, self.errors))
+        # The process that workers are forked from has the environment of the first run.
+        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+        self.pool = ProcessPoolExecutor(1, context, _start_worker, (environment, self.far_end, self.root, self.errors))
 
     def begin(self, artifact: Artifact, gpu: str = "") -> None:
         """Let it make an artifact, on a GPU where one is named; see `corpuscle.model.data.on_gpu.gpus`."""
@@ -278,17 +287,25 @@ _news: Connection
 _opened: Opened
 
 
-def _start_worker(parent: int, news: Connection, root: Path, errors: Path | None) -> None:
+def _start_worker(environment: dict[str, str], news: Connection, root: Path, errors: Path | None) -> None:
     """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
     global _news, _opened  # the process is this worker's own
+    os.environ.clear()
+    os.environ.update(environment)
+    # Forked processes have one state of the global generators, which a user's component may draw from.
+    np.random.seed()  # noqa: NPY002
     _news, _opened = news, Opened(root, errors)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
     tqdm.set_lock(threading.RLock())
 
+    # The run's process, and the one that this was forked from: the same where processes are not forked.
+    run, forked_from = multiprocessing.parent_process(), os.getppid()
+    assert run is not None, "a worker is another's child"
+
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        while os.getppid() == forked_from and not multiprocessing.connection.wait([run.sentinel], timeout=0.5):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
