@@ -1,0 +1,34 @@
+"""A model whose training keeps a checkpoint every moment, for tests that kill it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from corpuscle.core.components import component, find
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.model.model import Model, Progress, silent
+from corpuscle.model.training import checkpoints
+
+Scvi: Any = find(Model, "scvi")
+# In the processes that import this module, which train nothing else.
+checkpoints.checkpoints_in.__wrapped__.__defaults__ = (0.2,)  # type: ignore[attr-defined]
+
+
+@component
+class Frequent(Scvi):
+    """`marks` is a file: each fit notes there the first shares that it reports; one that goes on begins later."""
+
+    marks: str = ""
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> Any:
+        n_noted = 0
+
+        def noted(share: float) -> None:
+            nonlocal n_noted
+            if self.marks and n_noted < 3:
+                n_noted += 1
+                with Path(self.marks).open("a") as file:
+                    file.write(f"{corpus.name} {os.getpid()} {share}\n")
+            progress(share)
+
+        return super().fit(corpus, seed, noted)
