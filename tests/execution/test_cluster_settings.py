@@ -1,6 +1,8 @@
 """What `--cluster` may say, and what a worker of a cluster must have; no cluster is there."""
 
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -106,3 +108,37 @@ def test_a_worker_must_have_what_the_run_has(tmp_path: Path, monkeypatch: pytest
     probe.write_text("token")
     assert unmet(seen) == ""
     assert "it does not see /nowhere" in unmet(seen._replace(sources=("/nowhere",)))
+
+
+def test_gpus_are_shared_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    from corpuscle.execution.cluster import on_worker
+
+    monkeypatch.setattr(on_worker, "_gpus", {"cuda:0": 0.0, "cuda:1": 0.0})
+    child: Any = None
+
+    def job(share: float, *, uses_gpu: bool = True) -> on_worker.Job:
+        return on_worker.Job(b"", "", "", "", Terms((), ""), "", (), "", uses_gpu, share)
+
+    with on_worker._gpu(job(0.5), child) as half, on_worker._gpu(job(1.0), child) as whole:
+        assert {half, whole} == {"cuda:0", "cuda:1"}
+        with on_worker._gpu(job(0.25), child) as quarter:
+            assert quarter == half, "the one with room"
+        came, go_on = Event(), Event()
+
+        def another() -> None:
+            with on_worker._gpu(job(1.0), child) as gpu:
+                assert gpu in (half, whole)
+                came.set()
+                go_on.wait()
+
+        waiting = Thread(target=another, daemon=True)
+        waiting.start()
+        assert not came.wait(0.1), "two large models never share one"
+    assert came.wait(60)
+    go_on.set()
+    waiting.join()
+    assert set(on_worker._gpus.values()) == {0.0}  # type: ignore[union-attr]
+    for uses_gpu, device in ((True, "cpu"), (False, "")):
+        with on_worker._gpu(job(0.0, uses_gpu=uses_gpu), child) as gpu:
+            assert gpu == device, "nobody may take the memory of a GPU that was not asked for"

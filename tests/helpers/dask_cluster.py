@@ -36,7 +36,9 @@ class DaskCluster:
         name = f"w{len(self.workers)}"
         watched = "--nanny" if nanny else "--no-nanny"
         local = ("--local-directory", str(self.folder / name), "--no-dashboard", "--death-timeout", "20")
-        worker = self._started("worker", "--name", name, "--nthreads", "1", watched, *local, *options, prefix=prefix)
+        worker = self._started(
+            "worker", "--name", name, watched, *local, *(options or ("--nthreads", "1")), prefix=prefix
+        )
         self.workers.append(worker)
         return worker
 

@@ -1,6 +1,7 @@
 """A model whose training keeps a checkpoint every moment, for tests that kill it."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,22 @@ checkpoints.checkpoints_in.__wrapped__.__defaults__ = (0.2,)  # type: ignore[att
 
 @component
 class Frequent(Scvi):
-    """`marks` is a file: each fit notes there the first shares that it reports; one that goes on begins later."""
+    """`marks` is a file: each fit notes there the first shares that it reports; one that goes on begins later.
+
+    A training takes at least so many `seconds`.
+    """
 
     marks: str = ""
+    seconds: float = 0.0
 
     def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> Any:
-        n_noted = 0
+        n_noted, slept = 0, -1.0
 
         def noted(share: float) -> None:
-            nonlocal n_noted
+            nonlocal n_noted, slept
+            # One that goes on slept before.
+            time.sleep(self.seconds * max(0.0, share - slept) if slept >= 0 else 0)
+            slept = share
             if self.marks and n_noted < 3:
                 n_noted += 1
                 with Path(self.marks).open("a") as file:

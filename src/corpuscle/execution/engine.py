@@ -190,7 +190,7 @@ class _Undone:
             self._wait(artifact)
             return False
         if is_lost:
-            failure = f"{failure}; {about_needed(artifact, self.corpora)}"
+            failure = f"{failure}; {about_needed(artifact, self.corpora)}; use fewer --workers"
         self._fail(artifact, failure or f"what it wrote to {self.store.root} cannot be read again; check that disk")
         return True
 

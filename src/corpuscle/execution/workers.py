@@ -33,7 +33,7 @@ KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
 # forked from it. (A process that did work is not safe to fork, nor are the libraries of other systems.)
 START = "forkserver" if sys.platform == "linux" else "spawn"
 LOADED = ["corpuscle.execution.workers", "torch"]
-WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
+WORKER_LOST = "its worker process was killed; most often the machine ran out of memory"
 
 
 class Update(NamedTuple):

@@ -1,9 +1,10 @@
 """Connection: a Dask scheduler, and which of its workers may be used: those that would make what this process would."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from corpuscle.execution.cluster.pool import DaskPool
 
 # How long a scheduler, and each of its workers, is waited for.
-CONNECT_SECONDS, ANSWER_SECONDS = 10, 15
+CONNECT_SECONDS, ANSWER_SECONDS = 10, 25
 
 
 class ClusterError(CorpuscleError):
@@ -110,18 +111,37 @@ class Cluster:
         workers = [address for address in self.workers() if address not in self.refused]
         if not workers:
             return
-        versions = self.client.get_versions(packages=[*PACKAGES, "corpuscle"])["workers"]
+        versions = self._asked(self.client._get_versions, packages=[*PACKAGES, "corpuscle"])["workers"]
         for address in workers:
             found = versions.get(address)
             if why := _unlike_ours(found) if found else "":
                 self.refused[address] = why
         left = [address for address in workers if address not in self.refused]
-        answers = self.client.run(unmet, self.terms, workers=left, on_error="return") if left else {}
+        answers = self._asked(self.client._run, unmet, self.terms, workers=left, on_error="return") if left else {}
         for address, answer in answers.items():
             if isinstance(answer, BaseException):
                 self.refused[address] = f"it cannot run this command's code ({type(answer).__name__}: {answer})"
             elif answer:
                 self.refused[address] = answer
+
+    def _asked(self, question: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Ask workers, which may be stopped, or on a machine that is away."""
+        try:
+            return self.client.sync(question, *arguments, callback_timeout=ANSWER_SECONDS, **named)
+        except TimeoutError:
+            raise InputError(
+                f"workers of {self.name} do not answer within {ANSWER_SECONDS} s; look at the "
+                "dashboard, and end those that hang"
+            ) from None
+
+    def end_processes(self) -> None:
+        """Let workers end the processes that wait for more; who does not answer ends them a minute later."""
+        from corpuscle.execution.cluster.on_worker import end_idle_processes
+
+        workers = [address for address in self.workers() if address not in self.refused]
+        if workers:
+            with suppress(InputError, OSError):
+                self._asked(self.client._run, end_idle_processes, workers=workers, on_error="ignore")
 
     def named(self, address: str) -> str:
         """Return a worker's name and host, for people."""
@@ -181,6 +201,7 @@ def connected(given: str | Path, logs: Path, said: Callable[[str], None]) -> Ite
     except ImportError:
         raise InputError("--cluster needs the extra cluster: pip install 'corpuscle[cluster]'") from None
     with ExitStack() as stack:
+        stack.enter_context(_quiet())
         if isinstance(where, Slurm):
             cluster = Cluster(*_with_jobs(stack, where, logs), said, where, logs)
         else:
@@ -194,7 +215,7 @@ def connected(given: str | Path, logs: Path, said: Callable[[str], None]) -> Ite
         try:
             yield cluster
         finally:
-            _end_processes(cluster)
+            cluster.end_processes()
 
 
 def _with_jobs(stack: ExitStack, table: Slurm, logs: Path) -> tuple["Client", str]:
@@ -212,13 +233,18 @@ def _with_jobs(stack: ExitStack, table: Slurm, logs: Path) -> tuple["Client", st
     return client, f"SLURM, up to {table.maximum} jobs"
 
 
-def _end_processes(cluster: Cluster) -> None:
-    """Let workers end the processes that wait for more."""
-    from corpuscle.execution.cluster.on_worker import end_idle_processes
-
-    workers = [address for address in cluster.workers() if address not in cluster.refused]
-    if workers:
-        cluster.client.run(end_idle_processes, workers=workers, on_error="ignore")
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's tracebacks off the terminal: what they are about ends in one message."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "tornado")]
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _gist(error: BaseException) -> str:
