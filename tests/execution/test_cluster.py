@@ -1,11 +1,14 @@
 """Studies on a Dask scheduler: the same scores, and what becomes of them when its processes are killed."""
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -160,6 +163,43 @@ def test_no_scheduler_at_the_address(cells: Path, tmp_path: Path, monkeypatch: p
     with pytest.raises(InputError, match=r"--cluster tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
         corpuscle.run(read, tmp_path / "out", cluster="tcp://127.0.0.1:9")
     assert [path.name for path in (tmp_path / "out").iterdir()] in ([], [".lock"])
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["silent", "web"])
+def test_something_else_is_at_the_address(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    from corpuscle.execution.cluster import connection
+
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+                    taken[-1].sendall(answer)
+
+        taken: list[socket.socket] = []
+        Thread(target=serve, daemon=True).start()
+        with pytest.raises(InputError, match="no Dask scheduler answers there"):
+            corpuscle.run(
+                corpuscle.Study.parse(study(cells, TOY)),
+                tmp_path / "out",
+                cluster=f"tcp://127.0.0.1:{server.getsockname()[1]}",
+            )
+        for one in taken:
+            one.close()
+
+
+def test_a_worker_is_no_scheduler(cells: Path, tmp_path: Path, workers: DaskCluster) -> None:
+    from distributed import Client
+
+    with Client(workers.address, set_as_default=False) as client:
+        client.wait_for_workers(1)
+        (address,) = client.scheduler_info(n_workers=-1)["workers"]
+    with pytest.raises(InputError, match=r"no Dask scheduler answers there \(it is a Worker\)"):
+        corpuscle.run(corpuscle.Study.parse(study(cells, TOY)), tmp_path / "out", cluster=address)
 
 
 def test_workers_and_a_cluster_are_two_things(cells: Path, tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """What `--cluster` may say, and what a worker of a cluster must have; no cluster is there."""
 
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
 
 from corpuscle.core.errors import InputError
 from corpuscle.execution.cluster.settings import Slurm, seconds_of, settings
-from corpuscle.execution.cluster.terms import Terms, own_code, own_versions, unmet
+from corpuscle.execution.cluster.terms import Terms, appears, own_code, own_versions, unmet
 
 TABLE = """
 partition = "gpu"
@@ -108,6 +108,14 @@ def test_a_worker_must_have_what_the_run_has(tmp_path: Path, monkeypatch: pytest
     probe.write_text("token")
     assert unmet(seen) == ""
     assert "it does not see /nowhere" in unmet(seen._replace(sources=("/nowhere",)))
+
+
+def test_what_another_machine_made_is_waited_for(tmp_path: Path) -> None:
+    assert not appears(tmp_path / "none" / "a", 0.0)
+    later = Timer(0.15, (tmp_path / "a").mkdir)
+    later.start()
+    assert appears(tmp_path / "a", 60.0)
+    later.join()
 
 
 def test_gpus_are_shared_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:

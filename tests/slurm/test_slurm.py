@@ -132,3 +132,15 @@ def test_jobs_end_when_their_run_is_killed(cells: Path, tmp_path: Path) -> None:
     run.send_signal(signal.SIGKILL)
     run.communicate()
     wait_for(lambda: not jobs())
+
+
+def test_a_failure_names_the_jobs_log(cells: Path, tmp_path: Path) -> None:
+    killed = '{ name = "toy:MeanProfile", trouble = "A", kind_of_trouble = "killed" }'
+    run = on_slurm(command(cells, tmp_path, killed), tmp_path, cores=1, maximum=1)
+    _, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 1, errors
+    failures = failures_of(tmp_path / "out")
+    assert list(failures) == ["A"]
+    log = Path(failures["A"].partition("whose log is ")[2].partition(";")[0])
+    assert "distributed.worker" in log.read_text()
+    assert "a job has 3.0 GB and 00:10:00 of time" in failures["A"]

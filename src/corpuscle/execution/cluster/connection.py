@@ -1,9 +1,11 @@
 """Connection: a Dask scheduler, and which of its workers may be used: those that would make what this process would."""
 
+import asyncio
 import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,8 +132,8 @@ class Cluster:
             return self.client.sync(question, *arguments, callback_timeout=ANSWER_SECONDS, **named)
         except TimeoutError:
             raise InputError(
-                f"workers of {self.name} do not answer within {ANSWER_SECONDS} s; look at the "
-                "dashboard, and end those that hang"
+                f"workers of {self.name} do not answer within {ANSWER_SECONDS} s; look at the dashboard, and end those "
+                "that hang"
             ) from None
 
     def end_processes(self) -> None:
@@ -195,7 +197,7 @@ def connected(given: str | Path, logs: Path, said: Callable[[str], None]) -> Ite
     InputError
         When it cannot be used.
     """
-    where = settings(given)
+    where, logs = settings(given), logs.absolute()
     try:
         from distributed import Client
     except ImportError:
@@ -206,6 +208,7 @@ def connected(given: str | Path, logs: Path, said: Callable[[str], None]) -> Ite
             cluster = Cluster(*_with_jobs(stack, where, logs), said, where, logs)
         else:
             try:
+                _ask_whether_it_is_a_scheduler(where)
                 client = stack.enter_context(Client(where, timeout=CONNECT_SECONDS, set_as_default=False))
             except Exception as error:
                 raise InputError(f"--cluster {where}: no Dask scheduler answers there ({_gist(error)})") from None
@@ -216,6 +219,28 @@ def connected(given: str | Path, logs: Path, said: Callable[[str], None]) -> Ite
             yield cluster
         finally:
             cluster.end_processes()
+
+
+def _ask_whether_it_is_a_scheduler(address: str) -> None:
+    """Raise an error unless a scheduler answers; Dask's client waits for ever for one that says nothing.
+
+    On a thread of its own, as a notebook has a loop in this one.
+    """
+    from distributed.comm import connect
+
+    async def kind() -> str:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            comm = await connect(address, timeout=CONNECT_SECONDS)
+            try:
+                await comm.write({"op": "identity", "reply": True})
+                return str((await comm.read())["type"])
+            finally:
+                comm.abort()
+
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(lambda: asyncio.run(kind())).result()
+    if found != "Scheduler":
+        raise OSError(f"it is a {found}")
 
 
 def _with_jobs(stack: ExitStack, table: Slurm, logs: Path) -> tuple["Client", str]:
@@ -248,5 +273,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _gist(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing within {CONNECT_SECONDS} s"
+    if not isinstance(error, OSError | ValueError | TypeError):
+        return "something else does"
     text = " ".join(str(error).split())
     return text[:200] or type(error).__name__

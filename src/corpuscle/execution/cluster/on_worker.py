@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 from distributed import get_worker
 from distributed.core import Status
 
-from corpuscle.execution.cluster.terms import Terms, unmet
+from corpuscle.corpus.stored import CORPORA
+from corpuscle.execution.artifact import Artifact
+from corpuscle.execution.cluster.terms import SEEN_SECONDS, Terms, appears, unmet
 from corpuscle.execution.workers import Worker, gpu_names, make_in_worker
 from corpuscle.model.data.memory import VARIABLE as MEMORY
 
@@ -142,7 +144,7 @@ def _made(job: Job, child: _Child, gpu: str, where: Where) -> tuple[str | None, 
 
     report(BEGUN)
     with _lock:
-        child.submit(_make_pickled, job.artifact, job.paths, job.folder, gpu, _memory_gb(worker))
+        child.submit(_make_pickled, job, gpu, _memory_gb(worker))
     share, reported, next_report = 0.0, BEGUN, time.monotonic()
     while not child.future.done():
         wait([child.future], timeout=POLL_SECONDS)
@@ -156,14 +158,17 @@ def _made(job: Job, child: _Child, gpu: str, where: Where) -> tuple[str | None, 
     return child.outcome()
 
 
-def _make_pickled(artifact: bytes, paths: tuple[str, ...], folder: str, gpu: str, memory_gb: float) -> str | None:
+def _make_pickled(job: Job, gpu: str, memory_gb: float) -> str | None:
     """Make an artifact, in the process that was started for it."""
-    sys.path.extend(path for path in paths if path not in sys.path)
+    sys.path.extend(path for path in job.paths if path not in sys.path)
     with contextlib.suppress(OSError):
-        os.chdir(folder)
+        os.chdir(job.folder)
     if memory_gb:
         os.environ.setdefault(MEMORY, str(memory_gb))
-    return make_in_worker(pickle.loads(artifact), gpu)
+    artifact: Artifact = pickle.loads(job.artifact)
+    for kind, key in (*(one.address for one in artifact.inputs), *((CORPORA, key) for key in artifact.corpora)):
+        appears(Path(job.root) / kind / key, SEEN_SECONDS)
+    return make_in_worker(artifact, gpu)
 
 
 def _memory_gb(worker: Any) -> float:

@@ -19,6 +19,7 @@ from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.execution.artifact import Artifact
 from corpuscle.execution.cluster.connection import Cluster, ClusterError
 from corpuscle.execution.cluster.on_worker import BEGUN, BYTES, GPU, Answer, Job, Where, make_artifact
+from corpuscle.execution.cluster.terms import appears
 from corpuscle.execution.executor import MOST_TRIES, Choose
 from corpuscle.execution.needs import memory_needed
 from corpuscle.execution.workers import Ended, Update
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # How often the cluster is looked at, and after how long without a worker people hear of it.
 LOOK_SECONDS, ALONE_SECONDS = 2.0, 10.0
+# For how long what another machine made is waited for, until this one's network file system shows it.
+APPEAR_SECONDS = 60.0
 # How much further an artifact must have come when its worker is lost so that this does not count as a failure.
 LEAST_PROGRESS = 0.01
 # Of a GPU's memory, what models may take by what is known of them; and the smallest share that is given.
@@ -206,6 +209,8 @@ class DaskPool:
         elif answer.is_lost:
             yield Ended(one.artifact, self._lost(one, one.where, answer.failure or "it was lost"))
         else:
+            if answer.failure is None:
+                appears(self.corpora.store.folder(*one.artifact.address), APPEAR_SECONDS)
             yield Ended(one.artifact, answer.failure)
 
     def _broke(self, one: _Sent, error: BaseException | None) -> Iterator[Ended]:

@@ -3,6 +3,8 @@
 It imports little: this module is the first that a worker is asked to run.
 """
 
+import contextlib
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -106,6 +108,21 @@ def unmet(terms: Terms) -> str:
             return f"it does not see {source}, which the study reads; put sources where all workers see them"
     _kept.add(terms)
     return ""
+
+
+def appears(path: Path, seconds: float) -> bool:
+    """Return whether a file or folder is there, or is seen in time: another machine may have made it a moment ago.
+
+    Network file systems remember for a while that a name was not there, until the folder that it is in is read anew.
+    """
+    until = time.monotonic() + seconds
+    while not os.path.lexists(path):
+        if time.monotonic() > until:
+            return False
+        with contextlib.suppress(OSError):
+            os.listdir(path.parent)  # noqa: PTH208  # for what it does
+        time.sleep(0.1)
+    return True
 
 
 def _sees(probe: Path, token: str) -> bool:
