@@ -180,7 +180,7 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 
 def _numbered(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
-    """Return the table with crossed runs numbered draw by draw, as a study's are, and what a study says of its seeds."""
+    """Return the table, crossed runs numbered draw by draw, and what a study file says of such seeds."""
     if not {"draw", "fit"} <= set(table.columns):
         return table, ""
     if "seed" in table:
