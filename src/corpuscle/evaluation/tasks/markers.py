@@ -71,6 +71,7 @@ class Markers(Task):
         Where the target has more cells, so many are drawn.
     """
 
+    in_place: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (OVERLAP, RANK)
 
     n_markers: Annotated[int, Field(ge=1, le=1000)] = 10

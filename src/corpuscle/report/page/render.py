@@ -98,7 +98,7 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
         "saturation.csv": report.learning.table,
         "per_cell.csv": published_cell_tests(report.run.scores),
         "marker_ranks.csv": marker_ranks(report.run.scores),
-        "noise_ceiling.csv": noise_ceilings(report.run.scores, CEILINGS, report.run.baseline),
+        "noise_ceiling.csv": noise_ceilings(report.run.held_out, CEILINGS, report.run.baseline),
         "variance_components.csv": variance_components(report.run.scores, GROUP) if crossed else pd.DataFrame(),
     }
     for name, table in occasional.items():
@@ -294,7 +294,7 @@ class Report:
         about = limits(self.summary) if self.run.trained else []
         about += seed_parts(self.run.scores)
         about += more_needed(pilots(self.run.scores, self.run.baseline, self.run.overlaps), self.run.margins)
-        about += cells_leave(self.run.scores, self.run.baseline)
+        about += cells_leave(self.run.held_out, self.run.baseline)
         return [*about, *scope(self.run.draws, self.run.corpora, self.run.n_draws)]
 
     @property
