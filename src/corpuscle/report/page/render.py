@@ -29,11 +29,14 @@ from corpuscle.report.sections.findings import TaskFindings, answer, limits, sco
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
+from corpuscle.report.sections.markers import MarkerTable, marker_tables
 from corpuscle.report.sections.overview import incomplete, overview, sentences
-from corpuscle.report.sections.power import more_needed, seed_parts
+from corpuscle.report.sections.power import cells_leave, more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components
 from corpuscle.statistics.ladders import ALL
+from corpuscle.statistics.marker_ranks import marker_ranks
+from corpuscle.statistics.noise_ceiling import noise_ceilings
 from corpuscle.statistics.over_runs import GROUP
 from corpuscle.statistics.per_cell import published_cell_tests
 from corpuscle.statistics.pilot import pilots
@@ -50,6 +53,8 @@ OVERVIEW = (
     "task", "metric", "way", "target", "model", "corpus", "better", "mean", "low", "high", "n_seeds", "n_donors",
     "difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "ties_best",
 )  # fmt: skip
+# What noise ceilings are given for: over the corpora and models of each.
+CEILINGS = ["task", "metric", "way", "version", "target"]
 # Those that a description without scores has.
 DESCRIBED = ("composition", "measures", "corpora")
 
@@ -92,6 +97,8 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     occasional = {
         "saturation.csv": report.learning.table,
         "per_cell.csv": published_cell_tests(report.run.scores),
+        "marker_ranks.csv": marker_ranks(report.run.scores),
+        "noise_ceiling.csv": noise_ceilings(report.run.held_out, CEILINGS, report.run.baseline),
         "variance_components.csv": variance_components(report.run.scores, GROUP) if crossed else pd.DataFrame(),
     }
     for name, table in occasional.items():
@@ -237,6 +244,11 @@ class Report:
             corpora,
         )
 
+    @cached_property
+    def markers(self) -> list[MarkerTable]:
+        """How far marker genes' places scatter, where a task ranks them."""
+        return marker_tables(marker_ranks(self.run.scores), self.shown)
+
     @property
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
@@ -282,6 +294,7 @@ class Report:
         about = limits(self.summary) if self.run.trained else []
         about += seed_parts(self.run.scores)
         about += more_needed(pilots(self.run.scores, self.run.baseline, self.run.overlaps), self.run.margins)
+        about += cells_leave(self.run.held_out, self.run.baseline)
         return [*about, *scope(self.run.draws, self.run.corpora, self.run.n_draws)]
 
     @property
