@@ -58,8 +58,8 @@ class Trajectory(Task):
 
     Pseudotime (Haghverdi et al. 2016) begins at the first cell of the root type, the same for all corpora and models,
     on the graph of 15 neighbours, as scanpy does. What it is compared with, as by Maan et al. 2024, is the pseudotime
-    of the same cells on 20 principal components of their 2,500 most variable genes, which nothing integrates. Cells that
-    one of the two does not reach are left out of correlations, and counted (`UNREACHED`).
+    of the same cells on 20 principal components of their 2,500 most variable genes, which nothing integrates. Cells
+    that one of the two does not reach are left out of correlations, and counted (`UNREACHED`).
 
     Parameters
     ----------
