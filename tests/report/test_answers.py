@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.core.scores import COLUMNS, Score, score_table
+from corpuscle.core.scores import COLUMNS, Score, completed, score_table
 from corpuscle.report.page.render import render
 from corpuscle.report.sections.findings import answer, scope
 from corpuscle.report.sections.overview import sentences
@@ -16,7 +16,7 @@ from corpuscle.statistics.pairs import all_pairs, ties_with_best
 CHANGE = r"(?:[+−]?[\d,.]+(?:e[−+]?\d+)?(?:\N{NO-BREAK SPACE}%)?)"
 SENTENCE = re.compile(
     rf"(\w+) is (better|worse|higher|lower) than A: it (raises|lowers) macro f1 by ({CHANGE}), "
-    rf"from ({CHANGE}) to ({CHANGE}) "
+    rf"from ({CHANGE}) to ({CHANGE})(?: \(geometric means\))? "
     rf"\(95\N{{NO-BREAK SPACE}}% interval ({CHANGE}) to ({CHANGE}); (\d+) seeds?\)(.*)\."
 )
 
@@ -250,3 +250,91 @@ def test_a_table_has_one_unit(make_run):
     assert "Pancreas is worse than Blood: it lowers R² (log) by 0.5" in answer_part
     assert not re.search(r"[+−][\d.]+\N{NO-BREAK SPACE}%", answer_part)
     assert "colour: difference, full from there on" in page
+
+
+def donors_table(effects, lacking=(), seeds=5, hard=0.0):
+    """Scores of corpora A, B and C: B differs from A by an effect of each donor; what is lacking is left out."""
+    rng = np.random.default_rng(2)
+    rows = [
+        (corpus, "m", seed, "t", "blood", "f1", f"donor=d{at}", 0.8 - hard * at + (effect if corpus == "B" else 0)
+         + 0.005 * rng.normal(), 10, "higher")
+        for corpus in "ABC" for seed in range(seeds) for at, effect in enumerate(effects)
+        if (corpus, seed, at) not in lacking and (corpus, at) not in lacking
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(COLUMNS[:10])).assign(version=1, reason="", headline=True, scale="share")
+    means = table.groupby(["corpus", "model", "seed", "task", "target", "metric", "better"], as_index=False)[
+        "value"
+    ].mean()
+    return pd.concat([table, means.assign(unit="all", n_cells=50, version=1, reason="", headline=True, scale="share")])
+
+
+def test_what_one_corpus_lacks_makes_no_other_comparison_surer():
+    effects = [0.12, -0.02, 0.08, -0.03, 0.10]
+    whole, part = (
+        summarise(completed(donors_table(effects, lacking)), "A").query("unit == 'all'").set_index("corpus")
+        for lacking in ((), {("C", 3, 1)})
+    )
+    columns = ["difference", "difference_low", "difference_high", "p", "pair_donors", "verdict"]
+    assert whole.loc["B", columns].tolist() == part.loc["B", columns].tolist()
+    assert whole.loc["B", "verdict"] == "unresolved"
+    # One lost value of B itself costs a run, not the donors.
+    lost = summarise(completed(donors_table(effects, {("B", 3, 1)})), "A").query("unit == 'all'").set_index("corpus")
+    assert lost.loc["B", ["n_pairs", "pair_donors", "verdict"]].tolist() == [4, 5, "unresolved"]
+
+
+def test_a_corpus_that_lacks_the_hard_donors_is_compared_on_those_that_both_have():
+    scores = completed(donors_table([0.0] * 6, {("C", 4), ("C", 5)}, hard=0.1))
+    table = summarise(scores, "A")
+    table["ties_best"] = ties_with_best(table, all_pairs(scores, list("ABC")))
+    row = table.query("unit == 'all'").set_index("corpus").loc["C"]
+    assert abs(row["difference"]) < 0.01
+    assert row["pair_donors"] == 4
+    assert row["pair_mean"] - row["pair_base"] == pytest.approx(row["difference"])
+    means = table.query("unit == 'all'")["mean"]
+    assert means.max() - means.min() < 0.01, "means next to each other are over the same donors"
+    assert table.query("unit == 'all'")["ties_best"].sum() >= 2
+    none = completed(donors_table([0.0] * 4, {("C", 0), ("C", 1), ("B", 2), ("B", 3)}))
+    apart = summarise(none, "B").query("unit == 'all'").set_index("corpus").loc["C"]
+    assert apart["verdict"] == "no interval"
+    assert np.isnan(apart["difference"])
+
+
+def test_fewer_than_five_donors_are_named_next_to_the_verdict():
+    table = summarise(completed(donors_table([0.1] * 4)), "A").query("unit == 'all'")
+    table["ties_best"] = True
+    (sentence,) = [held.sentence for held in answer(table, table, "F1", "A", ["blood"]).shown]
+    assert "5 seeds, of these 4 donors alone)" in sentence
+    assert np.isfinite(table["p"]).sum() == 2
+
+
+def test_corpora_of_one_run_are_neither_best_nor_tied_and_no_worse_one_is():
+    found = answered_table({"A": [0.60, 0.61, 0.59], "B": [0.700, 0.711, 0.689], "C": [0.9]})
+    assert found.to_dict() == {"A": False, "B": True, "C": False}
+    # Of other seeds, the worse one may have the higher mean.
+    uneven = {"A": [0.30, 0.31, 0.29, 0.80, 0.81, 0.79], "B": [0.35, 0.361, 0.341]}
+    assert answered_table(uneven).to_dict() == {"A": False, "B": True}
+    assert answered_table({"A": [0.5], "B": [0.6]}).to_dict() == {"A": True, "B": True}
+
+
+def answered_table(values):
+    scores = scores_of(values).assign(headline=True)
+    table = summarise(scores, "A")
+    return pd.Series(ties_with_best(table, all_pairs(scores, list(values))).to_numpy(), index=table["corpus"])
+
+
+def test_a_ratio_is_that_of_the_means_that_are_named():
+    scores = scores_of({"A": [1.0] * 9 + [50.0], "B": [0.9] * 4 + [0.91] * 5 + [51.0]}, metric="rmse", better="lower")
+    table = summarise(scores.assign(scale="positive", headline=True), "A")
+    row = table.set_index("corpus").loc["B"]
+    assert row["compared_by"] == "ratio"
+    assert np.log2(row["pair_mean"] / row["pair_base"]) == pytest.approx(row["log2_fold_change"])
+
+
+def test_perhaps_names_as_many_comparisons_as_were_corrected_for():
+    table = summarise(
+        scores_of({"A": [0.50, 0.52, 0.51], "B": [0.53, 0.56, 0.54], "C": [0.9]}).assign(headline=True), "A"
+    )
+    table["ties_best"] = True
+    assert table.set_index("corpus").loc["C", "verdict"] == "no interval"
+    lead = answer(table, table, "F1", "A", ["blood"]).lead
+    assert ("correction for" not in lead) or "correction for 1" in lead

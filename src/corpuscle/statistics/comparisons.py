@@ -1,7 +1,7 @@
 """Each corpus against the baseline: one row per score with its interval, comparison, verdict, and what is missing."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -69,10 +69,12 @@ def summarise(
 ) -> pd.DataFrame:
     """Summarise score rows to one row per (model, task, target, metric, way, version, unit, corpus).
 
-    Where a target has at least five donors that all runs have a score of, ``mean`` and the comparisons are over runs
-    and donors (see `corpuscle.statistics.two_way.two_way`): every donor counts alike, and the interval is about new
-    runs and new donors. Else they are over runs alone, of the score over all cells, and nothing is known of other
-    donors. Intervals are formed on the metric's natural scale and never leave its range (see
+    Where a target has at least five donors that all runs have a score of, ``mean`` is over runs and donors (see
+    `corpuscle.statistics.two_way.two_way`): every donor counts alike, and the interval is about new runs and new
+    donors. Else it is over runs alone, of the score over all cells, and nothing is known of other donors. A
+    comparison is over the donors that the two corpora have, whatever a third one lacks; where these are fewer than
+    five, and one of the two lacks some, it is over runs alone, of their means over the donors that both have.
+    Intervals are formed on the metric's natural scale and never leave its range (see
     `corpuscle.statistics.scales.interval_of`).
 
     Parameters
@@ -101,8 +103,9 @@ def summarise(
         ``n_seeds`` with a finite value; ``n_donors`` with a value in all runs, ``cell_mean`` (of the scores over all
         cells) and ``donor_mean``; ``overlap``; ``log2_fold_change``,
         ``fc_low``, ``fc_high``, ``n_pairs`` (see `log2_fold_changes`); ``difference``, ``difference_low``,
-        ``difference_high`` (see `differences`); ``pair_mean`` and ``pair_base``, the means of corpus and baseline over
-        the seeds that both have; ``compared_by``, which of the two comparisons is to be read (see `scale_of`); of that
+        ``difference_high`` (see `differences`); ``pair_donors``, how many donors these are of; ``pair_mean`` and
+        ``pair_base``, the means of corpus and baseline over what both have, geometric ones where they are compared by
+        ratios; ``compared_by``, which of the two comparisons is to be read (see `scale_of`); of that
         one ``p`` (two-sided, paired), ``p_holm`` and ``p_bh`` (corrected over the comparisons of a task's metric:
         all models, targets and corpora), ``equivalent_low`` and ``equivalent_high`` (the interval at 1 - 2 (1 - level)
         that equivalence is read off), ``margin``, ``p_equivalent`` (Holm's, of the two one-sided tests);
@@ -137,8 +140,10 @@ def summarise(
         table[list(scale[:3])] = np.column_stack([found["mean"], *ends(found, _kinds(table, scale), level)])
         table[scale.reason] = found["reason"]
     table["n_pairs"] = compared[DIFFERENCE]["n_seeds"]
-    table = table.join(_pair_means(rows, pairs, baseline))
+    table["pair_donors"] = compared[DIFFERENCE]["n_donors"]
     table["compared_by"] = grouped(rows.frame.assign(compared_by=compared_by(rows.frame)))["compared_by"].first()
+    means = [_pair_means(rows, pairs, baseline, logarithms=each) for each in (False, True)]
+    table = table.join(means[0].where(table["compared_by"].reindex(means[0].index).ne("ratio"), means[1]))
     read = _read(compared, table["compared_by"])
     table = _tested(table, read, level, margins or {})
     table["superiority"] = _superiority(rows.frame, baseline)
@@ -353,20 +358,28 @@ def _kinds(table: pd.DataFrame, scale: Scale) -> "pd.Series[str]":
     return table["scale"].astype(object).map(lambda name: DIFFERENCES.get(name, "real"))
 
 
-def _pair_means(rows: Rows, pairs: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return the means of corpus and baseline over what both have: seeds, or seeds and donors."""
-    means = grouped(pairs[pairs["value"].notna() & pairs["base"].notna()])[["value", "base"]].mean()
+def _pair_means(rows: Rows, pairs: pd.DataFrame, baseline: str, *, logarithms: bool) -> pd.DataFrame:
+    """Return the means of corpus and baseline over what both have: seeds, or seeds and donors.
+
+    Of `logarithms`: the geometric means, whose ratio is the mean ratio.
+    """
+
+    def turned(values: Any) -> Any:
+        return np.log2(np.where(values > 0, values, np.nan)) if logarithms else values
+
+    known = pairs[pairs["value"].notna() & pairs["base"].notna()]
+    means = grouped(known.assign(value=turned(known["value"]), base=turned(known["base"])))[["value", "base"]].mean()
     means.columns = pd.Index(["pair_mean", "pair_base"])
 
     def both(scores: over_donors.DonorScores) -> pd.DataFrame:
-        after = over_donors.contrasts(scores, baseline, lambda value, _: value, {})
-        before = over_donors.contrasts(scores, baseline, lambda _, base: base, {})
+        after = over_donors.contrasts(scores, baseline, lambda value, _: turned(value), {})
+        before = over_donors.contrasts(scores, baseline, lambda _, base: turned(base), {})
         return after.assign(base=before["mean"])
 
     for scores, found in of_donors(rows, both, means):
-        enough = found[found["n_donors"].ge(FEWEST_DONORS)]
+        enough = found[found["n_donors"].ge(FEWEST_DONORS) | found["uneven"].astype(bool)]
         means.loc[places(scores, enough), ["pair_mean", "pair_base"]] = enough[["mean", "base"]].to_numpy()
-    return means
+    return 2.0**means if logarithms else means
 
 
 def _pairs(rows: Rows, baseline: str) -> pd.DataFrame:

@@ -93,10 +93,10 @@ def places(scores: DonorScores, found: pd.DataFrame) -> pd.MultiIndex:
 
 
 def put(table: pd.DataFrame, scores: DonorScores, found: pd.DataFrame) -> None:
-    """Take estimates over runs and donors for those over runs, where there are donors enough."""
+    """Take estimates over runs and donors for those over runs: of enough donors, or where others have other donors."""
     rows = places(scores, found)
     table.loc[rows, "n_donors"] = found["n_donors"].to_numpy()
-    enough = found["n_donors"].to_numpy() >= FEWEST_DONORS
+    enough = (found["n_donors"].ge(FEWEST_DONORS) | found["uneven"].astype(bool)).to_numpy()
     for name in ("mean", "error", "df", "n_seeds", "same"):
         table.loc[rows[enough], name] = found.loc[enough, name].to_numpy()
 

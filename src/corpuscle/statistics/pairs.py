@@ -10,7 +10,7 @@ from corpuscle.statistics.comparisons import compared_by, log2_ratio
 from corpuscle.statistics.corrections import benjamini_hochberg, holm
 from corpuscle.statistics.crossed import complete, fits_of, mean_of_runs
 from corpuscle.statistics.intervals import is_same, widening
-from corpuscle.statistics.over_donors import donor_scores
+from corpuscle.statistics.over_donors import Part, donor_scores
 from corpuscle.statistics.over_runs import KEYS, Array, Overlaps
 from corpuscle.statistics.scales import DIFFERENCES, interval_of, p_value
 from corpuscle.statistics.two_way import FEWEST_DONORS, two_way
@@ -82,27 +82,33 @@ def all_pairs(
 RAW = ("corpus", "other", "compared_by", "change", "error", "df", "superiority", "n_seeds", "n_donors")
 
 
-def _values(wide: pd.DataFrame, of_donors: pd.DataFrame | None) -> Array:
-    """Return corpora × seeds × donors where there are donors enough, else corpora × seeds × 1; NaN where missing."""
-    if of_donors is None or of_donors.shape[1] < FEWEST_DONORS:
-        return np.asarray(wide, float)[:, :, None]
+def _values(wide: pd.DataFrame, of_donors: pd.DataFrame | None) -> Array | None:
+    """Return corpora × seeds × donors, NaN where missing; None where no donors are known."""
+    if of_donors is None:
+        return None
     runs = pd.MultiIndex.from_product([wide.index, wide.columns])
     return np.asarray(of_donors.reindex(runs), float).reshape(*wide.shape, -1)
 
 
 def _pairs(
-    values_CSD: Array, wide: pd.DataFrame, by: str, overlaps: Overlaps, fits: int
+    values_CSD: Array | None, wide: pd.DataFrame, by: str, overlaps: Overlaps, fits: int
 ) -> Iterator[tuple[object, ...]]:
     """Estimate the change of every pair."""
     corpora, overall_CS = list(wide.index), wide.to_numpy(float)
-    n_donors = values_CSD.shape[2]
+    change = log2_ratio if by == "ratio" else np.subtract
     for one in range(len(corpora)):
         for other in range(one + 1, len(corpora)):
-            a_SD, b_SD = values_CSD[one], values_CSD[other]
-            change_SD = log2_ratio(a_SD, b_SD) if by == "ratio" else a_SD - b_SD
-            known = np.flatnonzero(np.isfinite(change_SD).all(axis=1))
-            change_SD = change_SD[known[complete(wide.columns[known], fits)]]
-            n_seeds = len(change_SD)
+            a_SD, b_SD = overall_CS[one][:, None], overall_CS[other][:, None]
+            known_S, n_donors = np.isfinite(a_SD + b_SD)[:, 0], 0
+            change_SD = change(a_SD, b_SD)[known_S]
+            if values_CSD is not None:
+                part = Part.of(values_CSD[one], values_CSD[other])
+                n_donors = int(part.donors.sum())
+                if n_donors >= FEWEST_DONORS or part.uneven:
+                    a_SD, b_SD, known_S = values_CSD[one], values_CSD[other], part.runs
+                    change_SD = part.cut(change(a_SD, b_SD))
+            change_SD = change_SD[complete(wide.columns[known_S], fits)]
+            n_seeds = len(change_SD) if change_SD.size else 0
             shared = max(overlaps.get(corpora[one], 0.0), overlaps.get(corpora[other], 0.0))
             widened = float(widening(n_seeds // fits, shared))
             mean, error, df = np.nan, np.nan, np.nan
@@ -114,8 +120,7 @@ def _pairs(
             won = np.sign(overall_CS[one][:, None] - overall_CS[other])
             won = won[np.isfinite(won)]
             superiority = float((won.mean() + 1) / 2) if won.size else np.nan
-            counted = n_donors if n_donors > 1 else 0
-            yield corpora[one], corpora[other], by, mean, error, df, superiority, n_seeds, counted
+            yield corpora[one], corpora[other], by, mean, error, df, superiority, n_seeds, n_donors
 
 
 def _error(change_SD: Array, wide: float, fits: int) -> tuple[float, float]:
@@ -140,11 +145,12 @@ def _tested(rows: pd.DataFrame, by: str, scale: str, level: float) -> pd.DataFra
 
 
 def ties_with_best(summary: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> "pd.Series[bool]":
-    """Return which corpora cannot be told from the best of their model, task, target, metric and way.
+    """Return which corpora may be the best of their model, task, target, metric and way: none is shown to be better.
 
-    The best is the one with the best mean. It is itself among them, and so is every corpus whose difference from it
-    does not survive Holm's correction over all pairs, or cannot be tested: the chance of leaving out any that is as
-    good as the best is below `alpha`. Where neither way is better, there is no best.
+    Another is shown to be better where their paired difference survives Holm's correction over all pairs (the chance of
+    leaving out any that is as good as the best is then below `alpha`), or where a verdict of the summary says so.
+    Where some pairs can be tested, a corpus of which none can (it has one run, say) is not among them: nothing is
+    known of it. Where neither way is better, there is no best.
 
     Parameters
     ----------
@@ -157,17 +163,29 @@ def ties_with_best(summary: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.
     """
     sign = summary["better"].map({"higher": 1.0, "lower": -1.0}).astype(float)
     # Nearer to zero is better: of residuals, the smallest.
-    rank = (sign * summary["mean"].astype(float)).where(sign.notna(), -summary["mean"].abs())
-    known = summary["unit"].eq("all") & summary["better"].ne("none") & rank.notna()
+    merit = (sign * summary["mean"].astype(float)).where(sign.notna(), -summary["mean"].abs())
+    known = summary["unit"].eq("all") & summary["better"].ne("none") & merit.notna()
     found = pd.Series(data=False, index=summary.index)
-    distinct, compared = set(), set()
-    for *place, one, other, p in pairs[[*PLACE, "corpus", "other", "p_holm"]].itertuples(index=False, name=None):
-        compared |= {(*place, one), (*place, other)}
-        if p <= alpha:
-            distinct.add((*place, *sorted((one, other))))
+    of_place = dict(list(pairs.groupby(list(PLACE), sort=False, observed=True)))
     for key, of_key in summary[known].groupby(list(PLACE), sort=False, observed=True):
-        here = of_key[[(*key, corpus) in compared for corpus in of_key["corpus"]]]
-        if len(here):
-            best = here.loc[rank[here.index].idxmax(), "corpus"]
-            found[here.index] = [(*key, *sorted((best, corpus))) not in distinct for corpus in here["corpus"]]
+        tests = of_place.get(key)
+        if tests is None:
+            continue
+        merits = dict(zip(of_key["corpus"], merit[of_key.index], strict=True))
+        up = {"higher": 1.0, "lower": -1.0}.get(str(of_key["better"].iloc[0]))
+        compared, tested, beaten = set[str](), set[str](), set[str]()
+        for one, other, change, p in tests[["corpus", "other", "change", "p_holm"]].itertuples(index=False, name=None):
+            compared |= {one, other}
+            if np.isfinite(p):
+                tested |= {one, other}
+            if p <= alpha:
+                # Of paired differences; of means where nearer to zero is better.
+                is_up = change * up > 0 if up else merits.get(one, -np.inf) > merits.get(other, -np.inf)
+                beaten.add(other if is_up else one)
+        verdict = of_key["verdict"].astype(str)
+        beaten |= set(of_key.loc[verdict.eq("worse"), "corpus"])
+        if verdict.eq("better").any():
+            beaten |= set(of_key.loc[verdict.eq("baseline"), "corpus"])
+        left = (tested or compared) - beaten
+        found[of_key.index] = of_key["corpus"].isin(left)
     return found

@@ -99,7 +99,9 @@ def _best(how: str, here: pd.DataFrame, sign: int) -> str:
     Corpora that cannot be told from the best are named with it.
     """
     known = here[here["mean"].notna()].sort_values("mean", ascending=sign < 0, kind="stable")
-    best = known.drop_duplicates("model")
+    # Means of other seeds may be higher than that of a corpus that is shown to be better.
+    best = known.sort_values("ties_best", ascending=False, kind="stable").drop_duplicates("model")
+    best = best.sort_values("mean", ascending=sign < 0, kind="stable")
     several = in_ways(here)
     named = []
     for _, row in best.iterrows():
@@ -131,7 +133,8 @@ def _lead(others: pd.DataFrame, baseline: str) -> str:
     perhaps = int(counts[counts.index.str.startswith("perhaps")].sum())
     parts = [f"{counts[verdict]} {word}" for verdict, word in COUNTED.items() if verdict in counts]
     if perhaps:
-        parts.append(f"{perhaps} perhaps, but not after correction for {total}")
+        # What has no interval was not corrected for.
+        parts.append(f"{perhaps} perhaps, but not after correction for {int(others['p'].notna().sum())}")
     of = f"{numbers.plural(total, 'comparison')} with {baseline}"
     missing = others.loc[others["verdict"].eq("no interval")]
     reasons = list(dict.fromkeys(_reason(row) for _, row in missing.iterrows()))[:NAMED_AT_MOST]
@@ -194,9 +197,12 @@ def _held(rows: pd.DataFrame, verdict: str, baseline: str, control: str) -> str:
     scale = RATIO if row["compared_by"] == "ratio" else DIFFERENCE
     mean, base = numbers.apart(float(row["pair_mean"]), float(row["pair_base"]))
     change, low, high = (_change(float(row[name]), scale) for name in scale[:3])
-    rests = numbers.plural(int(row["n_pairs"]), "seed")
-    if row["over"] == "runs and donors":
-        rests += f", {numbers.plural(int(row['n_donors']), 'donor')}"
+    rests, n_donors = numbers.plural(int(row["n_pairs"]), "seed"), int(row["pair_donors"])
+    if n_donors:
+        # Of fewer, nothing is known of others, and that belongs next to the verdict.
+        rests += f", {'' if n_donors >= FEWEST_DONORS else 'of these '}{numbers.plural(n_donors, 'donor')}"
+        rests += "" if n_donors >= FEWEST_DONORS else " alone"
+    kind = " (geometric means)" if scale == RATIO else ""
     beyond = ""
     if control and math.isfinite(float(row["control_difference"])):
         over, ends = float(row["control_difference"]), (float(row["control_low"]), float(row["control_high"]))
@@ -206,7 +212,7 @@ def _held(rows: pd.DataFrame, verdict: str, baseline: str, control: str) -> str:
     title = str(row["title"]) or str(row["metric"]).replace("_", " ")
     return (
         f"{row['corpus']} is {verdict} than {baseline}: it {'raises' if up else 'lowers'} {title} by "
-        f"{change.lstrip('+−')}, from {base} to {mean} "
+        f"{change.lstrip('+−')}, from {base} to {mean}{kind} "
         f"(95\N{NO-BREAK SPACE}% interval {low} to {high}; {rests}{beyond})"
     )
 
@@ -235,7 +241,7 @@ def limits(summary: pd.DataFrame) -> list[str]:
     summary
         Rows of `corpuscle.statistics.comparisons.summarise`.
     """
-    overall = summary[summary["unit"].eq("all") & summary["mean"].notna()]
+    overall = summary[summary["unit"].eq("all") & summary["mean"].notna() & summary["headline"]]
     sentences = []
     donors = overall.groupby("target", sort=False, observed=True)["n_donors"].max()
     many, some = donors[donors >= FEWEST_DONORS], donors[(donors < FEWEST_DONORS) & (donors > 0)]

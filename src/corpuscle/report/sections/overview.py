@@ -38,9 +38,9 @@ def sentences(answers: Sequence[TaskFindings]) -> list[tuple[str, str]]:
 def with_standing(table: pd.DataFrame) -> pd.DataFrame:
     """Add ``tone`` (the colour of the verdict on each corpus), ``mark`` ("best", "tied" or empty) and ``rank``.
 
-    The best has the best mean of its comparison, and ``ties_best`` says what cannot be told from it; see
-    `corpuscle.statistics.pairs.ties_with_best`. Ranks are of the means, 1 for the best. Where neither way is better,
-    none is best, and there are no ranks.
+    ``ties_best`` says which corpora no other is shown to be better than (see
+    `corpuscle.statistics.pairs.ties_with_best`); the best is the one of them with the best mean. Ranks are of the
+    means, 1 for the best. Where neither way is better, none is best, and there are no ranks.
     """
     table = table.assign(merit=_merit(table))
     tones = [TONES.get(str(verdict), "neutral") for verdict in table["verdict"]]
@@ -60,9 +60,11 @@ def _merit(table: pd.DataFrame) -> "pd.Series[float]":
 def _marks(here: pd.DataFrame) -> "pd.Series[str]":
     """Mark the best corpora of one comparison."""
     marks = pd.Series("", index=here.index)
-    if len(here) > 1 and here["merit"].notna().any():
-        marks[here["ties_best"].astype(bool)] = "tied"
-        marks[here["merit"] == here["merit"].max()] = "best"
+    left = here["ties_best"].astype(bool)
+    if len(here) > 1 and here.loc[left, "merit"].notna().any():
+        marks[left] = "tied"
+        # The best mean of those that no other is shown to be better than: means of other seeds may be higher.
+        marks[left & (here["merit"] == here.loc[left, "merit"].max())] = "best"
     return marks
 
 
