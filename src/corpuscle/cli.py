@@ -201,6 +201,8 @@ def analyse(  # noqa: PLR0917  # typer's arguments
     margins = {}
     for given in margin or []:
         metric, _, size = given.rpartition("=")
+        if metric in margins:
+            raise InputError(f"--margin: {metric!r} has two; give one of them")
         try:
             margins[metric] = float(size)
         except ValueError:

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ LEGAL: dict[str, tuple[Any, ...]] = {
     "scale": ("share", "correlation", "positive", "real"),
 }
 MOST_RUNS = 1_000_000
+# What differences of a metric stay below.
+LARGEST = {"share": 1.0, "correlation": 2.0}
+# A number of this size, or so near to 0, is of no measurement; and no name is as long.
+LARGEST_VALUE, SMALLEST_VALUE, LONGEST_NAME = 1e100, 1e-100, 300
 # What the folder of an analysis is known by: any other folder with files in it is left alone.
 MARK = "analysis.json"
 
@@ -108,17 +113,18 @@ def analyse(
     for kind, name in (("baseline", baseline), ("control", control)):
         if name and name not in corpora:
             raise InputError(f"{kind}: there is no corpus {name!r} in {source}; there are {', '.join(corpora[:20])}")
+    if control == baseline:
+        raise InputError(f"control: expected another corpus than the baseline {baseline!r}")
     for metric, margin in (margins or {}).items():
-        if metric not in set(table["metric"]):
-            raise InputError(f"margin: there is no metric {metric!r} in {source}")
-        if not (np.isfinite(margin) and margin > 0):
-            raise InputError(f"margin: expected a number above 0 for {metric!r}; got {margin}")
+        _check_margin(table, metric, margin, source)
+    if mixed and not table["unit"].str.startswith("donor=").any():
+        raise InputError(f"{source}: a mixed model is of scores of donors, and there are none")
     fitted = mixed_model(table, baseline) if mixed else None
     judged = _saturation(given, table, source) if "cells" in given else None
     folder = _folder(Path(output))
     study = {"name": Path(source).stem if source != "the table" else "Analysis", "baseline": baseline}
     _write_study(folder, study, seeds, control, margins or {})
-    document = {"corpora": [{"name": name} for name in corpora], "version": __version__, "scores": source}
+    document = {"corpora": [{"name": name} for name in corpora], "corpuscle": __version__, "scores": source}
     write_text(folder / "provenance.json", json.dumps(document, indent=1))
     with writing(folder / "scores.parquet"):
         table.to_parquet(folder / "scores.parquet", index=False)
@@ -179,6 +185,18 @@ def _read_text(path: Path) -> pd.DataFrame:
     return table.set_axis(names, axis="columns")
 
 
+def _check_margin(table: pd.DataFrame, metric: str, margin: object, source: str) -> None:
+    """Refuse a margin that no difference can be above."""
+    scales = table.loc[table["metric"] == metric, "scale"].unique()
+    if not len(scales):
+        raise InputError(f"margin: there is no metric {metric!r} in {source}")
+    if isinstance(margin, bool) or not isinstance(margin, Real) or not 0 < float(margin) < np.inf:
+        raise InputError(f"margin: expected a number above 0 for {metric!r}; got {margin!r}")
+    most = LARGEST.get(str(scales[0]), np.inf)
+    if float(margin) >= most:
+        raise InputError(f"margin: {metric!r} is a {scales[0]}, and differs by less than {most:g}; got {margin}")
+
+
 def _numbered(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
     """Return the table, crossed runs numbered draw by draw, and what a study file says of such seeds."""
     if not {"draw", "fit"} <= set(table.columns):
@@ -211,6 +229,8 @@ def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
     if (twice := table.columns.duplicated()).any():
         raise InputError(f"{source}: there are two columns {table.columns[twice][0]!r}; remove one of them")
     table = table.reset_index(drop=True)
+    categories = [name for name in table if isinstance(table[name].dtype, pd.CategoricalDtype)]
+    table = table.assign(**{name: table[name].astype(object) for name in categories})
     if "donor" in table and "unit" in table:
         raise InputError(f"{source}: expected donors either in a column donor or in unit, not both; leave one out")
     if "donor" in table:
@@ -227,8 +247,17 @@ def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
     table = completed(table)
     for name in TEXTS:
         table[name] = table[name].fillna("").astype(str)
+    for name in TEXTS:
+        _refuse(
+            table[name], ~table[name].map(_is_plain), "text, as UTF-8 has it, and none of its control codes", source
+        )
+    for name in ("corpus", "metric", "model", "task", "target", "unit", "way"):
+        _refuse(table[name], table[name].str.len() > LONGEST_NAME, f"a name of at most {LONGEST_NAME} letters", source)
     for name in ("corpus", "metric"):
         _refuse(table[name], table[name].str.strip().eq(""), "a name", source)
+    for name in LEGAL:
+        alike = table.groupby(["task", "metric", "way"], sort=False)[name].transform("first")
+        _refuse(table[name], table[name].ne(alike), f"one {name} for all scores of a metric", source)
     _refuse(table["unit"], ~table["unit"].str.fullmatch("all|[a-z_]+=.+"), "all, or donor=NAME", source)
     if not named:
         first = table.groupby("task", sort=False)[["metric", "way"]].transform("first")
@@ -245,8 +274,16 @@ def _refuse(column: pd.Series, wrong: pd.Series, expected: str, source: str) -> 
 
 def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Series:
     """Return a column as numbers; a value may be missing, nothing else."""
+    kind = column.dtype.kind if hasattr(column.dtype, "kind") else "O"
+    if kind in "mMc":
+        raise InputError(f"{source}: {name} has values such as {_shown(column.iloc[0])}; expected numbers")
     found = pd.to_numeric(column, errors="coerce").astype(float)
     wrong = found.isna() & ~column.isna() if name == "value" else found.isna()
+    size = found.abs()
+    extreme = np.isfinite(found) & ((size > LARGEST_VALUE) | ((size > 0) & (size < SMALLEST_VALUE)))
+    _refuse(
+        column.rename(name), extreme, f"a number between {SMALLEST_VALUE:g} and {LARGEST_VALUE:g} in size, or 0", source
+    )
     if whole:
         # Beyond 2**53, numbers with a point do not tell whole numbers apart.
         wrong |= (found != np.floor(found)) | (found.abs() > 2**53)
@@ -254,6 +291,15 @@ def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Se
         column.rename(name), wrong, "a whole number" if whole else "a number, or nothing where it is missing", source
     )
     return found.astype("int64") if whole else found
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text can be written into a page and a file: no half of a character, and no control code."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return not any(ord(letter) < 32 and letter not in "\t\n" for letter in text)
 
 
 def _shown(value: object) -> str:

@@ -115,6 +115,9 @@ def checked(scores: pd.DataFrame) -> pd.DataFrame:
         row = frame.loc[twice, [*GROUP, "seed"]].iloc[0].to_dict()
         raise InputError(f"scores: expected one value per seed, got two for {row}; remove one of them")
     infinite = np.isinf(frame["value"])
+    # Of a share or a correlation it is out of range; else it counts as missing.
+    outside = infinite & frame["scale"].isin([name for name, ends in ENDS.items() if np.isfinite(ends).all()])
+    infinite &= ~outside
     frame.loc[infinite, "value"] = np.nan
     frame.loc[infinite, "reason"] = "infinite value"
     for scale, (low, high) in ENDS.items():

@@ -441,6 +441,10 @@ class _Builder:
             for name in self.spec.margins:
                 if name not in known:
                     self._fault(f"margins.{name}", f"no task has a metric {name!r}; {legal_names(name, set(known))}")
+        scales = {metric.name: metric.scale for task in tasks for metric in task.task.metrics}
+        for name, margin in self.spec.margins.items():
+            if scales.get(name) == "share" and margin >= 1:
+                self._fault(f"margins.{name}", f"{name} is a share, and differs by less than 1; got {margin:g}")
 
     def _check_reference(self, place: str, task: TaskSpec, kind: str, known: list[str]) -> None:
         """Refuse a task that compares with a corpus or model that the study does not have."""

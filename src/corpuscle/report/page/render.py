@@ -90,6 +90,9 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     """
     folder, forms = Path(folder), checked_formats(figures)
     report = Report.of(RunFolder.read(folder))
+    with writing(folder / "report.pdf"):
+        # One of an earlier report would not be of this page.
+        (folder / "report.pdf").unlink(missing_ok=True)
     _write_figures(folder, report, KINDS, forms)
     _write(folder / "scores_summary.csv", report.summary_csv)
     _write(folder / "pairs.csv", report.pairs_csv)

@@ -181,6 +181,13 @@ def _costs(fits: pd.DataFrame, corpora: Sequence[str]) -> dict[str, tuple[str, f
     return costs
 
 
+def _lost(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the best-known scores without a value of which another run has one: what no run has cannot be had."""
+    rows = scores[scores["headline"].astype(bool) & scores["unit"].eq("all")]
+    has = rows["value"].notna().groupby([rows[name] for name in ("model", "task", "target", "way")]).transform("any")
+    return rows[rows["value"].isna() & has]
+
+
 def incomplete(
     scores: pd.DataFrame, failures: Sequence[Mapping[str, Any]], corpora: Sequence[str], seeds: int
 ) -> list[str]:
@@ -202,6 +209,13 @@ def incomplete(
     wanted = len(corpora) * max(seeds, int(scores["seed"].nunique()))
     total, there = wanted * len(models), int(found.sum()) if len(models) else 0
     sentences = []
+    lost = _lost(scores)
+    if len(lost):
+        why = ", ".join(list(dict.fromkeys(lost["reason"].replace("", "no reason recorded")))[:2])
+        sentences.append(
+            f"{numbers.plural(len(lost), 'score')} over all cells that other runs have {'has' if len(lost) == 1 else 'have'} "
+            f"no value ({why}): means and intervals are of the others."
+        )
     if failures:
         failed = numbers.plural(len(failures), "run")
         sentences.append(f"{failed} failed: their scores are missing; means and intervals rest on those that finished.")
