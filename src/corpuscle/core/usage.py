@@ -1,7 +1,9 @@
 """Usage: how long a piece of work took, and how much memory the process came to."""
 
+import os
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from pathlib import Path
 
 # Why a peak is missing.
 NO_PEAK = "this system does not report the peak memory of a process"
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET = Path("/proc/self/clear_refs")
 
 
 @dataclass
@@ -63,14 +65,24 @@ class Meter:
     """Measures from when it is made; what programs took that this process ran (`count_program`) is in it."""
 
     def __init__(self) -> None:
-        self._reports_peak = _reset_peak()
+        # One within another has the system count anew: what it counted until now is the other's, too.
+        before = max(_peak(), _others.peak_bytes)
+        for other in _meters:
+            other.before = max(other.before, before)
+        self._reports_peak, self.before = _reset_peak(), 0
         _others.peak_bytes = 0
+        _meters.add(self)
         self._started, self._started_cpu = time.perf_counter(), _cpu_seconds()
 
     def usage(self) -> Usage:
         """Return what was used until now."""
         seconds, cpu_seconds = time.perf_counter() - self._started, _cpu_seconds() - self._started_cpu
-        return Usage(seconds, cpu_seconds, max(_peak(), _others.peak_bytes) if self._reports_peak else None)
+        peak = max(self.before, _peak(), _others.peak_bytes)
+        return Usage(seconds, cpu_seconds, peak if self._reports_peak else None)
+
+
+# Those that are in use, each within the one before.
+_meters: "weakref.WeakSet[Meter]" = weakref.WeakSet()
 
 
 def _cpu_seconds() -> float:
@@ -108,5 +120,14 @@ def _reset_peak() -> bool:
 
 
 def _peak() -> int:
-    lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    return peak_of(os.getpid())
+
+
+def peak_of(pid: int) -> int:
+    """Return the most memory that a process held since this was last reset, in bytes; 0 where that is not known."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    # A process that is gone, or going, holds nothing.
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)

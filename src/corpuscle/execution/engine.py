@@ -194,7 +194,7 @@ class _Undone:
         if self.store.has(*address):
             self._settle(artifact)
             return True
-        if failure == WORKER_LOST and self._tries[address] < MOST_TRIES:
+        if failure and failure.startswith(WORKER_LOST) and self._tries[address] < MOST_TRIES:
             self._wait(artifact)
             return False
         # What it is made from may have been damaged meanwhile, and is then made again.

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from corpuscle.core.errors import CorpuscleError
+from corpuscle.core.lifeline import begin
+from corpuscle.core.usage import peak_of
 from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit
 from corpuscle.execution.making import fit_together, make
@@ -64,6 +65,8 @@ class Worker:
         What it made last, by `Artifact.together`.
     gpu
         The GPU that it is using; empty: none that is shared.
+    peak_bytes
+        The most memory that its process was seen to hold while it made that; 0 where the system does not say.
     """
 
     future: Future[str | None]
@@ -71,17 +74,19 @@ class Worker:
     def __init__(self, root: Path, errors: Path | None = None) -> None:
         self.root, self.errors, self.last, self.gpu = root, errors, "", ""
         self.artifact: Artifact | None = None
+        self.peak_bytes = 0
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
-        self.pool = ProcessPoolExecutor(1, context, _start_worker, (os.getpid(), self.far_end, self.root, self.errors))
+        arguments = (os.getpid(), "corpuscle.execution.workers:start_worker", self.far_end, self.root, self.errors)
+        self.pool = ProcessPoolExecutor(1, context, begin, arguments)
 
     def begin(self, artifact: Artifact, gpu: str = "") -> None:
         """Let it make an artifact, on a GPU where one is named; see `corpuscle.model.data.on_gpu.gpus`."""
-        self.artifact, self.last, self.gpu = artifact, artifact.together, gpu
+        self.artifact, self.last, self.gpu, self.peak_bytes = artifact, artifact.together, gpu, 0
         self.submit(_make, artifact, gpu)
 
     def begin_together(self, group: list[Fit]) -> None:
@@ -130,13 +135,16 @@ class Worker:
         self.pool.shutdown(wait=True)
         code = self.process.exitcode
         if code is None or code in KILLED:
-            return WORKER_LOST
+            came_to = f" (it had come to {self.peak_bytes / 1e9:.1f} GB of memory)" if self.peak_bytes else ""
+            return f"{WORKER_LOST}{came_to}"
         if code < 0:
             return f"its worker process crashed ({signal.Signals(-code).name}) while the model or a task ran"
         return f"its worker process ended itself with exit code {code}: the model, a task or a library called os._exit"
 
     def news(self) -> Iterator[Update]:
-        """Yield what it reported since the last call."""
+        """Yield what it reported since the last call, and look how much memory it takes."""
+        if self.artifact is not None and self.process.pid:
+            self.peak_bytes = max(self.peak_bytes, peak_of(self.process.pid))
         with contextlib.suppress(EOFError, OSError):
             while self.pipe.poll():
                 yield self.pipe.recv()
@@ -146,7 +154,8 @@ class Worker:
         processes = list((self.pool._processes or {}).values())
         self.pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            process.terminate()
+            # Not politely: one that is stopped (SIGSTOP, a debugger) would never hear it.
+            process.kill()
             process.join()
         self.pipe.close()
         self.far_end.close()
@@ -239,20 +248,13 @@ _news: Connection
 _opened: Opened
 
 
-def _start_worker(parent: int, news: Connection, root: Path, errors: Path | None) -> None:
-    """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
+def start_worker(news: Connection, root: Path, errors: Path | None) -> None:
+    """Prepare a worker process, which `corpuscle.core.lifeline` began: Ctrl-C is the parent's business."""
     global _news, _opened  # the process is this worker's own
     _news, _opened = news, Opened(root, errors)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
     tqdm.set_lock(threading.RLock())
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def gpus_of(pool: "list[Worker] | list[ThisProcess]") -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,23 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from corpuscle.core import scratch
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import CorpusError, FolderError, Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
 from corpuscle.execution import engine, measuring, results_folder, tables
-from corpuscle.execution.graph import RunShares, made_cells, runs_of
+from corpuscle.execution.artifact import Artifact
+from corpuscle.execution.artifacts import Scores
+from corpuscle.execution.graph import RunArtifacts, RunShares, made_cells, runs_of
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.opened import Opened
+from corpuscle.execution.remaining import Part, Remaining
 from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
 from corpuscle.report.page.render import render, render_description
 from corpuscle.statistics.divergence import without_diverged
-from corpuscle.store import remove_partial
+from corpuscle.store import Store, remove_partial
 from corpuscle.study.opening import Notice
 from corpuscle.study.plan import Plan, Run
 from corpuscle.study.preparation import prepare
@@ -81,6 +85,12 @@ class Listener:
     def update(self, run: Run, share: float) -> None:
         """Hear which share of a run is done."""
 
+    def left(self, seconds: float) -> None:
+        """Hear how long the rest takes, by what was done so far."""
+
+    def finished(self, results: Results) -> None:
+        """Hear what the run left."""
+
 
 def run(
     study: Study | Path | str,
@@ -115,26 +125,39 @@ def run(
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
     workers = cores() if workers is None else workers
-    with _at_work(study, folder, store) as (opened, record):
+    with _at_work(study, folder, store) as (opened, record, check):
         kept, corpora = opened.store, opened.corpora
-        plan = prepare(study, kept, listener.notice)
+
+        def notice(what: str, share: float) -> None:
+            check()
+            listener.notice(what, share)
+
+        plan = prepare(study, kept, notice)
         listener.warned(plan.warnings)
         results_folder.write_plan(folder, plan)
         runs = runs_of(plan, corpora)
         results_folder.write_artifacts(folder, kept, runs)
         record.refer(artifact.address for one in runs for artifact in one.all)
-        measured = measuring.measure(plan, corpora, listener.notice, workers)
+        results_folder.write_unfinished(folder, plan)
+        measured = measuring.measure(plan, corpora, notice, workers)
         results_folder.write_measures(folder, measured)
         missing = [one for one in runs if not one.is_done(kept)]
         listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
         shares = RunShares(missing, [one.address for run in missing for one in run.all if kept.has(*one.address)])
 
+        wanted = [artifact for one in missing for artifact in one.all]
+        remaining = Remaining(_parts(missing, kept), workers)
+
         def on_update(news: Update) -> None:
+            check()
+            remaining.update(*news)
+            if (left := remaining.seconds()) is not None:
+                listener.left(left)
             for run, share in shares.update(*news).items():
                 listener.update(run, share)
 
-        wanted = [artifact for one in missing for artifact in one.all]
         failed = engine.execute(wanted, corpora, workers, on_update)
+        check()
         if not failed and record.is_own:
             kept.forget_unfinished()
         failures = {Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()}
@@ -150,23 +173,90 @@ def run(
         # What an earlier study in this folder used is no longer of use.
         record.refer((artifact.address for one in runs for artifact in one.all), only=True)
         render(folder)
-    return Results(folder, scores, failures, len(runs) - len(missing))
+        results = Results(folder, scores, failures, len(runs) - len(missing))
+        listener.finished(results)
+    return results
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """One artifact of a study's graph.
+
+    Attributes
+    ----------
+    artifact
+        What it is.
+    is_there
+        Whether the store has it.
+    """
+
+    artifact: Artifact
+    is_there: bool
+
+
+def outline(
+    study: Study, folder: Path | str, *, store: Path | None = None, notice: Notice | None = None
+) -> list[tuple[Run, list[Outlined]]]:
+    """Lay out what a run would make, and what of it is there; nothing is trained, and no table written.
+
+    What the preparation finds is kept where the folder's store is there already, as in a run.
+
+    Parameters
+    ----------
+    study, folder, store
+        As for `run`.
+    notice
+        Called with what is being done, and which share of it is done.
+
+    Returns
+    -------
+    For each run of the study, its model, made cells, maps and scores, each after what it is made from.
+
+    Raises
+    ------
+    InputError
+        When the study or its data cannot be used.
+    """
+    root = store_of(Path(folder), store)
+    scratch.sweep()
+    with TemporaryDirectory(prefix=scratch.PREFIX, suffix=scratch.suffix(), ignore_cleanup_errors=True) as place:
+        opened = Opened(root if root.is_dir() else Path(place))
+        runs = runs_of(prepare(study, opened.store, notice), opened.corpora)
+        return [(one.run, [Outlined(each, opened.store.has(*each.address)) for each in _ordered(one)]) for one in runs]
+
+
+def _ordered(one: RunArtifacts) -> list[Artifact]:
+    """Return a run's artifacts, each after what it is made from."""
+    return [*one.fit.inputs, *one.all]
+
+
+def _parts(missing: Sequence[RunArtifacts], kept: Store) -> Iterator[Part]:
+    """Lay out what is to be made, by what takes as long: a model's steps, a task's answers on a target."""
+    for one in missing:
+        for artifact in one.all:
+            if not kept.has(*artifact.address):
+                is_fit = artifact is one.fit
+                what = [artifact.asked, artifact.target_name] if isinstance(artifact, Scores) else []
+                like = (artifact.kind, *([] if is_fit else what), one.run.model)
+                yield Part(artifact.address, like, float(max(1, one.n_steps)) if is_fit else 1.0)
 
 
 @contextmanager
-def _at_work(study: Study, folder: Path, store: Path | None) -> Iterator[tuple[Opened, RunRecord]]:
-    """Open a run's store, and keep other runs out of its folder, while the block lasts."""
-    with results_folder.claimed(folder, study):
+def _at_work(study: Study, folder: Path, store: Path | None) -> Iterator[tuple[Opened, RunRecord, Callable[[], None]]]:
+    """Open a run's store, and keep other runs out of its folder, while the block lasts; see `results_folder.claimed`."""
+    with results_folder.claimed(folder, study) as check:
         opened = Opened(store_of(folder, store), folder / "errors")
         remove_partial(folder, but=opened.store.root)
         opened.store.sweep()
+        scratch.sweep()
         try:
             with recording(opened.store, folder, study.name) as record:
-                yield opened, record
+                yield opened, record, check
         finally:
             # What workers were making that were ended; the next run does it, too.
             with suppress(OSError):
                 opened.store.sweep()
+                scratch.sweep()
 
 
 def describe(
@@ -203,11 +293,13 @@ def describe(
     if folder is None:
         if store is not None:
             raise FolderError("a store is only used with a folder to write into; give one, too")
-        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            opened = Opened(Path(scratch))
+        scratch.sweep()
+        names = {"prefix": scratch.PREFIX, "suffix": scratch.suffix()}
+        with TemporaryDirectory(ignore_cleanup_errors=True, **names) as place:
+            opened = Opened(Path(place))
             return measuring.measure(prepare(study, opened.store, notice), opened.corpora, notice, workers)
     folder, started = Path(folder), time.perf_counter()
-    with _at_work(study, folder, store) as (opened, _):
+    with _at_work(study, folder, store) as (opened, _, _):
         plan = prepare(study, opened.store, notice)
         results_folder.write_plan(folder, plan)
         results_folder.write_artifacts(folder, opened.store)
@@ -270,7 +362,7 @@ def compose(  # noqa: PLR0913  # all but two by name
         raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")
     if form not in FORMS:
         raise CorpusError(f"there is no format {form!r}; {legal_names(form, FORMS)}")
-    with _at_work(study, folder, store) as (opened, _):
+    with _at_work(study, folder, store) as (opened, _, _):
         plan = prepare(study, opened.store, notice)
         results_folder.claim(folder, study)
         results_folder.write_artifacts(folder, opened.store)

@@ -12,6 +12,7 @@ import pandas as pd
 from corpuscle.core.csv_text import csv_text
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import FolderError, InputError
+from corpuscle.core.paths import SPECIAL, is_special
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
 from corpuscle.core.text import MISSING, is_missing
 from corpuscle.core.version import __version__
@@ -148,6 +149,8 @@ def _read(path: Path) -> pd.DataFrame:
     """Read a table from a file."""
     if path.suffix not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{path}: expected a table of scores in a .csv, .tsv or .parquet file")
+    if is_special(path):
+        raise InputError(f"{path}: cannot be read as a table of scores ({SPECIAL})")
     try:
         return pd.read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     except (OSError, ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
@@ -226,7 +229,7 @@ def _refuse(column: pd.Series, wrong: pd.Series, expected: str, source: str) -> 
 def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Series:
     """Return a column as numbers; a value may be missing, nothing else."""
     found = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = found.isna() & ~column.isna() if name == "value" else found.isna()
+    wrong = (found.isna() & ~column.isna()) | np.isinf(found) if name == "value" else found.isna()
     if whole:
         # Beyond 2**53, numbers with a point do not tell whole numbers apart.
         wrong |= (found != np.floor(found)) | (found.abs() > 2**53)

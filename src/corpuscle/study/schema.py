@@ -73,6 +73,8 @@ _VALUES: dict[str | int, Any] = {
 }
 # Each round fixes what the one before brought to light; a study file is not nested deeper than this.
 _ROUNDS = 10
+# Faults of a file that are put into words; each is compared with the legal names.
+MOST_SAID = 2000
 
 
 def place_of(location: Iterable[str | int]) -> str:
@@ -109,7 +111,9 @@ def read_tables(raw: dict[str, Any], text: str) -> tuple[StudySpec | None, list[
         except ValidationError as error:
             details = error.errors()
         if at == 0:
-            problems = list(dict.fromkeys(_problem(detail, text) for detail in details))
+            problems = list(dict.fromkeys(_problem(detail, text) for detail in details[:MOST_SAID]))
+            if len(details) > MOST_SAID:
+                problems.append(Problem("", f"{len(details) - MOST_SAID:,} more faults of the kinds of these"))
         for detail in details:
             _mend(raw, detail)
     return None, problems

@@ -29,7 +29,7 @@ from corpuscle.report.sections.findings import TaskFindings, answer, limits, sco
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
-from corpuscle.report.sections.overview import incomplete, overview, sentences
+from corpuscle.report.sections.overview import incomplete, overview, sentences, unfinished
 from corpuscle.report.sections.power import more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components
@@ -321,8 +321,10 @@ class Report:
     @property
     def incomplete(self) -> list[str]:
         """What the run lacks of what the study asked for."""
-        failures = self.run.provenance.get("failures", [])
-        return incomplete(self.run.scores, failures, self.run.corpora, self.run.n_runs) if self.run.trained else []
+        origin = self.run.provenance
+        failures, missing = origin.get("failures", []), origin.get("missing", [])
+        found = incomplete(self.run.scores, failures, self.run.corpora, self.run.n_runs) if self.run.trained else []
+        return [*unfinished(missing), *found]
 
     @property
     def meanings(self) -> list[tuple[str, str]]:
