@@ -30,7 +30,7 @@ unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not thorough"
 
 thorough: $(VENV)/.dev        ## the tests that train for minutes
-	$(BIN)/pytest -m thorough tests/parity tests/model/foundation
+	$(BIN)/pytest -m thorough
 
 bench-training: $(VENV)/.dev  ## our trainer next to scvi-tools
 	$(BIN)/python benchmarks/training.py --steps 15

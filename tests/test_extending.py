@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import corpuscle
 from repository import ROOT, TESTS
@@ -39,13 +40,18 @@ on = ["lines"]
 """
 
 
-def test_five_templates_run_in_one_study_and_show_in_its_report(tmp_path: Path) -> None:
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Return an environment in which the package has the templates."""
     # Compiled kernels travel with their sources: making them anew takes longer than all the rest.
     package = shutil.copytree(Path(corpuscle.__file__).parent, tmp_path / "lib" / "corpuscle")
     shutil.copytree(TEMPLATES, package, dirs_exist_ok=True)
+    return {**os.environ, "PYTHONPATH": str(tmp_path / "lib"), "OMP_NUM_THREADS": "1"}
+
+
+def test_five_templates_run_in_one_study_and_show_in_its_report(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "study.toml").write_text(STUDY)
     command = [sys.executable, "-m", "corpuscle.cli", "run", "study.toml", "-o", "out", "--workers", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
@@ -70,7 +76,11 @@ def test_five_templates_run_in_one_study_and_show_in_its_report(tmp_path: Path) 
         check=True,
     )
     assert "mean_profile" in listed.stdout
-    # They keep to what is asked of every built-in, and no test has to know them.
+
+
+@pytest.mark.thorough
+def test_templates_keep_to_what_is_asked_of_every_built_in(tmp_path: Path, environment: dict[str, str]) -> None:
+    # No test has to know them.
     named = " or ".join(("first_cells", "repeat_type", "mean_profile", "rank_match", "zeros"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     command += ["--rootdir", str(ROOT), "-k", named, str(TESTS / "contracts")]

@@ -6,19 +6,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import threads
 from corpuscle.execution import workers
 from repository import environment
-from threads import threads_in_use
 
 
 def test_a_worker_keeps_to_one_thread_whatever_is_loaded_in_it() -> None:
     before = dict(os.environ)
     with workers.pool_of(1, Path()) as (worker,):
-        worker.submit(threads_in_use)
+        worker.submit(threads.threads_in_use)
         found = json.loads(worker.future.result())
     assert found == {"torch": 1, "numba": 1, "others": [1] * len(found["others"])}
     assert found["others"]
     assert dict(os.environ) == before
+
+
+def test_workers_have_the_environment_of_their_run_and_random_numbers_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for value in ("one", "other"):
+        monkeypatch.setenv("CORPUSCLE_TEST", value)
+        with workers.pool_of(2, Path()) as pool:
+            for worker in pool:
+                worker.submit(threads.environment_and_random_number)
+            first, second = (json.loads(worker.future.result()) for worker in pool)
+        assert first["environment"]["CORPUSCLE_TEST"] == second["environment"]["CORPUSCLE_TEST"] == value
+        assert first["environment"]["OMP_NUM_THREADS"] == "1"
+        assert first["random"] != second["random"]
 
 
 def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:

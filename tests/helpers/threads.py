@@ -1,6 +1,7 @@
 """What a worker process is asked to do, to see what its libraries start and leave behind."""
 
 import json
+import os
 from typing import Any
 
 import numba
@@ -30,3 +31,8 @@ def threads_in_use() -> str:
 def show_progress() -> str:
     """Count to two as libraries do that show progress."""
     return str(sum(1 for _ in tqdm(range(2))))
+
+
+def environment_and_random_number() -> str:
+    """Return what the process was given, and what its global generator draws, as JSON."""
+    return json.dumps({"environment": dict(os.environ), "random": np.random.random()})  # noqa: NPY002

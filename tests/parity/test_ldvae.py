@@ -215,7 +215,7 @@ def r2(cells: Corpus, share_NG: np.ndarray) -> float:
     return float(squared_pearson(np.log1p(truth_NV), np.log1p(1e4 * share_NG[:, genes].astype(float))).mean())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_trained_for_a_while_it_is_no_worse(scvi: ModuleType, pbmc: Corpus) -> None:
     reached = np.array([held_out(scvi, pbmc, 12, seed) for seed in range(2)])
     ours, theirs = reached.mean(0)

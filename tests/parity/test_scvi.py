@@ -156,7 +156,7 @@ def held_out_losses(scvi: ModuleType, train: Corpus, held: Corpus, likelihood: s
     return ours, abs(float(np.mean(elbos)))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @LIKELIHOODS
 def test_trained_on_the_same_cells_it_is_as_good(scvi: ModuleType, pbmc: Corpus, likelihood, record_property) -> None:
     cells = with_batches(pbmc)

@@ -1,6 +1,7 @@
 """A made-up run folder, as the engine leaves it, in any size and with any names."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -294,7 +295,20 @@ def provenance(fake: Fake) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Fake], Path]:
+    """Give the folder of a made-up run, which is written once; it is not to be written to."""
+    folders: dict[str, Path] = {}
+
+    def of(fake: Fake) -> Path:
+        if repr(fake) not in folders:
+            folders[repr(fake)] = write_run(tmp_path_factory.mktemp("made-up"), fake)
+        return folders[repr(fake)]
+
+    return of
+
+
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
+def make_run(tmp_path: Path, made_up: Callable[[Fake], Path]) -> Callable[..., Path]:
     """Make a run folder; keyword arguments are the fields of `Fake`."""
-    return lambda **fields: write_run(tmp_path / "run", Fake(**fields))
+    return lambda **fields: shutil.copytree(made_up(Fake(**fields)), tmp_path / "run", dirs_exist_ok=True)

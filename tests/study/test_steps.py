@@ -131,7 +131,7 @@ def test_adding_a_step_changes_neither_the_draw_nor_other_steps(study):
 
 def test_scores_do_not_depend_on_the_number_of_workers(study, tmp_path):
     made = study('{ alteration = "smote" }, { alteration = "thin", keep = 0.5 }')
-    one, two = (corpuscle.run(made, tmp_path / str(n), workers=n).scores for n in (1, 2))
+    one, two = (corpuscle.run(made, tmp_path / str(n), workers=n).scores for n in (0, 2))
     pd.testing.assert_frame_equal(one, two)
     plan = prepare(made)
     for seed in (0, 1):

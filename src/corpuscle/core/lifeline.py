@@ -1,16 +1,17 @@
-"""Lifeline: a worker process that ends when its parent does, however that ends, before it has loaded anything.
+"""Lifeline: a worker process that ends when its run does, however that ends, before it has loaded anything.
 
-It is a module of its own that loads next to nothing: a process that is still importing a model's libraries when its
-parent is killed would outlive it by seconds.
+It is a module of its own that loads next to nothing: a process that is still importing a model's libraries when its run
+is killed would outlive it by seconds. The process that workers are forked from loads it first.
 """
 
 import contextlib
 import ctypes
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
 import threading
-import time
 from importlib import import_module
 from typing import Any
 
@@ -21,31 +22,39 @@ LOOK_SECONDS = 0.5
 _exit = os._exit
 
 
-def begin(parent: int, what: str, *arguments: Any) -> None:
-    """Prepare a worker process: let it end with its parent, then call a function.
+def end_with_parent() -> None:
+    """Have the system kill this process when its parent ends, whatever either is doing; only Linux can."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def begin(what: str, *arguments: Any) -> None:
+    """Prepare a worker process: let it end with its run, then call a function.
 
     Parameters
     ----------
-    parent
-        The parent's process number.
     what
         ``module:function``; the module is imported here.
     arguments
         What it is called with.
     """
-    if sys.platform.startswith("linux"):
-        # Sent by the system, whatever this process is doing, also when it is stopped.
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        _exit(1)
+    # The run's process, and the one that this was forked from: the same where processes are not forked.
+    run, forked_from = multiprocessing.parent_process(), os.getppid()
+    assert run is not None, "a worker is another's child"
+    end_with_parent()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_SECONDS)
+        while os.getppid() == forked_from and not multiprocessing.connection.wait([run.sentinel], LOOK_SECONDS):
+            pass
         _exit(1)
 
-    # Elsewhere, and where the thread that started this process was not the parent's main one.
+    # Where the system cannot, and where the parent ended before it was asked to.
     threading.Thread(target=watch, daemon=True).start()
     module, _, function = what.partition(":")
     getattr(import_module(module), function)(*arguments)
+
+
+# In the process that workers are forked from, which Python starts with this code, and in no other.
+if any("multiprocessing.forkserver" in argument for argument in sys.orig_argv):
+    end_with_parent()

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from corpuscle.core.errors import CorpuscleError
@@ -27,6 +28,11 @@ from corpuscle.model.threads import THREADS
 
 # Signals by which a system, or a person, ends a process that did nothing wrong; others are crashes.
 KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
+# A worker's libraries take seconds to load. On Linux one process loads them and does nothing else, and workers are
+# forked from it. (A process that did work is not safe to fork, nor are the libraries of other systems.)
+START = "forkserver" if sys.platform == "linux" else "spawn"
+# First of all, that it ends with the run.
+LOADED = ["corpuscle.core.lifeline", "corpuscle.execution.workers", "torch"]
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
 
 
@@ -78,10 +84,14 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START)
+        if START == "forkserver":
+            context.set_forkserver_preload(LOADED)
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
-        arguments = (os.getpid(), "corpuscle.execution.workers:start_worker", self.far_end, self.root, self.errors)
+        # The process that workers are forked from has the environment of the first run.
+        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+        arguments = (f"{__name__}:{start_worker.__name__}", environment, self.far_end, self.root, self.errors)
         self.pool = ProcessPoolExecutor(1, context, begin, arguments)
 
     def begin(self, artifact: Artifact, gpu: str = "") -> None:
@@ -248,9 +258,13 @@ _news: Connection
 _opened: Opened
 
 
-def start_worker(news: Connection, root: Path, errors: Path | None) -> None:
-    """Prepare a worker process, which `corpuscle.core.lifeline` began: Ctrl-C is the parent's business."""
+def start_worker(environment: dict[str, str], news: Connection, root: Path, errors: Path | None) -> None:
+    """Prepare a worker process, which `corpuscle.core.lifeline` began: one thread, Ctrl-C is the parent's business."""
     global _news, _opened  # the process is this worker's own
+    os.environ.clear()
+    os.environ.update(environment)
+    # Forked processes have one state of the global generators, which a user's component may draw from.
+    np.random.seed()  # noqa: NPY002
     _news, _opened = news, Opened(root, errors)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
