@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check unit thorough bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth datasets-check clean
+.PHONY: help quick demo test check unit thorough test-faults bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth datasets-check clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,7 +18,7 @@ demo: $(VENV)/.runtime        ## the main job on real cells that come with the p
 test: check unit              ## every check and every test
 
 quick: check                  ## every check, and the quicker tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow and not thorough" $(QUICK)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow and not thorough and not faults" $(QUICK)
 
 check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	$(BIN)/ruff check
@@ -27,10 +27,14 @@ check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not thorough"
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not thorough and not faults"
 
 thorough: $(VENV)/.dev        ## the tests that train for minutes
 	$(BIN)/pytest -m thorough
+
+test-faults: $(VENV)/.dev     ## kill processes at random moments, fill disks, tamper with everything: minutes
+	$(BIN)/pytest -m faults tests/faults tests/hostile
+	CORPUSCLE_THOROUGH=1 $(BIN)/pytest tests/hostile/test_properties.py
 
 bench-training: $(VENV)/.dev  ## our trainer next to scvi-tools
 	$(BIN)/python benchmarks/training.py --steps 15

@@ -131,8 +131,9 @@ class _Left(ProgressColumn):
     def render(self, task: ProgressTask) -> Text:
         """Show it."""
         seconds = task.fields.get("left")
-        known = seconds is not None and not task.finished
-        return Text(f"{timedelta(seconds=round(seconds))} left" if known else "", style="progress.remaining")
+        if seconds is None or task.finished:
+            return Text("")
+        return Text(f"{timedelta(seconds=round(seconds))} left", style="progress.remaining")
 
 
 def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> None:
@@ -266,9 +267,10 @@ def show_outline(console: Console, runs: Sequence[tuple[Run, Sequence[Outlined]]
     """Show the graph of a study: what is there (=), and what is to be made (+), each below what it is made from."""
     there = {one.artifact.address: one for _, parts in runs for one in parts}
     kinds = dict.fromkeys(kind for kind, _ in there)
-    counts = [[sum(one.is_there == known for (kind, _), one in there.items() if kind == here) for known in (True, False)]
-              for here in kinds]  # fmt: skip
-    rows = [[kind, *map("{:,}".format, pair)] for kind, pair in zip(kinds, counts, strict=True)]
+    rows = []
+    for kind in kinds:
+        known = [one.is_there for address, one in there.items() if address.kind == kind]
+        rows.append([kind, f"{sum(known):,}", f"{len(known) - sum(known):,}"])
     _print(console, "Artifacts", pd.DataFrame(rows, columns=["kind", "there", "to be made"]))
     for run, parts in runs[:MOST_ROWS]:
         console.print(f"[bold]{escape(str(run))}[/bold]", soft_wrap=True)

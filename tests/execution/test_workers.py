@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,12 @@ def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2"
     assert "leaked" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped")
+def test_a_worker_that_is_stopped_is_ended_too() -> None:
+    with workers.pool_of(1, Path()) as (worker,):
+        worker.submit(threads.environment_and_random_number)
+        worker.future.result()
+        os.kill(worker.process.pid, signal.SIGSTOP)
+    assert not worker.process.is_alive()

@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -362,7 +363,7 @@ H5AD_LEGAL: dict[str, Case] = {
         h5ad(
             lambda file: [
                 put(f"X/{part}", lambda x, ends=file["X/indptr"][()]: np.concatenate(
-                    [x[first:last][::-1] for first, last in zip(ends[:-1], ends[1:], strict=True)]
+                    [x[first:last][::-1] for first, last in pairwise(ends)]
                 ))(file)
                 for part in ("data", "indices")
             ]
@@ -484,7 +485,12 @@ ZARR: dict[str, Case] = {
     "a codec that runs code": Case(zarr(_pickle_codec, 2)),
     "names that run code": Case(zarr(_json_objects, 2)),
     "another codec": Case(
-        zarr(meta("X/data", lambda m: m.update(codecs=[{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 1}}])))
+        zarr(
+            meta(
+                "X/data",
+                lambda m: m.update(codecs=[{"name": "bytes"}, {"name": "gzip", "configuration": {"level": 1}}]),
+            )
+        )
     ),
     "names of 10**10 cells": Case(zarr(meta("obs/_index", lambda m: m.update(shape=[10**10])))),
     "names of another number": Case(zarr(meta("obs/_index", lambda m: m.update(shape=[5])))),
@@ -636,7 +642,7 @@ MTX: dict[str, Case] = {
     "a pipe for the matrix": Case(_piped("matrix.mtx"), "pipe"),
     "packed and cut": Case(zipped(matrix=lambda packed: packed[:-20])),
     "packed and empty": Case(zipped(matrix=lambda _: b"")),
-    "not packed": Case(zipped(matrix=lambda packed: gzip.decompress(packed))),
+    "not packed": Case(zipped(matrix=gzip.decompress)),
     "packed with a wrong checksum": Case(zipped(matrix=lambda packed: packed[:-8] + b"\0\0\0\0" + packed[-4:])),
     "packed and flipped": Case(zipped(barcodes=lambda packed: packed[:15] + b"\xff" + packed[16:])),
 }
@@ -861,7 +867,9 @@ STUDIES: dict[str, Case] = {
     ),
     "an output that is a pipe": Case(lambda folder: (fifo(folder / "out"), text_of(lambda text: text)(folder))[1]),
     "an output with a null": Case(lambda folder: [*text_of(lambda text: text)(folder)[:-1], f"{folder}/a\0b"]),
-    "an output of 10**4 letters": Case(lambda folder: [*text_of(lambda text: text)(folder)[:-1], f"{folder}/{'a' * 10**4}"]),
+    "an output of 10**4 letters": Case(
+        lambda folder: [*text_of(lambda text: text)(folder)[:-1], f"{folder}/{'a' * 10**4}"]
+    ),
     "an output whose study is a pipe": Case(
         lambda folder: (
             (folder / "out").mkdir(), fifo(folder / "out" / "study.toml"), text_of(lambda text: text)(folder)
@@ -941,12 +949,12 @@ TABLES: dict[str, Case] = {
     "a pickle": Case(table(pickle.dumps(_Evil()), "scores.parquet")),
     "parquet: empty": Case(table(b"", "scores.parquet")),
     "parquet: a mark and nothing": Case(table(b"PAR1PAR1", "scores.parquet")),
-    "parquet: cut": Case(lambda folder: table(_parquet_bytes()[:-9], "scores.parquet")(folder)),
+    "parquet: cut": Case(table(_parquet_bytes()[:-9], "scores.parquet")),
     "parquet: a huge foot": Case(
-        lambda folder: table(_parquet_bytes()[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "scores.parquet")(folder)
+        table(_parquet_bytes()[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "scores.parquet")
     ),
     "parquet: noise inside": Case(
-        lambda folder: table(_parquet_bytes()[:20] + bytes(200) + _parquet_bytes()[220:], "scores.parquet")(folder)
+        table(_parquet_bytes()[:20] + bytes(200) + _parquet_bytes()[220:], "scores.parquet")
     ),
     "parquet: a CSV": Case(table(SCORES, "scores.parquet")),
     "parquet: lists": Case(frame(lambda t: t.assign(value=[[1.0]] * len(t)))),
@@ -1058,7 +1066,10 @@ CHECKPOINTS: dict[str, Case] = {
     ),
     "weights that run code": Case(weights(config__json=GENEFORMER, pytorch_model__bin=pickle.dumps(_Evil()))),
     "a zip that runs code": Case(
-        weights(config__json=GENEFORMER, pytorch_model__bin=_zip({"a/data.pkl": pickle.dumps(_Evil()), "a/version": b"3"}))
+        weights(
+            config__json=GENEFORMER,
+            pytorch_model__bin=_zip({"a/data.pkl": pickle.dumps(_Evil()), "a/version": b"3"}),
+        )
     ),
     "a zip of nothing": Case(weights(config__json=GENEFORMER, pytorch_model__bin=_zip({}))),
     "a dictionary that runs code": Case(
@@ -1083,9 +1094,74 @@ CHECKPOINTS: dict[str, Case] = {
     ),
 }  # fmt: skip
 
+# --- what unpacks to gigabytes ----------------------------------------------------------------------------------------
+
+ZEROS = gzip.compress(bytes(1 << 20))
+HEAD = b"%%MatrixMarket matrix coordinate integer general\n"
+
+
+def _times(block: bytes, n: int = 2500) -> bytes:
+    """A gzip file that unpacks to so many times a megabyte."""
+    return gzip.compress(block) * n
+
+
+def _packed_dataset(file: h5py.File, key: str, length: int, dtype: str) -> None:
+    """Write zeros of any length, each chunk of them packed to a thousandth."""
+    import zlib
+
+    attributes, chunk = dict(file[key].attrs), 1 << 22
+    del file[key]
+    made = file.create_dataset(key, (length,), dtype, chunks=(chunk,), compression="gzip")
+    block = zlib.compress(bytes(chunk * made.dtype.itemsize))
+    for start in range(0, length, chunk):
+        made.id.write_direct_chunk((start,), block)
+    file[key].attrs.update(attributes)
+
+
+def _many_cells(file: h5py.File) -> None:
+    """Let there be 33 million cells without counts, in a file of less than a megabyte."""
+    n = 32 << 20
+    for name in ("cell_type", "donor", "depth"):
+        del file[f"obs/{name}"]
+    file["obs"].attrs["column-order"] = np.array([], "S1")
+    _packed_dataset(file, "obs/_index", n, "S1")
+    _packed_dataset(file, "X/indptr", n + 1, "i4")
+    for name in ("data", "indices"):
+        put(f"X/{name}", lambda x: x[:0])(file)
+    file["X"].attrs["shape"] = np.array([n, N_GENES])
+
+
+def _swollen_chunk(file: h5py.File) -> None:
+    """Let a chunk of a few numbers unpack to far more."""
+    import zlib
+
+    attributes, length = dict(file["X/data"].attrs), file["X/data"].shape[0]
+    del file["X/data"]
+    made = file.create_dataset("X/data", (length,), "i4", chunks=(length,), compression="gzip")
+    packer = zlib.compressobj()
+    packed = b"".join([packer.compress(bytes(1 << 24)) for _ in range(12)]) + packer.flush()
+    made.id.write_direct_chunk((0,), packed)
+    file["X/data"].attrs.update(attributes)
+
+
+BOMBS: dict[str, Case] = {
+    "cells by the million": Case(h5ad(_many_cells)),
+    "a chunk of h5ad": Case(h5ad(_swollen_chunk), "stored in far more"),
+    "a chunk of zarr": Case(
+        zarr(_in_chunk(lambda file: file.write_bytes(ZEROS * 4000))), "stored in far more"
+    ),
+    "one line of barcodes": Case(zipped(barcodes=lambda _: ZEROS * 2500), "has a line of more than"),
+    "lines of barcodes": Case(zipped(barcodes=lambda _: _times(b"AC\n" * 350_000))),
+    "a comment of a matrix": Case(zipped(matrix=lambda _: gzip.compress(HEAD + b"%") + ZEROS * 2500)),
+    "counts of a matrix": Case(
+        zipped(matrix=lambda _: gzip.compress(HEAD + b"30 12 999999999\n") + _times(b"1 1 1\n" * 170_000, 400)),
+        "unpacks to more than",
+    ),
+}  # fmt: skip
+
 REFUSED: dict[str, Mapping[str, Case]] = {
     "h5ad": H5AD, "zarr": ZARR, "10x mtx": MTX, "10x h5": TENX, "study": STUDIES, "table": TABLES,
-    "checkpoint": CHECKPOINTS,
+    "checkpoint": CHECKPOINTS, "bomb": BOMBS,
 }  # fmt: skip
 LEGAL: dict[str, Mapping[str, Case]] = {
     "h5ad": H5AD_LEGAL, "zarr": ZARR_LEGAL, "10x mtx": MTX_LEGAL, "table": TABLES_LEGAL,

@@ -23,6 +23,11 @@ HANGS, MOST = 60, 2 << 30
 REFUSED = dict(malformed.all_of(malformed.REFUSED))
 LEGAL = dict(malformed.all_of(malformed.LEGAL))
 Outcome = tuple[int, str]
+# Seconds each, as it takes as long to write them or to look through them.
+LONG = {
+    "study: a text of 10**7 letters", "study: 100,000 keys", "study: 10**9 cells", "bomb: counts of a matrix",
+    "bomb: a chunk of h5ad", "bomb: cells by the million", "study: where: 2 * 10**6 letters",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -74,7 +79,9 @@ def test_there_are_as_many_as_promised() -> None:
     assert len(REFUSED) >= 150
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.faults if name in LONG else ()) for name in REFUSED]
+)
 def test_it_is_refused_with_one_message(call: Callable[[Case], Outcome], tmp_path: Path, name: str) -> None:
     code, printed = call(REFUSED[name])
     assert code == 2, printed[-2000:]

@@ -1,7 +1,7 @@
 """Whatever a study, a filter or a recipe says: it is understood, or refused with one message."""
 
 import ast
-import tomllib
+import os
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,14 @@ from corpuscle.corpus.sampler import Sampler
 from corpuscle.source import cell_filter
 
 # Always the same examples: a test that fails once in a hundred times helps nobody.
+# `make test-faults` asks for many.
+MANY = 1000
 some = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=MANY if os.environ.get("CORPUSCLE_THOROUGH") else 25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
 SOUND = malformed.STUDY.format(path="a.h5ad", more="")
 
@@ -125,7 +131,7 @@ plain = st.recursive(
 )
 
 
-def toml(value: object) -> str:
+def toml(value: object) -> str:  # noqa: PLR0911
     """Write a value as TOML has it."""
     match value:
         case None:
@@ -157,11 +163,6 @@ def test_any_value_anywhere_in_a_study_is_read_or_refused(place: str, value: obj
     before, _, after = SOUND.partition(place)
     key = place.partition(" = ")[0] + " = " if place.startswith(("name", "seeds")) else ""
     text = f"{before}{key}{toml(value)}{after}"
-    try:
-        tomllib.loads(text)
-    except ValueError:
-        # Whole numbers beyond 64 bits, of thousands of digits, …: study() says so.
-        pass
     study(text)
 
 
@@ -178,7 +179,7 @@ def test_any_parameters_make_a_sampler_or_are_refused(name: str, parameters: dic
     except ComponentError as error:
         assert str(error)
     else:
-        assert components.build(Sampler, name, {**made.spec(), **parameters} if not parameters else parameters) == made
+        assert components.build(Sampler, name, parameters) == made
 
 
 recipes = st.fixed_dictionaries(
@@ -196,7 +197,9 @@ recipes = st.fixed_dictionaries(
             max_size=3,
         ),
         "exclude": filters,
-        "ladder": st.fixed_dictionaries({}, optional={"percent": st.lists(st.floats()), "cells": st.lists(st.integers())}),
+        "ladder": st.fixed_dictionaries(
+            {}, optional={"percent": st.lists(st.floats()), "cells": st.lists(st.integers())}
+        ),
         "steps": st.lists(
             st.fixed_dictionaries(
                 {"alteration": st.sampled_from(["thin", "nope", ""])}, optional={"keep": st.floats(), "x": plain}

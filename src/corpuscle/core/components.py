@@ -240,10 +240,10 @@ def _no_exit() -> Iterator[None]:
         return
     own = os.getpid()
 
-    def refuse(code: int) -> NoReturn:
+    def refuse(status: int) -> NoReturn:
         if os.getpid() != own:
-            _EXIT(code)
-        raise RuntimeError(f"it called os._exit({code})")
+            _EXIT(status)
+        raise RuntimeError(f"it called os._exit({status})")
 
     os._exit = refuse
     try:

@@ -5,11 +5,11 @@ And files that are none: reading from a pipe waits for ever, reading from a devi
 
 import errno
 import hashlib
+import io
 import os
 import re
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 SPECIAL = "it is a pipe, a socket or a device, no file"
 # Texts of settings, manifests and the like are far smaller.
@@ -76,7 +76,7 @@ def first_special(folder: Path) -> Path | None:
     return None
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> io.BufferedReader:
     """Open a file for reading bytes, without waiting for anybody.
 
     Raises
@@ -86,15 +86,14 @@ def open_plain(path: Path) -> BinaryIO:
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        kind = os.fstat(handle).st_mode
-        if stat.S_ISDIR(kind):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(kind):
-            raise OSError(errno.EINVAL, SPECIAL, str(path))
-        return os.fdopen(handle, "rb")
-    except OSError:
+        file = os.fdopen(handle, "rb")
+    except OSError:  # a folder
         os.close(handle)
         raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, SPECIAL, str(path))
+    return file
 
 
 def read_plain(path: Path, encoding: str = "utf-8") -> str:

@@ -64,12 +64,15 @@ def count_program(cpu_seconds: float, peak_bytes: int) -> None:
 class Meter:
     """Measures from when it is made; what programs took that this process ran (`count_program`) is in it."""
 
+    before: int
+
     def __init__(self) -> None:
         # One within another has the system count anew: what it counted until now is the other's, too.
         before = max(_peak(), _others.peak_bytes)
         for other in _meters:
             other.before = max(other.before, before)
-        self._reports_peak, self.before = _reset_peak(), 0
+        self._reports_peak = _reset_peak()
+        self.before = 0
         _others.peak_bytes = 0
         _meters.add(self)
         self._started, self._started_cpu = time.perf_counter(), _cpu_seconds()

@@ -243,7 +243,10 @@ def _parts(missing: Sequence[RunArtifacts], kept: Store) -> Iterator[Part]:
 
 @contextmanager
 def _at_work(study: Study, folder: Path, store: Path | None) -> Iterator[tuple[Opened, RunRecord, Callable[[], None]]]:
-    """Open a run's store, and keep other runs out of its folder, while the block lasts; see `results_folder.claimed`."""
+    """Open a run's store, and keep other runs out of its folder, while the block lasts.
+
+    What is yielded last checks that the folder is still there; see `results_folder.claimed`.
+    """
     with results_folder.claimed(folder, study) as check:
         opened = Opened(store_of(folder, store), folder / "errors")
         remove_partial(folder, but=opened.store.root)

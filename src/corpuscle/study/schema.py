@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -114,8 +115,11 @@ def read_tables(raw: dict[str, Any], text: str) -> tuple[StudySpec | None, list[
             problems = list(dict.fromkeys(_problem(detail, text) for detail in details[:MOST_SAID]))
             if len(details) > MOST_SAID:
                 problems.append(Problem("", f"{len(details) - MOST_SAID:,} more faults of the kinds of these"))
-        for detail in details:
-            _mend(raw, detail)
+        # Backwards: what is left out of a list moves those behind it.
+        for detail in reversed(details):
+            # It may be in what was left out already.
+            with suppress(LookupError, TypeError):
+                _mend(raw, detail)
     return None, problems
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import FolderError
@@ -248,4 +249,6 @@ def _wrong(values: "pd.Series[Any]", *, is_number: bool, may_lack: bool) -> str 
         return None if kind in ("string", "empty") else f"texts, not {kind} values"
     if not pd.api.types.is_numeric_dtype(values) and not values.isna().all():
         return f"numbers, not {pd.api.types.infer_dtype(values)} values"
-    return "a number in every row" if values.isna().any() and not may_lack else None
+    if may_lack:
+        return None
+    return "a number in every row" if values.isna().any() or np.isinf(values.astype(float)).any() else None

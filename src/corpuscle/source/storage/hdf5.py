@@ -128,6 +128,14 @@ def lost_chunks(dataset: h5py.Dataset) -> Iterator[tuple[int, ...]]:
     yield from not_in(grid, there)
 
 
+def stored_sizes(dataset: h5py.Dataset) -> list[int]:
+    """Return in how many bytes each chunk of a dataset is stored; none for a dataset without chunks."""
+    sizes: list[int] = []
+    if dataset.chunks is not None and dataset.id.get_num_chunks():
+        dataset.id.chunk_iter(lambda chunk: sizes.append(chunk.size))
+    return sizes
+
+
 def not_in(grid: list[range], there: set[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
     """List the points of a grid that are not in a set, in order."""
     yield from (point for point in _points(grid) if point not in there)

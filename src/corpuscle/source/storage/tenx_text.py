@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 import pandas as pd
 
@@ -32,7 +32,7 @@ _KINDS = {
 }  # fmt: skip
 
 # Texts of names and counts pack into a fifth to a tenth; the longest line of a table, in bytes.
-PACKED, SMALL, LONGEST = 100, 256 << 20, 1 << 20
+PACKED, SMALL, LONGEST = 30, 16 << 20, 1 << 20
 
 
 class _Bounded(io.RawIOBase):
@@ -46,7 +46,7 @@ class _Bounded(io.RawIOBase):
         The file on disk.
     """
 
-    def __init__(self, file: BinaryIO | gzip.GzipFile, path: Path) -> None:
+    def __init__(self, file: io.BufferedReader | gzip.GzipFile, path: Path) -> None:
         self._file, self._name = file, path.name
         self._left = SMALL + PACKED * path.stat().st_size
         self._line = 0
