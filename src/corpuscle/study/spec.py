@@ -198,7 +198,7 @@ def _refuse_deep_keys(text: str) -> None:
     """
     for number, line in enumerate(_SAID.sub(_line_ends, text).split("\n"), start=1):
         if line.count(".") > DEEPEST and any(part.count(".") > DEEPEST for part in _KEYS.findall(line)):
-            raise ValueError(f"a key of more than {DEEPEST} parts (at line {number}, column 1)")
+            raise ValueError(f"tables or lists nested more than {DEEPEST} deep (at line {number}, column 1)")
 
 
 def _line_ends(match: re.Match[str]) -> str:
