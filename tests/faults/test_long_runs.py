@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -146,10 +147,8 @@ def test_an_input_that_changes_is_seen_with_equal_size_and_time_too(write: Calla
 def _small_disk(place: Path) -> Iterator[Path]:
     """A disk of 16 MB."""
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(place)], check=False, capture_output=True
-    )
-    if mounted.returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(place)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no disk can be mounted here")
     try:
         yield place
@@ -162,9 +161,7 @@ def test_a_disk_that_fills_while_any_kind_of_artifact_is_made_loses_nothing(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = corpuscle.run(study, tmp_path / "reference", workers=0).scores
-    kinds = sorted(
-        path.name for path in (tmp_path / "reference/store").iterdir() if path.name not in ("runs", "unfinished")
-    )
+    kinds = sorted({path.name for path in (tmp_path / "reference/store").iterdir()} - {"runs", "unfinished"})
     assert {"models", "scores", "measures", "corpora"} <= set(kinds)
     create = Store.create
     for kind in kinds:
@@ -263,7 +260,7 @@ def test_the_peak_of_what_is_measured_within_is_the_wholes_too() -> None:
 @pytest.mark.parametrize("of_scores", [0.1, 3.0])
 def test_time_left_is_right_within_a_factor_of_two_after_a_tenth(seed: int, of_scores: float) -> None:
     """Four workers make 60 models, each with the scores of two tasks, one of which takes ten times as long."""
-    rng, clock, now = random.Random(seed), SimpleNamespace(now=0.0), 0.0
+    rng, clock = random.Random(seed), SimpleNamespace(now=0.0)
     jobs = []
     for at in range(60):
         steps = rng.choice([100, 200, 400])
@@ -272,15 +269,15 @@ def test_time_left_is_right_within_a_factor_of_two_after_a_tenth(seed: int, of_s
             part = Part(Address("scores", f"{at}{task}"), ("scores", task, "blood", "scvi"))
             jobs.append((part, of_scores * factor * rng.uniform(0.8, 1.25)))
     remaining = Remaining([part for part, _ in jobs], 4, lambda: clock.now)
-    # Each worker makes a model, then its scores.
-    queues = [[job for at in range(worker, 60, 4) for job in jobs[3 * at : 3 * at + 3]] for worker in range(4)]
-    events = []
-    for queue in queues:
-        now = 0.0
-        for part, seconds in queue:
+    # Whichever worker is free makes the next model, then its scores.
+    free, events = [0.0] * 4, []
+    for at in range(60):
+        now = heappop(free)
+        for part, seconds in jobs[3 * at : 3 * at + 3]:
             shares = [0.0, 0.25, 0.5, 0.75, 1.0] if part.address.kind == "models" else [0.0, 1.0]
             events += [(now + share * seconds, part.address, share) for share in shares]
             now += seconds
+        heappush(free, now)
     end, checked = max(at for at, _, _ in events), 0
     for at, address, share in sorted(events, key=lambda event: event[0]):
         clock.now = at

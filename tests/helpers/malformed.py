@@ -815,7 +815,9 @@ STUDIES: dict[str, Case] = {
     "a model of a module that is not there": Case(swapped("toy:MeanProfile", "no.such:Thing")),
     "a module with a null": Case(swapped("toy:MeanProfile", "to\\u0000y:MeanProfile")),
     "a module that exits": Case(_of_folder("quits_at_import", QUIT, "Model"), "cannot import"),
-    "a module that ends the process": Case(_of_folder("ends_at_import", "import os\nos._exit(0)", "Model"), "os._exit(0)"),
+    "a module that ends the process": Case(
+        _of_folder("ends_at_import", "import os\nos._exit(0)", "Model"), "os._exit(0)"
+    ),
     "a module that ends in an error": Case(_of_folder("fails_at_import", "1 / 0", "Model"), "cannot import"),
     "a module that recurses": Case(_of_folder("deep_at_import", "def f(): f()\nf()", "Model"), "cannot import"),
     "a module that is no Python": Case(_of_folder("no_python", "def (", "Model"), "cannot import"),

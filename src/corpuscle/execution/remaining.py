@@ -92,10 +92,17 @@ class Remaining:
                 all_alike = alike.setdefault(like[:depth], _Group())
                 all_alike.done += group.done
                 all_alike.seconds += group.seconds
-        total, is_known = 0.0, False
-        for like, group in self._groups.items():
+        rates: dict[tuple[str, ...], float] = {}
+        for like in self._groups:
             known = (alike[like[:depth]] for depth in range(len(like), 0, -1))
             if rate := next((one.seconds / one.done for one in known if one.done > 0), 0.0):
-                is_known = True
-                total += rate * max(0.0, group.weight - group.done)
-        return total / max(1, min(self.workers, len(self._known))) if is_known else None
+                rates[like] = rate
+        if not rates:
+            return None
+        total = sum(
+            rate * max(0.0, self._groups[like].weight - self._groups[like].done) for like, rate in rates.items()
+        )
+        # In the end, all wait for the one that takes longest.
+        making = ((self._known[address], one.share) for address, one in self._making.items())
+        longest = max((rates.get(part.like, 0.0) * part.weight * (1 - share) for part, share in making), default=0.0)
+        return max(longest, total / max(1, min(self.workers, len(self._known))))
