@@ -32,7 +32,7 @@ def test_concordance_is_1_with_itself_and_chance_with_noise(typed):
             ("concordance", "Leiden 0.2"),
             ("concordance", "k-means"),
         }
-        assert {score.unit for score in found} == {"all", "batch=b1", "batch=b2"}
+        assert {score.unit for score in found} == {"all", "batch=b1", "batch=b2", "half=1", "half=2"}
         assert all(low <= score.value <= high + 1e-9 for score in found)
 
 

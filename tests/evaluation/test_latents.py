@@ -31,7 +31,13 @@ def test_a_rotation_is_all_there_and_noise_is_not(typed):
     assert same["procrustes", "all"].value == pytest.approx(0, abs=1e-6)
     assert noise["procrustes", "all"].value > 0.8
     assert {unit for metric, unit in same if metric == "latent_r2"} == {"all", "latent=Z_0", "latent=Z_1", "latent=Z_2"}
-    assert {unit for metric, unit in same if metric == "knn_overlap"} == {"all", "batch=b1", "batch=b2"}
+    assert {unit for metric, unit in same if metric == "knn_overlap"} == {
+        "all",
+        "batch=b1",
+        "batch=b2",
+        "half=1",
+        "half=2",
+    }
 
 
 def test_trouble_with_the_reference_is_said(typed):

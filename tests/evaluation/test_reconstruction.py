@@ -100,6 +100,19 @@ def test_units_are_all_cells_and_each_donor_or_batch(make, obs, expected):
     }
 
 
+def test_two_halves_of_a_target_are_units_and_the_same_whatever_is_asked(make):
+    target = make(21, obs={"donor": ["d"] * 21})
+    found = units(target)
+    assert list(found) == ["all", "donor=d", "half=1", "half=2"]
+    assert (found["half=1"] ^ found["half=2"]).all()
+    assert sorted(found[half].sum() for half in ("half=1", "half=2")) == [10, 11]
+    scores = run(Reconstruction(), SMOOTH, target)
+    parts = [scores["r2_log", half] for half in ("half=1", "half=2")]
+    assert sum(part.value * part.n_cells for part in parts) / 21 == pytest.approx(scores["r2_log", "all"].value)
+    again = units(make(21, obs={"donor": ["e"] * 21}))
+    assert (again["half=1"] == found["half=1"]).all()
+
+
 def test_on_request_every_cell_has_a_score_and_their_mean_is_that_over_all_cells(make, counts_of):
     counts = counts_of(12)
     counts[4] = 7

@@ -45,6 +45,35 @@ def test_a_table_of_anybodys_scores_is_compared_and_reported(tmp_path: Path, end
     assert "is worse than Blood+Lung" in page.read_text(), "an analysis is replaced by the next"
 
 
+def test_crossed_runs_are_named_by_draw_and_fit_and_not_taken_for_independent(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    draw, fit = rng.normal(0, 0.05, (2, 4)), rng.normal(0, 0.01, (2, 2))
+    rows = [
+        (corpus, d, f, 0.5 + draw[at, d] + fit[at, f])
+        for at, corpus in enumerate("AB")
+        for d in range(4)
+        for f in (0, 1)
+    ]
+    table = pd.DataFrame(rows, columns=["corpus", "draw", "fit", "value"]).assign(metric="f1", better="higher")
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    page = analyse(tmp_path / "scores.csv", tmp_path / "out")
+    assert "Runs are 4 draws × 2 initialisations" in page.read_text()
+    parts = pd.read_csv(page.parent / "variance_components.csv").iloc[0]
+    assert parts["draw"] == pytest.approx(draw[0].var(ddof=1))
+    wide = pd.read_csv(page.parent / "scores_summary.csv").iloc[1]
+    alone = table.assign(seed=2 * table["draw"] + table["fit"]).drop(columns=["draw", "fit"])
+    narrow = pd.read_csv(analyse(alone, tmp_path / "alone").parent / "scores_summary.csv").iloc[1]
+    assert wide["difference"] == pytest.approx(narrow["difference"])
+    assert wide["difference_high"] - wide["difference_low"] > 1.2 * (
+        narrow["difference_high"] - narrow["difference_low"]
+    )
+    with pytest.raises(InputError, match="either by seed or by draw and fit"):
+        analyse(table.assign(seed=0), tmp_path / "both")
+    with pytest.raises(InputError, match="row 1: draw is -1; expected a whole number from 0"):
+        analyse(table.assign(draw=-1), tmp_path / "negative")
+    assert not (tmp_path / "negative").exists()
+
+
 def test_runs_with_scores_of_donors_alone_get_their_mean() -> None:
     table = pd.DataFrame({
         "corpus": "A", "seed": 0, "metric": "f1", "donor": ["a", "b", "c"], "value": [0.2, 0.5, np.nan],

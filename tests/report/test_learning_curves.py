@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from corpuscle.core.errors import InputError
 from corpuscle.report.page.render import render
 from corpuscle.report.sections.learning_curves import LearningCurves, rungs_of, starts_of
 from corpuscle.statistics.ladders import saturation
@@ -47,6 +48,35 @@ def test_a_ladder_has_a_section_a_figure_and_a_file(ladder_run: Path) -> None:
     figure = pd.read_csv(ladder_run / "figures" / "learning-blood-reconstruction.csv")
     assert figure["kind"].value_counts()[["run", "mean"]].tolist() == [20, 5]
     assert (ladder_run / "figures" / "learning-blood-reconstruction.svg").exists()
+
+
+def test_a_curve_is_drawn_on_axes(ladder_run: Path) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+    from corpuscle import plot
+
+    ax = figure.Figure().subplots()
+    assert plot.learning_curves(ladder_run, ax=ax) is ax
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert len(lines["run"].get_xdata()) == 20
+    assert lines["mean"].get_xdata().tolist() == list(SIZES)
+    assert lines["fitted"].get_linestyle() == "-"
+    n95 = pd.read_csv(_rendered(ladder_run) / "saturation.csv")[["n95_low", "n95_high"]].iloc[0]
+    np.testing.assert_allclose(lines["N95"].get_xdata(), np.minimum(n95, SIZES[-1]))
+    assert (ax.get_xscale(), ax.get_ylabel()) == ("log", "R² (log)")
+    with pytest.raises(InputError, match="ladder: expected one of 'Blood'; not 'Lung'"):
+        plot.learning_curves(ladder_run, ladder="Lung", ax=ax)
+
+
+def test_a_study_without_a_ladder_has_no_curve_to_draw(make_run: Callable[..., Path]) -> None:
+    pytest.importorskip("matplotlib")
+    from corpuscle import plot
+
+    with pytest.raises(InputError, match="the study has no ladder"):
+        plot.learning_curves(make_run(n_types=3, n_genes=12))
+
+
+def _rendered(folder: Path) -> Path:
+    return render(folder).parent
 
 
 def test_the_files_numbers_are_those_of_the_function_on_the_score_rows(ladder_run: Path) -> None:

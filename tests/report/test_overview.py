@@ -40,7 +40,7 @@ def ranking(scores, fits=NO_FITS, corpora=("A", "B", "C")):
 
 
 def marks(table):
-    return {row.corpus: [bar.mark for cell in row.cells for bar in cell.bars] for row in table.rows}
+    return {row.name: [bar.mark for cell in row.cells for bar in cell.bars] for row in table.rows}
 
 
 NARROW = {"A": [0.50, 0.51, 0.49], "B": [0.700, 0.711, 0.689], "C": [0.602, 0.609, 0.590]}
@@ -58,19 +58,19 @@ def test_the_best_corpus_stands_first_and_what_cannot_be_told_from_it_is_tied():
 def test_of_equals_the_better_mean_stands_first():
     worse = {"A": [0.50, 0.51, 0.49], "B": [0.60, 0.62, 0.58], "C": [0.602, 0.605, 0.61], "D": [0.9, 0.9, 0.91]}
     table = ranking(scores_of(worse), corpora=("A", "B", "C", "D"))
-    assert [row.corpus for row in table.rows] == ["D", "C", "B", "A"]
+    assert [row.name for row in table.rows] == ["D", "C", "B", "A"]
 
 
 def test_where_low_is_better_the_lowest_is_best_and_blue():
     table = ranking(scores_of(NARROW, ERROR))
     assert marks(table)["A"] == ["best"]
     assert table.columns[0].better == "lower"
-    assert {row.corpus: row.cells[0].bars[0].tone for row in table.rows} == {"A": "neutral", "B": "warm", "C": "warm"}
+    assert {row.name: row.cells[0].bars[0].tone for row in table.rows} == {"A": "neutral", "B": "warm", "C": "warm"}
 
 
 def test_a_change_is_coloured_only_where_its_interval_leaves_out_none():
     table = ranking(scores_of({"A": [0.5, 0.6, 0.4], "B": [0.7, 0.81, 0.6], "C": [0.6, 0.5, 0.5]}))
-    assert {row.corpus: row.cells[0].bars[0].tone for row in table.rows} == {
+    assert {row.name: row.cells[0].bars[0].tone for row in table.rows} == {
         "A": "neutral",
         "B": "cool",
         "C": "neutral",
@@ -80,13 +80,13 @@ def test_a_change_is_coloured_only_where_its_interval_leaves_out_none():
 def test_a_metric_of_which_neither_way_is_better_ranks_nothing():
     table = ranking(scores_of(NARROW, Metric("n", "N", "", "none", "positive")))
     assert table.before == []
-    assert [row.corpus for row in table.rows] == ["A", "B", "C"]
+    assert [row.name for row in table.rows] == ["A", "B", "C"]
     assert {bar.tone for row in table.rows for bar in row.cells[0].bars} == {"neutral"}
 
 
 def test_bars_are_on_the_metrics_own_range_whatever_is_compared():
     whole, part = ranking(scores_of(NARROW)), ranking(scores_of({"A": [0.50, 0.51, 0.49]}), corpora=("A",))
-    of_a = [row.cells[0].bars[0] for table in (whole, part) for row in table.rows if row.corpus == "A"]
+    of_a = [row.cells[0].bars[0] for table in (whole, part) for row in table.rows if row.name == "A"]
     assert of_a[0].at == of_a[1].at == pytest.approx(0.5)
     assert of_a[0].start == 0
     assert [part.split(":")[0] for part in of_a[0].style.split(";")] == ["--s", "--w", "--m", "--l", "--i"]
@@ -117,16 +117,26 @@ def test_models_share_a_cell_and_a_missing_one_keeps_its_place():
     scores = pd.concat([scores_of(NARROW), scores_of({"A": [0.3, 0.2], "C": [0.2, 0.2]}, model="n")])
     table = ranking(scores)
     assert table.models == ["m", "n"]
-    of_b = next(row for row in table.rows if row.corpus == "B")
+    of_b = next(row for row in table.rows if row.name == "B")
     assert [bar.value for bar in of_b.cells[0].bars] == ["0.700", "n/a"]
     assert of_b.cells[0].sort == pytest.approx(0.7)
+
+
+def test_of_one_corpus_each_model_has_a_row():
+    scores = pd.concat([scores_of({"A": [0.5, 0.6]}), scores_of({"A": [0.3, 0.2]}, model="n")])
+    fits = pd.DataFrame([("A", "n", 0, 10.0)], columns=["corpus", "model", "seed", "seconds"])
+    table = ranking(scores, fits, corpora=("A",))
+    assert (table.of, table.models, table.before) == ("Model", [], [])
+    assert [(row.name, row.cells[0].bars[0].value) for row in table.rows] == [("m", "0.550"), ("n", "0.250")]
+    assert [row.behind[0][0] for row in table.rows] == ["n/a", "10\N{NO-BREAK SPACE}s"]
+    assert [row.cells[0].sort for row in table.rows] == pytest.approx([0.55, 0.25])
 
 
 def test_the_cost_is_the_mean_over_seeds_from_the_quickest_model_to_the_slowest():
     runs = [("A", "m", 0, 10.0), ("A", "m", 1, 20.0), ("A", "n", 0, 240.0), ("B", "m", 0, math.nan)]
     fits = pd.DataFrame(runs, columns=["corpus", "model", "seed", "seconds"])
     table = ranking(scores_of(NARROW), fits)
-    costs = {row.corpus: row.behind for row in table.rows}
+    costs = {row.name: row.behind for row in table.rows}
     assert costs["A"] == [("15\N{NO-BREAK SPACE}s–4.0\N{NO-BREAK SPACE}min", 255.0)]
     assert costs["B"][0][0] == "n/a"
     assert ranking(scores_of(NARROW)).behind == []
@@ -166,6 +176,11 @@ def test_the_page_says_at_its_top_what_it_lacks(make_run):
     scores[~((scores["corpus"] == "Lung") & (scores["seed"] == 1))].to_parquet(folder / "scores.parquet")
     page = render(folder).read_text(encoding="utf-8")
     assert page.index("Of 4 runs (corpora × models × seeds), 3 have scores") < page.index('id="overview"')
+
+
+def test_a_page_of_one_corpus_compares_none_and_shows_its_models(make_run):
+    page = render(make_run(seeds=2, n_genes=12, corpora=("Blood",), targets=("blood",))).read_text(encoding="utf-8")
+    assert page.count("Blood is the only corpus, so no corpora are compared.") == 1
 
 
 def test_the_overview_stands_before_what_is_folded(make_run):

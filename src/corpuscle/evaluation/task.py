@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpuscle.core.components import Component
+from corpuscle.core.randomness import generator
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model
 
+# A target of fewer cells is not divided into halves.
+FEWEST_TO_HALVE = 20
 # What a task without declared metrics has where a model cannot be asked.
 ANSWER = Metric("answer", "Answer", "")
 
@@ -155,8 +158,24 @@ def units(target: Corpus) -> dict[str, NDArray[np.bool_]]:
 
     Returns
     -------
-    For ``"all"`` and for each donor (or batch, for cells whose donor is not known), which cells belong to it, as a
-    mask of shape (n cells,).
+    For ``"all"``, for each of its `donors_or_batches`, and for two random halves of the cells (``"half=1"``,
+    ``"half=2"``; of at least 20 cells), which cells belong to it, as a mask of shape (n cells,). The halves are the
+    same for all corpora and models: how far they differ is what the target's cells leave open, the noise ceiling; see
+    `corpuscle.statistics.noise_ceiling`.
+    """
+    halves = {}
+    if len(target) >= FEWEST_TO_HALVE:
+        first_N = generator(0, "halves").permutation(len(target)) % 2 == 0
+        halves = {"half=1": first_N, "half=2": ~first_N}
+    return {"all": np.ones(len(target), bool), **donors_or_batches(target), **halves}
+
+
+def donors_or_batches(target: Corpus) -> dict[str, NDArray[np.bool_]]:
+    """Divide a target by donor, and cells whose donor is not known by batch.
+
+    Returns
+    -------
+    For each, as ``"donor=NAME"`` or ``"batch=NAME"``, which cells belong to it, as a mask of shape (n cells,).
     """
     donor_N, batch_N = target.labels("donor"), target.labels("batch")
     unit_N = np.where(
@@ -164,5 +183,4 @@ def units(target: Corpus) -> dict[str, NDArray[np.bool_]]:
         np.char.add("donor=", donor_N),
         np.where(batch_N != "", np.char.add("batch=", batch_N), ""),
     )
-    groups = {str(unit): unit_N == unit for unit in np.unique(unit_N) if unit}
-    return {"all": np.ones(len(target), bool), **groups}
+    return {str(unit): unit_N == unit for unit in np.unique(unit_N) if unit}

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from corpuscle.execution.artifact import Address
 
 
+# Of so many parts that are left, the longest may decide.
+FEW = 100
+
+
 class Part(NamedTuple):
     """Something that is to be made.
 
@@ -103,6 +107,9 @@ class Remaining:
             rate * max(0.0, self._groups[like].weight - self._groups[like].done) for like, rate in rates.items()
         )
         # In the end, all wait for the one that takes longest.
-        making = ((self._known[address], one.share) for address, one in self._making.items())
-        longest = max((rates.get(part.like, 0.0) * part.weight * (1 - share) for part, share in making), default=0.0)
+        last = [part for part in self._known.values() if len(self._known) <= FEW]
+        done = {address: making.share for address, making in self._making.items()}
+        longest = max(
+            (rates.get(part.like, 0.0) * part.weight * (1 - done.get(part.address, 0.0)) for part in last), default=0.0
+        )
         return max(longest, total / max(1, min(self.workers, len(self._known))))

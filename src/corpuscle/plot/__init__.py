@@ -17,7 +17,8 @@ Next to each other, for a paper::
 """
 
 from corpuscle.plot.corpora import composition
+from corpuscle.plot.learning import learning_curves
 from corpuscle.plot.ranking import overview
 from corpuscle.plot.tasks import effects, scores
 
-__all__ = ["composition", "effects", "overview", "scores"]
+__all__ = ["composition", "effects", "learning_curves", "overview", "scores"]

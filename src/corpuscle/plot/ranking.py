@@ -54,7 +54,7 @@ def overview(run: Run, *, ax: "Axes | None" = None) -> "Axes":
     ]
     axes.set_xticks(range(len(heads)), heads, fontsize="small", ha="left")
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(table.rows)), [row.corpus for row in table.rows])
+    axes.set_yticks(range(len(table.rows)), [row.name for row in table.rows])
     axes.set(xlim=(-0.1, len(heads)), ylim=(len(table.rows) - 0.4, -0.6))
     if table.models:
         axes.set_xlabel(f"bars of a cell, from the top: {', '.join(table.models)}", fontsize="small")

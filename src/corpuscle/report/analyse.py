@@ -32,6 +32,7 @@ LEGAL: dict[str, tuple[Any, ...]] = {
     "better": ("higher", "lower", "zero", "none"),
     "scale": ("share", "correlation", "positive", "real"),
 }
+MOST_RUNS = 1_000_000
 # What the folder of an analysis is known by: any other folder with files in it is left alone.
 MARK = "analysis.json"
 
@@ -58,6 +59,8 @@ def analyse(
         ``meaning``, ``reason`` (why a value is missing) and ``headline`` (whether it is what the task is known for;
         default: its first metric). With ``cells``, the training cells of each run's corpus, and ``ladder``, which
         corpora are sizes of one, learning curves are judged, too; see `corpuscle.statistics.ladders.saturation`.
+        Runs that are crossed, draws of cells × fits from the same initialisations, have ``draw`` and ``fit`` (whole
+        numbers from 0) in place of ``seed``; see `corpuscle.statistics.crossed`.
         Where runs have scores of donors and none over all cells, that is their mean, weighted by ``n_cells`` if known.
     output
         A folder to write into: a new one, an empty one, or that of an earlier analysis.
@@ -97,6 +100,7 @@ def analyse(
     """
     source = "the table" if isinstance(scores, pd.DataFrame) else str(scores)
     given = scores if isinstance(scores, pd.DataFrame) else _read(Path(scores))
+    given, seeds = _numbered(given, source)
     table = laid_out(given, source)
     # Before anything is written: what is refused leaves no folder behind.
     checked(table)
@@ -114,7 +118,7 @@ def analyse(
     judged = _saturation(given, table, source) if "cells" in given else None
     folder = _folder(Path(output))
     study = {"name": Path(source).stem if source != "the table" else "Analysis", "baseline": baseline}
-    _write_study(folder, study, control, margins or {})
+    _write_study(folder, study, seeds, control, margins or {})
     document = {"corpora": [{"name": name} for name in corpora], "version": __version__, "scores": source}
     write_text(folder / "provenance.json", json.dumps(document, indent=1))
     with writing(folder / "scores.parquet"):
@@ -176,6 +180,22 @@ def _read_text(path: Path) -> pd.DataFrame:
             na_values={"value": sorted(MISSING)},
         )
     return table.set_axis(names, axis="columns")
+
+
+def _numbered(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
+    """Return the table, crossed runs numbered draw by draw, and what a study file says of such seeds."""
+    if not {"draw", "fit"} <= set(table.columns):
+        return table, ""
+    if "seed" in table:
+        raise InputError(f"{source}: expected runs either by seed or by draw and fit, not both; leave one out")
+    table = table.reset_index(drop=True)
+    draw, fit = (_numbers(table[name], name, source, whole=True) for name in ("draw", "fit"))
+    for column in (draw, fit):
+        _refuse(column, ~column.between(0, MOST_RUNS), f"a whole number from 0 to {MOST_RUNS:,}", source)
+    if table.empty:
+        return table.assign(seed=[]), ""
+    fits = int(fit.max()) + 1
+    return table.assign(seed=draw * fits + fit), f"{{ draws = {int(draw.max()) + 1}, fits = {fits} }}"
 
 
 def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
@@ -274,10 +294,13 @@ def _folder(folder: Path) -> Path:
     return folder
 
 
-def _write_study(folder: Path, study: Mapping[str, str], control: str, margins: Mapping[str, float]) -> None:
+def _write_study(
+    folder: Path, study: Mapping[str, str], seeds: str, control: str, margins: Mapping[str, float]
+) -> None:
     """Write what the report reads of a study; texts are quoted as JSON, which TOML reads alike."""
     named = {**study, **({"control": control} if control else {})}
     lines = [f"{key} = {json.dumps(value)}" for key, value in named.items()]
+    lines += [f"seeds = {seeds}"] if seeds else []
     if margins:
         lines += ["", "[margins]", *(f"{json.dumps(name)} = {float(margin)!r}" for name, margin in margins.items())]
     write_text(folder / "study.toml", "\n".join(lines) + "\n")

@@ -17,7 +17,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.annotators import COSTS, Answer, Parts, fine_tuned, own, zero_shot
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics import classification
-from corpuscle.evaluation.task import NetworkTaught, Task, units
+from corpuscle.evaluation.task import NetworkTaught, Task, donors_or_batches, units
 from corpuscle.model.model import Annotates, FittedModel
 from corpuscle.model.size import MOST_LAYERS
 from corpuscle.model.training.class_losses import Remedy
@@ -194,7 +194,7 @@ class Annotation(Task):
 
 def _by_donor(cells: Embedding, rng: np.random.Generator) -> Parts:
     """Part cells by whole donors; those without a donor or batch are left out."""
-    of_unit = {unit: mask for unit, mask in units(cells.cells).items() if unit != "all"}
+    of_unit = donors_or_batches(cells.cells)
     names = sorted(of_unit)
     chosen = {names[at] for at in rng.permutation(len(names))[: len(names) // 2]}
     known = np.any([*of_unit.values(), np.zeros(len(cells), bool)], axis=0)

@@ -28,8 +28,8 @@ def bar_figure(table: BarTable, title: str, caption: str, stem: str, data: pd.Da
     for at, row in enumerate(table.rows):
         y = TOP + row_h * at
         middle = y + (row_h - SPACE) / 2 + 4
-        weight = 600 if row.corpus == table.baseline else 400
-        drawing.text(10, middle, svg.fitted(row.corpus, LEFT - 16, 12), font_size=12, font_weight=weight)
+        weight = 600 if row.name == table.baseline else 400
+        drawing.text(10, middle, svg.fitted(row.name, LEFT - 16, 12), font_size=12, font_weight=weight)
         for i, (text, _) in enumerate(row.before):
             drawing.text(LEFT + TEXT * i, middle, text, fill=MUTED)
         for x, cell in zip(x_of, row.cells, strict=True):

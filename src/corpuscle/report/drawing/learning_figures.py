@@ -45,7 +45,7 @@ def learning_figure(curves: Sequence[Curve], title: str, better: str, stem: str)
     _key(drawing)
     data = []
     for i, curve in enumerate(curves):
-        table = _data(curve)
+        table = drawn(curve)
         data.append(table.assign(model=curve.key["model"], target=curve.key["target"]))
         place = _frame(drawing, panels, i, curve, table)
         _draw(drawing, place, curve, table)
@@ -59,7 +59,7 @@ def learning_figure(curves: Sequence[Curve], title: str, better: str, stem: str)
     return Figure(stem, drawing.title, caption, drawing, pd.concat(data, ignore_index=True))
 
 
-def _data(curve: Curve) -> pd.DataFrame:
+def drawn(curve: Curve) -> pd.DataFrame:
     """Return all that is drawn: runs, means and the curve."""
     sizes = curve.learned.ladder.sizes
     runs = curve.runs[curve.runs["size"] > 0].assign(kind="run")

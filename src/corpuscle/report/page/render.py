@@ -30,10 +30,11 @@ from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.overview import incomplete, overview, sentences, unfinished
-from corpuscle.report.sections.power import more_needed, seed_parts
+from corpuscle.report.sections.power import cells_leave, more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components
 from corpuscle.statistics.ladders import ALL
+from corpuscle.statistics.noise_ceiling import noise_ceilings
 from corpuscle.statistics.over_runs import GROUP
 from corpuscle.statistics.per_cell import published_cell_tests
 from corpuscle.statistics.pilot import pilots
@@ -50,6 +51,8 @@ OVERVIEW = (
     "task", "metric", "way", "target", "model", "corpus", "better", "mean", "low", "high", "n_seeds", "n_donors",
     "difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "ties_best",
 )  # fmt: skip
+# What noise ceilings are given for: over the corpora and models of each.
+CEILINGS = ["task", "metric", "way", "version", "target"]
 # Those that a description without scores has.
 DESCRIBED = ("composition", "measures", "corpora")
 
@@ -92,6 +95,7 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     occasional = {
         "saturation.csv": report.learning.table,
         "per_cell.csv": published_cell_tests(report.run.scores),
+        "noise_ceiling.csv": noise_ceilings(report.run.scores, CEILINGS, report.run.baseline),
         "variance_components.csv": variance_components(report.run.scores, GROUP) if crossed else pd.DataFrame(),
     }
     for name, table in occasional.items():
@@ -282,6 +286,7 @@ class Report:
         about = limits(self.summary) if self.run.trained else []
         about += seed_parts(self.run.scores)
         about += more_needed(pilots(self.run.scores, self.run.baseline, self.run.overlaps), self.run.margins)
+        about += cells_leave(self.run.scores, self.run.baseline)
         return [*about, *scope(self.run.draws, self.run.corpora, self.run.n_draws)]
 
     @property

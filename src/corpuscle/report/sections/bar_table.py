@@ -135,9 +135,9 @@ class BarColumn(NamedTuple):
 
 
 class BarRow(NamedTuple):
-    """A corpus with its cells, and what stands before and behind them, in words with what they are sorted by."""
+    """What a row is of, its cells, and what stands before and behind them, in words with what they are sorted by."""
 
-    corpus: str
+    name: str
     before: list[tuple[str, float]]
     cells: list[BarCell]
     behind: list[tuple[str, float]]
@@ -156,6 +156,8 @@ class BarTable(NamedTuple):
         What the bars of a cell are of, from top to bottom; empty where each cell has one.
     baseline
         The corpus that the others are compared with.
+    of
+        What the rows are: ``"Corpus"``, or ``"Model"`` where there is one corpus.
     """
 
     columns: list[BarColumn]
@@ -164,6 +166,7 @@ class BarTable(NamedTuple):
     behind: list[str]
     models: list[str]
     baseline: str
+    of: str = "Corpus"
 
     @property
     def groups(self) -> list[tuple[str, int]]:

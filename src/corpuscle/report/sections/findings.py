@@ -114,6 +114,7 @@ def _best(how: str, here: pd.DataFrame, sign: int) -> str:
     return f"Each model {how}: {', '.join(named)}." if how else f"Best mean: {named[0]}."
 
 
+NOT_COMPARED = "is the only corpus, so no corpora are compared."
 # Verdicts, in the order in which a sentence counts them, with what it calls them.
 COUNTED = {
     "better": "better", "worse": "worse", "higher": "higher", "lower": "lower",
@@ -125,7 +126,7 @@ def _lead(others: pd.DataFrame, baseline: str) -> str:
     """Count the comparisons by their verdicts."""
     total = len(others)
     if total == 0:
-        return f"There is no corpus besides the baseline {baseline}, so nothing to compare."
+        return f"{baseline} {NOT_COMPARED}"
     counts = others["verdict"].value_counts()
     perhaps = int(counts[counts.index.str.startswith("perhaps")].sum())
     parts = [f"{counts[verdict]} {word}" for verdict, word in COUNTED.items() if verdict in counts]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from corpuscle.report import numbers
 from corpuscle.report.sections.bar_table import Axis, BarCell, BarColumn, BarRow, BarTable, bar
-from corpuscle.report.sections.findings import TaskFindings
+from corpuscle.report.sections.findings import NOT_COMPARED, TaskFindings
 from corpuscle.report.sections.heatmaps import Layout, Sheet
 
 # A reader takes in so many sentences before the table.
@@ -24,6 +24,9 @@ def sentences(answers: Sequence[TaskFindings]) -> list[tuple[str, str]]:
 
     What each metric's comparisons came to, then the differences that are surest.
     """
+    if any(found.lead.endswith(NOT_COMPARED) for found in answers):
+        # Of one corpus, the same is said of every metric.
+        return [("", answers[0].lead)]
     several = len(answers) > 1
     said = [(found.heading if several else "", found.lead) for found in answers]
     shown = [(of, *held) for found, (of, _) in zip(answers, said, strict=True) for held in found.shown]
@@ -105,7 +108,21 @@ def overview(sheets: Sequence[Sheet], layout: Layout, fits: pd.DataFrame) -> Bar
         for corpus in ranked(standing, layout.corpora)
     ]
     before, behind = ["best or tied"] if wins else [], ["training, a fit"] if costs else []
-    return BarTable(columns, rows, before, behind, models if len(models) > 1 else [], layout.baseline)
+    table = BarTable(columns, rows, before, behind, models if len(models) > 1 else [], layout.baseline)
+    return _by_model(table, fits) if len(rows) == 1 and len(models) > 1 else table
+
+
+def _by_model(table: BarTable, fits: pd.DataFrame) -> BarTable:
+    """Give each model a row, in a table of one corpus, which has no other to be compared with."""
+    (corpus,) = table.rows
+    costs = {str(model): _costs(here, [corpus.name]) for model, here in fits.groupby("model")}
+    rows = []
+    for at, model in enumerate(table.models):
+        bars = [cell.bars[at] for cell in corpus.cells]
+        cells = [BarCell([bar], bar.at) for bar in bars]
+        cost = costs.get(model, {}).get(corpus.name, ("n/a", math.nan))
+        rows.append(BarRow(model, [], cells, [cost] if table.behind else []))
+    return table._replace(rows=rows, before=[], models=[], baseline="", of="Model")
 
 
 def ranked(standing: pd.DataFrame, corpora: Sequence[str]) -> list[str]:

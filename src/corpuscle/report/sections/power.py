@@ -8,11 +8,14 @@ import pandas as pd
 
 from corpuscle.report import numbers
 from corpuscle.statistics.crossed import fits_of, variance_components
+from corpuscle.statistics.noise_ceiling import noise_ceilings
 from corpuscle.statistics.pilot import TYPICAL, Pilot
 from corpuscle.statistics.power import Scatter, donors_for, half_width, resolvable, seeds_for
 
 # More of them than this are named as that.
 MOST_NAMED = 1000
+# So many targets are named in a sentence.
+MOST_TARGETS = 3
 PLACES = ("model", "target", "way", "version", "corpus")
 
 
@@ -129,6 +132,33 @@ def more_needed(known: Sequence[Pilot], margins: Mapping[str, float]) -> Iterato
             yield f"{text}, within the margin of {_size(aim, ratio=pilot.ratio)}."
         else:
             yield f"{text}; {_size(aim, ratio=pilot.ratio)} {_takes(pilot, aim)}."
+
+
+def cells_leave(scores: pd.DataFrame, baseline: str) -> Iterator[str]:
+    """Yield for each task's best-known metric how far a target's cells themselves leave differences open.
+
+    Parameters
+    ----------
+    scores
+        Score rows; see `corpuscle.statistics.noise_ceiling.noise_ceilings`.
+    baseline
+        The corpus that others are compared with.
+    """
+    found = noise_ceilings(
+        scores[scores["headline"]], ["task", "metric", "title", "way", "version", "target"], baseline
+    )
+    found = found[found["noise"] > 0]
+    for (_, metric, title, way), here in found.groupby(["task", "metric", "title", "way"], sort=False):
+        largest = here.nlargest(MOST_TARGETS, "noise")
+        of_targets = ", ".join(f"{_size(row.noise, ratio=False)} on {row.target}" for row in largest.itertuples())
+        rest = f" and less on {numbers.plural(n, 'other target')}" if (n := len(here) - len(largest)) else ""
+        known = here.dropna(subset=["ceiling"])
+        ceiling = f"; nothing can correlate with these scores beyond {known['ceiling'].min():.2f}" if len(known) else ""
+        yield (
+            f"{title or metric}{f' ({way})' if way else ''}: other cells of the same targets would move differences "
+            f"from {baseline} by about {of_targets}{rest} (standard error, by two halves of their cells){ceiling}. "
+            "Intervals over seeds do not have this part."
+        )
 
 
 def _takes(pilot: Pilot, aim: float) -> str:
