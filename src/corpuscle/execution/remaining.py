@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from corpuscle.execution.artifact import Address
 
-
 # Of so many parts that are left, the longest may decide.
 FEW = 100
 
