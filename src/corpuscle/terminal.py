@@ -237,10 +237,11 @@ def _corpora_table(plan: Plan) -> pd.DataFrame:
 
 def _targets_table(plan: Plan) -> pd.DataFrame:
     rows = []
-    for name in plan.targets:
+    for name in plan.asked_on:
         facts = target_facts(plan, name)
         tasks = ", ".join(task.label for task in plan.study.tasks if name in task.targets)
-        rows.append({"target": name, "cells": f"{facts['n_cells']:,}", "what": facts["description"], "tasks": tasks})
+        cells = facts["n_cells"] if isinstance(facts["n_cells"], str) else f"{facts['n_cells']:,}"
+        rows.append({"target": name, "cells": cells, "what": facts["description"], "tasks": tasks})
     return pd.DataFrame(rows, columns=["target", "cells", "what", "tasks"])
 
 

@@ -374,3 +374,25 @@ def test_heads_say_what_they_are_of_and_drawings_what_they_show(make_run: MakeRu
 def test_what_a_measure_means_is_not_in_a_tooltip_alone(make_run: MakeRun) -> None:
     page = Page(render(make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)))
     assert "Number of cell typesWhat <it> says." in page.text
+
+
+def test_how_far_markers_scatter_is_a_table_and_a_file(make_run: MakeRun) -> None:
+    folder = make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)
+    scores = pd.read_parquet(folder / "scores.parquet")
+    assert "Marker genes" not in render(folder).read_text(encoding="utf-8")
+    one = scores[(scores["task"] == "reconstruction") & (scores["unit"] == "all") & (scores["metric"] == "r2_log")]
+    ranks = one[one["target"] == "blood"].assign(
+        task="markers", metric="marker_rank", unit="marker=<B>: LYZ", way="signed", headline=False
+    )
+    ranks["value"] = 3.0 + 4.0 * ranks["seed"]
+    pd.concat([scores, ranks], ignore_index=True).to_parquet(folder / "scores.parquet")
+    page = render(folder).read_text(encoding="utf-8")
+    section = page.split('id="markers"')[1].split("</section>")[0]
+    assert "&lt;B&gt;" in section
+    assert section.count('data-v="2.828') == 2
+    table = pd.read_csv(folder / "marker_ranks.csv")
+    assert table[["corpus", "gene", "mean", "range"]].to_numpy().tolist() == [
+        ["Blood", "LYZ", 5, 4],
+        ["Lung", "LYZ", 5, 4],
+    ]
+    assert not pd.read_csv(folder / "scores_summary.csv")["task"].eq("markers").any()

@@ -28,6 +28,8 @@ class Task(Component, ABC):
     kind: ClassVar[str] = "task"
     # Whether it looks at embeddings, so that the report should show one of its targets.
     maps: ClassVar[bool] = False
+    # Whether it may be asked about the cells that a model was fitted on: it learns nothing from their labels.
+    in_place: ClassVar[bool] = False
     # What a fitted model must be to be asked, a class or a protocol of methods; and, in words, what it can then do.
     needs: ClassVar[type] = FittedModel
     ability: ClassVar[str] = "embed cells"

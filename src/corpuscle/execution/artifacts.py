@@ -236,7 +236,9 @@ class Scores(Artifact):
         task, corpora = self.task, opened.corpora
         train, target = corpora.open(self.fit.corpus), corpora.open(self.target)
         # Whatever the corpus and the model: what is drawn is then the same for all that are compared.
-        rng = generator(self.fit.seed, "task", self.asked, target.name)
+        # In place, cells are called as their corpus is.
+        name = self.target_name if self.target == self.fit.corpus else target.name
+        rng = generator(self.fit.seed, "task", self.asked, name)
         fitted = self.fit.open(opened)
         with guarded(task):
             scores = [*answers(task, fitted, train, target, rng)]

@@ -18,17 +18,23 @@ from corpuscle.study.plan import Plan, Run
 # Raised when what is kept of a model, of a task's answers or of a map changes in form or by code of no component: what
 # the store has of older versions is not used.
 MODELS, SCORES, MAPS = 1, 1, 1
+# What the account of a step says of what it changed, besides the label of the cells.
+ABOUT = {"batch", "from", "n_cells", "made", "source"}
 
 
 @dataclass(frozen=True, eq=False)
 class RunArtifacts:
-    """The artifacts of one run, and how many optimisation steps it takes."""
+    """The artifacts of one run, and how many optimisation steps it takes.
+
+    `altered` is which types and batches of its corpus steps changed the number of; see `corpuscle.core.scores.ALTERED`.
+    """
 
     run: Run
     n_steps: int
     fit: Fit
     scores: tuple[Scores, ...]
     maps: tuple[Map, ...]
+    altered: tuple[str, str] = "", ""
 
     @property
     def all(self) -> tuple[Artifact, ...]:
@@ -73,9 +79,9 @@ def runs_of(plan: Plan, corpora: StoredCorpora) -> list[RunArtifacts]:
         # One seed is enough to look at.
         is_shown = run.seed == 0 and run.corpus in mapped
         shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if is_shown else []
-        drawn = [target.cells for name in dict.fromkeys(shown) if (target := known.of(name, corpus)).n_known]
-        maps = tuple(_map(fit, cells, corpora) for cells in drawn)
-        found.append(RunArtifacts(run, plan.n_steps(run), fit, tuple(scores), maps))
+        drawn = {name: target.cells for name in shown if (target := known.of(name, corpus)).n_known}
+        maps = tuple(_map(fit, name, cells, corpora) for name, cells in drawn.items())
+        found.append(RunArtifacts(run, plan.n_steps(run), fit, tuple(scores), maps, _altered(corpus)))
     return found
 
 
@@ -91,10 +97,21 @@ def _fits(plan: Plan, corpora: StoredCorpora) -> dict[Run, Fit]:
     return found
 
 
-def _map(fit: Fit, cells: Corpus, corpora: StoredCorpora) -> Map:
+def _map(fit: Fit, name: str, cells: Corpus, corpora: StoredCorpora) -> Map:
     # Of a large target, some cells are drawn, by its name.
     key = fingerprint("map", MAPS, fit.key, cells.name, cells.identity())
-    return Map(key, f"map of {cells.name}: {fit.label}", fit, corpora.key(cells), cells.name)
+    return Map(key, f"map of {name}: {fit.label}", fit, corpora.key(cells), name)
+
+
+def _altered(corpus: Corpus) -> tuple[str, str]:
+    """Return the types and the batches whose numbers of cells the steps of a corpus changed, by its account."""
+    touched = [one for record in corpus.account for one in record.get("touched", ()) if "from" in one]
+    found: dict[str, None] = {}
+    for one in touched:
+        # The label by which types differ is the step's.
+        found |= {str(one[by]): None for by in {*one} - ABOUT if one[by] is not None}
+    batches = dict.fromkeys(str(one["batch"]) for one in touched if one.get("batch") is not None)
+    return ", ".join(found), ", ".join(batches)
 
 
 def made_cells(corpus: Corpus, corpora: StoredCorpora) -> tuple[MadeCells, ...]:

@@ -263,7 +263,7 @@ def _provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]],
         "packages": {name: version(name) for name in PACKAGES},
         "gene_space": gene_space_facts(plan),
         "inputs": input_facts(plan),
-        "targets": [target_facts(plan, name) for name in plan.targets],
+        "targets": [target_facts(plan, name) for name in plan.asked_on],
         "corpora": [
             {"name": recipe.name, "n_cells": plan.corpora[recipe.name, 0].n_cells, "recipe": str(recipe)}
             for recipe in plan.study.recipes
@@ -278,6 +278,9 @@ def _provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]],
 
 def target_facts(plan: Plan, name: str) -> dict[str, Any]:
     """Return what a target is."""
+    if name not in plan.targets:
+        what = "its own training cells, in place: models are asked about the cells that they were fitted on"
+        return {"name": name, "source": "each corpus", "n_cells": "its cells", "description": what}
     spec = plan.study.targets[name]
     held = plan.study.holdout.get(spec.source)
     what = f"cells of {spec.source} held out by {held.by}" if held else f"all cells of {spec.source}"

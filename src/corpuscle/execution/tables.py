@@ -6,8 +6,12 @@ from typing import Protocol
 
 import pandas as pd
 
+<<<<<<< HEAD
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS
 from corpuscle.execution.artifact import Address
+=======
+from corpuscle.core.scores import ALTERED, COLUMNS, DTYPES, TEXTS
+>>>>>>> main
 from corpuscle.execution.graph import RunArtifacts
 from corpuscle.model.model import Model
 from corpuscle.statistics.divergence import FIT_DTYPES, FITS
@@ -62,7 +66,8 @@ def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
             if folder := store.find(*asked.address):
                 table = pd.read_parquet(folder / "scores.parquet", read_dictionary=TEXTS)
                 place = {"corpus": one.run.corpus, "model": one.run.model, "task": asked.asked}
-                tables.append(table.assign(**place, seed=one.run.seed, target=asked.target_name))
+                altered = dict(zip(ALTERED, one.altered, strict=True))
+                tables.append(table.assign(**place, **altered, seed=one.run.seed, target=asked.target_name))
     empty = pd.DataFrame(columns=list(COLUMNS))
     return (pd.concat(tables, ignore_index=True) if tables else empty)[list(COLUMNS)].astype(DTYPES)
 

@@ -283,3 +283,9 @@ def loss_table(names: Mapping[str, GeneNames], space: GeneSpace, by: By) -> pd.D
         inside = int(np.sum(columns >= 0))
         rows.append((source, len(columns), no_id, len(columns) - no_id - inside, inside - kept, kept))
     return pd.DataFrame(rows, columns=["source", "n_genes", "no_id", "lost", "merged", "kept"])
+
+
+def unique_labels(space: GeneSpace) -> list[str]:
+    """Name each gene by its symbol, or by its id where that is not its own, length G."""
+    times = Counter(space.symbols)
+    return [symbol if times[symbol] == 1 else gene for gene, symbol in zip(space.ids, space.symbols, strict=True)]

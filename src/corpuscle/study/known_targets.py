@@ -12,6 +12,7 @@ import numpy as np
 
 from corpuscle.corpus.corpus import Corpus
 
+NOTE = "in place: asked about the cells that the model was fitted on"
 # How many corpora a warning names.
 NAMED = 3
 
@@ -55,7 +56,9 @@ class KnownTargets:
         self._found: dict[tuple[str, tuple[str, ...]], KnownTarget] = {}
 
     def of(self, name: str, training: Corpus) -> KnownTarget:
-        """Return a target as the models of a training corpus are asked about it."""
+        """Return a target as the models of a training corpus are asked about it; in place, the corpus itself."""
+        if name not in self.targets:
+            return _known(training, training)._replace(note=NOTE)
         key = name, () if self._all_measured else tuple(training.sources)
         if key not in self._found:
             self._found[key] = _known(self.targets[name], training)

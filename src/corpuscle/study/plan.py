@@ -78,6 +78,11 @@ class Plan:
         return {name: len(pool) for name, pool in self.pools.items()}
 
     @property
+    def asked_on(self) -> list[str]:
+        """What tasks are asked on, in their order: targets, and "corpus" where it is each corpus itself, in place."""
+        return list(dict.fromkeys(name for task in self.study.tasks for name in task.targets))
+
+    @property
     def runs(self) -> list[Run]:
         """All trainings, seed by seed, so that an early stop leaves whole comparisons."""
         return [

@@ -12,7 +12,11 @@ from typing import Any, TypeVar
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
+<<<<<<< HEAD
 from corpuscle.core.paths import read_plain
+=======
+from corpuscle.core.scores import IN_PLACE
+>>>>>>> main
 from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.recipe import Part, Recipe
@@ -401,6 +405,10 @@ class _Builder:
     def _tasks(self) -> Iterator[LabelledTask]:
         for at, spec in enumerate(self.spec.tasks):
             task = self._component(Task, f"tasks[{at}]", spec)
+            for position, target in enumerate(spec.on):
+                if task and self._is_in_place(target) and not task.in_place:
+                    place = f"tasks[{at}].on[{position}]"
+                    self._fault(place, f"{task.name} cannot be asked in place: it learns from labels of the cells")
             if task:
                 yield LabelledTask(spec.label or spec.name, task, tuple(target.title for target in spec.on))
 
@@ -410,14 +418,30 @@ class _Builder:
         for at, task in enumerate(self.spec.tasks):
             for position, target in enumerate(task.on):
                 place = f"tasks[{at}].on[{position}]"
-                self._check_source_name(place, target.source)
-                self._check_where(place, target.where)
                 if target.title in [other.title for other in task.on[:position]]:
                     self._fault(place, f"target {target.title!r} stands twice in one task")
+                if target.title == IN_PLACE and self._in_place() and not self._is_in_place(target):
+                    self._fault(place, f"{IN_PLACE!r} already means each corpus' own cells; give this target a name")
+                if self._is_in_place(target):
+                    self._check_in_place(place, target)
+                    continue
+                self._check_source_name(place, target.source)
+                self._check_where(place, target.where)
                 known = targets.setdefault(target.title, target)
                 if (known.source, known.where) != (target.source, target.where):
                     self._fault(place, f"target {target.title!r} already means other cells; give this one a name")
         return targets
+
+    def _is_in_place(self, target: TargetSpec) -> bool:
+        """Return whether a target is each corpus itself: a source may have that name, and then is meant."""
+        return target.source == IN_PLACE and IN_PLACE not in self.spec.sources
+
+    def _in_place(self) -> bool:
+        return any(self._is_in_place(target) for task in self.spec.tasks for target in task.on)
+
+    def _check_in_place(self, place: str, target: TargetSpec) -> None:
+        if target.where or target.name:
+            self._fault(place, f"{IN_PLACE!r} is all cells of each corpus: leave out where and name")
 
     def _check_names(self) -> None:
         names = [(name, at) for at, corpus in enumerate(self.spec.corpora) for name in corpus.rungs]

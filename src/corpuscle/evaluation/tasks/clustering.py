@@ -68,6 +68,7 @@ class Clustering(Task):
     """
 
     maps: ClassVar[bool] = True
+    in_place: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (*METRICS.values(), N_CLUSTERS, CONCORDANCE)
 
     resolutions: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=lambda: [1.0])

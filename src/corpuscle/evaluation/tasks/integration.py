@@ -104,6 +104,7 @@ class Integration(Task):
     """
 
     maps: ClassVar[bool] = True
+    in_place: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = tuple(METRICS.values())
 
     by: Literal["batch", "donor", "study", "assay", "source"] = "batch"

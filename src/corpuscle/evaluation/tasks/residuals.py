@@ -1,6 +1,5 @@
 """Residuals: which genes a model expects too much or too little of, say in a cell type that it has never seen."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import TARGET_SUM, cp10k
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel, Reconstructs
-from corpuscle.source.genes import GeneSpace
+from corpuscle.source.genes import unique_labels
 
 RELATIVE = Metric(
     "relative_residual",
@@ -57,7 +56,7 @@ class Residuals(Task):
             observed_G += np.asarray(cp10k(counts_NG).sum(axis=0)).ravel()
         for _, fractions_NG in model.expected_fractions(target):
             predicted_G += fractions_NG.sum(axis=0, dtype=np.float64) * TARGET_SUM
-        n_cells, names = len(target), _gene_labels(target.space)
+        n_cells, names = len(target), unique_labels(target.space)
         for gene in np.flatnonzero(target.measured_SG.any(axis=0)):
             unit = f"gene={names[gene]}"
             observed, predicted = observed_G[gene] / n_cells, predicted_G[gene] / n_cells
@@ -67,9 +66,3 @@ class Residuals(Task):
                 yield RELATIVE.score(unit, (observed - predicted) / observed, n_cells)
             else:
                 yield RELATIVE.score(unit, float("nan"), n_cells, "no count of this gene in the target")
-
-
-def _gene_labels(space: GeneSpace) -> list[str]:
-    """Name each gene by its symbol, or by its id where that is not its own."""
-    times = Counter(space.symbols)
-    return [symbol if times[symbol] == 1 else gene for gene, symbol in zip(space.ids, space.symbols, strict=True)]

@@ -29,11 +29,17 @@ from corpuscle.report.sections.findings import TaskFindings, answer, limits, sco
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
+<<<<<<< HEAD
 from corpuscle.report.sections.overview import incomplete, overview, sentences, unfinished
+=======
+from corpuscle.report.sections.markers import MarkerTable, marker_tables
+from corpuscle.report.sections.overview import incomplete, overview, sentences
+>>>>>>> main
 from corpuscle.report.sections.power import cells_leave, more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components
 from corpuscle.statistics.ladders import ALL
+from corpuscle.statistics.marker_ranks import marker_ranks
 from corpuscle.statistics.noise_ceiling import noise_ceilings
 from corpuscle.statistics.over_runs import GROUP
 from corpuscle.statistics.per_cell import published_cell_tests
@@ -95,7 +101,8 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     occasional = {
         "saturation.csv": report.learning.table,
         "per_cell.csv": published_cell_tests(report.run.scores),
-        "noise_ceiling.csv": noise_ceilings(report.run.scores, CEILINGS, report.run.baseline),
+        "marker_ranks.csv": marker_ranks(report.run.scores),
+        "noise_ceiling.csv": noise_ceilings(report.run.held_out, CEILINGS, report.run.baseline),
         "variance_components.csv": variance_components(report.run.scores, GROUP) if crossed else pd.DataFrame(),
     }
     for name, table in occasional.items():
@@ -241,6 +248,11 @@ class Report:
             corpora,
         )
 
+    @cached_property
+    def markers(self) -> list[MarkerTable]:
+        """How far marker genes' places scatter, where a task ranks them."""
+        return marker_tables(marker_ranks(self.run.scores), self.shown)
+
     @property
     def figures(self) -> list[Figure]:
         """Every figure of the report."""
@@ -286,7 +298,7 @@ class Report:
         about = limits(self.summary) if self.run.trained else []
         about += seed_parts(self.run.scores)
         about += more_needed(pilots(self.run.scores, self.run.baseline, self.run.overlaps), self.run.margins)
-        about += cells_leave(self.run.scores, self.run.baseline)
+        about += cells_leave(self.run.held_out, self.run.baseline)
         return [*about, *scope(self.run.draws, self.run.corpora, self.run.n_draws)]
 
     @property

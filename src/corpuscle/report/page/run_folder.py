@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import FolderError
+<<<<<<< HEAD
 from corpuscle.core.paths import SPECIAL, is_special, read_plain
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
+=======
+from corpuscle.core.scores import COLUMNS, DTYPES, IN_PLACE, TEXTS, completed
+>>>>>>> main
 from corpuscle.statistics.crossed import laid_out
 
 OPTIONAL = {
@@ -170,6 +174,12 @@ class RunFolder:
     def excluding(self) -> list[str]:
         """Corpora that leave cells out on purpose: what their models make of such cells is the story."""
         return [corpus["name"] for corpus in self.study.get("corpora", []) if corpus.get("exclude")]
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        """Score rows of targets that are the same cells for all corpora; in place, each corpus has its own."""
+        named = IN_PLACE in self.study.get("sources", {})
+        return self.scores if named else self.scores[self.scores["target"] != IN_PLACE]
 
     @property
     def targets(self) -> list[str]:

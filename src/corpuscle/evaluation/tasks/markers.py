@@ -1,0 +1,202 @@
+"""Markers: whether clusters of an embedding have the marker genes of the cell types, and how high these rank.
+
+Axes in names: N cells, G genes, C clusters or types.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from scipy.sparse import csr_matrix
+from scipy.stats import rankdata
+
+from corpuscle.core.components import component
+from corpuscle.core.scores import Metric, Score
+from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.expression.variable_genes import cp10k
+from corpuscle.evaluation.embedding import embedded, reasons
+from corpuscle.evaluation.metrics.clustering import leiden
+from corpuscle.evaluation.metrics.rank_test import RankTests, rank_tests
+from corpuscle.evaluation.task import Task
+from corpuscle.model.model import FittedModel
+from corpuscle.source.genes import unique_labels
+
+OVERLAP = Metric(
+    "marker_overlap",
+    "Overlap of markers",
+    "Share of a type's highest genes that are among those of the cluster with most of its cells; mean over types.",
+    "higher",
+    "share",
+)
+RANK = Metric(
+    "marker_rank",
+    "Rank of markers",
+    "Place (from 0) of a type's markers among the genes of the cluster where they stand highest; mean over markers.",
+    "lower",
+    "positive",
+)
+# Published: types of fewer cells have no markers.
+FEWEST_CELLS = 5
+PUBLISHED, SIGNED = "published", "signed"
+
+
+@component
+class Markers(Task):
+    """Find marker genes again among clusters of an embedding, as Maan et al. 2024.
+
+    Markers are the genes that Wilcoxon's test ranks highest in each cell type against the rest, in each batch apart,
+    on log1p of counts per 10,000, without mitochondrial and ribosomal genes. The embedding is then clustered (Leiden),
+    and all genes are ranked in each cluster against the rest, on the same expression, which no model changes.
+
+    `RANK` is the place of a marker where it stands highest over clusters, on each row of the unit
+    ``marker=TYPE: GENE``, as the mean of a type (``cell_type=TYPE``) and over all markers. Its way is ``published``
+    (by adjusted P alone: genes that go down stand among those that go up, and many tie, of which the published code
+    takes one by chance) or ``signed`` (by z; ties share their mean place). `OVERLAP` compares the highest genes of each
+    type, among all cells, with those of the cluster that has most of its cells, by z; its way says how many.
+
+    How far ranks scatter over replicates is in ``marker_ranks.csv`` of the report.
+
+    Parameters
+    ----------
+    n_markers
+        How many markers a type has in each batch; those of all batches count.
+    overlaps
+        How many of the highest genes are compared; the first is what the task is known for.
+    resolution
+        That of Leiden; it needs the extra ``clustering``.
+    max_cells
+        Where the target has more cells, so many are drawn.
+    """
+
+    in_place: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (OVERLAP, RANK)
+
+    n_markers: Annotated[int, Field(ge=1, le=1000)] = 10
+    overlaps: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=lambda: [10, 50], min_length=1)
+    resolution: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    max_cells: Annotated[int, Field(ge=10)] = 20_000
+
+    @model_validator(mode="after")
+    def _igraph_is_there(self) -> "Markers":
+        if find_spec("igraph") is None:
+            raise ValueError("Leiden needs igraph: pip install 'corpuscle[clustering]'")
+        if len(set(self.overlaps)) < len(self.overlaps):
+            raise ValueError("overlaps: a number stands twice")
+        return self
+
+    @property
+    def asks_about(self) -> tuple[str, ...]:
+        """Cell types; see `Task.asks_about`."""
+        return ("cell_type",)
+
+    def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
+        """Rank the markers of the target's types in the clusters of its embedding; see `Task.run`."""
+        whole = embedded(model, target, self.max_cells)
+        cells, seed = whole.cells, int(rng.integers(2**31))
+        type_N, kept_G = cells.labels("cell_type"), _asked(cells)
+        log_NG = cp10k(cells.counts()).log1p().tocsc()[:, kept_G].tocsr()
+        names = np.array(unique_labels(cells.space))[kept_G]
+        markers = _markers(log_NG, type_N, cells.labels("batch"), self.n_markers)
+        problem, cluster_N = whole.problem, np.zeros(len(whole), np.int64)
+        if not problem and not markers:
+            problem = f"no type has {FEWEST_CELLS} cells and another type next to it in a batch: there are no markers"
+        if not problem:
+            cluster_N = leiden(whole.graph, self.resolution, seed)
+            if cluster_N.max() == 0:
+                problem = "all cells are in one cluster: no genes are higher in it than in the rest"
+        note = reasons(problem, whole.note)
+        found = None if problem else rank_tests(log_NG, cluster_N, int(cluster_N.max()) + 1)
+        yield from _overlap_scores(self.overlaps, log_NG, type_N, cluster_N, found, note)
+        yield from _rank_scores(markers, found, names, type_N, note)
+
+
+def _asked(cells: Corpus) -> NDArray[np.bool_]:
+    """Return which genes can be markers: measured in all sources, not mitochondrial, not ribosomal."""
+    symbols = [symbol.upper() for symbol in cells.space.symbols]
+    named_G = np.array([symbol.startswith("MT-") or "RPS" in symbol or "RPL" in symbol for symbol in symbols])
+    kept_G: NDArray[np.bool_] = cells.measured_SG.all(axis=0) & ~named_G
+    return kept_G
+
+
+def _tests(
+    log_NG: csr_matrix, label_N: NDArray[np.str_], here_N: NDArray[np.bool_]
+) -> tuple[list[str], RankTests | None]:
+    """Test each label with enough of some cells against the rest of them; None where there is nothing to compare."""
+    labels, count = np.unique(label_N[here_N & (label_N != "")], return_counts=True)
+    kept = [str(label) for label in labels[count >= FEWEST_CELLS]]
+    group_N = np.full(len(label_N), -1)
+    for at, label in enumerate(kept):
+        group_N[here_N & (label_N == label)] = at
+    return (kept, rank_tests(log_NG, group_N, len(kept))) if len(kept) > 1 else (kept, None)
+
+
+def _markers(
+    log_NG: csr_matrix, type_N: NDArray[np.str_], batch_N: NDArray[np.str_], n_markers: int
+) -> dict[str, NDArray[np.intp]]:
+    """Return the markers of each type: the highest genes of each batch, in the order of the genes."""
+    found: dict[str, list[NDArray[np.intp]]] = {}
+    for batch in np.unique(batch_N):
+        kept, tests = _tests(log_NG, type_N, batch_N == batch)
+        for at, kind in enumerate(kept if tests is not None else []):
+            assert tests is not None
+            found.setdefault(kind, []).append(tests.published_order(at)[:n_markers])
+    return {kind: np.unique(np.concatenate(parts)) for kind, parts in sorted(found.items())}
+
+
+def _overlap_scores(  # noqa: PLR0917
+    sizes: list[int],
+    log_NG: csr_matrix,
+    type_N: NDArray[np.str_],
+    cluster_N: NDArray[np.int64],
+    found: RankTests | None,
+    note: str,
+) -> Iterator[Score]:
+    """Compare the highest genes of each type with those of the cluster that has most of its cells."""
+    kept, tests = _tests(log_NG, type_N, np.ones(len(type_N), bool)) if found is not None else ([], None)
+    n_genes = log_NG.shape[1]
+    for size in sizes:
+        way, shares = f"{size} highest", {}
+        few = f"the cells have {n_genes} genes that can be markers" if n_genes < size else ""
+        for at, kind in enumerate(kept if tests is not None and found is not None and not few else []):
+            assert tests is not None and found is not None
+            cluster = int(np.bincount(cluster_N[type_N == kind]).argmax())
+            both = np.intersect1d(tests.signed_order(at)[:size], found.signed_order(cluster)[:size])
+            shares[kind] = len(both) / size
+            yield OVERLAP.score(f"cell_type={kind}", shares[kind], int((type_N == kind).sum()), note, way)
+        lacking = "" if shares or note else f"no two types have {FEWEST_CELLS} cells"
+        mean = float(np.mean(list(shares.values()))) if shares else float("nan")
+        yield OVERLAP.score("all", mean, int((type_N != "").sum()), reasons(note, few, lacking), way)
+
+
+def _rank_scores(
+    markers: Mapping[str, NDArray[np.intp]],
+    found: RankTests | None,
+    names: NDArray[np.str_],
+    type_N: NDArray[np.str_],
+    note: str,
+) -> Iterator[Score]:
+    """Say where each marker stands in the cluster where it stands highest."""
+    n_cells = int((type_N != "").sum())
+    for way in (PUBLISHED, SIGNED):
+        if found is None:
+            yield RANK.score("all", float("nan"), n_cells, note, way)
+            continue
+        highest_G = _places(found, way).min(axis=0)
+        for kind, genes in markers.items():
+            here = int((type_N == kind).sum())
+            for gene in genes:
+                yield RANK.score(f"marker={kind}: {names[gene]}", float(highest_G[gene]), here, note, way)
+            yield RANK.score(f"cell_type={kind}", float(highest_G[genes].mean()), here, note, way)
+        every = np.concatenate(list(markers.values()))
+        yield RANK.score("all", float(highest_G[every].mean()), n_cells, note, way)
+
+
+def _places(found: RankTests, way: str) -> NDArray[np.float64]:
+    """Return the place of each gene in each cluster, from 0, shape (C, G)."""
+    if way == SIGNED:
+        places: NDArray[np.float64] = rankdata(-found.z_CG, axis=1) - 1
+        return places
+    return np.array([np.argsort(found.published_order(at)) for at in range(len(found.z_CG))], np.float64)

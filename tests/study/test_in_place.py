@@ -1,0 +1,99 @@
+"""In place: tasks that learn no label are asked about the cells that a model was fitted on."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import corpuscle
+from corpuscle.core.errors import StudyError
+from corpuscle.core.randomness import generator
+from corpuscle.evaluation.tasks.clustering import Clustering
+from corpuscle.model.architectures.pca import PCA
+from corpuscle.study.preparation import prepare
+
+STUDY = """
+name = "imbalance"
+seeds = 2
+baseline = "Control"
+models = [{ name = "pca", n_components = 3 }]
+corpora = [
+  { name = "Control", parts = [{ source = "blood", n_cells = 80 }] },
+  { name = "Fewer", parts = [{ source = "blood", n_cells = 80 }], steps = [
+    { alteration = "downsample", types = 1, batches = 1, keep = 0.1 },
+  ] },
+]
+tasks = [{ name = "clustering", resolutions = [], on = ["corpus"] }]
+[sources]
+blood = { path = "blood.h5ad" }
+"""
+
+
+@pytest.fixture
+def study(tmp_path, write):
+    rng = np.random.default_rng(0)
+    labels = {"cell_type": rng.permutation(["B", "T"] * 60), "batch": ["b1", "b2"] * 60, "donor": ["d"] * 120}
+    write("blood", 120, obs=labels)
+    return lambda text=STUDY: corpuscle.Study.parse(text, tmp_path)
+
+
+def test_a_corpus_is_asked_about_itself_altered_as_it_is(study, tmp_path):
+    results = corpuscle.run(study(), tmp_path / "out", workers=0)
+    assert not results.failures
+    scores = results.scores.query("unit == 'all' and metric == 'ari'").set_index(["corpus", "seed"])
+    assert set(results.scores["target"]) == {"corpus"}
+    assert results.scores["reason"].str.contains("in place").all()
+    plan = prepare(study())
+    for (name, seed), row in scores.iterrows():
+        corpus = plan.corpora[name, seed]
+        assert row["n_cells"] == len(corpus) == (80 if name == "Control" else row["n_cells"])
+        fitted = PCA(n_components=3).fit(corpus, seed)
+        task = Clustering(resolutions=[])
+        asked = task.run(fitted, corpus, corpus, generator(seed, "task", "clustering", "corpus"))
+        assert row["value"] == next(score.value for score in asked if (score.metric, score.unit) == ("ari", "all"))
+        touched = corpus.account[-1]["touched"] if name == "Fewer" else [{"cell_type": "", "batch": ""}]
+        assert (row["altered_type"], row["altered_batch"]) == (touched[0]["cell_type"], touched[0]["batch"])
+    assert scores.loc["Fewer", "n_cells"].max() < 80
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "its own training cells, in place" in page
+    assert "other cells of the same targets" not in page, "each corpus has its own cells"
+    facts = json.loads((tmp_path / "out" / "provenance.json").read_text())["targets"]
+    assert [fact["name"] for fact in facts] == ["corpus"]
+    saved = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    assert set(saved.query("corpus == 'Fewer'")["altered_batch"]) <= {"b1", "b2"}
+
+
+def test_held_out_cells_are_asked_about_next_to_it(study, tmp_path):
+    text = STUDY.replace('on = ["corpus"]', 'on = ["corpus", "blood"]').replace("n_cells = 80", "n_cells = 50")
+    text += '[holdout]\nblood = { by = "cell", share = 0.4 }\n'
+    results = corpuscle.run(study(text), tmp_path / "out", workers=0)
+    assert not results.failures
+    in_place = results.scores["target"] == "corpus"
+    assert 0 < in_place.sum() < len(in_place)
+    assert not results.scores.loc[~in_place, "reason"].str.contains("in place").any()
+    assert set(pd.read_csv(tmp_path / "out" / "noise_ceiling.csv")["target"]) == {"blood"}
+
+
+@pytest.mark.parametrize(
+    ("on", "task", "message"),
+    [
+        ('["corpus"]', "annotation", "annotation cannot be asked in place: it learns from labels"),
+        ('[{ source = "corpus", where = "batch == \'b1\'" }]', "clustering", "leave out where and name"),
+        ('["corpus", "corpus"]', "clustering", "stands twice"),
+        ('["corpus", { source = "blood", name = "corpus" }]', "clustering", "stands twice"),
+        ('["corpse"]', "clustering", "corpse"),
+    ],
+)
+def test_what_cannot_be_asked_in_place_is_refused(study, on, task, message):
+    text = STUDY.replace('on = ["corpus"]', f"on = {on}").replace('"clustering", resolutions = []', f'"{task}"')
+    with pytest.raises(StudyError, match=message):
+        study(text)
+
+
+def test_a_source_of_that_name_is_meant_where_there_is_one(study, tmp_path, write):
+    text = STUDY.replace("blood = {", "corpus = {").replace('source = "blood"', 'source = "corpus"')
+    text += '[holdout]\ncorpus = { by = "cell", share = 0.3 }\n'
+    plan = prepare(study(text))
+    assert list(plan.targets) == ["corpus"]
+    assert len(plan.targets["corpus"]) == 36
