@@ -122,7 +122,8 @@ def _artifacts(one: RunArtifacts) -> dict[str, Any]:
         }
         for asked in one.scores
     ]
-    return {**one.run._asdict(), "model_key": one.fit.key, "cells": one.fit.corpus, "scores": scores}
+    keys = {"model_key": one.fit.key, "cells": one.fit.corpus, "altered": [*one.altered]}
+    return {**one.run._asdict(), **keys, "scores": scores}
 
 
 def _refuse_foreign(folder: Path, study: Study) -> None:

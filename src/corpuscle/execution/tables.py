@@ -6,12 +6,8 @@ from typing import Protocol
 
 import pandas as pd
 
-<<<<<<< HEAD
-from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS
-from corpuscle.execution.artifact import Address
-=======
 from corpuscle.core.scores import ALTERED, COLUMNS, DTYPES, TEXTS
->>>>>>> main
+from corpuscle.execution.artifact import Address
 from corpuscle.execution.graph import RunArtifacts
 from corpuscle.model.model import Model
 from corpuscle.statistics.divergence import FIT_DTYPES, FITS
@@ -56,6 +52,10 @@ class RunResults(Protocol):
     @property
     def scores(self) -> Sequence[Answer]:
         """Its scores."""
+
+    @property
+    def altered(self) -> tuple[str, ...]:
+        """What was altered in its corpus: values of the columns `ALTERED`."""
 
 
 def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:

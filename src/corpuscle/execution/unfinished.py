@@ -8,6 +8,7 @@ from typing import Any
 
 from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import read_plain
+from corpuscle.core.scores import ALTERED
 from corpuscle.execution import results_folder, tables
 from corpuscle.execution.artifact import Address
 from corpuscle.execution.run_record import read_artifacts, store_of
@@ -34,6 +35,7 @@ class _Wanted:
     run: Run
     fit: _Named
     scores: Sequence[_Named]
+    altered: tuple[str, ...]
 
 
 def gather(folder: Path) -> list[Run] | None:
@@ -75,4 +77,6 @@ def gather(folder: Path) -> list[Run] | None:
 def _wanted(one: dict[str, Any]) -> _Wanted:
     fit = _Named(Address("models", str(one["model_key"])))
     asked = [_Named(Address("scores", str(s["key"])), str(s["task"]), str(s["target"])) for s in one["scores"]]
-    return _Wanted(Run(str(one["corpus"]), str(one["model"]), int(one["seed"])), fit, asked)
+    run = Run(str(one["corpus"]), str(one["model"]), int(one["seed"]))
+    altered = one.get("altered") or [""] * len(ALTERED)
+    return _Wanted(run, fit, asked, tuple(map(str, altered)))

@@ -12,11 +12,8 @@ from typing import Any, TypeVar
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
-<<<<<<< HEAD
 from corpuscle.core.paths import read_plain
-=======
 from corpuscle.core.scores import IN_PLACE
->>>>>>> main
 from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.recipe import Part, Recipe

@@ -29,12 +29,8 @@ from corpuscle.report.sections.findings import TaskFindings, answer, limits, sco
 from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
-<<<<<<< HEAD
-from corpuscle.report.sections.overview import incomplete, overview, sentences, unfinished
-=======
 from corpuscle.report.sections.markers import MarkerTable, marker_tables
-from corpuscle.report.sections.overview import incomplete, overview, sentences
->>>>>>> main
+from corpuscle.report.sections.overview import incomplete, overview, sentences, unfinished
 from corpuscle.report.sections.power import cells_leave, more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components

@@ -12,12 +12,8 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import FolderError
-<<<<<<< HEAD
 from corpuscle.core.paths import SPECIAL, is_special, read_plain
-from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
-=======
 from corpuscle.core.scores import COLUMNS, DTYPES, IN_PLACE, TEXTS, completed
->>>>>>> main
 from corpuscle.statistics.crossed import laid_out
 
 OPTIONAL = {
