@@ -7,7 +7,7 @@
 
 The demo may take 5 % longer than its trainings and tasks alone, an artifact that takes no time 50 ms, and the parent of
 3,000 runs 1 GB with a page of 20 MB, which is asserted. Of many corpora only one measure is found: what measures
-take is `growth.py describe`.
+take is `growth.py describe`. The cells are 400 generated ones.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from corpuscle.core.components import component
 from corpuscle.corpus.corpus import Corpus
@@ -151,15 +152,20 @@ def many(n_runs: int) -> None:
     n_corpora, measures = max(1, n_runs // 100), measuring.built_ins()
     measuring.built_ins = lambda: [one for one in measures if one.name == "depth"]
     corpora = "".join(
-        f'[[corpora]]\nname = "C{at}"\nparts = [{{ source = "blood", n_cells = {200 + at} }}]\n'
+        f'[[corpora]]\nname = "C{at}"\nparts = [{{ source = "blood", n_cells = {100 + at} }}]\n'
         for at in range(n_corpora)
     )
     text = (
-        f'name = "many"\nseeds = {n_runs // n_corpora}\n[sources]\nblood = {{ dataset = "pbmc3k" }}\n'
+        f'name = "many"\nseeds = {n_runs // n_corpora}\n[quality]\nmin_genes = 1\n[sources]\nblood = {{ path = "PATH" }}\n'
         f'[holdout]\nblood = {{ by = "cell", share = 0.2 }}\n{corpora}[[models]]\nname = "overhead:Mean"\n'
         '[[tasks]]\nname = "reconstruction"\non = ["blood"]\n'
     )
     with tempfile.TemporaryDirectory() as folder:
+        counts = np.random.default_rng(0).poisson(np.linspace(0.5, 5, 100), (400, 100)).astype(np.int32)
+        names = pd.DataFrame(index=[f"GENE{letter}{at}" for letter in "ABCD" for at in range(25)])
+        cells = pd.DataFrame(index=[f"cell{at}" for at in range(400)])
+        AnnData(counts, cells, names).write_h5ad(Path(folder) / "small.h5ad")
+        text = text.replace("PATH", f"{folder}/small.h5ad")
         began = time.perf_counter()
         results = workflow.run(Study.parse(text), Path(folder) / "out", workers=2)
         seconds, page = time.perf_counter() - began, results.report.stat().st_size / 1e6
