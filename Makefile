@@ -33,7 +33,7 @@ thorough: $(VENV)/.dev        ## the tests that train for minutes
 	$(BIN)/pytest -m thorough
 
 test-faults: $(VENV)/.dev     ## kill processes at random moments, fill disks, tamper with everything: minutes
-	$(BIN)/pytest -m faults tests/faults tests/hostile
+	$(BIN)/pytest -m faults tests/faults tests/hostile tests/report
 	CORPUSCLE_THOROUGH=1 $(BIN)/pytest tests/hostile/test_properties.py
 
 bench-training: $(VENV)/.dev  ## our trainer next to scvi-tools

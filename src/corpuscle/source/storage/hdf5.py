@@ -43,12 +43,20 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             raise SourceError("this process has the file open for writing; close it first") from error
         raise
     with file:
-        if name := _elsewhere(file):
+        status = path.stat()
+        known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        name = None if known in _alone else _elsewhere(file)
+        if name is not None:
             raise SourceError(
                 f"{shown(name, 200)} is kept in another file (an external link, external storage or a view); only what "
                 "is in this file is read: copy that into it (h5repack, or AnnData.write_h5ad)"
             )
+        _alone.add(known)
         yield file
+
+
+# Files, as they were, of which nothing is elsewhere: a source is opened for each stretch of its cells.
+_alone: set[tuple[int, ...]] = set()
 
 
 def _elsewhere(file: h5py.File) -> str | None:
