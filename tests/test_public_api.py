@@ -8,7 +8,7 @@ import corpuscle
 from repository import ROOT
 
 OFFERED = {
-    "analyse",
+    "analyse", "calibrated_clusters",
     "CorpuscleError", "InputError", "Plan", "Results", "Study", "__version__", "compose", "dataset_path", "describe",
     "open_source", "prepare", "render", "run",
 }  # fmt: skip

@@ -10,6 +10,7 @@ from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
     from corpuscle.core.errors import CorpuscleError, InputError
+    from corpuscle.evaluation.calibrated import calibrated_clusters
     from corpuscle.execution.workflow import Results, compose, describe, run
     from corpuscle.report.analyse import analyse
     from corpuscle.report.page.render import render
@@ -26,6 +27,7 @@ _HOMES = {
     "Results": "corpuscle.execution.workflow",
     "Study": "corpuscle.study.spec",
     "analyse": "corpuscle.report.analyse",
+    "calibrated_clusters": "corpuscle.evaluation.calibrated",
     "compose": "corpuscle.execution.workflow",
     "dataset_path": "corpuscle.source.source",
     "describe": "corpuscle.execution.workflow",
@@ -42,6 +44,7 @@ __all__ = [
     "Study",
     "__version__",
     "analyse",
+    "calibrated_clusters",
     "compose",
     "dataset_path",
     "describe",
