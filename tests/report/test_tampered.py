@@ -1,4 +1,4 @@
-"""A run's folder of which any entry is of another kind, missing, infinite, huge or negative: refused by name, or shown."""
+"""A run's folder of which an entry is of another kind, missing, infinite, huge or negative: refused, or shown."""
 
 import json
 import random
@@ -42,6 +42,8 @@ def _rows(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Change:
 def tables(folder: Path) -> Iterator[tuple[str, Change]]:
     """List changes of each column of each table."""
     for name in ("scores", *OPTIONAL):
+        if not (folder / f"{name}.parquet").is_file():
+            continue
         table = pd.read_parquet(folder / f"{name}.parquet")
         for column in table:
             values = NUMBERS if pd.api.types.is_numeric_dtype(table[column]) else TEXTS
