@@ -25,7 +25,7 @@ from corpuscle.execution.opened import Opened
 from corpuscle.execution.remaining import Part, Remaining
 from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
-from corpuscle.report.page.render import render, render_description
+from corpuscle.report.page.render import render_description, written
 from corpuscle.statistics.divergence import without_diverged
 from corpuscle.store import Store, remove_partial
 from corpuscle.study.opening import Notice
@@ -172,7 +172,7 @@ def run(
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
         # What an earlier study in this folder used is no longer of use.
         record.refer((artifact.address for one in runs for artifact in one.all), only=True)
-        render(folder)
+        written(folder)
         results = Results(folder, scores, failures, len(runs) - len(missing))
         listener.finished(results)
     return results
