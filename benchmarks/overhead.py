@@ -156,7 +156,8 @@ def many(n_runs: int) -> None:
         for at in range(n_corpora)
     )
     text = (
-        f'name = "many"\nseeds = {n_runs // n_corpora}\n[quality]\nmin_genes = 1\n[sources]\nblood = {{ path = "PATH" }}\n'
+        f'name = "many"\nseeds = {n_runs // n_corpora}\n[quality]\nmin_genes = 1\n'
+        '[sources]\nblood = { path = "PATH" }\n'
         f'[holdout]\nblood = {{ by = "cell", share = 0.2 }}\n{corpora}[[models]]\nname = "overhead:Mean"\n'
         '[[tasks]]\nname = "reconstruction"\non = ["blood"]\n'
     )

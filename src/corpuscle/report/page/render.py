@@ -99,8 +99,8 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
         gist = shortened((str(error).strip() or type(error).__name__).splitlines()[0], 300)
         raise FolderError(
             f"{folder}: no report can be made of what is in it ({type(error).__name__}: {gist}). If nobody edited a "
-            "table or document there, this is a fault of Corpuscle; please report it. Otherwise run the study again in this "
-            "folder to write them anew"
+            "table or document there, this is a fault of Corpuscle; please report it. Otherwise run the study again in "
+            "this folder to write them anew"
         ) from error
 
 
