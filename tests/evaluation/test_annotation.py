@@ -238,3 +238,19 @@ def test_what_cannot_be_taught_is_nan_with_its_reason(typed, trouble, message):
 def test_settings_that_make_no_sense_are_refused(table, message):
     with pytest.raises(ComponentError, match=message):
         build(Task, "annotation", table)
+
+
+def test_the_worst_group_by_any_column_is_named_with_its_f1(typed):
+    site = np.array(["here"] * 60 + ["there"] * 55 + ["few"] * 5)
+    target, types = typed(120, disease=site)
+    # Cells of one site are put where any type is.
+    z = np.where((site == "there")[:, None], np.random.default_rng(0).normal(size=(120, 3)), noisy(types))
+    scores = run(Annotation(split="donor", worst_by="disease"), Placed(z), target)
+    worst, whole = scores["worst_macro_f1", "all"], scores["macro_f1", "all"]
+    assert worst.value < whole.value
+    assert worst.reason == "lowest of 2 by disease: there"
+    assert worst.n_cells < 55
+    lacking = run(Annotation(worst_by="tissue"), Placed(z), target)["worst_macro_f1", "all"]
+    assert math.isnan(lacking.value)
+    assert "no group by tissue has 10 query cells" in lacking.reason
+    assert ("worst_macro_f1", "all") not in run(Annotation(), Placed(z), target)

@@ -21,7 +21,7 @@ from corpuscle.corpus.expression.variable_genes import GeneMoments, cp10k, most_
 from corpuscle.evaluation.metrics.clustering import leiden
 from corpuscle.evaluation.metrics.knockoffs import Null, half, knockoffs, log10_p, threshold
 from corpuscle.evaluation.metrics.neighbours import connectivities, nearest
-from corpuscle.evaluation.metrics.rank_test import rank_tests
+from corpuscle.evaluation.metrics.rank_test import SortedGenes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,10 +96,10 @@ def calibrated(
     graph, seed = _graph(shown, rng), torch_seed(rng) % 2**31
     resolution, n_rounds = START, 0
     plain_N = cluster_N = leiden(graph, resolution, seed)
-    z_NK = _components(shown, seed)
+    z_NK, genes = _components(shown, seed), SortedGenes.of(tested)
     while cluster_N.max() > 0:
         n_rounds += 1
-        alike = _first_alike(tested, cluster_N, z_NK, (held, q, offset))
+        alike = _first_alike(genes, cluster_N, z_NK, (held, q, offset))
         if alike is None:
             return Calibrated(cluster_N, plain_N, resolution, n_rounds)
         if merge:
@@ -162,16 +162,20 @@ def calibrated_clusters(  # noqa: PLR0913
     if (counts.data < 0).any() or (counts.data != np.round(counts.data)).any():
         where = "X" if layer is None else f"layers[{layer!r}]"
         raise InputError(f"expected counts, whole numbers of 0 or more, in {where}; name the layer that has them")
-    scaled = cp10k(counts)
-    mean_G = np.asarray(scaled.mean(axis=0)).ravel()
-    square_G = np.asarray(scaled.multiply(scaled).mean(axis=0)).ravel()
-    n_cells = counts.shape[0]
-    moments = GeneMoments(mean_G, np.maximum(square_G - mean_G**2, 0) * n_cells / max(n_cells - 1, 1))
-    genes = most_variable(moments, n_genes)
+    genes = variable_genes(counts, n_genes)
     found = calibrated(counts[:, genes], np.random.default_rng(rng), evidence=evidence, q=q, offset=offset, merge=merge)
     adata.obs[key_added] = pd.Categorical(found.cluster_N.astype(str))
     adata.uns[key_added] = {"resolution": found.resolution, "n_rounds": found.n_rounds, "evidence": evidence, "q": q}
     return adata
+
+
+def variable_genes(counts: csr_matrix, n_genes: int) -> NDArray[np.int64]:
+    """Choose the most variable genes of counts, shape (N, G), as `most_variable` does; their positions, sorted."""
+    scaled, n_cells = cp10k(counts), counts.shape[0]
+    mean_G = np.asarray(scaled.mean(axis=0)).ravel()
+    square_G = np.asarray(scaled.multiply(scaled).mean(axis=0)).ravel()
+    variance_G = np.maximum(square_G - mean_G**2, 0) * n_cells / max(n_cells - 1, 1)
+    return most_variable(GeneMoments(mean_G, variance_G), n_genes)
 
 
 def _evidence(counts: csr_matrix, evidence: Evidence, rng: np.random.Generator) -> tuple[csr_matrix, int, csr_matrix]:
@@ -202,7 +206,7 @@ def _graph(log_NG: csr_matrix, rng: np.random.Generator) -> csr_matrix:
 
 
 def _first_alike(
-    tested: csr_matrix,
+    genes: SortedGenes,
     cluster_N: NDArray[np.int64],
     z_NK: NDArray[np.float64],
     rule: tuple[int, float, Literal[0, 1]],
@@ -217,8 +221,8 @@ def _first_alike(
         combinations(range(n_clusters), 2), key=lambda pair: np.sum((centre_CK[pair[0]] - centre_CK[pair[1]]) ** 2)
     )
     for one, other in pairs:
-        here = (cluster_N == one) | (cluster_N == other)
-        z_G = rank_tests(tested[here], (cluster_N[here] == other).astype(np.int64), 2, tie_correct=True).z_CG[0]
+        group_N = np.where(cluster_N == other, 1, np.where(cluster_N == one, 0, -1))
+        z_G = genes.z_between(group_N)
         if not _differs(z_G, *rule):
             return one, other
     return None

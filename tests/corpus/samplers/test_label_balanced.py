@@ -91,3 +91,20 @@ def test_a_cap_needs_donors(make):
     pool.cells.drop(columns="donor", inplace=True)
     with pytest.raises(CorpusError, match="no column 'donor'"):
         LabelBalanced(max_per_donor=4).choose(pool, 4, RNG(0), Context())
+
+
+def test_data_sets_have_an_equal_vote_within_each_type(make):
+    types, studies = (
+        ["B"] * 40 + ["T"] * 20,
+        (["large"] * 30 + ["small"] * 8 + ["tiny"] * 2) + ["large"] * 18 + ["small"] * 2,
+    )
+    pool = make(60, obs={"cell_type": types, "study": studies})
+    chosen = LabelBalanced(within="study").choose(pool, 24, RNG(0), Context())
+    both = [*zip(pool.labels("cell_type")[chosen], pool.labels("study")[chosen], strict=True)]
+    assert {pair: both.count(pair) for pair in set(both)} == {
+        ("B", "large"): 5, ("B", "small"): 5, ("B", "tiny"): 2, ("T", "large"): 10, ("T", "small"): 2,
+    }  # fmt: skip
+    smaller = LabelBalanced(within="study").choose(pool, 12, RNG(0), Context())
+    assert set(smaller) < set(chosen), "a smaller draw is contained in a larger"
+    other = LabelBalanced(within="study").choose(pool, 24, RNG(1), Context())
+    assert set(other) != set(chosen)

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse, stats
 
 from corpuscle.evaluation.metrics import rank_test
-from corpuscle.evaluation.metrics.rank_test import rank_tests
+from corpuscle.evaluation.metrics.rank_test import SortedGenes, rank_tests
 
 RNG = np.random.default_rng(0)
 LOG = sparse.random(300, 40, 0.3, random_state=0, format="csr")
@@ -54,3 +54,13 @@ def test_nothing_to_compare_is_refused(group):
         rank_tests(sparse.csr_matrix(np.eye(3)), np.array(group), max(group) + 1)
     with pytest.raises(ValueError, match="0 or more"):
         rank_tests(sparse.csr_matrix(-np.eye(3)), np.array([0, 1, 1]), 2)
+
+
+def test_pairs_of_groups_are_as_if_each_were_tested_alone():
+    genes = SortedGenes.of(sparse.hstack([LOG, sparse.csr_matrix((300, 1)), sparse.csr_matrix(np.ones((300, 1)))]))
+    for one, other in ((0, 1), (3, 2)):
+        here = (one == GROUP) | (other == GROUP)
+        z = genes.z_between(np.where(other == GROUP, 1, np.where(one == GROUP, 0, -1)))
+        alone = rank_tests(LOG[here], (GROUP[here] == other).astype(int), 2, tie_correct=True)
+        np.testing.assert_allclose(z[:-2], alone.z_CG[1], rtol=1e-9, atol=1e-12)
+        assert z[-2:].tolist() == [0, 0], "of a gene that all have alike"

@@ -29,6 +29,9 @@ class LabelBalanced(Sampler):
     weights
         For labels that are not to count like the others: how many times as many cells of it to draw, such as
         ``{ "CD14 Mono" = 0.5 }``; ``""`` stands for cells without a label. The others have weight 1.
+    within
+        A second label, such as ``"study"`` or ``"batch"``, that is balanced within each label of the first: each data
+        set has an equal vote in each cell type, whatever its size; those with too few cells give all they have.
     max_per_donor
         No donor gives more cells than this. A donor that has more is cut first, as evenly over its labels as can be.
         Cells without a donor count as one donor's.
@@ -36,6 +39,7 @@ class LabelBalanced(Sampler):
 
     by: str = "cell_type"
     weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    within: str = ""
     max_per_donor: Annotated[int, Field(gt=0)] | None = None
 
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
@@ -44,6 +48,8 @@ class LabelBalanced(Sampler):
         weight_K = self._weights(groups)
         number_N = cell_numbers(pool, drawn_key(rng))
         number_K = name_numbers(drawn_key(rng), groups.names)
+        if self.within:
+            number_N = _in_turns(groups, label_groups(pool, self.within, self), number_N)
         if self.max_per_donor is None:
             return take_turns(groups.group_N, n_cells, number_N, number_K, weight_K)
         kept = self._capped(pool, groups, self.max_per_donor, number_N)
@@ -78,3 +84,13 @@ class LabelBalanced(Sampler):
         turn_N = rank_within(donor_N * len(groups.names) + group_N)
         by_turn = np.argsort(turn_N, kind="stable")
         return np.sort(shuffled[by_turn[rank_within(donor_N[by_turn]) < cap]])
+
+
+def _in_turns(groups: Groups, inner: Groups, number_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return numbers by which the inner groups of each group take turns, the cells of each in their order."""
+    shuffled = np.argsort(number_N)
+    turn_N = np.empty(len(number_N), np.int64)
+    turn_N[shuffled] = rank_within(groups.group_N[shuffled] * len(inner.names) + inner.group_N[shuffled])
+    place_N = np.empty(len(number_N), np.uint64)
+    place_N[np.lexsort((number_N, turn_N))] = np.arange(len(number_N), dtype=np.uint64)
+    return place_N

@@ -44,6 +44,11 @@ PER_TYPE = declared(
     Metric("precision", "Precision", "Share of the cells that are given a type which have it.", "higher", "share"),
     Metric("recall", "Recall", "Share of a type's cells that are given it.", "higher", "share"),
 )
+WORST = Metric(
+    "worst_macro_f1", "Worst group's macro-F1", "The lowest macro-F1 of any group of cells.", "higher", "share"
+)
+# Groups of fewer cells are no candidates for the worst: of a few cells, one is soon lost.
+FEWEST_OF_GROUP = 10
 
 
 def _settings(value: Any) -> Any:
@@ -99,6 +104,10 @@ class Annotation(Task):
         ``{ published = "geneformer-6L" }`` begins with the settings that a foundation model was published with; other
         keys of the table take precedence. See `PUBLISHED_TRAININGS`.
 
+    worst_by
+        A column of the cells' labels, such as ``"donor"`` or ``"disease"``: also give the macro-F1 of the group of
+        cells that has the lowest, `WORST`; groups of at least 10 query cells count.
+
     Examples
     --------
     >>> task = Annotation(fine_tune=["whole"], remedies=["none", "focal"], training={"budget": {"steps": 500}})
@@ -111,7 +120,7 @@ class Annotation(Task):
 
     version: ClassVar[int] = 2
     maps: ClassVar[bool] = True
-    metrics: ClassVar[tuple[Metric, ...]] = (*SUMMARIES.values(), *PER_TYPE.values(), *COSTS.values())
+    metrics: ClassVar[tuple[Metric, ...]] = (*SUMMARIES.values(), *PER_TYPE.values(), WORST, *COSTS.values())
 
     split: Literal["cell", "donor", "corpus"] = "cell"
     max_cells: Annotated[int, Field(ge=10)] = 20_000
@@ -119,6 +128,7 @@ class Annotation(Task):
     n_blocks: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 1
     remedies: Annotated[list[Remedy], Field(min_length=1)] = Field(default_factory=lambda: list[Remedy](["none"]))
     training: Annotated[TrainingSettings, BeforeValidator(_settings)] = TrainingSettings()
+    worst_by: str = ""
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
@@ -159,15 +169,15 @@ class Annotation(Task):
         parts = self._parts(model, labelled, train, rng)
         note = reasons(whole.note, missing, parts.note)
         if isinstance(model, Annotates):
-            yield from _scores(parts.query.cells, own(model, parts), note)
+            yield from _scores(parts.query.cells, own(model, parts), note, self.worst_by)
             return
         for answer in zero_shot(parts):
-            yield from _scores(parts.query.cells, answer, note)
+            yield from _scores(parts.query.cells, answer, note, self.worst_by)
         # One seed: they start alike, and see the same cells in the same order where the remedy lets them.
         seed = int(rng.integers(2**31))
         for way in self._ways():
             answer = fine_tuned(model, parts, way, seed)
-            yield from _scores(parts.query.cells, answer, note)
+            yield from _scores(parts.query.cells, answer, note, self.worst_by)
             yield from answer.costs
 
     def _ways(self) -> Iterator[FineTuning]:
@@ -204,8 +214,8 @@ def _by_donor(cells: Embedding, rng: np.random.Generator) -> Parts:
     return Parts(cells.among(in_reference), cells.among(known & ~in_reference), note, few)
 
 
-def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:
-    """Score one classifier's answer: overall, per donor or batch, and per type."""
+def _scores(query: Corpus, answer: Answer, note: str, worst_by: str) -> Iterator[Score]:
+    """Score one classifier's answer: overall, per donor or batch, per type, and of the worst group."""
     truth_Q = query.labels("cell_type")
     problem = answer.problem or ("" if len(query) else "no query cell has a type")
     unseen_Q = ~np.isin(truth_Q, answer.labels)
@@ -223,6 +233,30 @@ def _scores(query: Corpus, answer: Answer, note: str) -> Iterator[Score]:
         for name, metric in SUMMARIES.items():
             yield metric.score(unit, values[name], n_cells, reason, answer.way)
     yield from _type_scores(truth_Q, predicted_Q, answer, reasons(problem, note, answer.note), problem)
+    if worst_by:
+        yield _worst(truth_Q, predicted_Q, query.labels(worst_by), worst_by, (problem, answer))
+
+
+def _worst(
+    truth_Q: NDArray[np.str_],
+    predicted_Q: NDArray[np.str_],
+    group_Q: NDArray[np.str_],
+    by: str,
+    found: tuple[str, Answer],
+) -> Score:
+    """Score the group of cells with the lowest macro-F1."""
+    problem, answer = found
+    groups, counts = np.unique(group_Q[group_Q != ""], return_counts=True)
+    f1 = {
+        (classification.macro_f1(truth_Q[group_Q == group], predicted_Q[group_Q == group]), str(group), int(count))
+        for group, count in zip(groups, counts, strict=True)
+        if count >= FEWEST_OF_GROUP and not problem
+    }
+    if not f1:
+        why = problem or f"no group by {by} has {FEWEST_OF_GROUP} query cells"
+        return WORST.score("all", float("nan"), 0, reasons(why, answer.note), answer.way)
+    value, group, count = min(f1)
+    return WORST.score("all", value, count, reasons(f"lowest of {len(f1)} by {by}: {group}", answer.note), answer.way)
 
 
 def _summaries(

@@ -38,6 +38,15 @@ METRICS = declared(
     ),
 )
 N_CLUSTERS = Metric("n_clusters", "Clusters", "How many clusters were found.", "none", "positive")
+ARTEFACTS = Metric(
+    "artefact_clusters",
+    "Clusters of artefacts",
+    "Share of clusters of which most cells are made doublets.",
+    "lower",
+    "share",
+)
+# What the alteration `doublets` calls the cells that it makes.
+DOUBLETS = "doublets"
 CONCORDANCE = Metric(
     "concordance", "Concordance", "Adjusted Rand index with the clusters of the reference.", "higher", "correlation"
 )
@@ -50,6 +59,9 @@ class Clustering(Task):
     Each clustering (way ``Leiden 1``: at resolution 1; ``k-means``) has the metrics `METRICS`, in which each type
     counts as much (``balanced_…``; Maan et al. 2024) or each cell, `N_CLUSTERS` and, where there is a reference,
     `CONCORDANCE`.
+
+    Asked in place of a corpus with made doublets (the alteration ``doublets``), also the share of clusters that are
+    mostly these, `ARTEFACTS`.
 
     Clusters are found among all cells, and compared in each donor or batch as well. Cells without a type are clustered
     and left out of the comparison. Leiden clusters the graph of 15 neighbours, as scanpy does.
@@ -69,7 +81,7 @@ class Clustering(Task):
 
     maps: ClassVar[bool] = True
     in_place: ClassVar[bool] = True
-    metrics: ClassVar[tuple[Metric, ...]] = (*METRICS.values(), N_CLUSTERS, CONCORDANCE)
+    metrics: ClassVar[tuple[Metric, ...]] = (*METRICS.values(), N_CLUSTERS, CONCORDANCE, ARTEFACTS)
 
     resolutions: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=lambda: [1.0])
     n_clusters: Annotated[int, Field(ge=0, le=10_000)] = 0
@@ -105,6 +117,10 @@ class Clustering(Task):
                 yield from _scores(way, unit, type_N[here], cluster_N, here, reasons(problem, note))
             found = float("nan") if cluster_N is None else float(len(np.unique(cluster_N)))
             yield N_CLUSTERS.score("all", found, len(whole), reasons(problem, whole.note), way)
+            made_N = np.char.startswith(whole.cells.labels("made"), DOUBLETS)
+            if made_N.any():
+                share = float("nan") if cluster_N is None else _mostly(made_N, cluster_N)
+                yield ARTEFACTS.score("all", share, len(whole), reasons(problem, whole.note), way)
 
     def compare(
         self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
@@ -133,6 +149,12 @@ class Clustering(Task):
         wanted = self.n_clusters or len(np.unique(type_N[type_N != ""]))
         k = min(wanted, len(embedding))
         yield "k-means", None if problem else k_means(embedding.z_NK, k, int(rng.integers(2**31)))
+
+
+def _mostly(made_N: NDArray[np.bool_], cluster_N: NDArray[np.int64]) -> float:
+    """Return the share of clusters of which more than half of the cells are made."""
+    share_C = np.bincount(cluster_N, made_N) / np.maximum(np.bincount(cluster_N), 1)
+    return float((share_C[np.unique(cluster_N)] > 0.5).mean())
 
 
 def _scores(  # noqa: PLR0917
