@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,14 @@ def test_a_worker_that_is_stopped_is_ended_too() -> None:
         worker.future.result()
         os.kill(worker.process.pid, signal.SIGSTOP)
     assert not worker.process.is_alive()
+
+
+def test_a_worker_that_is_killed_while_it_is_idle_is_replaced() -> None:
+    with workers.pool_of(1, Path()) as (worker,):
+        for _ in range(2):
+            worker.submit(threads.environment_and_random_number)
+            assert worker.future.result()
+            worker.process.kill()
+            worker.process.join()
+            while not worker.pool._broken:
+                time.sleep(0.01)

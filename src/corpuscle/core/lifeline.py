@@ -9,6 +9,8 @@ import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
+import select
 import signal
 import sys
 import threading
@@ -55,6 +57,17 @@ def begin(what: str, *arguments: Any) -> None:
     getattr(import_module(module), function)(*arguments)
 
 
-# In the process that workers are forked from, which Python starts with this code, and in no other.
-if any("multiprocessing.forkserver" in argument for argument in sys.orig_argv):
+def _begin_forkserver(code: str) -> None:
+    """Let the process that workers are forked from end with the run, also where that ended before this line."""
     end_with_parent()
+    # Python gives it a pipe whose other end only the run has open, and looks at it once all is loaded.
+    if found := re.search(r"main\(\d+, (\d+)", code):
+        with contextlib.suppress(OSError, ValueError):
+            if select.select([int(found[1])], [], [], 0)[0]:
+                _exit(1)
+
+
+# In the process that workers are forked from, which Python starts with this code, and in no other.
+for _argument in sys.orig_argv:
+    if "multiprocessing.forkserver" in _argument:
+        _begin_forkserver(_argument)

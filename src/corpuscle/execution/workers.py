@@ -106,7 +106,13 @@ class Worker:
     def submit(self, work: Callable[..., str | None], *arguments: Any) -> None:
         """Let its process do something."""
         with _no_main_module(), _no_interrupts(), _one_thread_each():
-            self.future = self.pool.submit(work, *arguments)
+            try:
+                self.future = self.pool.submit(work, *arguments)
+            except BrokenProcessPool:
+                # It was killed while it was idle, which costs nothing.
+                self.stop()
+                self._start()
+                self.future = self.pool.submit(work, *arguments)
         (self.process,) = self.pool._processes.values()
         # The process is started by now. Only it may hold the far end, so that the pipe ends when it does.
         self.far_end.close()
