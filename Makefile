@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check unit thorough test-faults bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth bench-overhead datasets-check clean
+.PHONY: help quick demo test check unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth bench-overhead datasets-check clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,6 +35,9 @@ thorough: $(VENV)/.dev        ## the tests that train for minutes
 test-faults: $(VENV)/.dev     ## kill processes at random moments, fill disks, tamper with everything: minutes
 	$(BIN)/pytest -m faults tests/faults tests/hostile tests/report
 	CORPUSCLE_THOROUGH=1 $(BIN)/pytest tests/hostile/test_properties.py
+
+test-slurm: $(VENV)/.dev      ## studies on a real SLURM of one node, as root: apt-get install slurm-wlm munge
+	$(BIN)/pytest -m thorough tests/slurm
 
 bench-training: $(VENV)/.dev  ## our trainer next to scvi-tools
 	$(BIN)/python benchmarks/training.py --steps 15

@@ -47,6 +47,16 @@ StoreOption = Annotated[
     ),
 ]
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="WHERE",
+        help="A Dask scheduler (tcp://host:port), slurm, or a TOML file with what SLURM's jobs are to have.",
+        show_default=False,
+    ),
+]
+
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's signature
     if value:
@@ -94,7 +104,7 @@ def check(
 
 
 @app.command("run")
-def run_command(  # noqa: PLR0917  # typer's arguments
+def run_command(  # noqa: PLR0913, PLR0917  # typer's arguments
     study: StudyFile,
     output: Output,
     workers: Workers = None,
@@ -103,6 +113,7 @@ def run_command(  # noqa: PLR0917  # typer's arguments
     track: Annotated[
         str, typer.Option("--track", metavar="SERVICE", help="Also send scores to mlflow or wandb, by their clients.")
     ] = "",
+    cluster: ClusterOption = None,
 ) -> None:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
@@ -120,7 +131,7 @@ def run_command(  # noqa: PLR0917  # typer's arguments
             found = workflow.outline(read, output, store=store, notice=preparing.notice)
         terminal.show_outline(_console(), found)
         return
-    _run(read, output, workers, store, track)
+    _run(read, output, workers, store, track=track, cluster=cluster)
 
 
 @app.command()
@@ -142,13 +153,21 @@ def demo(
     _run(Study.parse(text), output, workers, store)
 
 
-def _run(study: "Study", output: Path, workers: int | None, store: Path | None, track: str = "") -> None:
+def _run(  # all but four by name
+    study: "Study",
+    output: Path,
+    workers: int | None,
+    store: Path | None,
+    *,
+    track: str = "",
+    cluster: str | None = None,
+) -> None:
     from corpuscle import terminal
     from corpuscle.execution import tracking, workflow
 
     listener = terminal.Running(_console(stderr=True))
     with _resumable(), tracking.sending(track, study, listener) as heard, listener.progress:
-        results: Results = workflow.run(study, output, workers=workers, store=store, listener=heard)
+        results: Results = workflow.run(study, output, workers=workers, store=store, cluster=cluster, listener=heard)
     terminal.show_results(_console(), results)
     if results.failures:
         raise typer.Exit(1)

@@ -104,6 +104,10 @@ class Running(Listener):
         """Show them above the bars."""
         show_warnings(self.console, warnings)
 
+    def said(self, text: str) -> None:
+        """Show it above the bars."""
+        self.console.print(escape(text), soft_wrap=True)
+
     def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
         """Count what is to do."""
         self.steps = {run: max(1, n) for run, n in n_steps.items()}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import corpuscle
-from corpuscle.execution import engine, measuring, workers
+from corpuscle.execution import engine, local, measuring, workers
 from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit, MadeCells, Measures
 from corpuscle.execution.graph import RunShares, runs_of
@@ -165,7 +165,8 @@ def test_what_is_ready_is_chosen_by_what_is_open_then_in_order(tmp_path: Path) -
     one, other = (SimpleNamespace(last="", artifact=None) for _ in range(2))
     chosen = []
     for worker, with_gpu in ((one, True), (other, False), (one, True), (other, True), (one, True), (one, True)):
-        if artifact := undone.next(worker, [one, other], with_gpu=with_gpu):  # type: ignore[list-item, arg-type]
+        elsewhere = {each.last for each in (one, other) if each is not worker and each.artifact}
+        if artifact := undone.next(worker.last, elsewhere, with_gpu=with_gpu):
             worker.last, worker.artifact = artifact.together, artifact
         chosen.append(artifact and artifact.address.key)
     assert chosen == ["a", "d", "b", "c", "e", None]
@@ -200,7 +201,7 @@ def test_a_gpu_has_one_model_at_a_time(
     one = f'name = "toy:OnGpu"\nmarks = "{marks}"'
     given = plan(model=f'{one}\n[[models]]\n{one}\nlabel = "another"\ntrouble = "nowhere"')
     # A name that any machine has: what is looked at is who is given it, and when.
-    monkeypatch.setattr(engine, "gpus_of", lambda _pool: ["cpu"])
+    monkeypatch.setattr(local, "gpus_of", lambda _pool: ["cpu"])
     assert not corpuscle.run(given.study, tmp_path / "out", workers=2).failures
     notes = [line.split() for line in marks.read_text().splitlines()]
     assert {(where, what) for _, _, where, what in notes} == {("cpu", "fit"), ("cpu", "embed")}
@@ -219,9 +220,9 @@ def test_the_memory_of_a_gpu_is_given_back_for_the_next_workers_model(
     monkeypatch.setenv("CORPUSCLE_DEVICE", "")
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: heard.append("given back"))
-    assert workers._make(fit, "cpu") is None
+    assert workers.make_in_worker(fit, "cpu") is None
     assert heard[-1] == "given back"
-    assert workers._make(fit, "") is None
+    assert workers.make_in_worker(fit, "") is None
     assert heard[-1] != "given back"
 
 

@@ -85,7 +85,11 @@ def test_a_run_leaves_scores_for_every_corpus_seed_and_target(tmp_path: Path) ->
     assert len(whole) == 2 * 2 * 2
     assert whole.value.between(0, 1).all()
     units = scores.groupby("target").unit.unique().map(set)
-    assert units.to_dict() == {"blood": {"all", "donor=10x_donor_pbmc3k"}, "lines": {"all", "batch=snare"}}
+    halves = {"half=1", "half=2"}
+    assert units.to_dict() == {
+        "blood": {"all", "donor=10x_donor_pbmc3k"} | halves,
+        "lines": {"all", "batch=snare"} | halves,
+    }
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "scores.parquet"), scores)
 
 

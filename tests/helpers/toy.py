@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -74,6 +75,10 @@ class MeanProfile(Model):
                 sys.exit(3)
             case "os_exit":
                 os._exit(3)
+            case "worker":
+                parent = multiprocessing.parent_process()
+                os.kill(parent.pid if parent else os.getpid(), signal.SIGKILL)
+                time.sleep(600)
             case "interrupt":
                 raise KeyboardInterrupt
             case "recursion":

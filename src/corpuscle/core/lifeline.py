@@ -1,7 +1,7 @@
 """Lifeline: a worker process that ends when its run does, however that ends, before it has loaded anything.
 
 It is a module of its own that loads next to nothing: a process that is still importing a model's libraries when its run
-is killed would outlive it by seconds. The process that workers are forked from loads it first.
+is killed would outlive it by seconds. The process that workers are forked from loads `corpuscle.core.forked_from` first.
 """
 
 import contextlib
@@ -57,17 +57,14 @@ def begin(what: str, *arguments: Any) -> None:
     getattr(import_module(module), function)(*arguments)
 
 
-def _begin_forkserver(code: str) -> None:
-    """Let the process that workers are forked from end with the run, also where that ended before this line."""
+def begin_forkserver(code: str) -> None:
+    """Let the process that workers are forked from end with the run, also where that ended before this line.
+
+    `code` is what Python started it with.
+    """
     end_with_parent()
     # Python gives it a pipe whose other end only the run has open, and looks at it once all is loaded.
     if found := re.search(r"main\(\d+, (\d+)", code):
         with contextlib.suppress(OSError, ValueError):
             if select.select([int(found[1])], [], [], 0)[0]:
                 _exit(1)
-
-
-# In the process that workers are forked from, which Python starts with this code, and in no other.
-for _argument in sys.orig_argv:
-    if "multiprocessing.forkserver" in _argument:
-        _begin_forkserver(_argument)

@@ -126,11 +126,10 @@ def _peak() -> int:
     return peak_of(os.getpid())
 
 
-def peak_of(pid: int) -> int:
-    """Return the most memory that a process held since this was last reset, in bytes; 0 where that is not known."""
+def peak_of(pid: int | None) -> int:
+    """Return the most bytes that a process of this machine held since its peak was reset; 0 where that is not known."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return 0
-    # A process that is gone, or going, holds nothing.
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)

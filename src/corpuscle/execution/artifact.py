@@ -75,6 +75,10 @@ class Artifact(ABC):
         """Whether making it is on a GPU where there is one: so many are made at once as there are GPUs."""
         return False
 
+    def memory(self, n_genes: int) -> int:
+        """Return about how many bytes its models take on so many genes, besides the corpora; 0 where it is little."""
+        return 0
+
     def refusal(self, lacking: "Artifact", why: str) -> str:
         """Return, in words, why it cannot be made: because one of its inputs could not."""
         return why

@@ -39,6 +39,7 @@ from corpuscle.measures.measure import Measure, measure_corpus
 from corpuscle.measures.table import attempt
 from corpuscle.measures.view import StudyView, View
 from corpuscle.model.model import HISTORY, Cost, FittedModel, Model, Progress, Stored
+from corpuscle.model.size import memory_of
 from corpuscle.store import write_text
 
 # What corpora are measured in and against, in a store.
@@ -106,6 +107,11 @@ class Fit(Artifact):
         """Whether the model does."""
         with guarded(self.model):
             return self.model.uses_gpu
+
+    def memory(self, n_genes: int) -> int:
+        """Return about what its training takes; see `Artifact.memory`."""
+        with guarded(self.model):
+            return memory_of(self.model, n_genes)
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Fit the model; it stays open for what follows."""
@@ -219,6 +225,10 @@ class Scores(Artifact):
         """Whether one of the models does, when it is asked."""
         return self.fit.embeds_on_gpu or (self.reference is not None and self.reference.embeds_on_gpu)
 
+    def memory(self, n_genes: int) -> int:
+        """Return about what the models take, which may be taught more; see `Artifact.memory`."""
+        return self.fit.memory(n_genes) + (self.reference.memory(n_genes) if self.reference else 0)
+
     def refusal(self, lacking: Artifact, why: str) -> str:
         """Say which model is lacking; see `Artifact.refusal`."""
         if lacking is self.reference and lacking.key != self.fit.key:
@@ -292,6 +302,10 @@ class Map(Artifact):
     def uses_gpu(self) -> bool:
         """Whether the model does, when it embeds."""
         return self.fit.embeds_on_gpu
+
+    def memory(self, n_genes: int) -> int:
+        """Return about what the model takes; see `Artifact.memory`."""
+        return self.fit.memory(n_genes)
 
     def make(self, folder: Path, opened: Opened, progress: Progress) -> None:
         """Lay it out."""

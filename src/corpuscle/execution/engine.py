@@ -1,4 +1,4 @@
-"""Engine: make what is missing of a graph of artifacts on this machine's cores; what fails costs only what needs it.
+"""Engine: make what is missing of a graph of artifacts, wherever an executor does; what fails costs only what needs it.
 
 Workers make one artifact each on one thread: inside so small a model, threads cost more than they bring.
 """
@@ -6,11 +6,10 @@ Workers make one artifact each on one thread: inside so small a model, threads c
 import contextlib
 import signal
 import threading
-import time
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import wait
 from typing import Any, NamedTuple
 
 from corpuscle.core.claims import Watch
@@ -19,25 +18,23 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit
+from corpuscle.execution.executor import MOST_TRIES, Executor
+from corpuscle.execution.local import LocalProcesses
 from corpuscle.execution.making import ELSEWHERE
-from corpuscle.execution.workers import WORKER_LOST, ThisProcess, Update, Worker, gpus_of, pool_of
+from corpuscle.execution.needs import about_needed
+from corpuscle.execution.workers import Ended, Update, Worker, pool_of
 from corpuscle.model.model import TrainsTogether
 from corpuscle.store import Store
 
 POLL_SECONDS = 0.2
-# What was being made when its worker was killed (out of memory, say) gets one more chance.
-MOST_TRIES = 2
 # How often an artifact is tried whose inputs are damaged meanwhile and made again.
 MOST_ROUNDS = 5
 
 
 def execute(
-    wanted: Iterable[Artifact], corpora: StoredCorpora, workers: int, on_update: Callable[[Update], None]
+    wanted: Iterable[Artifact], corpora: StoredCorpora, workers: "int | Executor", on_update: Callable[[Update], None]
 ) -> dict[Address, str]:
     """Make the artifacts that the store lacks, and what they are made from.
-
-    Every worker is a pool of its own with one process: when a process is killed, only its own artifact is lost, and it
-    is known which one that was.
 
     Parameters
     ----------
@@ -46,7 +43,7 @@ def execute(
     corpora
         The corpora that artifacts name; they are put into the store when an artifact needs them.
     workers
-        How many processes; 0: this one.
+        How many processes of this machine (0: this one), or what else makes them.
     on_update
         Called with the progress of each artifact.
 
@@ -54,35 +51,23 @@ def execute(
     -------
     What could not be made, and why. What fails does not stop the others.
     """
+    executor = LocalProcesses(workers) if isinstance(workers, int) else workers
     undone, store = _Undone(wanted, corpora), corpora.store
     if not undone.n_missing:
         return {}
     with _stoppable():
-        if workers and (groups := fitted_as_one(undone.missing.values(), corpora)):
+        if executor.fits_together and (groups := fitted_as_one(undone.missing.values(), corpora)):
             _fit_groups(groups, store, on_update)
             undone = _Undone(undone.missing.values(), corpora)
-        with pool_of(min(workers, undone.n_missing), store.root, store.errors) as pool:
-            gpus = gpus_of(pool) if any(artifact.uses_gpu for artifact in undone.missing.values()) else []
+        with executor.pool(corpora, undone.missing.values()) as pool:
             while undone.n_missing:
-                for worker in pool:
-                    free = Counter(gpus) - Counter(other.gpu for other in pool if other.artifact)
-                    if worker.artifact is None and (
-                        artifact := undone.next(worker, pool, with_gpu=bool(free or not gpus))
-                    ):
-                        worker.begin(artifact, next(iter(free), "") if artifact.uses_gpu else "")
-                busy = [worker.future for worker in pool if worker.artifact]
-                assert busy or undone.elsewhere, "what is missing waits for what is being made"
-                if busy:
-                    wait(busy, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                else:
-                    time.sleep(POLL_SECONDS)
-                for worker in pool:
-                    for update in worker.news():
-                        on_update(update)
-                    if worker.has_ended:
-                        artifact, failure = worker.end()
-                        if undone.end(artifact, failure):
-                            on_update(Update(artifact.address, 1.0))
+                pool.take(undone.next)
+                assert pool.is_busy or undone.elsewhere, "what is missing waits for what is being made"
+                for news in pool.news(POLL_SECONDS):
+                    if isinstance(news, Update):
+                        on_update(news)
+                    elif undone.end(news):
+                        on_update(Update(news.artifact.address, 1.0))
                 for address in undone.came():
                     on_update(Update(address, 1.0))
     return undone.failures
@@ -157,22 +142,19 @@ class _Undone:
             insort(self._ready, entry)
             insort(self._ready_with.setdefault(entry.together, []), entry)
 
-    def next(
-        self, worker: Worker | ThisProcess, pool: Iterable[Worker | ThisProcess], *, with_gpu: bool = True
-    ) -> Artifact | None:
-        """Choose what a worker makes next, with its corpora in the store; None: nothing can be made yet.
+    def next(self, last: str = "", elsewhere: Container[str] = (), *, with_gpu: bool = True) -> Artifact | None:
+        """Choose what a worker makes next, with its corpora in the store; see `Choose`.
 
         Best is what shares the model with what it made last, so that it need not be opened again; then the first that
         no other worker has open. Without a GPU that is free, what uses one has to wait.
         """
-        elsewhere = {other.last for other in pool if other is not worker and other.artifact is not None}
 
         def first(ready: Iterable[_Ready], *, but: Container[str] = ()) -> _Ready | None:
             fit = (one for one in ready if one.together not in but and (with_gpu or not one.uses_gpu))
             return next(fit, None)
 
         # Not a search of all that is ready, which would take longest in the largest studies.
-        own = self._ready_with.get(worker.last, ())
+        own = self._ready_with.get(last, ())
         if (found := first(own) or first(self._ready, but=elsewhere) or first(self._ready)) is None:
             return None
         del self._ready[bisect_left(self._ready, found)]
@@ -184,8 +166,9 @@ class _Undone:
             self.corpora.ensure(key)
         return artifact
 
-    def end(self, artifact: Artifact, failure: str | None) -> bool:
+    def end(self, news: Ended) -> bool:
         """Take note that the making of an artifact ended; return whether that was for good."""
+        artifact, failure, is_lost = news
         address = artifact.address
         if failure == ELSEWHERE:
             self.elsewhere[address] = Watch(self.store.claim(*address))
@@ -194,7 +177,7 @@ class _Undone:
         if self.store.has(*address):
             self._settle(artifact)
             return True
-        if failure and failure.startswith(WORKER_LOST) and self._tries[address] < MOST_TRIES:
+        if is_lost and self._tries[address] < MOST_TRIES:
             self._wait(artifact)
             return False
         # What it is made from may have been damaged meanwhile, and is then made again.
@@ -206,6 +189,8 @@ class _Undone:
         if damaged and self._tries[address] < MOST_ROUNDS:
             self._wait(artifact)
             return False
+        if is_lost:
+            failure = f"{failure}; {about_needed(artifact, self.corpora)}; use fewer --workers"
         self._fail(artifact, failure or f"what it wrote to {self.store.root} cannot be read again; check that disk")
         return True
 

@@ -18,6 +18,7 @@ from corpuscle.core.plain_files import write_data
 from corpuscle.corpus.stored import CORPORA, StoredCorpora
 from corpuscle.execution import engine
 from corpuscle.execution.artifacts import VIEWS, CommonComponents, Measures
+from corpuscle.execution.executor import Executor
 from corpuscle.execution.graph import made_cells
 from corpuscle.execution.workers import Update
 from corpuscle.measures.cell_ontology import CellOntology, CellTypes, mapped, type_labels
@@ -62,7 +63,9 @@ class Measured(NamedTuple):
     failures: Mapping[tuple[str, int], str]
 
 
-def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, workers: int = 0) -> Measured:
+def measure(
+    plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, workers: "int | Executor" = 0
+) -> Measured:
     """Measure every corpus of a study, and each against every target.
 
     Parameters
@@ -74,7 +77,7 @@ def measure(plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, wo
     notice
         Called with what is being done, and which share of it is done.
     workers
-        How many processes measure at once; 0: this one does.
+        How many processes measure at once (0: this one does), or what else does.
 
     Raises
     ------

@@ -58,13 +58,13 @@ class Remaining:
     parts
         What is to be made.
     workers
-        How many are made at once.
+        How many are made at once; None: as many as there are at a time.
     clock
         Gives seconds.
     """
 
     parts: Iterable[Part]
-    workers: int
+    workers: int | None
     clock: Callable[[], float] = time.monotonic
     _known: dict[Address, Part] = field(init=False)
     _groups: dict[tuple[str, ...], _Group] = field(init=False, default_factory=dict)
@@ -111,4 +111,4 @@ class Remaining:
         longest = max(
             (rates.get(part.like, 0.0) * part.weight * (1 - done.get(part.address, 0.0)) for part in last), default=0.0
         )
-        return max(longest, total / max(1, min(self.workers, len(self._known))))
+        return max(longest, total / max(1, min(self.workers or len(self._making), len(self._known))))

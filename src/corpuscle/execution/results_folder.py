@@ -51,7 +51,7 @@ from corpuscle.study.plan import Plan
 from corpuscle.study.spec import Study
 
 LOCK = ".lock"
-# What a run that was refused for its data may have left: the folder is still anybody's.
+# What a run that was refused for its data, or its cluster, may have left: the folder is still anybody's.
 UNCLAIMED = {LOCK, "store", "errors"}
 
 

@@ -58,6 +58,11 @@ class RunRecord:
         self.study, self.used = study, Addresses()
 
     @property
+    def claim(self) -> Path:
+        """Where its claim is while it is at work."""
+        return self.path.with_name(f"{CLAIM}{self.path.stem}")
+
+    @property
     def is_own(self) -> bool:
         """Whether the store is the folder's own: no other run uses it."""
         return self.folder == OWN
@@ -82,7 +87,7 @@ def recording(store: Store, folder: Path, study: str) -> Iterator[RunRecord]:
         When another process, maybe of another machine, runs in the same folder.
     """
     record = RunRecord(store, folder, study)
-    claim = record.path.with_name(f"{CLAIM}{record.path.stem}")
+    claim = record.claim
     with writing(claim):
         token = _claim(claim, folder)
     try:

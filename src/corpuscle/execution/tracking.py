@@ -178,6 +178,10 @@ class _Sending(Listener):
         """Pass it on."""
         self.other.left(seconds)
 
+    def said(self, text: str) -> None:
+        """Pass it on."""
+        self.other.said(text)
+
     def finished(self, results: Results) -> None:
         """Send the scores."""
         self.other.finished(results)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -32,8 +33,8 @@ KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
 # forked from it. (A process that did work is not safe to fork, nor are the libraries of other systems.)
 START = "forkserver" if sys.platform == "linux" else "spawn"
 # First of all, that it ends with the run.
-LOADED = ["corpuscle.core.lifeline", "corpuscle.execution.workers", "torch"]
-WORKER_LOST = "its worker process was killed; most often the machine ran out of memory: use fewer --workers"
+LOADED = ["corpuscle.core.forked_from", "corpuscle.execution.workers", "torch"]
+WORKER_LOST = "its worker process was killed; most often the machine ran out of memory"
 
 
 class Update(NamedTuple):
@@ -41,6 +42,24 @@ class Update(NamedTuple):
 
     address: Address
     share: float
+
+
+class Ended(NamedTuple):
+    """News of an artifact: its making came to an end.
+
+    Attributes
+    ----------
+    artifact
+        Which one.
+    failure
+        What went wrong; None: nothing did.
+    is_lost
+        Whether that is only that its worker was killed, so that it may be tried again.
+    """
+
+    artifact: Artifact
+    failure: str | None
+    is_lost: bool = False
 
 
 @contextlib.contextmanager
@@ -71,8 +90,6 @@ class Worker:
         What it made last, by `Artifact.together`.
     gpu
         The GPU that it is using; empty: none that is shared.
-    peak_bytes
-        The most memory that its process was seen to hold while it made that; 0 where the system does not say.
     """
 
     future: Future[str | None]
@@ -80,13 +97,16 @@ class Worker:
     def __init__(self, root: Path, errors: Path | None = None) -> None:
         self.root, self.errors, self.last, self.gpu = root, errors, "", ""
         self.artifact: Artifact | None = None
-        self.peak_bytes = 0
+        self.process: BaseProcess | None = None
+        self._peak = 0
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context(START)
         if START == "forkserver":
-            context.set_forkserver_preload(LOADED)
+            # The system ends a process with the thread that started it, which only the main one outlives.
+            is_main = threading.current_thread() is threading.main_thread()
+            context.set_forkserver_preload(LOADED if is_main else LOADED[1:])
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
         # The process that workers are forked from has the environment of the first run.
@@ -96,8 +116,8 @@ class Worker:
 
     def begin(self, artifact: Artifact, gpu: str = "") -> None:
         """Let it make an artifact, on a GPU where one is named; see `corpuscle.model.data.on_gpu.gpus`."""
-        self.artifact, self.last, self.gpu, self.peak_bytes = artifact, artifact.together, gpu, 0
-        self.submit(_make, artifact, gpu)
+        self.artifact, self.last, self.gpu = artifact, artifact.together, gpu
+        self.submit(make_in_worker, artifact, gpu)
 
     def begin_together(self, group: list[Fit]) -> None:
         """Let it fit a group's models as one; what comes of it is seen in the store."""
@@ -109,7 +129,7 @@ class Worker:
             try:
                 self.future = self.pool.submit(work, *arguments)
             except BrokenProcessPool:
-                # It was killed while it was idle, which costs nothing.
+                # It was killed while it had nothing to do.
                 self.stop()
                 self._start()
                 self.future = self.pool.submit(work, *arguments)
@@ -122,20 +142,27 @@ class Worker:
         """Return whether what it was making has come to an end, good or bad."""
         return self.artifact is not None and self.future.done()
 
-    def end(self) -> tuple[Artifact, str | None]:
-        """Take what ended from it; return the artifact and what went wrong (None: nothing)."""
+    def end(self) -> Ended:
+        """Take what ended from it."""
         assert self.artifact is not None, "only what was begun can end"
         artifact, self.artifact = self.artifact, None
+        return Ended(artifact, *self.outcome())
+
+    def outcome(self) -> tuple[str | None, bool]:
+        """Return what went wrong with what ended (None: nothing), and whether only its process was killed.
+
+        A process that is gone is replaced.
+        """
         error = self.future.exception()
         if isinstance(error, BrokenProcessPool):
-            why = self._why_it_ended()
+            why, was_killed = self._why_it_ended()
             self.stop()
             self._start()
-            return artifact, why
+            return why, was_killed
         if error is not None:
             # It could not be sent, or its end not be reported: nothing of the artifact's own gets here.
-            return artifact, f"{type(error).__name__}: {error}"
-        return artifact, self.future.result()
+            return f"{type(error).__name__}: {error}", False
+        return self.future.result(), False
 
     def answer(self) -> str:
         """Wait for what was submitted, and return it; empty where the process is gone, which another replaces."""
@@ -146,21 +173,22 @@ class Worker:
             self._start()
             return ""
 
-    def _why_it_ended(self) -> str:
-        """Return why the process is gone."""
+    def _why_it_ended(self) -> tuple[str, bool]:
+        """Return why the process is gone, and whether it was killed."""
         self.pool.shutdown(wait=True)
-        code = self.process.exitcode
+        code = None if self.process is None else self.process.exitcode
         if code is None or code in KILLED:
-            came_to = f" (it had come to {self.peak_bytes / 1e9:.1f} GB of memory)" if self.peak_bytes else ""
-            return f"{WORKER_LOST}{came_to}"
+            held = f"; it held {self._peak / 1e9:.1f} GB when it was last looked at" if self._peak else ""
+            return f"{WORKER_LOST}{held}", True
         if code < 0:
-            return f"its worker process crashed ({signal.Signals(-code).name}) while the model or a task ran"
-        return f"its worker process ended itself with exit code {code}: the model, a task or a library called os._exit"
+            return f"its worker process crashed ({signal.Signals(-code).name}) while the model or a task ran", False
+        why = f"its worker process ended itself with exit code {code}: the model, a task or a library called os._exit"
+        return why, False
 
     def news(self) -> Iterator[Update]:
-        """Yield what it reported since the last call, and look how much memory it takes."""
-        if self.artifact is not None and self.process.pid:
-            self.peak_bytes = max(self.peak_bytes, peak_of(self.process.pid))
+        """Yield what it reported since the last call."""
+        if self.process is not None:
+            self._peak = peak_of(self.process.pid) or self._peak
         with contextlib.suppress(EOFError, OSError):
             while self.pipe.poll():
                 yield self.pipe.recv()
@@ -199,11 +227,11 @@ class ThisProcess:
         """Return whether it made something."""
         return self.artifact is not None
 
-    def end(self) -> tuple[Artifact, str | None]:
+    def end(self) -> Ended:
         """Return what it made, and what went wrong."""
         assert self.artifact is not None, "only what was begun can end"
         artifact, self.artifact = self.artifact, None
-        return artifact, self.future.result()
+        return Ended(artifact, self.future.result())
 
     def news(self) -> Iterator[Update]:
         """Yield what was reported since the last call."""
@@ -281,11 +309,11 @@ def gpus_of(pool: "list[Worker] | list[ThisProcess]") -> list[str]:
     """Ask workers for the GPUs that are to have one artifact at a time; this process does not load torch for it."""
     workers = [worker for worker in pool if isinstance(worker, Worker)]
     for worker in workers:
-        worker.submit(_gpus)
+        worker.submit(gpu_names)
     return max((worker.answer() for worker in workers), default="").split()
 
 
-def _gpus() -> str:
+def gpu_names() -> str:
     """Name the GPUs, in a worker; a wrong name is an error of the first model that is trained."""
     from corpuscle.model.data.on_gpu import gpus
 
@@ -295,16 +323,19 @@ def _gpus() -> str:
         return ""
 
 
-def _make(artifact: Artifact, gpu: str) -> str | None:
+def make_in_worker(artifact: Artifact, gpu: str) -> str | None:
     """Make an artifact in a worker; return what went wrong."""
     if not gpu:
         return _made(artifact)
     from corpuscle.model.data.on_gpu import VARIABLE, release_memory
 
+    before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = gpu
     try:
         return _made(artifact)
     finally:
+        del os.environ[VARIABLE]
+        os.environ.update({} if before is None else {VARIABLE: before})
         # The next that is made there may be another worker's.
         release_memory()
 

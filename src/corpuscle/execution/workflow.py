@@ -4,16 +4,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from corpuscle.core import scratch
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError, FolderError, Problem
+from corpuscle.core.errors import CorpusError, FolderError, InputError, Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
 from corpuscle.execution import engine, measuring, results_folder, tables
@@ -32,6 +33,9 @@ from corpuscle.study.opening import Notice
 from corpuscle.study.plan import Plan, Run
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
+
+if TYPE_CHECKING:
+    from corpuscle.execution.cluster.connection import Cluster
 
 FORMS = ("h5ad", "zarr")
 # What stands for a model where a corpus could not be measured.
@@ -91,6 +95,9 @@ class Listener:
     def finished(self, results: Results) -> None:
         """Hear what the run left."""
 
+    def said(self, text: str) -> None:
+        """Hear something about the cluster that the study is done on."""
+
 
 def run(
     study: Study | Path | str,
@@ -98,6 +105,7 @@ def run(
     *,
     workers: int | None = None,
     store: Path | None = None,
+    cluster: Path | str | None = None,
     listener: Listener | None = None,
 ) -> Results:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
@@ -114,19 +122,27 @@ def run(
         How many processes work at once, each on one thread; by default as many as there are cores. 0: this one alone.
     store
         Where what is made is kept, which other runs may share; by default where this folder's store is, or in it.
+    cluster
+        Which cluster makes artifacts, instead of processes of this machine: the address of a Dask scheduler,
+        ``"slurm"``, or a TOML file with what SLURM's jobs are to have. Scores do not depend on it.
     listener
         Hears how it goes.
 
     Raises
     ------
     InputError
-        When the study, its data or the folder cannot be used; nothing is trained then.
+        When the study, its data, the folder or the cluster cannot be used; nothing is trained then.
+    ClusterError
+        When the cluster is lost. What was made is kept.
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
-    workers = cores() if workers is None else workers
-    with _at_work(study, folder, store) as (opened, record, check):
+    if cluster is not None and workers is not None:
+        raise InputError("give either workers, processes of this machine, or a cluster, which has its own")
+    with _at_work(study, folder, store, cluster, listener.said) as (opened, record, connection, check):
         kept, corpora = opened.store, opened.corpora
+        if connection is not None:
+            connection.require(record.claim)
 
         def notice(what: str, share: float) -> None:
             check()
@@ -135,18 +151,21 @@ def run(
         plan = prepare(study, kept, notice)
         listener.warned(plan.warnings)
         results_folder.write_plan(folder, plan)
+        if connection is not None:
+            connection.require(sources=[folder, *_files(study)])
+        executor = connection or (cores() if workers is None else workers)
         runs = runs_of(plan, corpora)
         results_folder.write_artifacts(folder, kept, runs)
         record.refer(artifact.address for one in runs for artifact in one.all)
         results_folder.write_unfinished(folder, plan)
-        measured = measuring.measure(plan, corpora, notice, workers)
+        measured = measuring.measure(plan, corpora, notice, executor)
         results_folder.write_measures(folder, measured)
         missing = [one for one in runs if not one.is_done(kept)]
         listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
         shares = RunShares(missing, [one.address for run in missing for one in run.all if kept.has(*one.address)])
 
         wanted = [artifact for one in missing for artifact in one.all]
-        remaining = Remaining(_parts(missing, kept), workers)
+        remaining = Remaining(_parts(missing, kept), executor if isinstance(executor, int) else None)
 
         def on_update(news: Update) -> None:
             check()
@@ -156,18 +175,13 @@ def run(
             for run, share in shares.update(*news).items():
                 listener.update(run, share)
 
-        failed = engine.execute(wanted, corpora, workers, on_update)
+        failed = engine.execute(wanted, corpora, executor, on_update)
         check()
         if not failed and record.is_own:
             kept.forget_unfinished()
         failures = {Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()}
         failures |= {one.run: why for one in missing if (why := one.failure(failed)) is not None}
-        fits = tables.fits(runs, kept)
-        scores = without_diverged(tables.scores(runs, kept), fits)
-        results_folder.write_table(scores, folder / "scores.parquet")
-        results_folder.write_table(tables.curves(runs, kept), folder / "curves.parquet")
-        results_folder.write_table(fits, folder / "fits.parquet")
-        results_folder.write_table(tables.maps(runs, kept), folder / "maps.parquet")
+        scores = _write_tables(folder, runs, kept)
         listed = [{**run._asdict(), "message": message} for run, message in failures.items()]
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
         # What an earlier study in this folder used is no longer of use.
@@ -230,6 +244,17 @@ def _ordered(one: RunArtifacts) -> list[Artifact]:
     return [*one.fit.inputs, *one.all]
 
 
+def _write_tables(folder: Path, runs: Sequence[RunArtifacts], kept: Store) -> pd.DataFrame:
+    """Write what the runs gave; return the scores."""
+    fits = tables.fits(runs, kept)
+    scores = without_diverged(tables.scores(runs, kept), fits)
+    results_folder.write_table(scores, folder / "scores.parquet")
+    results_folder.write_table(tables.curves(runs, kept), folder / "curves.parquet")
+    results_folder.write_table(fits, folder / "fits.parquet")
+    results_folder.write_table(tables.maps(runs, kept), folder / "maps.parquet")
+    return scores
+
+
 def _parts(missing: Sequence[RunArtifacts], kept: Store) -> Iterator[Part]:
     """Lay out what is to be made, by what takes as long: a model's steps, a task's answers on a target."""
     for one in missing:
@@ -242,24 +267,42 @@ def _parts(missing: Sequence[RunArtifacts], kept: Store) -> Iterator[Part]:
 
 
 @contextmanager
-def _at_work(study: Study, folder: Path, store: Path | None) -> Iterator[tuple[Opened, RunRecord, Callable[[], None]]]:
-    """Open a run's store, and keep other runs out of its folder, while the block lasts.
+def _at_work(
+    study: Study,
+    folder: Path,
+    store: Path | None,
+    cluster: Path | str | None = None,
+    said: Callable[[str], None] = lambda _text: None,
+) -> "Iterator[tuple[Opened, RunRecord, Cluster | None, Callable[[], None]]]":
+    """Open a run's store, and its cluster if it has one; keep other runs out of its folder while the block lasts.
 
     What is yielded last checks that the folder is still there; see `results_folder.claimed`.
     """
-    with results_folder.claimed(folder, study) as check:
+    with ExitStack() as stack:
+        check = stack.enter_context(results_folder.claimed(folder, study))
+        connection = None
+        if cluster is not None:
+            from corpuscle.execution.cluster.connection import connected
+
+            connection = stack.enter_context(connected(cluster, folder / "errors" / "jobs", said))
         opened = Opened(store_of(folder, store), folder / "errors")
         remove_partial(folder, but=opened.store.root)
         opened.store.sweep()
         scratch.sweep()
         try:
             with recording(opened.store, folder, study.name) as record:
-                yield opened, record, check
+                yield opened, record, connection, check
         finally:
             # What workers were making that were ended; the next run does it, too.
             with suppress(OSError):
                 opened.store.sweep()
                 scratch.sweep()
+
+
+def _files(study: Study) -> list[Path]:
+    """Return the files and folders of a study's sources; what is read from elsewhere has none."""
+    found = [study.path(name) for name in study.spec.sources]
+    return [path for paths in found for path in (paths if isinstance(paths, list) else [paths]) if path.exists()]
 
 
 def describe(
@@ -302,7 +345,7 @@ def describe(
             opened = Opened(Path(place))
             return measuring.measure(prepare(study, opened.store, notice), opened.corpora, notice, workers)
     folder, started = Path(folder), time.perf_counter()
-    with _at_work(study, folder, store) as (opened, _, _):
+    with _at_work(study, folder, store) as (opened, *_):
         plan = prepare(study, opened.store, notice)
         results_folder.write_plan(folder, plan)
         results_folder.write_artifacts(folder, opened.store)
@@ -365,7 +408,7 @@ def compose(  # noqa: PLR0913  # all but two by name
         raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")
     if form not in FORMS:
         raise CorpusError(f"there is no format {form!r}; {legal_names(form, FORMS)}")
-    with _at_work(study, folder, store) as (opened, _, _):
+    with _at_work(study, folder, store) as (opened, *_):
         plan = prepare(study, opened.store, notice)
         results_folder.claim(folder, study)
         results_folder.write_artifacts(folder, opened.store)

@@ -1,0 +1,105 @@
+"""Perturbation: a planted response is predicted from other lines; baselines see nothing of the held-out line's."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from corpuscle.corpus.expression.variable_genes import cp10k
+from corpuscle.evaluation.tasks.perturbation import BASELINES, LEARNED, Line, Perturbation
+from placed import Placed, run
+
+LINES, N_EACH, N_GENES = ("A", "B", "C"), 40, 30
+SETTINGS = {"condition": "batch", "control": "ctrl", "treated": "stim", "n_top": 5}
+WAYS = (*LEARNED, *BASELINES)
+
+
+@pytest.fixture
+def cells(make):
+    """Three lines, each control and treated; treatment raises genes 0-4 in all of them, and genes 5-7 in line C."""
+
+    def made(raised=8.0, **obs):
+        rng = np.random.default_rng(0)
+        line_N = np.repeat(LINES, 2 * N_EACH)
+        treated_N = np.tile(np.repeat([False, True], N_EACH), len(LINES))
+        base = {name: rng.gamma(4.0, 1.0, N_GENES) for name in LINES}
+        mean_NG = np.array([base[name] for name in line_N])
+        mean_NG[treated_N, :5] *= raised
+        mean_NG[treated_N & (line_N == "C"), 5:8] *= raised
+        labels = {"cell_type": line_N, "batch": np.where(treated_N, "stim", "ctrl"), "donor": ["d"] * len(line_N)}
+        genes = [f"G{at:02}" for at in range(N_GENES)]
+        return make(rng.poisson(mean_NG), obs={**labels, **obs}, genes=genes)
+
+    return made
+
+
+def placed():
+    line = np.repeat(np.arange(len(LINES)), 2 * N_EACH)
+    return np.eye(len(LINES))[line] + np.random.default_rng(0).normal(0, 0.1, (len(line), len(LINES)))
+
+
+def test_what_all_lines_do_is_predicted_and_no_change_is_not(cells):
+    scores = run(Perturbation(**SETTINGS), Placed(placed()), cells())
+    of = {way: {name: scores[f"{name}, {way}", "all"].value
+                for name in ("pearson_profile", "mse", "top_genes")} for way in WAYS}  # fmt: skip
+    delta = {way: scores[f"pearson_delta, {way}", "cell_type=A"].value for way in WAYS}
+    assert delta["mean change of the others"] > 0.8
+    assert math.isnan(delta["no change"])
+    assert of["no change"]["top_genes"] == 0
+    assert scores["top_genes, mean change of the others", "cell_type=A"].value >= 0.8
+    assert of["mean change of the others"]["mse"] < of["no change"]["mse"]
+    assert scores["mse, linear", "cell_type=C"].n_cells == N_EACH
+    # What only the held-out line does cannot be known.
+    assert (
+        scores["mse, mean change of the others", "cell_type=C"].value
+        > scores["mse, mean change of the others", "cell_type=A"].value
+    )
+    assert {unit for _, unit in scores} == {"all", *(f"cell_type={name}" for name in LINES)}
+
+
+def test_no_prediction_sees_treated_cells_of_the_line_that_is_held_out(cells):
+    # The same cells, but for what treatment does to line C: whatever is predicted for C is the same.
+    target = cells()
+    counts = target.counts().toarray()
+    line_N, treated_N = target.labels("cell_type"), target.labels("batch") == "stim"
+    changed = counts.copy()
+    changed[(line_N == "C") & treated_N] *= 3
+    held, *others = (
+        Line(name, np.flatnonzero((line_N == name) & ~treated_N), np.flatnonzero((line_N == name) & treated_N))
+        for name in ("C", "A", "B")
+    )
+    logs = [cp10k(csr_matrix(each)).log1p() for each in (counts, np.where(changed > 9, changed, counts))]
+    task = Perturbation(**SETTINGS)
+    seen = [dict(task._predictions(held, others, placed(), log, np.random.default_rng(0))) for log in logs]
+    assert (logs[0] != logs[1]).nnz
+    for way in WAYS:
+        np.testing.assert_array_equal(seen[0][way], seen[1][way], err_msg=way)
+
+
+@pytest.mark.parametrize(
+    ("obs", "settings", "reason"),
+    [
+        ({"cell_type": ["A"] * 240}, {}, "1 of cell_type with 10 cells of 'ctrl' and 'stim'"),
+        ({}, {"treated": "drug"}, "0 of cell_type with 10 cells"),
+        ({}, {"n_top": 1000}, "the cells have 30 genes, too few"),
+    ],
+)
+def test_what_cannot_be_predicted_is_nan_with_its_reason(cells, obs, settings, reason):
+    scores = run(Perturbation(**{**SETTINGS, **settings}), Placed(placed()), cells(**obs))
+    assert set(scores) == {(f"{metric}, {way}", "all") for way in WAYS
+                           for metric in ("pearson_delta", "pearson_profile", "mse", "top_genes")}  # fmt: skip
+    assert all(math.isnan(score.value) and reason in score.reason for score in scores.values())
+
+
+def test_lines_seen_in_one_condition_are_left_out_and_named(cells):
+    batch = np.tile(np.repeat(["ctrl", "stim"], N_EACH), 3)
+    batch[:80] = "ctrl"
+    scores = run(Perturbation(**SETTINGS), Placed(placed()), cells(batch=batch))
+    assert "too few control or perturbed cells: A" in scores["mse, linear", "all"].reason
+    assert ("mse, linear", "cell_type=A") not in scores
+
+
+def test_control_and_treated_are_two_values():
+    with pytest.raises(ValueError, match="the same value"):
+        Perturbation(condition="batch", control="a", treated="a")
