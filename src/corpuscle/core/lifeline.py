@@ -1,7 +1,8 @@
 """Lifeline: a worker process that ends when its run does, however that ends, before it has loaded anything.
 
 It is a module of its own that loads next to nothing: a process that is still importing a model's libraries when its run
-is killed would outlive it by seconds. The process that workers are forked from loads `corpuscle.core.forked_from` first.
+is killed would outlive it by seconds. The process that workers are forked from loads
+`corpuscle.core.forked_from` first.
 """
 
 import contextlib
