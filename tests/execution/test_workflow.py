@@ -236,7 +236,11 @@ def test_a_study_that_grew_does_only_what_is_new(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("error", "told to fail"), ("bug", "ZeroDivisionError"), ("killed", "worker process was killed")],
+    [
+        ("error", "told to fail"),
+        ("bug", "ZeroDivisionError"),
+        ("killed", "worker process was killed; most often the machine ran out of memory"),
+    ],
 )
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, kind: str, message: str) -> None:
     trouble = f'trouble = "No-Mono"\nkind_of_trouble = "{kind}"'

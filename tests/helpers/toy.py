@@ -188,3 +188,16 @@ class FittedOnGpu(FittedMeanProfile):
     def embed(self, cells: Corpus) -> Any:
         with self.model.noting("embed"):
             return super().embed(cells)
+
+
+@component
+class Slow(MeanProfile):
+    """A model that takes a while, so that something can happen meanwhile."""
+
+    seconds: float = 0.3
+
+    def fit(self, corpus: Corpus, seed: int, progress: Progress = silent) -> FittedMeanProfile:
+        for share in range(3):
+            progress(share / 3)
+            time.sleep(self.seconds / 3)
+        return super().fit(corpus, seed, progress)

@@ -86,7 +86,7 @@ H5_DAMAGE = {
     "codes are texts": (put("obs/cell_type/codes", lambda x: np.full(len(x), b"B")), "numbers of categories"),
     "index lost": (lambda file: file["obs"].__delitem__("_index"), "obs is not a table: it has no index"),
     "a column lost": (lambda file: file["obs"].__delitem__("donor"), "obs has lost its column 'donor'"),
-    "a huge index": (huge("obs/_index", 10**10), "obs claims to hold 80,.* bytes, which a file of"),
+    "a huge index": (huge("obs/_index", 10**10), "obs claims to hold 640,.* bytes, which a file of"),
     "a huge gene table": (huge("var/_index", 10**10), "var claims to hold"),
 }
 

@@ -70,16 +70,20 @@ def test_a_where_offers_the_same_cells_in_every_format(tmp_path, annotated, coun
         open_source("blood", path, where="cell_type == 'Mono'")
 
 
-def _rewritten(path):
-    """Write a file or each file of a folder anew, as it was: only its time is another."""
+def _rewritten(path, last=b"?"):
+    """Write a file or each file of a folder anew, with another last byte or none; sizes and times are as before."""
     for file in [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]:
-        os.utime(file, ns=(1, file.stat().st_mtime_ns + 10**9))
+        status, content = file.stat(), file.read_bytes()
+        file.write_bytes(content[: len(content) - len(last)] + last)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_a_source_that_changed_since_it_was_opened_is_refused(store, counts, monkeypatch):
     monkeypatch.setattr("corpuscle.source.storage.change_guard.REST", 0)
     path = store(counts)
     source = open_source("blood", path)
+    source.reader.read_counts(np.arange(3))
+    _rewritten(path, last=b"")
     source.reader.read_counts(np.arange(3))
     _rewritten(path)
     with pytest.raises(SourceError, match="source 'blood' has changed, or is gone, since it was opened"):

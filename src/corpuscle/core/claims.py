@@ -11,6 +11,7 @@ claim: what it makes may then be made twice, and whoever keeps results must allo
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import socket
@@ -256,6 +257,25 @@ def _process(pid: int) -> tuple[str, bool]:
     # The name, in parentheses, may hold anything. Then come the state and, as the 22nd of all, the start.
     state, *others = text.rpartition(")")[2].split()
     return ("", False) if state in "ZX" else (others[18], state not in "Tt")
+
+
+def this_process() -> str:
+    """Return what names this process for good, as a part of a file's name: no other will ever have it."""
+    machine = hashlib.sha256(_machine().encode()).hexdigest()[:8] if _machine() else "unknown"
+    return f"{machine}-{os.getpid()}-{_process(os.getpid())[0] or 0}"
+
+
+def is_gone(process: str) -> bool:
+    """Return whether a process, by its `this_process`, is known to have ended: only one of this machine is.
+
+    Examples
+    --------
+    >>> is_gone(this_process())
+    False
+    """
+    machine, _, others = process.partition("-")
+    pid, _, started = others.partition("-")
+    return machine == this_process().partition("-")[0] != "unknown" and _process(int(pid))[0] != started
 
 
 class _Heart:

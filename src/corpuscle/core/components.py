@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 import multiprocessing
+import os
 import pkgutil
 import sys
 import sysconfig
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from datetime import date, time
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_type_hints
+from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as validated_dataclass
@@ -34,6 +35,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound="Component")
 
 _PACKAGE = Path(__file__).parents[1]
+_EXIT = os._exit
 # Legal names that a message lists and that a wrong one is compared with, and the longest of either: a table may have
 # thousands of columns.
 _LISTED, _COMPARED, _LONGEST = 60, 5_000, 100
@@ -169,7 +171,7 @@ def _find_elsewhere(kind: type[C], name: str) -> type[C]:
     module_name, _, class_name = name.partition(":")
     try:
         # A user's module runs when it is imported: it can fail in any way, and what it prints is no result of ours.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _no_exit():
             module = importlib.import_module(module_name)
     except (Exception, SystemExit, GeneratorExit) as error:
         raise ComponentError(f"{kind.kind} {name!r}: cannot import {module_name!r} ({_gist(error)})") from error
@@ -212,7 +214,7 @@ def guarded(owner: object) -> Iterator[None]:
     """
     cls = owner if isinstance(owner, type) else type(owner)
     try:
-        with _warnings_after():
+        with _warnings_after(), _no_exit():
             yield
     except (CorpuscleError, ValidationError):
         raise
@@ -225,6 +227,29 @@ def guarded(owner: object) -> Iterator[None]:
         what = owner.name if isinstance(owner, Component) else f"{cls.__module__}:{cls.__qualname__}"
         kind = f"{cls.kind} " if issubclass(cls, Component) else ""
         raise BrokenComponentError(f"{kind}{what!r} failed: {_gist(error)} ({_line(error, cls.__module__)})") from error
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """Let `os._exit` be an error in this process, unless it is a worker, whose end is seen: not the end of a command.
+
+    A command that was ended so would not even say so: its exit code may be 0.
+    """
+    if multiprocessing.parent_process() is not None:
+        yield
+        return
+    own = os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != own:
+            _EXIT(status)
+        raise RuntimeError(f"it called os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = _EXIT
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import errno
 import io
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,15 @@ def refusal(error: Exception) -> int | None:
         return error.errno if error.errno in (*FULL, *CLOSED) else None
     text = str(error)
     return next((number for number in (*FULL, errno.EROFS) if os.strerror(number) in text), None)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder; what cannot be removed is not in the way: no name is used twice."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 class _PatientFile(io.FileIO):

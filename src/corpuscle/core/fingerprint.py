@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core.paths import open_plain
+
 
 def fingerprint(*parts: Any) -> str:
     """Hash plain data (numbers, strings, lists, dicts, arrays) to 16 hexadecimal digits.
@@ -44,5 +46,5 @@ def hash_array(array: NDArray[Any]) -> str:
 
 def hash_file(path: Path) -> str:
     """Hash a file's content (SHA-256, hexadecimal), reading it in pieces."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

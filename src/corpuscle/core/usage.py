@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,15 +64,28 @@ def count_program(cpu_seconds: float, peak_bytes: int) -> None:
 class Meter:
     """Measures from when it is made; what programs took that this process ran (`count_program`) is in it."""
 
+    before: int
+
     def __init__(self) -> None:
+        # One within another has the system count anew: what it counted until now is the other's, too.
+        before = max(_peak(), _others.peak_bytes)
+        for other in _meters:
+            other.before = max(other.before, before)
         self._reports_peak = _reset_peak()
+        self.before = 0
         _others.peak_bytes = 0
+        _meters.add(self)
         self._started, self._started_cpu = time.perf_counter(), _cpu_seconds()
 
     def usage(self) -> Usage:
         """Return what was used until now."""
         seconds, cpu_seconds = time.perf_counter() - self._started, _cpu_seconds() - self._started_cpu
-        return Usage(seconds, cpu_seconds, max(_peak(), _others.peak_bytes) if self._reports_peak else None)
+        peak = max(self.before, _peak(), _others.peak_bytes)
+        return Usage(seconds, cpu_seconds, peak if self._reports_peak else None)
+
+
+# Those that are in use, each within the one before.
+_meters: "weakref.WeakSet[Meter]" = weakref.WeakSet()
 
 
 def _cpu_seconds() -> float:

@@ -23,7 +23,7 @@ import os
 import platform
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,7 +36,8 @@ from filelock import FileLock, Timeout
 from corpuscle.core.csv_text import csv_text
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.core.paths import safe_name
+from corpuscle.core.paths import read_plain, safe_name
+from corpuscle.core.text import shortened
 from corpuscle.core.version import __version__
 from corpuscle.corpus import derived
 from corpuscle.corpus.corpus import KEYS, Corpus
@@ -55,16 +56,18 @@ UNCLAIMED = {LOCK, "store", "errors"}
 
 
 @contextmanager
-def claimed(folder: Path, study: Study) -> Iterator[None]:
+def claimed(folder: Path, study: Study) -> Iterator[Callable[[], None]]:
     """Make sure that a folder is this study's or nobody's, and keep other processes out while the block lasts.
+
+    Yields what raises a `FolderError` when the folder is not there any more, or is another one of the same name.
 
     Raises
     ------
     FolderError
         When the folder holds another study or something else, is in use, or cannot be written.
     """
-    _refuse_foreign(folder, study)
     try:
+        _refuse_foreign(folder, study)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         # Where the disk has no locks, the claim of the run's record keeps others out, if not as soon.
@@ -73,9 +76,23 @@ def claimed(folder: Path, study: Study) -> Iterator[None]:
     except Timeout:
         raise FolderError(f"{folder} is in use by another run; wait for it, or choose another folder") from None
     except OSError as error:
-        raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
+        why = error.strerror or str(error)
+        named = shortened(str(folder), 300)
+        raise FolderError(f"{named}: cannot be written ({why}); choose another folder with -o") from None
+    own = (folder / LOCK).stat() if (folder / LOCK).exists() else None
+
+    def check() -> None:
+        try:
+            is_there = own is None or os.path.samestat((folder / LOCK).stat(), own)
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise FolderError(
+                f"{folder} was removed, or replaced, while the run was writing there; run the same command again"
+            )
+
     try:
-        yield
+        yield check
     finally:
         lock.release()
 
@@ -105,7 +122,8 @@ def _artifacts(one: RunArtifacts) -> dict[str, Any]:
         }
         for asked in one.scores
     ]
-    return {**one.run._asdict(), "model_key": one.fit.key, "cells": one.fit.corpus, "scores": scores}
+    keys = {"model_key": one.fit.key, "cells": one.fit.corpus, "altered": [*one.altered]}
+    return {**one.run._asdict(), **keys, "scores": scores}
 
 
 def _refuse_foreign(folder: Path, study: Study) -> None:
@@ -125,8 +143,8 @@ def _refuse_foreign(folder: Path, study: Study) -> None:
 
 def _study_name(path: Path) -> str:
     try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("name"))
-    except (OSError, ValueError) as error:
+        return str(tomllib.loads(read_plain(path)).get("name"))
+    except (OSError, ValueError, RecursionError) as error:
         raise FolderError(
             f"{path}: cannot be read ({error}); if the folder is this study's, copy the study file there, else choose "
             "another folder with -o"
@@ -227,7 +245,17 @@ def write_provenance(
     folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]], seconds: float, name: str = "provenance.json"
 ) -> None:
     """Write where everything came from, and what failed."""
-    provenance = {
+    write_text(folder / name, json.dumps(_provenance(folder, plan, failures, seconds), indent=1))
+
+
+def write_unfinished(folder: Path, plan: Plan) -> None:
+    """Write where everything will come from, before it is there: `corpuscle report` then shows what is."""
+    document = {**_provenance(folder, plan, [], 0.0), "unfinished": True}
+    write_text(folder / "provenance.json", json.dumps(document, indent=1))
+
+
+def _provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+    return {
         "study": plan.study.name,
         "corpuscle": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -247,7 +275,6 @@ def write_provenance(
         "tables": sorted(path.name for path in folder.glob("*.parquet")),
         "seconds": {"total": round(seconds, 1)},
     }
-    write_text(folder / name, json.dumps(provenance, indent=1))
 
 
 def target_facts(plan: Plan, name: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from corpuscle.core.claims import FIRST_LOOK, LAST_LOOK, Watch, attempt, release
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import CorpuscleError, FolderError
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.paths import read_plain
 from corpuscle.store import CLAIM, RUNS, Store, is_store, uses_of_block, write_text
 
 Addresses = set[tuple[str, str]]
@@ -132,10 +133,10 @@ def referrers(root: Path) -> list[Referrer]:
 def read_record(path: Path) -> Referrer:
     """Read the record of a run."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_plain(path))
         folder = path.parents[2] if found["folder"] == OWN else Path(found["folder"])
         return Referrer(path, folder, str(found["study"]), {(str(kind), str(key)) for kind, key in found["wants"]})
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise FolderError(
             f"{path}: the record of a run that uses the store cannot be read ({type(error).__name__}); remove it, and "
             "run the studies of this store again, which record themselves anew"
@@ -168,10 +169,10 @@ def read_artifacts(folder: Path) -> dict[str, Any]:
     """
     path = folder / ARTIFACTS
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_plain(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FolderError(f"{path}: cannot be read ({error}); remove it, and run the study there again") from None
     if not isinstance(found, dict) or not isinstance(found.get("runs"), list):
         raise FolderError(f"{path}: expected a table with a list of runs; remove it, and run the study there again")

@@ -1,21 +1,64 @@
 """Tables: what a study's runs gave, gathered from the store in the order of the plan."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import pandas as pd
 
 from corpuscle.core.scores import ALTERED, COLUMNS, DTYPES, TEXTS
+from corpuscle.execution.artifact import Address
 from corpuscle.execution.graph import RunArtifacts
 from corpuscle.model.model import Model
 from corpuscle.statistics.divergence import FIT_DTYPES, FITS
 from corpuscle.store import Store
+from corpuscle.study.plan import Run
 
 CURVES = ("corpus", "model", "seed", "step", "epoch", "quantity", "value", "title", "meaning")
 MAPS = ("corpus", "model", "target", "x", "y", "cell_type", "batch")
 
 
-def scores(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:
+class Result(Protocol):
+    """A result in a store."""
+
+    @property
+    def address(self) -> Address:
+        """What it is called there."""
+
+
+class Answer(Result, Protocol):
+    """What a task says of a model and a target, and their names in the study."""
+
+    @property
+    def asked(self) -> str:
+        """The task's."""
+
+    @property
+    def target_name(self) -> str:
+        """The target's."""
+
+
+class RunResults(Protocol):
+    """What there is to be of a run."""
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+
+    @property
+    def fit(self) -> Result:
+        """Its model."""
+
+    @property
+    def scores(self) -> Sequence[Answer]:
+        """Its scores."""
+
+    @property
+    def altered(self) -> tuple[str, ...]:
+        """What was altered in its corpus: values of the columns `ALTERED`."""
+
+
+def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
     """Gather the scores that are there."""
     tables = []
     for one in runs:
@@ -52,7 +95,7 @@ def _about(model: Model, quantities: "pd.Series[str]") -> dict[str, "pd.Series[s
     }
 
 
-def fits(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:
+def fits(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
     """Gather what was checked when models had been fitted, and how long that took.
 
     See `corpuscle.statistics.divergence.diverged`; ``seconds`` are those of the fit, on the machine that made it.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from corpuscle.core.errors import CorpuscleError, FolderError, InputError
 from corpuscle.core.fingerprint import hash_array
-from corpuscle.core.paths import safe_name
+from corpuscle.core.paths import read_plain, safe_name
 from corpuscle.core.plain_files import read_data
 from corpuscle.execution.run_record import read_artifacts, store_of
 from corpuscle.execution.upkeep import Kept
@@ -225,16 +225,16 @@ class _Origins:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_plain(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _study(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return tomllib.loads(read_plain(path))
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

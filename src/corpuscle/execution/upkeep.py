@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from corpuscle.core.claims import LAST_LOOK, Watch
-from corpuscle.core.disk import writing
+from corpuscle.core.disk import discard, writing
 from corpuscle.core.errors import FolderError
+from corpuscle.core.paths import read_plain
 from corpuscle.execution.run_record import Referrer, read_artifacts, referrers, store_of
-from corpuscle.store import CLAIM, MADE, PARTIAL, RUNS, Store, damage_of, discard, is_store
+from corpuscle.store import CLAIM, MADE, PARTIAL, RUNS, Store, damage_of, is_store
 
 Address = tuple[str, str]
 # Below the root, these hold no results.
@@ -42,8 +43,8 @@ class Kept:
     def record(self) -> dict[str, Any]:
         """How it was made; empty where that is not known: it is damaged, or of an earlier version."""
         try:
-            found = json.loads((self.folder / MADE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = json.loads(read_plain(self.folder / MADE))
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from corpuscle.core.errors import CorpuscleError
+from corpuscle.core.lifeline import begin
 from corpuscle.core.usage import peak_of
 from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Fit
@@ -32,7 +32,8 @@ KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
 # A worker's libraries take seconds to load. On Linux one process loads them and does nothing else, and workers are
 # forked from it. (A process that did work is not safe to fork, nor are the libraries of other systems.)
 START = "forkserver" if sys.platform == "linux" else "spawn"
-LOADED = ["corpuscle.execution.workers", "torch"]
+# First of all, that it ends with the run.
+LOADED = ["corpuscle.core.forked_from", "corpuscle.execution.workers", "torch"]
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory"
 
 
@@ -103,12 +104,15 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context(START)
         if START == "forkserver":
-            context.set_forkserver_preload(LOADED)
+            # The system ends a process with the thread that started it, which only the main one outlives.
+            is_main = threading.current_thread() is threading.main_thread()
+            context.set_forkserver_preload(LOADED if is_main else LOADED[1:])
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
         # The process that workers are forked from has the environment of the first run.
         environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        self.pool = ProcessPoolExecutor(1, context, _start_worker, (environment, self.far_end, self.root, self.errors))
+        arguments = (f"{__name__}:{start_worker.__name__}", environment, self.far_end, self.root, self.errors)
+        self.pool = ProcessPoolExecutor(1, context, begin, arguments)
 
     def begin(self, artifact: Artifact, gpu: str = "") -> None:
         """Let it make an artifact, on a GPU where one is named; see `corpuscle.model.data.on_gpu.gpus`."""
@@ -194,7 +198,8 @@ class Worker:
         processes = list((self.pool._processes or {}).values())
         self.pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            process.terminate()
+            # Not politely: one that is stopped (SIGSTOP, a debugger) would never hear it.
+            process.kill()
             process.join()
         self.pipe.close()
         self.far_end.close()
@@ -287,8 +292,8 @@ _news: Connection
 _opened: Opened
 
 
-def _start_worker(environment: dict[str, str], news: Connection, root: Path, errors: Path | None) -> None:
-    """Prepare a worker process: one thread, Ctrl-C is the parent's business, and no life after the parent."""
+def start_worker(environment: dict[str, str], news: Connection, root: Path, errors: Path | None) -> None:
+    """Prepare a worker process, which `corpuscle.core.lifeline` began: one thread, Ctrl-C is the parent's business."""
     global _news, _opened  # the process is this worker's own
     os.environ.clear()
     os.environ.update(environment)
@@ -298,17 +303,6 @@ def _start_worker(environment: dict[str, str], news: Connection, root: Path, err
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries show progress with tqdm, whose lock between processes would outlive a worker that is ended.
     tqdm.set_lock(threading.RLock())
-
-    # The run's process, and the one that this was forked from: the same where processes are not forked.
-    run, forked_from = multiprocessing.parent_process(), os.getppid()
-    assert run is not None, "a worker is another's child"
-
-    def watch() -> None:
-        while os.getppid() == forked_from and not multiprocessing.connection.wait([run.sentinel], timeout=0.5):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def gpus_of(pool: "list[Worker] | list[ThisProcess]") -> list[str]:

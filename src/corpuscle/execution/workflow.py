@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from corpuscle.core import scratch
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import CorpusError, FolderError, InputError, Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
 from corpuscle.execution import engine, measuring, results_folder, tables
-from corpuscle.execution.graph import RunShares, made_cells, runs_of
+from corpuscle.execution.artifact import Artifact
+from corpuscle.execution.artifacts import Scores
+from corpuscle.execution.graph import RunArtifacts, RunShares, made_cells, runs_of
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.opened import Opened
+from corpuscle.execution.remaining import Part, Remaining
 from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
-from corpuscle.report.page.render import render, render_description
+from corpuscle.report.page.render import render_description, written
 from corpuscle.statistics.divergence import without_diverged
-from corpuscle.store import remove_partial
+from corpuscle.store import Store, remove_partial
 from corpuscle.study.opening import Notice
 from corpuscle.study.plan import Plan, Run
 from corpuscle.study.preparation import prepare
@@ -85,6 +89,12 @@ class Listener:
     def update(self, run: Run, share: float) -> None:
         """Hear which share of a run is done."""
 
+    def left(self, seconds: float) -> None:
+        """Hear how long the rest takes, by what was done so far."""
+
+    def finished(self, results: Results) -> None:
+        """Hear what the run left."""
+
     def said(self, text: str) -> None:
         """Hear something about the cluster that the study is done on."""
 
@@ -129,11 +139,16 @@ def run(
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
     if cluster is not None and workers is not None:
         raise InputError("give either workers, processes of this machine, or a cluster, which has its own")
-    with _at_work(study, folder, store, cluster, listener.said) as (opened, record, connection):
+    with _at_work(study, folder, store, cluster, listener.said) as (opened, record, connection, check):
         kept, corpora = opened.store, opened.corpora
         if connection is not None:
             connection.require(record.claim)
-        plan = prepare(study, kept, listener.notice)
+
+        def notice(what: str, share: float) -> None:
+            check()
+            listener.notice(what, share)
+
+        plan = prepare(study, kept, notice)
         listener.warned(plan.warnings)
         results_folder.write_plan(folder, plan)
         if connection is not None:
@@ -142,34 +157,113 @@ def run(
         runs = runs_of(plan, corpora)
         results_folder.write_artifacts(folder, kept, runs)
         record.refer(artifact.address for one in runs for artifact in one.all)
-        measured = measuring.measure(plan, corpora, listener.notice, executor)
+        results_folder.write_unfinished(folder, plan)
+        measured = measuring.measure(plan, corpora, notice, executor)
         results_folder.write_measures(folder, measured)
         missing = [one for one in runs if not one.is_done(kept)]
         listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
         shares = RunShares(missing, [one.address for run in missing for one in run.all if kept.has(*one.address)])
 
+        wanted = [artifact for one in missing for artifact in one.all]
+        remaining = Remaining(_parts(missing, kept), executor if isinstance(executor, int) else None)
+
         def on_update(news: Update) -> None:
+            check()
+            remaining.update(*news)
+            if (left := remaining.seconds()) is not None:
+                listener.left(left)
             for run, share in shares.update(*news).items():
                 listener.update(run, share)
 
-        wanted = [artifact for one in missing for artifact in one.all]
         failed = engine.execute(wanted, corpora, executor, on_update)
+        check()
         if not failed and record.is_own:
             kept.forget_unfinished()
         failures = {Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()}
         failures |= {one.run: why for one in missing if (why := one.failure(failed)) is not None}
-        fits = tables.fits(runs, kept)
-        scores = without_diverged(tables.scores(runs, kept), fits)
-        results_folder.write_table(scores, folder / "scores.parquet")
-        results_folder.write_table(tables.curves(runs, kept), folder / "curves.parquet")
-        results_folder.write_table(fits, folder / "fits.parquet")
-        results_folder.write_table(tables.maps(runs, kept), folder / "maps.parquet")
+        scores = _write_tables(folder, runs, kept)
         listed = [{**run._asdict(), "message": message} for run, message in failures.items()]
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
         # What an earlier study in this folder used is no longer of use.
         record.refer((artifact.address for one in runs for artifact in one.all), only=True)
-        render(folder)
-    return Results(folder, scores, failures, len(runs) - len(missing))
+        written(folder)
+        results = Results(folder, scores, failures, len(runs) - len(missing))
+        listener.finished(results)
+    return results
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """One artifact of a study's graph.
+
+    Attributes
+    ----------
+    artifact
+        What it is.
+    is_there
+        Whether the store has it.
+    """
+
+    artifact: Artifact
+    is_there: bool
+
+
+def outline(
+    study: Study, folder: Path | str, *, store: Path | None = None, notice: Notice | None = None
+) -> list[tuple[Run, list[Outlined]]]:
+    """Lay out what a run would make, and what of it is there; nothing is trained, and no table written.
+
+    What the preparation finds is kept where the folder's store is there already, as in a run.
+
+    Parameters
+    ----------
+    study, folder, store
+        As for `run`.
+    notice
+        Called with what is being done, and which share of it is done.
+
+    Returns
+    -------
+    For each run of the study, its model, made cells, maps and scores, each after what it is made from.
+
+    Raises
+    ------
+    InputError
+        When the study or its data cannot be used.
+    """
+    root = store_of(Path(folder), store)
+    scratch.sweep()
+    with TemporaryDirectory(prefix=scratch.PREFIX, suffix=scratch.suffix(), ignore_cleanup_errors=True) as place:
+        opened = Opened(root if root.is_dir() else Path(place))
+        runs = runs_of(prepare(study, opened.store, notice), opened.corpora)
+        return [(one.run, [Outlined(each, opened.store.has(*each.address)) for each in _ordered(one)]) for one in runs]
+
+
+def _ordered(one: RunArtifacts) -> list[Artifact]:
+    """Return a run's artifacts, each after what it is made from."""
+    return [*one.fit.inputs, *one.all]
+
+
+def _write_tables(folder: Path, runs: Sequence[RunArtifacts], kept: Store) -> pd.DataFrame:
+    """Write what the runs gave; return the scores."""
+    fits = tables.fits(runs, kept)
+    scores = without_diverged(tables.scores(runs, kept), fits)
+    results_folder.write_table(scores, folder / "scores.parquet")
+    results_folder.write_table(tables.curves(runs, kept), folder / "curves.parquet")
+    results_folder.write_table(fits, folder / "fits.parquet")
+    results_folder.write_table(tables.maps(runs, kept), folder / "maps.parquet")
+    return scores
+
+
+def _parts(missing: Sequence[RunArtifacts], kept: Store) -> Iterator[Part]:
+    """Lay out what is to be made, by what takes as long: a model's steps, a task's answers on a target."""
+    for one in missing:
+        for artifact in one.all:
+            if not kept.has(*artifact.address):
+                is_fit = artifact is one.fit
+                what = [artifact.asked, artifact.target_name] if isinstance(artifact, Scores) else []
+                like = (artifact.kind, *([] if is_fit else what), one.run.model)
+                yield Part(artifact.address, like, float(max(1, one.n_steps)) if is_fit else 1.0)
 
 
 @contextmanager
@@ -179,10 +273,13 @@ def _at_work(
     store: Path | None,
     cluster: Path | str | None = None,
     said: Callable[[str], None] = lambda _text: None,
-) -> "Iterator[tuple[Opened, RunRecord, Cluster | None]]":
-    """Open a run's store, and its cluster if it has one; keep other runs out of its folder while the block lasts."""
+) -> "Iterator[tuple[Opened, RunRecord, Cluster | None, Callable[[], None]]]":
+    """Open a run's store, and its cluster if it has one; keep other runs out of its folder while the block lasts.
+
+    What is yielded last checks that the folder is still there; see `results_folder.claimed`.
+    """
     with ExitStack() as stack:
-        stack.enter_context(results_folder.claimed(folder, study))
+        check = stack.enter_context(results_folder.claimed(folder, study))
         connection = None
         if cluster is not None:
             from corpuscle.execution.cluster.connection import connected
@@ -191,13 +288,15 @@ def _at_work(
         opened = Opened(store_of(folder, store), folder / "errors")
         remove_partial(folder, but=opened.store.root)
         opened.store.sweep()
+        scratch.sweep()
         try:
             with recording(opened.store, folder, study.name) as record:
-                yield opened, record, connection
+                yield opened, record, connection, check
         finally:
             # What workers were making that were ended; the next run does it, too.
             with suppress(OSError):
                 opened.store.sweep()
+                scratch.sweep()
 
 
 def _files(study: Study) -> list[Path]:
@@ -240,8 +339,10 @@ def describe(
     if folder is None:
         if store is not None:
             raise FolderError("a store is only used with a folder to write into; give one, too")
-        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            opened = Opened(Path(scratch))
+        scratch.sweep()
+        names = {"prefix": scratch.PREFIX, "suffix": scratch.suffix()}
+        with TemporaryDirectory(ignore_cleanup_errors=True, **names) as place:
+            opened = Opened(Path(place))
             return measuring.measure(prepare(study, opened.store, notice), opened.corpora, notice, workers)
     folder, started = Path(folder), time.perf_counter()
     with _at_work(study, folder, store) as (opened, *_):

@@ -13,6 +13,7 @@ import pandas as pd
 from corpuscle.core.csv_text import csv_text
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import FolderError, InputError
+from corpuscle.core.paths import SPECIAL, is_special
 from corpuscle.core.scores import COLUMNS, DTYPES, TEXTS, completed
 from corpuscle.core.text import MISSING, is_missing
 from corpuscle.core.version import __version__
@@ -158,6 +159,8 @@ def _read(path: Path) -> pd.DataFrame:
     """Read a table from a file."""
     if path.suffix not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{path}: expected a table of scores in a .csv, .tsv or .parquet file")
+    if is_special(path):
+        raise InputError(f"{path}: cannot be read as a table of scores ({SPECIAL})")
     try:
         return pd.read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     except (OSError, ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
@@ -247,6 +250,16 @@ def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
     table = completed(table)
     for name in TEXTS:
         table[name] = table[name].fillna("").astype(str)
+    _check_names(table, source)
+    _refuse(table["unit"], ~table["unit"].str.fullmatch("all|[a-z_]+=.+"), "all, or donor=NAME", source)
+    if not named:
+        first = table.groupby("task", sort=False)[["metric", "way"]].transform("first")
+        table["headline"] = table["metric"].eq(first["metric"]) & table["way"].eq(first["way"])
+    return _with_overall(table[list(COLUMNS)]).astype(DTYPES)
+
+
+def _check_names(table: pd.DataFrame, source: str) -> None:
+    """Refuse names that are none, and metrics that are now one thing and then another."""
     for name in TEXTS:
         _refuse(
             table[name], ~table[name].map(_is_plain), "text, as UTF-8 has it, and none of its control codes", source
@@ -258,11 +271,6 @@ def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
     for name in LEGAL:
         alike = table.groupby(["task", "metric", "way"], sort=False)[name].transform("first")
         _refuse(table[name], table[name].ne(alike), f"one {name} for all scores of a metric", source)
-    _refuse(table["unit"], ~table["unit"].str.fullmatch("all|[a-z_]+=.+"), "all, or donor=NAME", source)
-    if not named:
-        first = table.groupby("task", sort=False)[["metric", "way"]].transform("first")
-        table["headline"] = table["metric"].eq(first["metric"]) & table["way"].eq(first["way"])
-    return _with_overall(table[list(COLUMNS)]).astype(DTYPES)
 
 
 def _refuse(column: pd.Series, wrong: pd.Series, expected: str, source: str) -> None:
@@ -278,7 +286,7 @@ def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Se
     if kind in "mMc":
         raise InputError(f"{source}: {name} has values such as {_shown(column.iloc[0])}; expected numbers")
     found = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = found.isna() & ~column.isna() if name == "value" else found.isna()
+    wrong = (found.isna() & ~column.isna()) | np.isinf(found) if name == "value" else found.isna()
     size = found.abs()
     extreme = np.isfinite(found) & ((size > LARGEST_VALUE) | ((size > 0) & (size < SMALLEST_VALUE)))
     _refuse(

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import SourceError
 from corpuscle.core.fingerprint import fingerprint
-from corpuscle.core.paths import is_there
+from corpuscle.core.paths import is_there, read_plain
 from corpuscle.source.features import plain_name
 from corpuscle.source.gene_names import (
     ENSEMBL,
@@ -224,7 +224,7 @@ def listed_genes(path: Path, by: By) -> set[str]:
     if not is_there(path):
         raise SourceError(f'no such gene list: {path}; write "intersection", "union", or the path of a file of genes')
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_plain(path, "utf-8-sig")
         separator = "\t" if "\t" in text.partition("\n")[0] else ","
         table = pd.read_csv(StringIO(text), sep=separator, dtype=str, header=None, keep_default_na=False)
     except (ValueError, OSError) as error:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core import components
 from corpuscle.core.components import Component
 from corpuscle.core.errors import CorpuscleError, SourceError
-from corpuscle.core.paths import is_there
+from corpuscle.core.paths import SPECIAL, first_special, is_special, is_there
 from corpuscle.core.text import shortened
 
 
@@ -355,15 +355,17 @@ def _existing(path: Path) -> Path:
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse what is neither a file nor a folder: to read from a pipe would wait for ever.
+    """Refuse what is neither a file nor a folder, and a folder that has such: to read from a pipe would wait for ever.
 
     Raises
     ------
     SourceError
-        When it is a pipe, a socket or a device.
+        When it, or something in it, is a pipe, a socket or a device.
     """
-    if not (path.is_file() or path.is_dir()):
-        raise SourceError(f"{path}: is a pipe, a socket or a device, no file")
+    if is_special(path):
+        raise SourceError(f"{path}: cannot be read; {SPECIAL}")
+    if path.is_dir() and (inside := first_special(path)):
+        raise SourceError(f"{path}: cannot be read; of {inside.name} in it, {SPECIAL}")
 
 
 def _members(path: Path) -> list[Path]:
@@ -371,6 +373,8 @@ def _members(path: Path) -> list[Path]:
     legal = ", ".join(suffix for kind in _kinds() for suffix in kind.suffixes)
     if _is_pattern(path):
         folder, parts = _cut(path)
+        if sum(part == "**" for part in parts) > 1:
+            raise SourceError(f"{shortened(str(path), 300)}: a pattern may have ** (any folders) once")
         # To glob, [ and ? have a meaning, too.
         pattern = Path(*("*".join(escape(piece) for piece in part.split("*")) for part in parts))
         found = sorted(entry for entry in folder.glob(str(pattern)) if entry.is_file() or entry.is_dir())

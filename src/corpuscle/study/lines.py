@@ -8,7 +8,7 @@ from functools import lru_cache
 
 # What has no meaning of its own: blanks, line ends and comments.
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_TEXT = re.compile(
+TEXT = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'',
     re.DOTALL,
 )
@@ -106,7 +106,7 @@ class _Scanner:
         keys = []
         while True:
             self._skip()
-            end = self._end(_TEXT)
+            end = self._end(TEXT)
             if end > self.at:
                 keys.append(self.text[self.at + 1 : end - 1])
             else:
@@ -133,7 +133,7 @@ class _Scanner:
         if opening in "[{":
             self._inside(place, "]" if opening == "[" else "}")
         else:
-            self.at = max(self._end(_TEXT), self._end(_BARE_VALUE)) if opening not in "\"'" else self._end(_TEXT)
+            self.at = max(self._end(TEXT), self._end(_BARE_VALUE)) if opening not in "\"'" else self._end(TEXT)
 
     def _inside(self, place: str, closing: str) -> None:
         """Read a list or an inline table, up to its closing bracket."""

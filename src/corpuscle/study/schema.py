@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -73,6 +74,8 @@ _VALUES: dict[str | int, Any] = {
 }
 # Each round fixes what the one before brought to light; a study file is not nested deeper than this.
 _ROUNDS = 10
+# Faults of a file that are put into words; each is compared with the legal names.
+MOST_SAID = 2000
 
 
 def place_of(location: Iterable[str | int]) -> str:
@@ -109,9 +112,14 @@ def read_tables(raw: dict[str, Any], text: str) -> tuple[StudySpec | None, list[
         except ValidationError as error:
             details = error.errors()
         if at == 0:
-            problems = list(dict.fromkeys(_problem(detail, text) for detail in details))
-        for detail in details:
-            _mend(raw, detail)
+            problems = list(dict.fromkeys(_problem(detail, text) for detail in details[:MOST_SAID]))
+            if len(details) > MOST_SAID:
+                problems.append(Problem("", f"{len(details) - MOST_SAID:,} more faults of the kinds of these"))
+        # Backwards: what is left out of a list moves those behind it.
+        for detail in reversed(details):
+            # It may be in what was left out already.
+            with suppress(LookupError, TypeError):
+                _mend(raw, detail)
     return None, problems
 
 

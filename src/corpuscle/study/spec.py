@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
+from corpuscle.core.paths import read_plain
 from corpuscle.core.scores import IN_PLACE
 from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
@@ -25,7 +26,7 @@ from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.quality import Quality
 from corpuscle.source.reader import located
 from corpuscle.source.source import dataset_path
-from corpuscle.study.lines import line_of
+from corpuscle.study.lines import TEXT, line_of
 from corpuscle.study.schema import follows_from, place_of, read_tables
 from corpuscle.study.tables import (
     CorpusSpec,
@@ -43,6 +44,10 @@ from corpuscle.study.tables import (
 MOST_RUNS = 1_000_000
 # Nothing in a study is nested deeper than a few tables; what walks through more would run out of stack.
 DEEPEST = 100
+
+# Texts and comments; and what may be a dotted key, once texts are out of the way.
+_SAID = re.compile(rf"#[^\n]*|{TEXT.pattern}", re.DOTALL)
+_KEYS = re.compile(r"[A-Za-z0-9_.\" \t-]+")
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Component)
@@ -142,7 +147,7 @@ class Study:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_plain(path, "utf-8-sig")
         except FileNotFoundError:
             raise StudyError([Problem("", f"no such study file: {path}")]) from None
         # UnicodeDecodeError, and a path with a null in it, are ValueErrors.
@@ -166,6 +171,7 @@ class Study:
         '500 of blood (uniform)'
         """
         try:
+            _refuse_deep_keys(text)
             raw = tomllib.loads(text)
             too_large = list(_beyond_64_bits(raw))
         except (ValueError, RecursionError) as error:
@@ -181,6 +187,23 @@ class Study:
         if spec is None:
             raise StudyError(problems)
         return _Builder(spec, text, folder, problems).study()
+
+
+def _refuse_deep_keys(text: str) -> None:
+    """Refuse dotted keys of very many parts, for which the parser takes time and memory by their square.
+
+    Raises
+    ------
+    ValueError
+        Where there is one.
+    """
+    for number, line in enumerate(_SAID.sub(_line_ends, text).split("\n"), start=1):
+        if line.count(".") > DEEPEST and any(part.count(".") > DEEPEST for part in _KEYS.findall(line)):
+            raise ValueError(f"tables or lists nested more than {DEEPEST} deep (at line {number}, column 1)")
+
+
+def _line_ends(match: re.Match[str]) -> str:
+    return '""' + "\n" * match[0].count("\n")
 
 
 def _beyond_64_bits(value: Any, place: str = "", depth: int = 0) -> Iterator[str]:

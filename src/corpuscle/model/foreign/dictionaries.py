@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corpuscle.core.errors import ModelError
+from corpuscle.core.paths import read_plain
 from corpuscle.core.text import shortened
 from corpuscle.model.foreign.tensors import read_pickled, refuse_unfetched
 from corpuscle.model.size import MOST_UNITS
@@ -23,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     refuse_unfetched(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_plain(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({shortened(str(error))}); fetch it again") from error
     if not isinstance(found, dict):

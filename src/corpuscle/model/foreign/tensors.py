@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from corpuscle.core.errors import ModelError
+from corpuscle.core.paths import open_plain
 from corpuscle.core.text import shortened
 
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -59,7 +60,7 @@ def refuse_unfetched(path: Path) -> None:
         When it is one of these, or cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             start = file.read(256).lstrip()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); fetch it again") from error

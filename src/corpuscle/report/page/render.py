@@ -11,6 +11,8 @@ from jinja2 import Environment, PackageLoader
 
 from corpuscle.core.csv_text import csv_text
 from corpuscle.core.disk import writing
+from corpuscle.core.errors import CorpuscleError, FolderError
+from corpuscle.core.text import shortened
 from corpuscle.report import numbers
 from corpuscle.report.drawing import corpus_figures, measure_figures
 from corpuscle.report.drawing.bar_figures import bar_figure
@@ -30,7 +32,7 @@ from corpuscle.report.sections.fits import Fits
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.markers import MarkerTable, marker_tables
-from corpuscle.report.sections.overview import incomplete, overview, sentences
+from corpuscle.report.sections.overview import incomplete, overview, sentences, unfinished
 from corpuscle.report.sections.power import cells_leave, more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components
@@ -88,7 +90,22 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     DiskError
         When the disk is full.
     """
-    folder, forms = Path(folder), checked_formats(figures)
+    try:
+        return written(Path(folder), checked_formats(figures))
+    except CorpuscleError:
+        raise
+    # What a reader of the tables does not expect of a run's own tables, whatever somebody put into them.
+    except Exception as error:
+        gist = shortened((str(error).strip() or type(error).__name__).splitlines()[0], 300)
+        raise FolderError(
+            f"{folder}: no report can be made of what is in it ({type(error).__name__}: {gist}). If nobody edited a "
+            "table or document there, this is a fault of Corpuscle; please report it. Otherwise run the study again in "
+            "this folder to write them anew"
+        ) from error
+
+
+def written(folder: Path, forms: Sequence[str] = ()) -> Path:
+    """Do as `render` does, for the run that wrote the folder: what nothing foresaw is raised as it is."""
     report = Report.of(RunFolder.read(folder))
     with writing(folder / "report.pdf"):
         # One of an earlier report would not be of this page.
@@ -337,8 +354,10 @@ class Report:
     @property
     def incomplete(self) -> list[str]:
         """What the run lacks of what the study asked for."""
-        failures = self.run.provenance.get("failures", [])
-        return incomplete(self.run.scores, failures, self.run.corpora, self.run.n_runs) if self.run.trained else []
+        origin = self.run.provenance
+        failures, missing = origin.get("failures", []), origin.get("missing", [])
+        found = incomplete(self.run.scores, failures, self.run.corpora, self.run.n_runs) if self.run.trained else []
+        return [*unfinished(missing), *found]
 
     @property
     def meanings(self) -> list[tuple[str, str]]:

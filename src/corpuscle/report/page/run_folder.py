@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import FolderError
+from corpuscle.core.paths import SPECIAL, is_special, read_plain
 from corpuscle.core.scores import COLUMNS, DTYPES, IN_PLACE, TEXTS, completed
 from corpuscle.statistics.crossed import laid_out
 
@@ -43,7 +45,7 @@ LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": "
 STUDY = {"corpora": ["name"], "models": ["name"], "tasks": ["name"], "holdout": None, "quality": None}
 PROVENANCE = {
     "corpora": ["name"], "failures": ["corpus", "model", "seed", "message"], "inputs": ["source"], "targets": ["name"],
-    "packages": None, "gene_space": None, "seconds": None,
+    "packages": None, "gene_space": None, "seconds": None, "missing": ["corpus", "model", "seed"],
 }  # fmt: skip
 ADVICE = "run the study again in this folder to write it anew"
 
@@ -198,7 +200,7 @@ def _target_name(target: Any) -> str:
 def _parsed(path: Path, parse: Any, shape: Mapping[str, list[str] | None]) -> dict[str, Any]:
     """Parse a text file into a dictionary, or say what is wrong with it."""
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = parse(read_plain(path))
     # JSON, TOML and encoding errors are all ValueErrors; a file of brackets alone ends in a RecursionError.
     except (OSError, ValueError, RecursionError) as error:
         raise FolderError(f"{path}: cannot be read ({error}); {ADVICE}") from error
@@ -220,6 +222,8 @@ def _has(entry: Any, keys: list[str]) -> bool:
 def _table(path: Path, columns: tuple[str, ...], categories: Sequence[str] = ()) -> pd.DataFrame:
     """Read a parquet table with these columns, some as categories; an empty one where there is no file."""
     if not path.is_file():
+        if is_special(path):
+            raise FolderError(f"{path}: cannot be read ({SPECIAL}); {ADVICE}")
         return pd.DataFrame(columns=list(columns))
     try:
         table = pd.read_parquet(path, page_checksum_verification=True, read_dictionary=list(categories))
@@ -251,4 +255,6 @@ def _wrong(values: "pd.Series[Any]", *, is_number: bool, may_lack: bool) -> str 
         return None if kind in ("string", "empty") else f"texts, not {kind} values"
     if not pd.api.types.is_numeric_dtype(values) and not values.isna().all():
         return f"numbers, not {pd.api.types.infer_dtype(values)} values"
-    return "a number in every row" if values.isna().any() and not may_lack else None
+    if may_lack:
+        return None
+    return "a number in every row" if values.isna().any() or np.isinf(values.astype(float)).any() else None

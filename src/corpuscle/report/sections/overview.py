@@ -213,8 +213,8 @@ def incomplete(
     if len(lost):
         why = ", ".join(list(dict.fromkeys(lost["reason"].replace("", "no reason recorded")))[:2])
         sentences.append(
-            f"{numbers.plural(len(lost), 'score')} over all cells that other runs have {'has' if len(lost) == 1 else 'have'} "
-            f"no value ({why}): means and intervals are of the others."
+            f"Without a value where other runs have one: {numbers.plural(len(lost), 'score')} over all cells ({why}); "
+            "means and intervals are of the others."
         )
     if failures:
         failed = numbers.plural(len(failures), "run")
@@ -224,3 +224,28 @@ def incomplete(
             f"Of {total:,} runs (corpora × models × seeds), {there:,} have scores; what is said below is of these."
         )
     return sentences
+
+
+def unfinished(missing: Sequence[Mapping[str, Any]], shown: int = 10) -> list[str]:
+    """Return in a sentence which runs were not there when a page was made; empty where all were.
+
+    Parameters
+    ----------
+    missing
+        Corpus, model and seed of each run that lacked its model or scores.
+    shown
+        How many are named.
+
+    Examples
+    --------
+    >>> unfinished([{"corpus": "Blood", "model": "ldvae", "seed": 1}])
+    ['The run was not finished when this page was made: 1 run lacked its model or scores (Blood · ldvae · seed 1).']
+    """
+    if not missing:
+        return []
+    named = [f"{one['corpus']} · {one['model']} · seed {one['seed']}" for one in missing[:shown]]
+    more = [f"and {len(missing) - shown:,} more"] if len(missing) > shown else []
+    return [
+        f"The run was not finished when this page was made: {numbers.plural(len(missing), 'run')} lacked its model or "
+        f"scores ({', '.join([*named, *more])})."
+    ]

@@ -153,16 +153,20 @@ def _blocks(path: Path, head: _Header) -> Iterator[Triples]:
     """Stream through the matrix' lines: gene, cell, count; both numbered from 1."""
     n_read = 0
     types = {"gene": np.int32, "cell": np.int64, "count": head.dtype}
-    lines = pd.read_csv(
-        path, sep=r"\s+", header=None, names=list(types), dtype=types, skiprows=head.n_lines, chunksize=LINES
-    )
-    with lines:
-        for block in lines:
+    settings = {"sep": r"\s+", "header": None, "names": list(types), "dtype": types, "chunksize": LINES}
+    with tenx_text.open_text(path) as file:
+        for _ in range(head.n_lines):
+            file.readline()
+        for block in pd.read_csv(file, **settings) if head.n_stored else ():
             gene, cell, count = (block[name].to_numpy() for name in types)
             n_read += len(block)
+            if n_read > head.n_stored:
+                break
             inside = (gene >= 1) & (gene <= head.n_genes) & (cell >= 1) & (cell <= head.n_cells)
             if not inside.all():
                 raise SourceError(f"damaged: {path.name} counts a gene or a cell that does not exist")
             yield Triples(cell - 1, gene - 1, count)
-    if n_read != head.n_stored:
+    if n_read > head.n_stored:
+        raise SourceError(f"damaged: {path.name} should have {head.n_stored:,} counts, and has more")
+    if n_read < head.n_stored:
         raise SourceError(f"truncated: {path.name} should have {head.n_stored:,} counts, and has {n_read:,}")

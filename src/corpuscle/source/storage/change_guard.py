@@ -63,7 +63,7 @@ class ChangeGuard(Wrapper):
     def __init__(self, opened: OpenedFile, reader: Reader | None = None) -> None:
         super().__init__(reader or opened.reader())
         self.opened = opened
-        self._next_look = 0.0
+        self._stamp, self._next_look = opened.stamp, 0.0
 
     def spec(self) -> dict[str, Any]:
         """Return the reader's settings; rounded counts are other counts."""
@@ -96,12 +96,14 @@ class ChangeGuard(Wrapper):
         return found
 
     def check(self) -> None:
-        """Refuse a file that changed."""
+        """Refuse a file whose content changed: it is read again where its stamp did."""
         started = time.monotonic()
         if started < self._next_look:
             return
         try:
-            same = self.reader.stamp() == self.opened.stamp
+            stamp = self.reader.stamp()
+            # Only its name, its permissions or its times may have changed.
+            same = stamp == self._stamp or self.reader.content() == self.opened.content
         except SourceError:
             same = False
         if not same:
@@ -110,6 +112,7 @@ class ChangeGuard(Wrapper):
                 "cells than planned; run the same command again when the file is complete: what depends on it is done "
                 "anew"
             )
+        self._stamp = stamp
         now = time.monotonic()
         self._next_look = now + REST * (now - started)
 

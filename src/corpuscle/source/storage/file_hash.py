@@ -10,7 +10,10 @@ from corpuscle.core.fingerprint import fingerprint, hash_file
 
 
 def stamp(paths: Iterable[Path]) -> str:
-    """Return a text that changes when a file's size or time of change does, or the files that a folder has.
+    """Return a text that changes when a file's size or a time of its change does, or the files that a folder has.
+
+    One of the times is the system's own, which no program can set back; it changes with a file's name and permissions,
+    too.
 
     Examples
     --------
@@ -27,7 +30,7 @@ def stamp(paths: Iterable[Path]) -> str:
         # Not the whole path: another process may know the file by a longer one.
         for name, path in _files(paths):
             status = path.stat()
-            found.append([name, status.st_size, status.st_mtime_ns])
+            found.append([name, status.st_size, status.st_mtime_ns, status.st_ctime_ns])
     return fingerprint(found)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 
 from corpuscle.core.errors import SourceError
+from corpuscle.core.text import shown
 
 # Names of the filters registered with the HDF Group that single-cell files are met with.
 # https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md
@@ -25,7 +26,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     SourceError
-        When another program has the file open for writing, or the file system has no locks.
+        When another program has the file open for writing, the file system has no locks, or a part is elsewhere.
     """
     if path.is_dir():
         raise SourceError("this is a folder; give the path of the file")
@@ -42,7 +43,42 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             raise SourceError("this process has the file open for writing; close it first") from error
         raise
     with file:
+        status = path.stat()
+        known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        name = None if known in _alone else _elsewhere(file)
+        if name is not None:
+            raise SourceError(
+                f"{shown(name, 200)} is kept in another file (an external link, external storage or a view); only what "
+                "is in this file is read: copy that into it (h5repack, or AnnData.write_h5ad)"
+            )
+        _alone.add(known)
         yield file
+
+
+# Files, as they were, of which nothing is elsewhere: a source is opened for each stretch of its cells.
+_alone: set[tuple[int, ...]] = set()
+
+
+def _elsewhere(file: h5py.File) -> str | None:
+    """Name what a file takes from other files, which may be any that this user can read; None: nothing."""
+    found: list[str] = []
+
+    def look_at_link(name: bytes, info: h5py.h5l.LinkInfo) -> bool | None:
+        if info.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
+            found.append(name.decode("utf-8", "replace"))
+        return bool(found) or None
+
+    def look_at_object(name: str, node: h5py.HLObject) -> bool | None:
+        if isinstance(node, h5py.Dataset) and (
+            node.external or (node.is_virtual and any(source.file_name != "." for source in node.virtual_sources()))
+        ):
+            found.append(name)
+        return bool(found) or None
+
+    file.id.links.visit(look_at_link, info=True)
+    if not found:
+        file.visititems(look_at_object)
+    return found[0] if found else None
 
 
 def refuse_unknown_filters(dataset: h5py.Dataset) -> None:
@@ -98,6 +134,14 @@ def lost_chunks(dataset: h5py.Dataset) -> Iterator[tuple[int, ...]]:
     there: set[tuple[int, ...]] = set()
     dataset.id.chunk_iter(lambda chunk: there.add(chunk.chunk_offset))
     yield from not_in(grid, there)
+
+
+def stored_sizes(dataset: h5py.Dataset) -> list[int]:
+    """Return in how many bytes each chunk of a dataset is stored; none for a dataset without chunks."""
+    sizes: list[int] = []
+    if dataset.chunks is not None and dataset.id.get_num_chunks():
+        dataset.id.chunk_iter(lambda chunk: sizes.append(chunk.size))
+    return sizes
 
 
 def not_in(grid: list[range], there: set[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:

@@ -1,15 +1,13 @@
 """Scratch: counts that a file stores so that a cell cannot be found (by gene, or as text), laid out by cell once.
 
 The copy is a file in the temporary folder (``TMPDIR`` moves it), named after what it was made from and made whole or
-not at all. It serves all processes, and is removed when the one that made it ends.
+not at all. It serves all processes, and is removed when the one that made it ends; see `corpuscle.core.scratch`.
 """
 
 import atexit
-import os
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from corpuscle.core import scratch
 from corpuscle.core.disk import new_hdf5
 from corpuscle.core.errors import SourceError
 from corpuscle.store import atomic
@@ -25,7 +24,6 @@ from corpuscle.store import atomic
 # Counts sorted in memory at once; each takes about 30 bytes while it is sorted.
 BUCKET = 1 << 23
 CHUNK = 1 << 16
-WEEK = 7 * 24 * 3600
 
 
 class Triples(NamedTuple):
@@ -67,39 +65,29 @@ def by_cell(key: str, counts: Counts) -> Iterator[h5py.File]:
         When the disk is full.
     """
     path = scratch_path(key)
-    while (copy := _opened(path)) is None:
+    while (copy := _opened(path.parent, key)) is None:
         write_by_cell(path, counts)
     with copy:
         yield copy
 
 
-def _opened(path: Path) -> h5py.File | None:
+def _opened(folder: Path, key: str) -> h5py.File | None:
     """Open a copy, if it is there: whichever process made it may end, and remove it, at any moment."""
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
-        return None
+    for path in folder.glob(f"{key}.*.h5"):
+        with suppress(FileNotFoundError):
+            return h5py.File(path, "r")
+    return None
 
 
 def scratch_path(key: str) -> Path:
-    """Return where the copy that a key names is, or would be: in a folder that only this user can write to.
+    """Return where this process would put the copy that a key names: in a folder that only this user can write to.
 
     Raises
     ------
     SourceError
         When it cannot be made, or somebody else made it.
     """
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    try:
-        folder = Path(tempfile.gettempdir()) / f"corpuscle-{user}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise SourceError(
-            f"no folder for temporary files can be made ({error}); set TMPDIR to one of your own"
-        ) from error
-    if hasattr(os, "getuid") and folder.stat().st_uid != user:
-        raise SourceError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
-    return folder / f"{key}.h5"
+    return scratch.scratch_folder() / f"{key}{scratch.suffix()}.h5"
 
 
 def write_by_cell(path: Path, counts: Counts) -> None:
@@ -110,8 +98,8 @@ def write_by_cell(path: Path, counts: Counts) -> None:
     SourceError
         When the disk is full.
     """
-    _remove_old(path.parent)
-    with atomic(path) as partial, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    scratch.sweep()
+    with atomic(path) as partial, tempfile.TemporaryDirectory(dir=path.parent, suffix=scratch.suffix()) as folder:
         n_buckets = max(1, -(-counts.n_stored // BUCKET))
         bounds = np.linspace(0, counts.shape[0], n_buckets + 1).astype(np.int64)
         record = np.dtype([("row", np.int64), ("gene", np.int32), ("value", counts.dtype)])
@@ -175,10 +163,3 @@ def _write_sorted(
                 dataset[start:] = values
             indptr[first + 1 : last + 1] = start + found.indptr[1:]
         file["indptr"] = indptr
-
-
-def _remove_old(folder: Path) -> None:
-    """Remove copies that a killed process left a week ago or longer."""
-    for path in folder.glob("*.h5"):
-        if time.time() - path.stat().st_mtime > WEEK:
-            path.unlink(missing_ok=True)

@@ -17,8 +17,11 @@ from corpuscle.core.errors import SourceError
 from corpuscle.core.text import shown
 from corpuscle.source.storage import hdf5
 
-# A table may be this many times as large as its file (gzip packs to a thousandth at best), and this large in any case.
-PACKED, SMALL = 1000, 64 << 20
+# What is read whole may be this many times as large as its file, and this large in any case. Gzip packs zeros to a
+# thousandth; of a real file, most is counts, which hardly pack. A text takes so many bytes in memory.
+PACKED, SMALL, TEXT = 100, 64 << 20, 64
+# Bytes that a chunk may be stored in beyond twice what it holds: where nothing packs, little is added.
+SWOLLEN = 1 << 16
 # Pointers read at once.
 POINTERS = 1 << 22
 
@@ -94,6 +97,12 @@ def _check_kind(array: Any, name: str, kinds: str) -> None:
         hdf5.refuse_unknown_filters(array)
     if array.dtype.kind not in kinds:
         raise SourceError(f"damaged: {name} should hold {'whole ' if kinds == 'iu' else ''}numbers, not {array.dtype}")
+    # However little is read of it, a chunk is unpacked whole.
+    chunk = array.dtype.itemsize * math.prod(getattr(array, "chunks", None) or ())
+    if chunk > SMALL and chunk > SMALL + PACKED * _file_size(array):
+        raise SourceError(
+            f"damaged: a chunk of {name} claims to hold {chunk:,} bytes, which a file of {_file_size(array):,} cannot"
+        )
 
 
 def check_stored(matrix: Any, name: str, *, n_minor: int) -> None:
@@ -113,6 +122,8 @@ def check_stored(matrix: Any, name: str, *, n_minor: int) -> None:
     SourceError
         When it is damaged.
     """
+    for array in [matrix] if is_array(matrix) else [matrix[part] for part in ("data", "indices", "indptr")]:
+        _refuse_swollen(array, name)
     if is_array(matrix):
         _check_dense_chunks(matrix, name)
         return
@@ -344,7 +355,8 @@ def check_size(arrays: Any, of: Any, name: str) -> None:
     for array in arrays:
         if isinstance(array, h5py.Dataset):
             hdf5.refuse_unknown_filters(array)
-        size = max(1, array.dtype.itemsize)
+        _refuse_swollen(array, name)
+        size = max(1, array.dtype.itemsize, 0 if array.dtype.kind in "iufbc" else TEXT)
         # A chunk is unpacked whole, and zarr's may be larger than their array.
         chunk = math.prod(getattr(array, "chunks", None) or ())
         total += size * max(math.prod(array.shape or ()), chunk)
@@ -352,6 +364,20 @@ def check_size(arrays: Any, of: Any, name: str) -> None:
         raise SourceError(
             f"damaged: {name} claims to hold {total:,} bytes, which a file of {_file_size(of):,} bytes cannot"
         )
+
+
+def _refuse_swollen(array: Any, name: str) -> None:
+    """Refuse an array of which a chunk is stored in more bytes than it holds: unpacked, it may be any size."""
+    if array.dtype.kind not in "iufbcSU":
+        return
+    if isinstance(array, h5py.Dataset):
+        sizes = hdf5.stored_sizes(array)
+        holds = array.dtype.itemsize * math.prod(array.chunks or ())
+    else:
+        sizes = [path.stat().st_size for _, path in _stored_chunks(array)]
+        holds = array.dtype.itemsize * math.prod(_stored_together(array))
+    if max(sizes, default=0) > SWOLLEN + 2 * holds:
+        raise SourceError(f"damaged: a chunk of {name} holds {holds:,} bytes and is stored in far more")
 
 
 def _file_size(node: Any) -> int:

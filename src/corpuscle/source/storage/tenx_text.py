@@ -5,14 +5,16 @@ That is with or without quotes, a header and row names, with tabs, commas or bla
 
 import csv
 import gzip
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pandas as pd
 
 from corpuscle.core.errors import SourceError
+from corpuscle.core.paths import open_plain
 
 # What a header may call a column, without blanks, dots and underscores; R calls columns without names V1, V2, … and x.
 _SYMBOL = {"genename", "genesymbol", "symbol", "name", "geneshortname", "featurename", "genenames", "hgncsymbol"}
@@ -29,12 +31,58 @@ _KINDS = {
     "vdj", "vdj-t", "vdj-b", "antigen capture",
 }  # fmt: skip
 
+# Texts of names and counts pack into a fifth to a tenth; the longest line of a table, in bytes.
+PACKED, SMALL, LONGEST = 30, 16 << 20, 1 << 20
+
+
+class _Bounded(io.RawIOBase):
+    """Bytes as they are unpacked: refused where a line never ends, or where they are more than a text packs into.
+
+    Parameters
+    ----------
+    file
+        Gives the bytes.
+    path
+        The file on disk.
+    """
+
+    def __init__(self, file: io.BufferedReader | gzip.GzipFile, path: Path) -> None:
+        self._file, self._name = file, path.name
+        self._left = SMALL + PACKED * path.stat().st_size
+        self._line = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes; see `io.RawIOBase`."""
+        n = self._file.readinto(buffer)
+        found = bytes(memoryview(buffer)[:n])
+        self._left -= n
+        if self._left < 0:
+            raise SourceError(f"damaged: {self._name} unpacks to more than {PACKED} times its size, as no table does")
+        last = found.rfind(b"\n")
+        self._line = self._line + n if last < 0 else n - last - 1
+        if self._line > LONGEST:
+            raise SourceError(f"damaged: {self._name} has a line of more than {LONGEST:,} bytes")
+        return n
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
 
 def open_text(path: Path) -> IO[str]:
-    """Open a text, packed or not."""
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    return path.open(encoding="utf-8-sig")
+    """Open a text, packed or not.
+
+    Reading raises a `SourceError` where a line is too long, or far more is unpacked than a text of names or counts
+    packs into: a file of megabytes can hold gigabytes of zeros.
+    """
+    packed = path.name.lower().endswith(".gz")
+    file = _Bounded(gzip.GzipFile(path) if packed else open_plain(path), path)
+    return io.TextIOWrapper(io.BufferedReader(file, 1 << 17), encoding="utf-8-sig")
 
 
 def read_features(path: Path, n: int) -> pd.DataFrame:

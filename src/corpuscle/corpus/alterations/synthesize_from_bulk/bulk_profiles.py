@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.errors import CorpusError
+from corpuscle.core.paths import read_plain
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import GeneSpace
@@ -33,7 +34,7 @@ def read_profiles(path: Path, space: GeneSpace) -> pd.DataFrame:
         When there is no such file, it has no gene of the study, or its numbers are no counts.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_plain(path, "utf-8-sig")
         separator = "\t" if "\t" in text.partition("\n")[0] else ","
         # The header by itself: pandas would call a second column of one name NAME.1.
         header = pd.read_csv(StringIO(text), sep=separator, header=None, nrows=1, dtype=str).iloc[0].fillna("").tolist()

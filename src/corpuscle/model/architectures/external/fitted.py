@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core import scratch
 from corpuscle.core.errors import ModelError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.architectures.external.arguments import SEED, placeholders
-from corpuscle.model.architectures.external.running import PREFIX, working_folder
+from corpuscle.model.architectures.external.running import working_folder
 from corpuscle.model.checkpoint import Saved, save
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import FittedModel, no_history
@@ -44,7 +45,7 @@ class Learned:
     @classmethod
     def new(cls) -> Self:
         """Make a temporary one, in a folder of its own that is gone when this object is."""
-        root = Path(tempfile.mkdtemp(prefix=PREFIX))
+        root = Path(tempfile.mkdtemp(prefix=scratch.PREFIX, suffix=scratch.suffix()))
         learned = cls(root / LEFT, is_temporary=True)
         weakref.finalize(learned, shutil.rmtree, root, ignore_errors=True)
         learned.folder.mkdir()

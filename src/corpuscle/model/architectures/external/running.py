@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from corpuscle.core import scratch
 from corpuscle.core.errors import ModelError
 from corpuscle.core.usage import count_program
 from corpuscle.model.architectures.external.supervisor import END, GRACE
 from corpuscle.model.threads import THREADS
 
-LOG, PREFIX = "log.txt", "corpuscle-"
+LOG = "log.txt"
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # Of what a command printed, what its error has: the last lines, and how many characters of them.
@@ -89,7 +90,7 @@ def working_folder(parent: Path | None = None) -> Iterator[Path]:
     parent
         A folder to make it in, which goes as well where this process is killed while a command runs; None: a new one.
     """
-    root = Path(tempfile.mkdtemp(prefix=PREFIX)) if parent is None else parent
+    root = Path(tempfile.mkdtemp(prefix=scratch.PREFIX, suffix=scratch.suffix())) if parent is None else parent
     try:
         (root / "work").mkdir()
         yield root / "work"
