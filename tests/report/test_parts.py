@@ -13,7 +13,7 @@ import pytest
 
 import colour_vision
 import corpuscle.report
-from corpuscle.core.components import build, names
+from corpuscle.core.components import find, names
 from corpuscle.evaluation.task import Task
 from corpuscle.measures.measure import built_ins
 from corpuscle.report import numbers
@@ -159,7 +159,7 @@ def test_quality_counts_every_reason_once() -> None:
 
 
 def test_the_report_names_no_metric_and_no_curve() -> None:
-    known = {metric.name for name in names(Task) for metric in build(Task, name, {}).metrics}
+    known = {metric.name for name in names(Task) for metric in find(Task, name).metrics}
     known |= {metric.name for measure in built_ins() for metric in measure.metrics} | {"hill", "rarefaction"}
     folder = Path(inspect.getfile(corpuscle.report)).parent
     found = {

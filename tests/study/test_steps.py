@@ -141,7 +141,7 @@ def test_scores_do_not_depend_on_the_number_of_workers(study, tmp_path):
             if json.loads(path.read_text())["seed"] == seed
         )
         assert fitted["corpus"] == plan.corpora["A", seed].fingerprint
-    recipe = json.loads((tmp_path / "1" / "provenance.json").read_text())["corpora"][0]
+    recipe = json.loads((tmp_path / "0" / "provenance.json").read_text())["corpora"][0]
     assert recipe == {"name": "A", "n_cells": plan.corpora["A", 0].n_cells, "recipe": str(made.recipes[0])}
 
 

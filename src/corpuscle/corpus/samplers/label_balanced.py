@@ -39,7 +39,7 @@ class LabelBalanced(Sampler):
 
     by: str = "cell_type"
     weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
-    within: str = ""
+    within: str | None = None
     max_per_donor: Annotated[int, Field(gt=0)] | None = None
 
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:

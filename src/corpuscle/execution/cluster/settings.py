@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from corpuscle.core.components import STRICT, legal_names
+from corpuscle.core.components import STRICT, explain
 from corpuscle.core.errors import InputError
 from corpuscle.core.text import shortened
 
@@ -197,11 +197,4 @@ def read(path: Path) -> Slurm:
 
 def _faults(error: ValidationError) -> list[str]:
     """Return everything wrong with a table, in words."""
-    found = []
-    for fault in error.errors(include_url=False):
-        key = ".".join(map(str, fault["loc"]))
-        if fault["type"] == "extra_forbidden":
-            found.append(f"there is no key {shortened(key)!r}; {legal_names(key, Slurm.model_fields)}")
-        else:
-            found.append(f"{key}: {fault['msg']}".removeprefix(": ").replace("Value error, ", ""))
-    return found
+    return [shortened(explain(fault, Slurm.model_fields)) for fault in error.errors(include_url=False)]

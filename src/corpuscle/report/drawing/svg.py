@@ -25,6 +25,8 @@ CATEGORIES = (
 OTHER = "#a9b0b9"
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
+# Of a letter's size.
+NARROWEST = 0.34
 _NARROW, _WIDE = set("iljtfrI.,:;|!'()[] "), set("mwMW@%&")
 
 
@@ -106,7 +108,15 @@ def text_width(content: str, size: float = 11) -> float:
     True
     """
     widths = (
-        0.34 if c in _NARROW else 0.92 if c in _WIDE else 1.05 if ord(c) > 0x2E7F else 0.7 if c.isupper() else 0.575
+        NARROWEST
+        if c in _NARROW
+        else 0.92
+        if c in _WIDE
+        else 1.05
+        if ord(c) > 0x2E7F
+        else 0.7
+        if c.isupper()
+        else 0.575
         for c in content
     )
     return size * sum(widths)
@@ -120,8 +130,11 @@ def fitted(content: str, width: float, size: float = 11) -> str:
     >>> fitted("excitatory neuron", 60)
     'excitatory…'
     """
-    if text_width(content, size) <= width:
+    # No letter is narrower: what is longer than so many is cut at once, however long it is.
+    most = int(width / (NARROWEST * size)) + 2
+    if len(content) <= most and text_width(content, size) <= width:
         return content
+    content = content[:most]
     while content and text_width(content + "…", size) > width:
         content = content[:-1]
     return content.rstrip() + "…" if content else ""
