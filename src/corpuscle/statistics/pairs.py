@@ -76,6 +76,8 @@ def all_pairs(
         values_CSD = _values(wide, donors.get(key))
         rows = [(*key, *row) for row in _pairs(values_CSD, wide, by, overlaps or {}, fits)]
         found.append(_tested(pd.DataFrame(rows, columns=[*PLACE, *RAW]), by, scale, level))
+    # Of one corpus there is no pair; pandas warns of joining tables without rows.
+    found = [table for table in found if len(table)]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
 
