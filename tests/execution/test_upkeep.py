@@ -253,7 +253,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tasks = [{{ name = "reconstruction", on = ["blood"] }}]
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "render", lambda _folder: None)
+        patch.setattr(workflow, "written", lambda *_: None)
         corpuscle.run(corpuscle.Study.parse(text), folder / "out", workers=0, store=folder / "store")
     return folder / "out"
 

@@ -39,6 +39,23 @@ def test_workers_have_the_environment_of_their_run_and_random_numbers_of_their_o
         assert first["random"] != second["random"]
 
 
+def test_workers_start_where_the_folder_for_temporary_files_has_a_long_path(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    code = """if True:
+        import threads
+        from pathlib import Path
+        from corpuscle.execution import workers
+        if __name__ == "__main__":
+            with workers.pool_of(1, Path()) as (worker,):
+                worker.submit(threads.show_progress)
+                print(worker.future.result())
+    """
+    given = {**environment(), "TMPDIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("2", 0), done.stderr
+
+
 def test_a_worker_that_is_ended_leaves_nothing_behind() -> None:
     code = """if True:
         import threads

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -32,6 +33,9 @@ KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
 # A worker's libraries take seconds to load. On Linux one process loads them and does nothing else, and workers are
 # forked from it. (A process that did work is not safe to fork, nor are the libraries of other systems.)
 START = "forkserver" if sys.platform == "linux" else "spawn"
+# They talk through a socket in the folder for temporary files, whose path a system lets have 107 letters, of which 33
+# are the socket's; where the folder's own is longer, libraries are loaded by each worker.
+LONGEST_FOLDER = 70
 # First of all, that it ends with the run.
 LOADED = ["corpuscle.core.forked_from", "corpuscle.execution.workers", "torch"]
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory"
@@ -102,8 +106,10 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context(START)
-        if START == "forkserver":
+        fits = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
+        start = START if fits else "spawn"
+        context = multiprocessing.get_context(start)
+        if start == "forkserver":
             # The system ends a process with the thread that started it, which only the main one outlives.
             is_main = threading.current_thread() is threading.main_thread()
             context.set_forkserver_preload(LOADED if is_main else LOADED[1:])

@@ -261,9 +261,7 @@ def laid_out(table: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
 def _check_names(table: pd.DataFrame, source: str) -> None:
     """Refuse names that are none, and metrics that are now one thing and then another."""
     for name in TEXTS:
-        _refuse(
-            table[name], ~table[name].map(_is_plain), "text, as UTF-8 has it, and none of its control codes", source
-        )
+        _refuse(table[name], ~table[name].map(_is_plain), "text, as UTF-8 has it, without letters of code 0", source)
     for name in ("corpus", "metric", "model", "task", "target", "unit", "way"):
         _refuse(table[name], table[name].str.len() > LONGEST_NAME, f"a name of at most {LONGEST_NAME} letters", source)
     for name in ("corpus", "metric"):
@@ -302,12 +300,12 @@ def _numbers(column: pd.Series, name: str, source: str, *, whole: bool) -> pd.Se
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether a text can be written into a page and a file: no half of a character, and no control code."""
+    """Return whether a text can be written into a page and a file: no half of a character, and none of code 0."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return not any(ord(letter) < 32 and letter not in "\t\n" for letter in text)
+    return "\0" not in text
 
 
 def _shown(value: object) -> str:

@@ -99,8 +99,11 @@ def _best(how: str, here: pd.DataFrame, sign: int) -> str:
     Corpora that cannot be told from the best are named with it.
     """
     known = here[here["mean"].notna()].sort_values("mean", ascending=sign < 0, kind="stable")
-    # Means of other seeds may be higher than that of a corpus that is shown to be better.
-    best = known.sort_values("ties_best", ascending=False, kind="stable").drop_duplicates("model")
+    # Means of other seeds may be higher than that of a corpus that is shown to be better; where nothing is shown, as of
+    # ways that the task is not known for, all means count.
+    shown = known.groupby(["model", "way"], observed=True)["ties_best"].transform("any")
+    left = known[known["ties_best"].astype(bool) | ~shown.astype(bool)]
+    best = left.drop_duplicates("model")
     best = best.sort_values("mean", ascending=sign < 0, kind="stable")
     several = in_ways(here)
     named = []
