@@ -203,8 +203,9 @@ def _held(rows: pd.DataFrame, verdict: str, baseline: str, control: str) -> str:
     rests, n_donors = numbers.plural(int(row["n_pairs"]), "seed"), int(row["pair_donors"])
     if n_donors:
         # Of fewer, nothing is known of others, and that belongs next to the verdict.
-        rests += f", {'' if n_donors >= FEWEST_DONORS else 'of these '}{numbers.plural(n_donors, 'donor')}"
-        rests += "" if n_donors >= FEWEST_DONORS else " alone"
+        these = "of this " if n_donors == 1 else "of these "
+        few = n_donors < FEWEST_DONORS
+        rests += f", {these if few else ''}{numbers.plural(n_donors, 'donor')}{' alone' if few else ''}"
     kind = " (geometric means)" if scale == RATIO else ""
     beyond = ""
     if control and math.isfinite(float(row["control_difference"])):
