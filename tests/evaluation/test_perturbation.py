@@ -19,14 +19,14 @@ WAYS = (*LEARNED, *BASELINES)
 def cells(make):
     """Three lines, each control and treated; treatment raises genes 0-4 in all of them, and genes 5-7 in line C."""
 
-    def made(raised=8.0, **obs):
+    def made(**obs):
         rng = np.random.default_rng(0)
         line_N = np.repeat(LINES, 2 * N_EACH)
         treated_N = np.tile(np.repeat([False, True], N_EACH), len(LINES))
         base = {name: rng.gamma(4.0, 1.0, N_GENES) for name in LINES}
         mean_NG = np.array([base[name] for name in line_N])
-        mean_NG[treated_N, :5] *= raised
-        mean_NG[treated_N & (line_N == "C"), 5:8] *= raised
+        mean_NG[treated_N, :5] *= 8.0
+        mean_NG[treated_N & (line_N == "C"), 5:8] *= 8.0
         labels = {"cell_type": line_N, "batch": np.where(treated_N, "stim", "ctrl"), "donor": ["d"] * len(line_N)}
         genes = [f"G{at:02}" for at in range(N_GENES)]
         return make(rng.poisson(mean_NG), obs={**labels, **obs}, genes=genes)

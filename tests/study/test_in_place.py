@@ -10,6 +10,8 @@ import corpuscle
 from corpuscle.core.errors import StudyError
 from corpuscle.core.randomness import generator
 from corpuscle.evaluation.tasks.clustering import Clustering
+from corpuscle.execution.graph import runs_of
+from corpuscle.execution.opened import Opened
 from corpuscle.model.architectures.pca import PCA
 from corpuscle.study.preparation import prepare
 
@@ -97,3 +99,40 @@ def test_a_source_of_that_name_is_meant_where_there_is_one(study, tmp_path, writ
     plan = prepare(study(text))
     assert list(plan.targets) == ["corpus"]
     assert len(plan.targets["corpus"]) == 36
+
+
+@pytest.mark.parametrize(
+    ("step", "types", "batches"),
+    [
+        ('{ alteration = "ablate", types = ["B"], batches = ["b1"] }', "B", "b1"),
+        ('{ alteration = "pseudobulk", k = 2 }', "B, T", ""),
+        ('{ alteration = "undersample", threshold = 20 }', "B, T", ""),
+        ('{ alteration = "thin", keep = 0.5 }', "", ""),
+    ],
+)
+def test_scores_say_which_types_of_which_batches_a_step_changed_the_number_of(study, tmp_path, step, types, batches):
+    text = STUDY.replace('{ alteration = "downsample", types = 1, batches = 1, keep = 0.1 }', step)
+    opened = Opened(tmp_path / "store")
+    runs = runs_of(prepare(study(text)), opened.corpora)
+    assert {one.altered for one in runs if one.run.corpus == "Fewer"} == {(types, batches)}
+    assert {one.altered for one in runs if one.run.corpus == "Control"} == {("", "")}
+
+
+@pytest.mark.parametrize(
+    ("task", "lacking"),
+    [
+        ('{ name = "trajectory", root = "blastocyst", on = ["corpus"] }', "cell_type 'blastocyst'"),
+        ('{ name = "trajectory", root = "blastocyst", on = ["blood"] }', "cell_type 'blastocyst'"),
+        (
+            '{ name = "perturbation", condition = "batch", control = "b1", treated = "b3", on = ["blood"] }',
+            "batch 'b3'",
+        ),
+        ('{ name = "trajectory", root = "B", on = ["blood"] }', ""),
+    ],
+)
+def test_values_that_a_task_asks_for_and_no_cell_has_are_warned_of_before_anything_is_trained(study, task, lacking):
+    text = STUDY.replace('{ name = "clustering", resolutions = [], on = ["corpus"] }', task)
+    text = text.replace("n_cells = 80", "n_cells = 50") + '[holdout]\nblood = { by = "cell", share = 0.4 }\n'
+    warned = [str(warning) for warning in prepare(study(text)).warnings if "which the task asks for" in str(warning)]
+    assert bool(warned) == bool(lacking)
+    assert all(lacking in warning for warning in warned)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.randomness import row_generators
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus, DerivedCounts
 from corpuscle.source.stacking import stack_tables
@@ -182,6 +183,27 @@ def _sum(members_NP: csr_matrix, parents: Corpus) -> csr_matrix:
         weights = csr_matrix((times, column[here] - start, ends), shape=(members_NP.shape[0], len(block)))
         total_NG = total_NG + weights @ parents.counts(block)
     return total_NG
+
+
+def thinned(counts_NG: csr_matrix, keep: float, key: int, rows: NDArray[np.int64]) -> csr_matrix:
+    """Keep each molecule of some cells with a probability; whichever cells are asked for together, each is the same.
+
+    Parameters
+    ----------
+    counts_NG
+        Their counts, whole numbers.
+    keep
+        The probability.
+    key, rows
+        What a cell's draws depend on; see `corpuscle.core.randomness.row_generators`.
+    """
+    starts, data = counts_NG.indptr.tolist(), counts_NG.data.astype(np.int64)
+    for at, rng in enumerate(row_generators(key, rows.tolist())):
+        here = slice(starts[at], starts[at + 1])
+        data[here] = rng.binomial(data[here], keep)
+    found = csr_matrix((data.astype(np.float32), counts_NG.indices, counts_NG.indptr), shape=counts_NG.shape)
+    found.eliminate_zeros()
+    return found
 
 
 def picked(parent_N: NDArray[np.int64], n_parents: int) -> csr_matrix:

@@ -141,8 +141,9 @@ def _refuse_unknown(wanted: list[str], known: list[str], column: str, step: Alte
 def account_of(found: list[Patch], left: list[int], column: str) -> dict[str, Any]:
     """Return, for each batch and type, how many cells there were and are."""
     return {
+        "by": column,
         "touched": [
             {"batch": patch.batch, column: patch.type, "n_cells": n, "from": patch.n_cells}
             for patch, n in zip(found, left, strict=True)
-        ]
+        ],
     }

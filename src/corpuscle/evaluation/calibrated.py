@@ -93,10 +93,10 @@ def calibrated(
     DenAdel et al. 2025, Am J Hum Genet (recall, formerly callback).
     """
     tested, held, shown = _evidence(csr_matrix(counts_NG), evidence, rng)
-    graph, seed = _graph(shown, rng), torch_seed(rng) % 2**31
+    z_NK, seed = _components(shown, torch_seed(rng) % 2**31), torch_seed(rng) % 2**31
+    graph, genes = connectivities(nearest(z_NK, N_NEIGHBOURS)), SortedGenes.of(tested)
     resolution, n_rounds = START, 0
     plain_N = cluster_N = leiden(graph, resolution, seed)
-    z_NK, genes = _components(shown, seed), SortedGenes.of(tested)
     while cluster_N.max() > 0:
         n_rounds += 1
         alike = _first_alike(genes, cluster_N, z_NK, (held, q, offset))
@@ -199,10 +199,6 @@ def _components(log_NG: csr_matrix, seed: int) -> NDArray[np.float64]:
         return np.zeros((len(dense), 1))
     found: NDArray[np.float64] = PCA(n, svd_solver="randomized", random_state=seed).fit_transform(dense)
     return found
-
-
-def _graph(log_NG: csr_matrix, rng: np.random.Generator) -> csr_matrix:
-    return connectivities(nearest(_components(log_NG, torch_seed(rng) % 2**31), N_NEIGHBOURS))
 
 
 def _first_alike(

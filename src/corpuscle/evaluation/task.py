@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_checkable
 
@@ -40,6 +40,11 @@ class Task(Component, ABC):
     def asks_about(self) -> tuple[str, ...]:
         """The labels of a target's cells that it asks about: without them its scores are missing."""
         return ()
+
+    @property
+    def asks_for(self) -> Mapping[str, tuple[str, ...]]:
+        """Values of labels that a target's cells must have for it to be asked: a root type, say, by label."""
+        return {}
 
     @property
     def looks_up(self) -> tuple[str, ...]:

@@ -18,8 +18,6 @@ from corpuscle.study.plan import Plan, Run
 # Raised when what is kept of a model, of a task's answers or of a map changes in form or by code of no component: what
 # the store has of older versions is not used.
 MODELS, SCORES, MAPS = 1, 1, 1
-# What the account of a step says of what it changed, besides the label of the cells.
-ABOUT = {"batch", "from", "n_cells", "made", "source"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +103,15 @@ def _map(fit: Fit, name: str, cells: Corpus, corpora: StoredCorpora) -> Map:
 
 def _altered(corpus: Corpus) -> tuple[str, str]:
     """Return the types and the batches whose numbers of cells the steps of a corpus changed, by its account."""
-    touched = [one for record in corpus.account for one in record.get("touched", ()) if "from" in one]
-    found: dict[str, None] = {}
-    for one in touched:
-        # The label by which types differ is the step's.
-        found |= {str(one[by]): None for by in {*one} - ABOUT if one[by] is not None}
-    batches = dict.fromkeys(str(one["batch"]) for one in touched if one.get("batch") is not None)
-    return ", ".join(found), ", ".join(batches)
+    types, batches = dict[str, None](), dict[str, None]()
+    for record in corpus.account:
+        if "before" in record and "after" in record:
+            before, after = record["before"], record["after"]
+            types |= {label: None for label in {**before, **after} if label and before.get(label) != after.get(label)}
+        for one in record.get("touched", ()):
+            types |= {one[key]: None for key in [record.get("by")] if one.get(key) is not None}
+            batches |= {one[key]: None for key in ["batch"] if one.get(key) is not None}
+    return ", ".join(types), ", ".join(batches)
 
 
 def made_cells(corpus: Corpus, corpora: StoredCorpora) -> tuple[MadeCells, ...]:

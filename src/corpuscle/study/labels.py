@@ -142,10 +142,26 @@ def remarks(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, C
                 if target in targets:
                     sets = of_targets[role][target], of_corpora[role] if needed else {}
                     yield from _unanswerable(f"tasks[{at}]", role, target, *sets)
+        for role, values in task.task.asks_for.items():
+            asked = {name: targets[name] for name in task.targets if name in targets}
+            # In place, corpora are asked.
+            asked |= {} if len(asked) == len(task.targets) else corpora
+            yield from _lacking(f"tasks[{at}]", role, values, asked)
     for role in roles:
         # Donors are looked at where leaks are.
         if role != "donor":
             yield from _alike(role, {**of_targets[role], **of_corpora[role]})
+
+
+def _lacking(place: str, label: str, values: Sequence[str], asked: Mapping[str, Corpus]) -> Iterator[Remark]:
+    for name, there in label_sets(asked, label).items():
+        if lost := [value for value in values if value not in there]:
+            has = some_names(sorted(there)) or "none at all"
+            yield Remark(
+                place,
+                f"no cell of {name!r} has the {label} {lost[0]!r}, which the task asks for, so its scores will be "
+                f"missing; there are {has}",
+            )
 
 
 def _unanswerable(

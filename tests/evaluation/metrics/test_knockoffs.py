@@ -66,8 +66,11 @@ def test_the_threshold_holds_the_false_discovery_rate():
         taken = w >= threshold(w, 0.2)
         shares.append(taken[40:].sum() / max(1, taken.sum()))
     assert 0.05 < np.mean(shares) < 0.23
+    # One more than none of four is a quarter.
     assert threshold(np.arange(1.0, 5), 0.2, offset=1) == np.inf
-    assert threshold(np.arange(1.0, 5), 0.2, offset=0) == 0.0 or threshold(np.arange(1.0, 5), 0.2, offset=0) == 1.0
+    assert threshold(np.arange(1.0, 5), 0.25, offset=1) == 0.0
+    assert threshold(np.arange(1.0, 5), 0.2, offset=0) == 0.0
+    assert threshold(np.array([3.0, 2, -1]), 0.2, offset=0) == 2.0
 
 
 def test_p_of_any_size_and_halves_that_add_up():

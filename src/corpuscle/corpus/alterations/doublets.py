@@ -9,11 +9,11 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.core.randomness import drawn_key, row_generators
+from corpuscle.core.randomness import drawn_key
 from corpuscle.corpus.alteration import Alteration, Altered, counted, refuse_to_make, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.derived import Derived, with_made
+from corpuscle.corpus.derived import Derived, thinned, with_made
 
 
 @component
@@ -103,13 +103,7 @@ class _Doublets(Derived):
         """Add two parents' counts, and thin them."""
         both = csr_matrix(self.parents.counts(self.first[rows]) + self.parents.counts(self.second[rows]))
         both.sort_indices()
-        starts, data = both.indptr.tolist(), both.data.astype(np.int64)
-        for at, rng in enumerate(row_generators(self.key, rows.tolist())):
-            here = slice(starts[at], starts[at + 1])
-            data[here] = rng.binomial(data[here], self.keep)
-        thinned = csr_matrix((data.astype(np.float32), both.indices, both.indptr), shape=both.shape)
-        thinned.eliminate_zeros()
-        return thinned
+        return thinned(both, self.keep, self.key, rows)
 
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Each is of two parents, half of each."""

@@ -10,11 +10,11 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.core.randomness import drawn_key, row_generators
+from corpuscle.core.randomness import drawn_key
 from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.derived import Derived, free_key, picked
+from corpuscle.corpus.derived import Derived, free_key, picked, thinned
 
 
 @component
@@ -49,10 +49,10 @@ class Thin(Alteration):
         cells = corpus.cells.assign(made=corpus.labels("made").astype(object))
         cells.loc[here_N, "row"] = np.arange(len(touched))
         cells.loc[here_N, "made"] = key
-        thinned = replace(corpus, cells=cells, makers={**corpus.makers, key: derived})
+        changed = replace(corpus, cells=cells, makers={**corpus.makers, key: derived})
         times_N = times_used(corpus)[here_N]
         by_source = counted(times_N, touched.labels("source"))
-        return Altered(thinned, {"thinned": int(times_N.sum()), "by_source": by_source})
+        return Altered(changed, {"thinned": int(times_N.sum()), "by_source": by_source})
 
 
 class _Thinned(Derived):
@@ -67,13 +67,7 @@ class _Thinned(Derived):
     def counts(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Thin some parents' counts."""
         counts_NG = self.parents.counts(rows)
-        starts, data = counts_NG.indptr.tolist(), counts_NG.data.astype(np.int64)
-        for at, rng in enumerate(row_generators(self.key, rows.tolist())):
-            here = slice(starts[at], starts[at + 1])
-            data[here] = rng.binomial(data[here], self.keep)
-        thinned = csr_matrix((data.astype(np.float32), counts_NG.indices, counts_NG.indptr), shape=counts_NG.shape)
-        thinned.eliminate_zeros()
-        return thinned
+        return thinned(counts_NG, self.keep, self.key, rows)
 
     def weights(self, rows: NDArray[np.int64]) -> csr_matrix:
         """Each is of one parent."""

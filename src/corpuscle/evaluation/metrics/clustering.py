@@ -5,6 +5,7 @@ Axes in names: N cells, T types, C clusters, K dimensions.
 
 import random
 import warnings
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -121,6 +122,18 @@ def _adjusted_information(table_TC: NDArray[np.int64], n: int, information: floa
     expected = float(expected_mutual_information(csr_matrix(left_TC), n))
     room, least = mean_entropy - expected, float(np.finfo(np.float64).eps)
     return (information - expected) / (min(room, -least) if room < 0 else max(room, least))
+
+
+def require_igraph(hint: str = "") -> None:
+    """Refuse, where a study is read, to cluster by Leiden without igraph; `hint` is what else can be done.
+
+    Raises
+    ------
+    ValueError
+        When igraph is not installed.
+    """
+    if find_spec("igraph") is None:
+        raise ValueError(f"Leiden needs igraph: pip install 'corpuscle[clustering]'{hint}")
 
 
 def leiden(weights_NN: csr_matrix, resolution: float, seed: int) -> NDArray[np.int64]:

@@ -146,8 +146,8 @@ class Annotation(Task):
 
     @property
     def asks_about(self) -> tuple[str, ...]:
-        """Cell types; see `Task.asks_about`."""
-        return ("cell_type",)
+        """Cell types, and what the worst group is sought by; see `Task.asks_about`."""
+        return ("cell_type", self.worst_by) if self.worst_by else ("cell_type",)
 
     @property
     def looks_up(self) -> tuple[str, ...]:

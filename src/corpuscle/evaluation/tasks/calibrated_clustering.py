@@ -5,7 +5,6 @@ Axes in names: N cells.
 
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -20,14 +19,14 @@ from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import gene_moments, most_variable
 from corpuscle.evaluation.calibrated import N_GENES, Calibrated, Evidence, calibrated
 from corpuscle.evaluation.embedding import draw_cells, left_out, reasons
-from corpuscle.evaluation.metrics.clustering import agreement
+from corpuscle.evaluation.metrics.clustering import agreement, require_igraph
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel
 
 ARI = Metric(
     "ari", "ARI", "Adjusted Rand index of clusters and cell types, each cell counting as much.", "higher", "correlation"
 )
-N_CLUSTERS = Metric("n_clusters", "Clusters", "How many clusters are told apart.", "none", "positive")
+N_CLUSTERS = Metric("n_clusters", "Clusters", "How many clusters are found to differ.", "none", "positive")
 FEWEST_GENES = 2
 CALIBRATED, PLAIN = "calibrated", "Leiden 0.8"
 
@@ -70,8 +69,7 @@ class CalibratedClustering(Task):
 
     @model_validator(mode="after")
     def _igraph_is_there(self) -> "CalibratedClustering":
-        if find_spec("igraph") is None:
-            raise ValueError("Leiden needs igraph: pip install 'corpuscle[clustering]'")
+        require_igraph()
         return self
 
     @property

@@ -4,7 +4,6 @@ Axes in names: N cells.
 """
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from corpuscle.core.components import component
 from corpuscle.core.scores import Metric, Scale, Score, declared
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
-from corpuscle.evaluation.metrics.clustering import agreement, balanced_agreement, k_means, leiden
+from corpuscle.evaluation.metrics.clustering import agreement, balanced_agreement, k_means, leiden, require_igraph
 from corpuscle.evaluation.task import Task, units
 from corpuscle.model.model import FittedModel
 
@@ -91,8 +90,8 @@ class Clustering(Task):
 
     @model_validator(mode="after")
     def _igraph_is_there(self) -> "Clustering":
-        if self.resolutions and find_spec("igraph") is None:
-            raise ValueError("Leiden needs igraph: pip install 'corpuscle[clustering]', or give resolutions = []")
+        if self.resolutions:
+            require_igraph(", or give resolutions = []")
         if len(set(self.resolutions)) < len(self.resolutions):
             raise ValueError("a resolution stands twice")
         return self

@@ -4,8 +4,7 @@ Axes in names: N cells, G genes, C clusters or types.
 """
 
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import cp10k
 from corpuscle.evaluation.embedding import embedded, reasons
-from corpuscle.evaluation.metrics.clustering import leiden
+from corpuscle.evaluation.metrics.clustering import leiden, require_igraph
 from corpuscle.evaluation.metrics.rank_test import RankTests, rank_tests
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel
@@ -81,8 +80,7 @@ class Markers(Task):
 
     @model_validator(mode="after")
     def _igraph_is_there(self) -> "Markers":
-        if find_spec("igraph") is None:
-            raise ValueError("Leiden needs igraph: pip install 'corpuscle[clustering]'")
+        require_igraph()
         if len(set(self.overlaps)) < len(self.overlaps):
             raise ValueError("overlaps: a number stands twice")
         return self
@@ -121,16 +119,23 @@ def _asked(cells: Corpus) -> NDArray[np.bool_]:
     return kept_G
 
 
-def _tests(
-    log_NG: csr_matrix, label_N: NDArray[np.str_], here_N: NDArray[np.bool_]
-) -> tuple[list[str], RankTests | None]:
-    """Test each label with enough of some cells against the rest of them; None where there is nothing to compare."""
-    labels, count = np.unique(label_N[here_N & (label_N != "")], return_counts=True)
-    kept = [str(label) for label in labels[count >= FEWEST_CELLS]]
-    group_N = np.full(len(label_N), -1)
-    for at, label in enumerate(kept):
-        group_N[here_N & (label_N == label)] = at
-    return (kept, rank_tests(log_NG, group_N, len(kept))) if len(kept) > 1 else (kept, None)
+class TypeTests(NamedTuple):
+    """Types, and the tests of each against the cells of all others."""
+
+    types: list[str]
+    tests: RankTests
+
+
+def _tests(log_NG: csr_matrix, type_N: NDArray[np.str_], here_N: NDArray[np.bool_]) -> TypeTests | None:
+    """Test each type with enough of some cells against the rest of them; None where there are no two such types."""
+    types, count = np.unique(type_N[here_N & (type_N != "")], return_counts=True)
+    kept = [str(kind) for kind in types[count >= FEWEST_CELLS]]
+    if len(kept) < 2:
+        return None
+    group_N = np.full(len(type_N), -1)
+    for at, kind in enumerate(kept):
+        group_N[here_N & (type_N == kind)] = at
+    return TypeTests(kept, rank_tests(log_NG, group_N, len(kept)))
 
 
 def _markers(
@@ -139,10 +144,9 @@ def _markers(
     """Return the markers of each type: the highest genes of each batch, in the order of the genes."""
     found: dict[str, list[NDArray[np.intp]]] = {}
     for batch in np.unique(batch_N):
-        kept, tests = _tests(log_NG, type_N, batch_N == batch)
-        for at, kind in enumerate(kept if tests is not None else []):
-            assert tests is not None
-            found.setdefault(kind, []).append(tests.published_order(at)[:n_markers])
+        if of_batch := _tests(log_NG, type_N, batch_N == batch):
+            for at, kind in enumerate(of_batch.types):
+                found.setdefault(kind, []).append(of_batch.tests.published_order(at)[:n_markers])
     return {kind: np.unique(np.concatenate(parts)) for kind, parts in sorted(found.items())}
 
 
@@ -155,20 +159,22 @@ def _overlap_scores(  # noqa: PLR0917
     note: str,
 ) -> Iterator[Score]:
     """Compare the highest genes of each type with those of the cluster that has most of its cells."""
-    kept, tests = _tests(log_NG, type_N, np.ones(len(type_N), bool)) if found is not None else ([], None)
-    n_genes = log_NG.shape[1]
+    of_types = None if found is None else _tests(log_NG, type_N, np.ones(len(type_N), bool))
+    n_genes, n_cells = log_NG.shape[1], int((type_N != "").sum())
     for size in sizes:
-        way, shares = f"{size} highest", {}
+        way, shares = f"{size} highest", list[float]()
         few = f"the cells have {n_genes} genes that can be markers" if n_genes < size else ""
-        for at, kind in enumerate(kept if tests is not None and found is not None and not few else []):
-            assert tests is not None and found is not None
-            cluster = int(np.bincount(cluster_N[type_N == kind]).argmax())
-            both = np.intersect1d(tests.signed_order(at)[:size], found.signed_order(cluster)[:size])
-            shares[kind] = len(both) / size
-            yield OVERLAP.score(f"cell_type={kind}", shares[kind], int((type_N == kind).sum()), note, way)
-        lacking = "" if shares or note else f"no two types have {FEWEST_CELLS} cells"
-        mean = float(np.mean(list(shares.values()))) if shares else float("nan")
-        yield OVERLAP.score("all", mean, int((type_N != "").sum()), reasons(note, few, lacking), way)
+        if found is None or of_types is None or few:
+            lacking = "" if few or note else f"no two types have {FEWEST_CELLS} cells"
+            yield OVERLAP.score("all", float("nan"), n_cells, reasons(note, few, lacking), way)
+            continue
+        for at, kind in enumerate(of_types.types):
+            here_N = type_N == kind
+            cluster = int(np.bincount(cluster_N[here_N]).argmax())
+            both = np.intersect1d(of_types.tests.signed_order(at)[:size], found.signed_order(cluster)[:size])
+            shares.append(len(both) / size)
+            yield OVERLAP.score(f"cell_type={kind}", shares[-1], int(here_N.sum()), note, way)
+        yield OVERLAP.score("all", float(np.mean(shares)), n_cells, note, way)
 
 
 def _rank_scores(

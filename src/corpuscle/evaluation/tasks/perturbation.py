@@ -4,7 +4,7 @@ Axes in names: N cells, G genes, K latents.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -124,6 +124,11 @@ class Perturbation(Task):
     def asks_about(self) -> tuple[str, ...]:
         """Lines and conditions; see `Task.asks_about`."""
         return (self.by, self.condition)
+
+    @property
+    def asks_for(self) -> Mapping[str, tuple[str, ...]]:
+        """Control and perturbed cells; see `Task.asks_for`."""
+        return {self.condition: (self.control, self.treated)}
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Hold out one line after the other; see `Task.run`."""

@@ -3,7 +3,7 @@
 Axes in names: N cells, C types.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -84,6 +84,11 @@ class Trajectory(Task):
     def asks_about(self) -> tuple[str, ...]:
         """Cell types; see `Task.asks_about`."""
         return ("cell_type",)
+
+    @property
+    def asks_for(self) -> Mapping[str, tuple[str, ...]]:
+        """The root; see `Task.asks_for`."""
+        return {"cell_type": (self.root,)}
 
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:
         """Order the target's cells with and without the model; see `Task.run`."""

@@ -117,7 +117,7 @@ def written(folder: Path, forms: Sequence[str] = ()) -> Path:
     occasional = {
         "saturation.csv": report.learning.table,
         "per_cell.csv": published_cell_tests(report.run.scores),
-        "marker_ranks.csv": marker_ranks(report.run.scores),
+        "marker_ranks.csv": report.marker_ranks,
         "noise_ceiling.csv": noise_ceilings(report.run.held_out, CEILINGS, report.run.baseline),
         "variance_components.csv": variance_components(report.run.scores, GROUP) if crossed else pd.DataFrame(),
     }
@@ -265,9 +265,14 @@ class Report:
         )
 
     @cached_property
+    def marker_ranks(self) -> pd.DataFrame:
+        """How far each marker gene's places scatter, where a task ranks them."""
+        return marker_ranks(self.run.scores)
+
+    @cached_property
     def markers(self) -> list[MarkerTable]:
-        """How far marker genes' places scatter, where a task ranks them."""
-        return marker_tables(marker_ranks(self.run.scores), self.shown)
+        """The same by cell type."""
+        return marker_tables(self.marker_ranks, self.shown)
 
     @property
     def figures(self) -> list[Figure]:

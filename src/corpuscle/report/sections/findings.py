@@ -41,7 +41,8 @@ class TaskFindings(NamedTuple):
 
     `shown` are the differences that hold, each target's and model's largest for the better and for the worse.
 
-    `remarks` are what a reader must know of the trainings that it rests on.
+    `remarks` are what a reader must know of the trainings that it rests on; `is_compared`, whether there is any corpus
+    besides the baseline.
     """
 
     heading: str
@@ -49,6 +50,7 @@ class TaskFindings(NamedTuple):
     findings: list[Finding]
     remarks: Sequence[str] = ()
     shown: Sequence[Shown] = ()
+    is_compared: bool = True
 
 
 def answer(
@@ -90,7 +92,7 @@ def answer(
                 Shown(float(rows["p_holm"].iloc[0]), f"On {place}, {_held(rows.iloc[:1], verdict, baseline, control)}.")
                 for verdict, rows in _holding(here, baseline)
             ]
-    return TaskFindings(heading, _lead(others, baseline), findings, shown=largest)
+    return TaskFindings(heading, _lead(others, baseline), findings, shown=largest, is_compared=len(others) > 0)
 
 
 def _best(how: str, here: pd.DataFrame, sign: int) -> str:
@@ -119,7 +121,6 @@ def _best(how: str, here: pd.DataFrame, sign: int) -> str:
     return f"Each model {how}: {', '.join(named)}." if how else f"Best mean: {named[0]}."
 
 
-NOT_COMPARED = "is the only corpus, so no corpora are compared."
 # Verdicts, in the order in which a sentence counts them, with what it calls them.
 COUNTED = {
     "better": "better", "worse": "worse", "higher": "higher", "lower": "lower",
@@ -131,7 +132,7 @@ def _lead(others: pd.DataFrame, baseline: str) -> str:
     """Count the comparisons by their verdicts."""
     total = len(others)
     if total == 0:
-        return f"{baseline} {NOT_COMPARED}"
+        return f"{baseline} is the only corpus, so no corpora are compared."
     counts = others["verdict"].value_counts()
     perhaps = int(counts[counts.index.str.startswith("perhaps")].sum())
     parts = [f"{counts[verdict]} {word}" for verdict, word in COUNTED.items() if verdict in counts]

@@ -228,7 +228,7 @@ def _heat(data: pd.DataFrame, task: str, layout: Layout) -> Heat:
 def _row(place: list[str], unit: str, size: str, cells: list[Cell], *, below: bool) -> HeatRow:
     """Label a row: by the last of target, model and way; by the unit, where it stands below the row over all cells."""
     if unit == "all":
-        return HeatRow(place[-1], ", ".join([*place[:-1], size]), cells)
+        return HeatRow(place[-1], ", ".join(part for part in (*place[:-1], size) if part), cells)
     kind, _, name = unit.partition("=")
     # Without a row over all cells, nothing above says which target a unit is of.
     label = name if below else ", ".join(place) + f": {name}"
@@ -336,6 +336,8 @@ def _note(reason: str, notes: list[str]) -> int:
 
 
 def _n_cells(counts: pd.Series) -> str:
-    """Write the number of cells that a row's scores rest on."""
+    """Write the number of cells that a row's scores rest on; nothing where others' tables do not have it."""
     low, high = int(counts.min()), int(counts.max())
+    if high == 0:
+        return ""
     return numbers.plural(low, "cell") if low == high else f"{low:,} to {high:,} cells"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from corpuscle.report import numbers
 from corpuscle.report.sections.bar_table import Axis, BarCell, BarColumn, BarRow, BarTable, bar
-from corpuscle.report.sections.findings import NOT_COMPARED, TaskFindings
+from corpuscle.report.sections.findings import TaskFindings
 from corpuscle.report.sections.heatmaps import Layout, Sheet
 
 # A reader takes in so many sentences before the table.
@@ -24,7 +24,7 @@ def sentences(answers: Sequence[TaskFindings]) -> list[tuple[str, str]]:
 
     What each metric's comparisons came to, then the differences that are surest.
     """
-    if any(found.lead.endswith(NOT_COMPARED) for found in answers):
+    if answers and not any(found.is_compared for found in answers):
         # Of one corpus, the same is said of every metric.
         return [("", answers[0].lead)]
     several = len(answers) > 1
