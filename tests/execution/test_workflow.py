@@ -507,13 +507,16 @@ def test_a_reference_that_the_study_does_not_have_is_refused() -> None:
         corpuscle.Study.parse(COMPARED.format(trouble="", reference="C"))
 
 
-@pytest.mark.parametrize(("task", "lacking"), [("integration", "scib_metrics"), ("clustering", "igraph")])
+@pytest.mark.parametrize(
+    ("task", "lacking", "looks"),
+    [("integration", "scib_metrics", "tasks.integration"), ("clustering", "igraph", "metrics.clustering")],
+)
 def test_a_task_whose_extra_is_missing_is_refused_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, task: str, lacking: str
+    monkeypatch: pytest.MonkeyPatch, task: str, lacking: str, looks: str
 ) -> None:
     import importlib
 
-    module = importlib.import_module(f"corpuscle.evaluation.tasks.{task}")
+    module = importlib.import_module(f"corpuscle.evaluation.{looks}")
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == lacking else object())
     text = COMPARED.format(trouble="", reference="B")
     text = text.replace('name = "latents", reference_corpus = "B"', f'name = "{task}"')
