@@ -42,11 +42,13 @@ def placed():
 def test_what_all_lines_do_is_predicted_and_no_change_is_not(cells):
     scores = run(Perturbation(**SETTINGS), Placed(placed()), cells())
     of = {way: {name: scores[f"{name}, {way}", "all"].value
-                for name in ("pearson_profile", "mse", "top_genes")} for way in WAYS}  # fmt: skip
+                for name in ("pearson_profile", "mse", "top_genes", "direction")} for way in WAYS}  # fmt: skip
     delta = {way: scores[f"pearson_delta, {way}", "cell_type=A"].value for way in WAYS}
     assert delta["mean change of the others"] > 0.8
     assert math.isnan(delta["no change"])
-    assert of["no change"]["top_genes"] == 0
+    assert of["no change"]["top_genes"] == of["no change"]["direction"] == 0
+    # Treatment raises five genes in all lines: of the line that is left out, too.
+    assert scores["direction, mean change of the others", "cell_type=A"].value == 1
     assert scores["top_genes, mean change of the others", "cell_type=A"].value >= 0.8
     assert of["mean change of the others"]["mse"] < of["no change"]["mse"]
     assert scores["mse, linear", "cell_type=C"].n_cells == N_EACH
@@ -87,8 +89,8 @@ def test_no_prediction_sees_treated_cells_of_the_line_that_is_held_out(cells):
 )
 def test_what_cannot_be_predicted_is_nan_with_its_reason(cells, obs, settings, reason):
     scores = run(Perturbation(**{**SETTINGS, **settings}), Placed(placed()), cells(**obs))
-    assert set(scores) == {(f"{metric}, {way}", "all") for way in WAYS
-                           for metric in ("pearson_delta", "pearson_profile", "mse", "top_genes")}  # fmt: skip
+    metrics = [metric.name for metric in Perturbation.metrics]
+    assert set(scores) == {(f"{metric}, {way}", "all") for way in WAYS for metric in metrics}
     assert all(math.isnan(score.value) and reason in score.reason for score in scores.values())
 
 

@@ -107,8 +107,10 @@ def _correlated(counts: csc_matrix, rng: np.random.Generator) -> Array:
         scores_NG[:, g] = norm.ppf(ranks_N / (n_cells + 1))
     scores_NG -= scores_NG.mean(axis=0)
     scores_NG /= np.maximum(scores_NG.std(axis=0), 1e-12)
-    # Weights over cells make draws of the correlation as it is, whatever the numbers of cells and genes.
-    found: Array = rng.standard_normal((n_cells, n_cells)) @ scores_NG / np.sqrt(n_cells)
+    # R of QR has the scores' products, RᵀR, in no more rows than there are genes: normal weights over its rows make
+    # draws of the correlation as it is, whatever the numbers of cells and genes, without cells × cells of memory.
+    root = np.linalg.qr(scores_NG, mode="r")
+    found: Array = rng.standard_normal((n_cells, len(root))) @ root / np.sqrt(n_cells)
     return found
 
 

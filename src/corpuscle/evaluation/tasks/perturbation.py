@@ -48,6 +48,13 @@ TOP = Metric(
     "higher",
     "share",
 )
+DIRECTION = Metric(
+    "direction",
+    "Right direction",
+    "Share of the genes that change most surely whose change is predicted to go the right way; none counts as wrong.",
+    "higher",
+    "share",
+)
 # Of fewer cells of a kind, control or perturbed, there is no mean to speak of.
 FEWEST_CELLS = 10
 N_EPOCHS = 30
@@ -76,8 +83,8 @@ class Perturbation(Task):
     (perturbed cells). A model is of use where it is better than all of these.
 
     Expression is log1p of counts per 10,000, over genes that all sources measured. Each line has a row (unit
-    ``cell_type=…`` or what `by` is), and ``all`` is their mean. Metrics: `DELTA`, `PROFILE`, `MSE` and `TOP`; the
-    published "R2" is `PROFILE`, and is high where nothing changes.
+    ``cell_type=…`` or what `by` is), and ``all`` is their mean. Metrics: `DELTA`, `PROFILE`, `MSE`, `TOP` and
+    `DIRECTION`; the published "R2" is `PROFILE`, and is high where nothing changes.
 
     Parameters
     ----------
@@ -104,7 +111,7 @@ class Perturbation(Task):
     'cell_type'
     """
 
-    metrics: ClassVar[tuple[Metric, ...]] = (DELTA, PROFILE, MSE, TOP)
+    metrics: ClassVar[tuple[Metric, ...]] = (DELTA, PROFILE, MSE, TOP, DIRECTION)
 
     condition: str
     control: str
@@ -214,15 +221,17 @@ class Perturbation(Task):
         both = np.concatenate([held.control, held.treated])
         group_N = np.repeat([0, 1], [len(held.control), len(held.treated)])
         z_G = np.abs(rank_tests(log_NG[both], group_N, 2).z_CG[1])
-        surest, largest = (set(np.argsort(-each, kind="stable")[: self.n_top].tolist())
+        surest, largest = (np.argsort(-each, kind="stable")[: self.n_top]
                            for each in (z_G, np.abs(predicted_G - control_G)))  # fmt: skip
+        same_way_G = np.sign(predicted_G - control_G) * np.sign(true_G - control_G) > 0
         changes = bool((predicted_G != control_G).any())
         return {
             "pearson_delta": _pearson(predicted_G - control_G, true_G - control_G),
             "pearson_profile": _pearson(predicted_G, true_G),
             "mse": float(np.mean((predicted_G - true_G) ** 2)),
             # Of nothing that changes, no genes are the ones that change most.
-            "top_genes": len(surest & largest) / self.n_top if changes else 0.0,
+            "top_genes": len(np.intersect1d(surest, largest)) / self.n_top if changes else 0.0,
+            "direction": float(same_way_G[surest].mean()),
         }
 
 

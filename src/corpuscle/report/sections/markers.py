@@ -1,13 +1,32 @@
 """Markers: how far the places of marker genes scatter over seeds, corpora × types."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from corpuscle.report import numbers
 from corpuscle.statistics.marker_ranks import by_type
+
+# The deviation at which the colour is full, in places: as in the published heat maps, which were cut there.
+FULL = 10.0
+
+
+class MarkerRow(NamedTuple):
+    """A row of the heat map.
+
+    Attributes
+    ----------
+    corpus, altered
+        The corpus, and the type that was altered in the seeds of this row; empty: over all seeds.
+    cells
+        For each type its name, the deviation as a number and in words, and the strength of its colour, 0 to 1.
+    """
+
+    corpus: str
+    altered: str
+    cells: list[tuple[str, float, str, float]]
 
 
 class MarkerTable(NamedTuple):
@@ -20,14 +39,14 @@ class MarkerTable(NamedTuple):
     types
         The columns.
     rows
-        For each corpus its name and, for each type, the deviation as a number and in words.
+        The corpora in the order of the report, each with the types that were altered in it.
     """
 
     target: str
     model: str
     way: str
     types: list[str]
-    rows: list[tuple[str, list[tuple[float, str]]]]
+    rows: list[MarkerRow]
 
 
 def marker_tables(ranks: pd.DataFrame, corpora: Sequence[str]) -> list[MarkerTable]:
@@ -37,13 +56,19 @@ def marker_tables(ranks: pd.DataFrame, corpora: Sequence[str]) -> list[MarkerTab
         table = by_type(here)
         if table.notna().any(axis=None):
             types = [str(kind) for kind in table.columns]
-            rows = [
-                (corpus, [(value, _shown(value)) for value in table.loc[corpus].to_numpy(float).tolist()])
-                for corpus in corpora
-                if corpus in table.index
-            ]
+            known = [corpus for corpus in corpora if corpus in table.index]
+            rows = [_row(corpus, altered, one) for corpus in known for altered, one in table.loc[corpus].iterrows()]
             found.append(MarkerTable(str(target), str(model), str(way), types, rows))
     return found
+
+
+def _row(corpus: str, altered: Hashable, deviations: pd.Series) -> MarkerRow:
+    cells = [(str(kind), float(value), _shown(value), _weight(value)) for kind, value in deviations.items()]
+    return MarkerRow(corpus, str(altered), cells)
+
+
+def _weight(value: float) -> float:
+    return min(1.0, value / FULL) if math.isfinite(value) else 0.0
 
 
 def _shown(value: float) -> str:
