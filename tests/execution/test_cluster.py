@@ -56,7 +56,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[DaskCluster]:
     """Give a scheduler that a test may kill."""
-    with dask_cluster(tmp_path / "dask") as cluster:
+    with dask_cluster(tmp_path / "scheduler") as cluster:
         yield cluster
 
 
