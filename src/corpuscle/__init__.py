@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from corpuscle.alone import Fitted, alter, evaluate, fit, measure, sample
     from corpuscle.core.errors import CorpuscleError, InputError
     from corpuscle.evaluation.calibrated import calibrated_clusters
-    from corpuscle.execution.workflow import Results, compose, describe, run
+    from corpuscle.execution.results import Results
+    from corpuscle.execution.workflow import compose, describe, run
     from corpuscle.report.analyse import analyse
     from corpuscle.report.page.render import render
     from corpuscle.source.source import dataset_path, open_source
@@ -26,7 +27,7 @@ _HOMES = {
     "Fitted": "corpuscle.alone",
     "InputError": "corpuscle.core.errors",
     "Plan": "corpuscle.study.plan",
-    "Results": "corpuscle.execution.workflow",
+    "Results": "corpuscle.execution.results",
     "Study": "corpuscle.study.spec",
     "alter": "corpuscle.alone",
     "analyse": "corpuscle.report.analyse",
