@@ -111,6 +111,7 @@ def run(
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
+    study = study.placed(folder)
     if cluster is not None and workers is not None:
         raise InputError("give either workers, processes of this machine, or a cluster, which has its own")
     with _at_work(study, folder, store, cluster, listener.said) as (opened, record, connection, check):
@@ -319,6 +320,7 @@ def describe(
             opened = Opened(Path(place))
             return measuring.measure(prepare(study, opened.store, notice), opened.corpora, notice, workers)
     folder, started = Path(folder), time.perf_counter()
+    study = study.placed(folder)
     with _at_work(study, folder, store) as (opened, *_):
         plan = prepare(study, opened.store, notice)
         results_folder.write_plan(folder, plan)
@@ -377,6 +379,7 @@ def compose(  # noqa: PLR0913  # all but two by name
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, notice = Path(folder), notice or (lambda _what, _share: None)
+    study = study.placed(folder)
     known = [recipe.name for recipe in study.recipes]
     if only is not None and only not in known:
         raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")
