@@ -163,16 +163,25 @@ def find_sets(sets: Iterable[GeneSet], space: GeneSpace) -> list[FoundSet]:
 
 
 def why_none(sets: Sequence[GeneSet], space: GeneSpace) -> str:
-    """Return the likely cause why no gene of any set is among the study's."""
+    """Return what both sides call genes, and the likely cause why no gene of any set is among the study's."""
     asked = [name for one in sets for names in one.genes for name in names]
-    known = [*space.ids, *space.symbols]
-    folded = {name.casefold(): name for name in known}
-    alike = next(((name, folded[name.casefold()]) for name in asked if name.casefold() in folded), None)
-    shown_ = f"the sets have {', '.join(asked[:3])}, …; the study {', '.join(dict.fromkeys([*space.symbols[:2], *space.ids[:1]]))}, …"
-    if alike is not None:
-        return f"{shown_}: they are likely of another organism ({alike[0]} there, {alike[1]} here); give sets of this one"
-    ids_here, ids_there = (any(ENSEMBL.match(name) for name in names[:1000]) for names in (known, asked))
-    if ids_here != ids_there:
-        lacks = "symbols" if ids_here else "Ensembl ids"
-        return f"{shown_}: likely one side has Ensembl ids and the other symbols; give sets by {'Ensembl id' if ids_here else 'symbol'}, or sources with {lacks if not ids_here else 'symbols'} too"
-    return f"{shown_}: they are likely of another kind or organism"
+    known = list(dict.fromkeys([*space.symbols[:3], *space.ids[:1]]))
+    names = f"the sets have {_some(asked[:3])}, the study's genes are {_some(known)}"
+    folded = {name.casefold(): name for name in (*space.ids, *space.symbols)}
+    other = next((name for name in asked if name.casefold() in folded), None)
+    if other is not None:
+        cause = f"{shortened(other, 40)} there is {folded[other.casefold()]} here: likely they are of another organism"
+    elif _by_id(asked) != _by_id([*space.ids, *space.symbols]):
+        cause = "likely one side has Ensembl ids and the other symbols"
+    else:
+        cause = "likely they are of another organism, or another kind of name"
+    return f"{names}; {cause}. Give sets that name genes as the study does, by symbol or Ensembl id"
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(shortened(name, 40) for name in names)}, …"
+
+
+def _by_id(names: Sequence[str]) -> bool:
+    """Return whether any of some names is an Ensembl id."""
+    return any(ENSEMBL.match(name) for name in names[:: max(1, len(names) // 500)])

@@ -32,7 +32,8 @@ class Task(Component, ABC):
     maps: ClassVar[bool] = False
     # Whether it may be asked about the cells that a model was fitted on: it learns nothing from their labels.
     in_place: ClassVar[bool] = False
-    # What a fitted model must be to be asked, a class or a protocol of methods, or one of several; and, in words, what it can then do.
+    # What a fitted model must be to be asked, a class or a protocol of methods, or one of several; and, in words, what
+    # it can then do.
     needs: ClassVar[type | UnionType] = FittedModel
     ability: ClassVar[str] = "embed cells"
     # What it finds; the first is what it is known for. The report has its title, meaning and direction from the scores.

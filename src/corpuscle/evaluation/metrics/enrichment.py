@@ -4,8 +4,10 @@ The statistics are gseapy's, in its port of fgsea's multilevel sampling (Korotke
 far below one over the number of permutations. Axes in names: G genes.
 """
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -71,7 +73,8 @@ def enrichments(value_G: NDArray[np.float64], sets: Sequence[NDArray[np.intp]], 
 
     Returns
     -------
-    One for each set, in their order; NaN where all genes of a set have the value 0, or all genes have one value.
+    One for each set, in their order; NaN where all genes of a set have the value 0, where all genes have one value, or
+    where fewer than 10 of `N_RANDOM` random sets deviate to the same side.
 
     Examples
     --------
@@ -90,19 +93,31 @@ def enrichments(value_G: NDArray[np.float64], sets: Sequence[NDArray[np.intp]], 
     order = np.lexsort((np.random.default_rng(seed).permutation(len(value_G)), -value_G))
     # gseapy is given neither names of genes nor of sets, which may be anything; capitals, as it turns others into them.
     ranking = pd.Series(value_G[order], index=[f"G{gene}" for gene in order])
-    found = prerank(
-        ranking,
-        {name: [f"G{gene}" for gene in genes] for name, genes in usable.items()},
-        min_size=1,
-        max_size=len(value_G),
-        permutation_num=N_RANDOM,
-        ascending=None,
-        threads=1,
-        seed=seed,
-        method="multilevel",
-        no_plot=True,
-    ).results
+    with _quiet():
+        found = prerank(
+            ranking,
+            {name: [f"G{gene}" for gene in genes] for name, genes in usable.items()},
+            min_size=1,
+            max_size=len(value_G),
+            permutation_num=N_RANDOM,
+            ascending=None,
+            threads=1,
+            seed=seed,
+            method="multilevel",
+            no_plot=True,
+        ).results
     return [_enrichment(found[str(at)]) if str(at) in found else NONE for at in range(len(sets))]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back warnings of ties, which are broken at random here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _without_zeros(value_G: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,7 +127,8 @@ def _without_zeros(value_G: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     share_G = value_G / np.abs(value_G).max()
     share_G /= np.abs(share_G).sum()
-    return np.where(share_G < 0, -1, 1) * np.maximum(np.abs(share_G), LEAST)
+    lifted_G: NDArray[np.float64] = np.where(share_G < 0, -1.0, 1.0) * np.maximum(np.abs(share_G), LEAST)
+    return lifted_G
 
 
 def _enrichment(found: dict[str, object]) -> Enrichment:
