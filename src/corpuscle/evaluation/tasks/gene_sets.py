@@ -61,7 +61,9 @@ FOUND_AT, LOOKED_AT = 0.05, 0.25
 LOADINGS, RESIDUAL = "loadings", "residual"
 # How many sets a message names.
 NAMED = 5
-NOT_RANKED = "all genes of the set have the value 0, or all genes of the ranking the same value"
+NOT_RANKED = (
+    "all the set's genes have the value 0, all ranked genes the same, or next to no random set goes to its side"
+)
 
 
 class Ranking(NamedTuple):
@@ -102,7 +104,7 @@ class GeneSets(Task):
     - `SIZE` and `RANKED` of each set (unit ``gene_set=SET``);
     - `TIED` and `MISJUDGED` over all, the two to compare corpora by.
 
-    All rows but the last two are gathered in ``gene_sets.csv`` of the report. It needs the extra ``gene-sets``.
+    All rows of sets are gathered in ``gene_sets.csv`` of the report. It needs the extra ``gene-sets``.
 
     Parameters
     ----------
