@@ -43,7 +43,8 @@ def gene_set_table(scores: pd.DataFrame) -> pd.DataFrame:
     rows = rows.drop_duplicates([*key, "metric"], keep="last")
     leading, rows_of_nes = (rows[rows["metric"] == name].set_index(key) for name in ("leading_edge", "nes"))
     table = rows.pivot(index=key, columns="metric", values="value").reindex(columns=[*VALUES]).rename(columns=VALUES)
-    table["leading_genes"] = leading["reason"].reindex(table.index).fillna("")
+    # What else is to be known of the target follows.
+    table["leading_genes"] = leading["reason"].str.partition("; ")[0].reindex(table.index).fillna("")
     table["reason"] = rows_of_nes["reason"].reindex(table.index).fillna("")
     table = table.reset_index()
     # A set's name may have a colon and a space; the task leaves a vector's without.

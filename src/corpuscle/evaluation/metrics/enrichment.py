@@ -18,6 +18,8 @@ from scipy.stats import false_discovery_control
 
 # How many random sets the mean ES of a size is found by, to normalise with: gseapy's default.
 N_RANDOM = 1000
+# The least P: to go lower takes seconds a set.
+LEAST_P = 1e-20
 # The least share of all weights that a gene has.
 LEAST = 1e-9
 
@@ -43,7 +45,7 @@ class Enrichment(NamedTuple):
         The normalised enrichment score: the largest deviation of the running sum (Subramanian et al. 2005, weight 1)
         over the mean one of random sets as large, of the same sign. Positive: at the end of high values.
     p
-        How likely a random set as large deviates as far, among those that deviate to the same side.
+        How likely a random set as large deviates as far, among those that deviate to the same side; at least `LEAST_P`.
     es
         The deviation itself, -1 to 1.
     leading
@@ -104,6 +106,7 @@ def enrichments(value_G: NDArray[np.float64], sets: Sequence[NDArray[np.intp]], 
             threads=1,
             seed=seed,
             method="multilevel",
+            eps=LEAST_P,
             no_plot=True,
         ).results
     return [_enrichment(found[str(at)]) if str(at) in found else NONE for at in range(len(sets))]
@@ -132,12 +135,12 @@ def _without_zeros(value_G: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _enrichment(found: dict[str, object]) -> Enrichment:
-    """Take over what gseapy found; its genes are in the order of the ranking, which for a negative ES is turned."""
+    """Take over what gseapy found; its leading genes are in order, those at the end of the ranking first."""
     es, nes, p = (float(str(found[key])) for key in ("es", "nes", "pval"))
     if not all(map(math.isfinite, (es, nes, p))):
         return NONE
     leading = [int(gene[1:]) for gene in str(found["lead_genes"]).split(";") if gene]
-    return Enrichment(nes, min(p, 1.0), es, tuple(leading if es > 0 else leading[::-1]))
+    return Enrichment(nes, min(p, 1.0), es, tuple(leading))
 
 
 def false_discovery_rates(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -133,7 +133,7 @@ def _first(genes: str) -> str:
 
 
 def _rate(value: float) -> str:
-    return numbers.number(value) if value >= 0.001 else f"{value:.0e}"
+    return numbers.number(value, 2)
 
 
 def _percent(share: float) -> str:
