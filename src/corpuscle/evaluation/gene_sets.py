@@ -92,6 +92,7 @@ def read_gmt(path: Path) -> tuple[GeneSet, ...]:
         return _read_gmt(path, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError) as error:
         why = "it is no text in UTF-8; unpack it if it is compressed" if isinstance(error, UnicodeError) else str(error)
+        why = error.strerror or why if isinstance(error, OSError) else why
         raise ComponentError(f"sets: {shown(path)}: cannot be read as a GMT file ({shortened(shown(why))})") from error
 
 
@@ -171,7 +172,7 @@ def why_none(sets: Sequence[GeneSet], space: GeneSpace) -> str:
     other = next((name for name in asked if name.casefold() in folded), None)
     if other is not None:
         cause = f"{shortened(other, 40)} there is {folded[other.casefold()]} here: likely they are of another organism"
-    elif _by_id(asked) != _by_id([*space.ids, *space.symbols]):
+    elif not _kinds(asked) & _kinds([*space.ids, *space.symbols]):
         cause = "likely one side has Ensembl ids and the other symbols"
     else:
         cause = "likely they are of another organism, or another kind of name"
@@ -182,6 +183,6 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(shortened(name, 40) for name in names)}, …"
 
 
-def _by_id(names: Sequence[str]) -> bool:
-    """Return whether any of some names is an Ensembl id."""
-    return any(ENSEMBL.match(name) for name in names[:: max(1, len(names) // 500)])
+def _kinds(names: Sequence[str]) -> set[bool]:
+    """Return of which kinds some names are: True for Ensembl ids, False for others."""
+    return {ENSEMBL.match(name) is not None for name in names[:: max(1, len(names) // 500)]}

@@ -12,7 +12,7 @@ from corpuscle.evaluation.metrics.enrichment import enrichments, false_discovery
 
 
 def running_sum(value_G, genes):
-    """ES and leading edge, gene after gene: up by a hit's share of all hits' weight, down by a miss' of their number."""
+    """ES and leading edge, gene after gene: up by a hit's share of hits' weight, down by a miss'."""
     order = np.argsort(-value_G)
     weight, hits = np.abs(value_G[genes]).sum(), set(genes.tolist())
     place, best, at = 0.0, 0.0, -1
@@ -73,15 +73,15 @@ def test_the_seed_alone_decides(value_G, monkeypatch):
     np.random.seed(1)  # noqa: NPY002  # what gseapy might look at
     assert enrichments(tied_G, sets, 5) == once
     assert enrichments(tied_G, sets, 6) != once
-    # A set's P does not depend on its place among others.
-    assert enrichments(tied_G, sets[::-1], 5)[1].es == once[0].es
 
 
 @pytest.mark.parametrize("values", ["zeros", "one value", "of the set zero"])
 def test_what_has_no_order_has_no_enrichment(value_G, values):
-    value_G = {"zeros": value_G * 0, "one value": np.ones(400), "of the set zero": np.where(np.arange(400) < 9, 0, 1.0)}[
-        values
-    ]
+    value_G = {
+        "zeros": value_G * 0,
+        "one value": np.ones(400),
+        "of the set zero": np.where(np.arange(400) < 9, 0, 1.0),
+    }[values]
     (found,) = enrichments(value_G, [np.arange(9)], 0)
     assert math.isnan(found.nes)
     assert found.leading == ()
@@ -90,7 +90,7 @@ def test_what_has_no_order_has_no_enrichment(value_G, values):
 @pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
 def test_most_values_at_zero_and_any_scale_are_no_panic(value_G, scale, caplog):
     sparse_G = np.where(np.arange(400) % 20 == 0, value_G * scale, 0.0)
-    found = enrichments(sparse_G, [np.arange(0, 200, 20), np.arange(1, 30)], 0)
+    found = enrichments(sparse_G, [np.arange(0, 200, 20), np.arange(1, 20)], 0)
     (plain,) = enrichments(sparse_G / scale, [np.arange(0, 200, 20)], 0)
     assert found[0][:3] == pytest.approx(plain[:3], rel=1e-6)
     assert found[0].leading == plain.leading

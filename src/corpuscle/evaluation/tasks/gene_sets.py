@@ -91,7 +91,9 @@ class GeneSets(Task):
     Genes are ranked by each latent's loading (components of ``pca``, the decoder's weights of ``ldvae``), and by the
     residual of their mean over the target's cells, log1p of counted less log1p of expected counts per 10,000. Whether
     the genes of a set stand together at an end is asked by pre-ranked GSEA (Subramanian et al. 2005, weight 1) with
-    P-values by multilevel sampling. A latent's sign means nothing: a set at either end is found.
+    P-values by multilevel sampling, none below 1e-20. A latent's sign means nothing: a set at either end is found.
+    Random sets are of genes drawn one by one: genes that go up and down together anyway, as most sets', are enriched
+    more often than by chance, which is so of all pre-ranked GSEA. Compare corpora by it, rather than to believe each P.
 
     Only genes that the target measured are ranked, and by loadings only those that some latent loads on. Rows:
 
@@ -121,6 +123,7 @@ class GeneSets(Task):
 
     needs: ClassVar[Any] = HasLoadings | Reconstructs
     ability: ClassVar[str] = "have loadings or reconstruct counts"
+    path_fields: ClassVar[tuple[str, ...]] = ("sets",)
     metrics: ClassVar[tuple[Metric, ...]] = (TIED, MISJUDGED, NES, P, FDR, LEADING, SIZE, RANKED)
 
     sets: Annotated[str, Field(min_length=1)] | None = None
