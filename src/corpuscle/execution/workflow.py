@@ -24,6 +24,7 @@ from corpuscle.execution.graph import RunArtifacts, RunShares, made_cells, runs_
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.remaining import Part, Remaining
+from corpuscle.execution.results import Results
 from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
 from corpuscle.report.page.render import render_description, written
@@ -40,33 +41,6 @@ if TYPE_CHECKING:
 FORMS = ("h5ad", "zarr")
 # What stands for a model where a corpus could not be measured.
 MEASURED = "measures"
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a run left in its folder.
-
-    Attributes
-    ----------
-    folder
-        The folder.
-    scores
-        One row per corpus, model, seed, task, target, metric and unit; see `corpuscle.core.scores.Score`.
-    failures
-        What went wrong, by run; the "model" of a corpus that could not be measured is ``measures``.
-    reused
-        How many of the runs were there already.
-    """
-
-    folder: Path
-    scores: pd.DataFrame
-    failures: dict[Run, str]
-    reused: int
-
-    @property
-    def report(self) -> Path:
-        """The report's page."""
-        return self.folder / "report.html"
 
 
 def cores() -> int:

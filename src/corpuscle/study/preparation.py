@@ -1,6 +1,7 @@
 """Preparation: from a study to its plan. What can be wrong with it and its data is found here, before any training."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -39,7 +40,7 @@ from corpuscle.study.replicates import replicate_warnings
 from corpuscle.study.spec import Study
 
 
-def prepare(study: Study, store: Store | None = None, notice: Notice | None = None) -> Plan:
+def prepare(study: Study | Path | str, store: Store | None = None, notice: Notice | None = None) -> Plan:
     """Open a study's data and plan all of it.
 
     Each stage goes as far as what came before allows, so that everything that is wrong is said at once.
@@ -47,7 +48,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     Parameters
     ----------
     study
-        A checked study.
+        A study, or the path of a study file.
     store
         Where surveys of sources and their principal components are kept, so that they need not be made again.
     notice
@@ -58,6 +59,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     StudyError
         With everything that is wrong, each with its place in the study file.
     """
+    study = study if isinstance(study, Study) else Study.read(study)
     findings, notice = Findings(study), notice or (lambda _what, _share: None)
     opened = open_sources(findings, notice)
     names = {name: source.gene_names for name, source in opened.items()}

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from corpuscle.core.csv_text import csv_text
 from corpuscle.core.disk import writing
-from corpuscle.core.errors import CorpuscleError, FolderError
+from corpuscle.core.errors import CorpuscleError, FolderError, ScoresError
 from corpuscle.core.text import shortened
 from corpuscle.report import numbers
 from corpuscle.report.drawing import corpus_figures, measure_figures
@@ -94,6 +94,8 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     """
     try:
         return written(Path(folder), checked_formats(figures))
+    except ScoresError as error:
+        raise FolderError(f"{Path(folder) / 'scores.parquet'}: {error}") from error
     except CorpuscleError:
         raise
     # What a reader of the tables does not expect of a run's own tables, whatever somebody put into them.
