@@ -44,7 +44,7 @@ def gene_set_table(scores: pd.DataFrame) -> pd.DataFrame:
     leading, rows_of_nes = (rows[rows["metric"] == name].set_index(key) for name in ("leading_edge", "nes"))
     table = rows.pivot(index=key, columns="metric", values="value").reindex(columns=[*VALUES]).rename(columns=VALUES)
     # What else is to be known of the target follows.
-    table["leading_genes"] = leading["reason"].str.partition("; ")[0].reindex(table.index).fillna("")
+    table["leading_genes"] = leading["reason"].str.split("; ", n=1).str[0].reindex(table.index).fillna("")
     table["reason"] = rows_of_nes["reason"].reindex(table.index).fillna("")
     table = table.reset_index()
     # A set's name may have a colon and a space; the task leaves a vector's without.

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import kstest
 from statsmodels.stats.multitest import multipletests
 
+from corpuscle.evaluation.metrics import enrichment
 from corpuscle.evaluation.metrics.enrichment import enrichments, false_discovery_rates
 
 
@@ -105,3 +106,18 @@ def test_false_discovery_rates_are_benjamini_and_hochbergs():
     assert np.isnan(rates[1, 2])
     known = np.isfinite(p)
     np.testing.assert_allclose(rates[known], multipletests(p[known], method="fdr_bh")[1], rtol=1e-12)
+
+
+def test_a_side_to_which_next_to_no_random_set_goes_has_no_p_and_no_noise(capfd):
+    value_G = 10.0 ** -np.arange(300)
+    found = enrichments(value_G, [np.arange(280, 300)], 0)[0]
+    assert math.isnan(found.p) == math.isnan(found.nes)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sets_are_looked_for_in_portions(value_G, monkeypatch):
+    rng = np.random.default_rng(4)
+    sets = [rng.choice(400, 15, replace=False) for _ in range(5)]
+    whole = enrichments(value_G, sets, 0)
+    monkeypatch.setattr(enrichment, "AT_ONCE", 2)
+    assert [(one.es, one.leading) for one in enrichments(value_G, sets, 0)] == [(one.es, one.leading) for one in whole]

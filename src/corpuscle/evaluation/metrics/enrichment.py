@@ -6,6 +6,7 @@ far below one over the number of permutations. Axes in names: G genes.
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -20,6 +21,8 @@ from scipy.stats import false_discovery_control
 N_RANDOM = 1000
 # The least P: to go lower takes seconds a set.
 LEAST_P = 1e-20
+# So many sets are looked for in one go: gseapy keeps the running sum of each, 1 MB of 15,000 genes.
+AT_ONCE = 100
 # The least share of all weights that a gene has.
 LEAST = 1e-9
 
@@ -87,7 +90,7 @@ def enrichments(value_G: NDArray[np.float64], sets: Sequence[NDArray[np.intp]], 
     """
     from gseapy import prerank
 
-    usable = {str(at): genes for at, genes in enumerate(sets) if np.any(value_G[genes] != 0)}
+    usable = [at for at, genes in enumerate(sets) if np.any(value_G[genes] != 0)]
     if not usable or np.ptp(value_G) == 0:
         return [NONE] * len(sets)
     value_G = _without_zeros(value_G)
@@ -95,32 +98,50 @@ def enrichments(value_G: NDArray[np.float64], sets: Sequence[NDArray[np.intp]], 
     order = np.lexsort((np.random.default_rng(seed).permutation(len(value_G)), -value_G))
     # gseapy is given neither names of genes nor of sets, which may be anything; capitals, as it turns others into them.
     ranking = pd.Series(value_G[order], index=[f"G{gene}" for gene in order])
-    with _quiet():
-        found = prerank(
-            ranking,
-            {name: [f"G{gene}" for gene in genes] for name, genes in usable.items()},
-            min_size=1,
-            max_size=len(value_G),
-            permutation_num=N_RANDOM,
-            ascending=None,
-            threads=1,
-            seed=seed,
-            method="multilevel",
-            eps=LEAST_P,
-            no_plot=True,
-        ).results
-    return [_enrichment(found[str(at)]) if str(at) in found else NONE for at in range(len(sets))]
+    found = dict.fromkeys(range(len(sets)), NONE)
+    for first in range(0, len(usable), AT_ONCE):
+        some = {str(at): [f"G{gene}" for gene in sets[at]] for at in usable[first : first + AT_ONCE]}
+        with _quiet():
+            results = prerank(
+                ranking,
+                some,
+                min_size=1,
+                max_size=len(value_G),
+                permutation_num=N_RANDOM,
+                ascending=None,
+                threads=1,
+                seed=seed,
+                method="multilevel",
+                eps=LEAST_P,
+                no_plot=True,
+            ).results
+        found |= {int(name): _enrichment(one) for name, one in results.items()}
+    return [*found.values()]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back warnings of ties, which are broken at random here."""
+    """Keep back what gseapy says of ties, broken at random here, and of sets without P: their values are NaN.
+
+    It logs the one, and its compiled part writes the other past Python.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
+        kept = os.dup(2)
+    except OSError:  # a process without a terminal or a log
+        kept = -1
+    try:
+        if kept >= 0:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
         yield
     finally:
         logging.disable(before)
+        if kept >= 0:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _without_zeros(value_G: NDArray[np.float64]) -> NDArray[np.float64]:
