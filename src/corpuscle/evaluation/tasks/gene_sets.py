@@ -177,9 +177,9 @@ class GeneSets(Task):
         }
         fdr_VS = _rates({way: found.p_VS for way, found in tests.items()})
         labels, known = unique_labels(target.space), any(one.n_found for one in sets)
-        none = (
-            "no set could be asked about" if known else f"no gene of the sets is known: {why_none(asked, target.space)}"
-        )
+        none = f"no set has {self.min_size} to {self.max_size} genes that are ranked (min_size, max_size)"
+        if not known:
+            none = f"no gene of the sets is known: {why_none(asked, target.space)}"
         for way, found in tests.items():
             yield from found.scores(way, fdr_VS[way], labels, n_cells)
         yield _over_all(TIED, fdr_VS.get(LOADINGS), n_cells, none, axis=1)
