@@ -163,7 +163,6 @@ def test_a_latent_that_stands_for_a_set_is_tied_to_it(make, path):
     assert found["set_size", "gene_set=late", ""].value == 30
     assert found["genes_ranked", "gene_set=late", "loadings"].value == 1
     assert "does not reconstruct" in found["misjudged_sets", "all", ""].reason
-    assert str(asked(model, target, sets=str(path))) == str(found)
 
 
 def test_genes_that_no_latent_loads_on_are_not_ranked(make, path):
