@@ -72,6 +72,7 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
     if matched:
         for place, message in lost_sources(study.spec.genes, names, space, surveys, by):
             findings.refuse(place, message)
+        _check_tasks(findings, space)
     union = gene_space(names, "union", by) if matched else space
     copies = copies_of(findings, opened, union, store, notice)
     sources, quality = filtered(findings, opened, surveys, copies)
@@ -98,6 +99,14 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
     warnings = tuple(dict.fromkeys(findings.warnings))
     genes = _gene_table(opened, sources, surveys, space, by)
     return Plan(study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws)
+
+
+def _check_tasks(findings: Findings, space: GeneSpace) -> None:
+    """Refuse tasks that cannot be asked of the study's genes, and note what they warn of."""
+    for at, task in enumerate(findings.study.tasks):
+        with findings.noting(f"tasks[{at}]"), guarded(task.task):
+            for message in task.task.check(space):
+                findings.warn(f"tasks[{at}]", message)
 
 
 def _check_leaks(
