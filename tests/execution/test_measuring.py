@@ -13,12 +13,12 @@ import pytest
 import corpuscle
 from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.scores import Metric
+from corpuscle.corpus.cell_ontology import CellTypes
 from corpuscle.execution import measuring
 from corpuscle.execution.measuring import MEASURES, PROFILES, Measured
 from corpuscle.execution.opened import Opened
 from corpuscle.measures import built_ins as measures_folder
 from corpuscle.measures.built_ins.vendi import Vendi
-from corpuscle.measures.cell_ontology import CellTypes
 from corpuscle.measures.measure import Measure, built_ins, measure_corpus
 from corpuscle.measures.table import Book
 from corpuscle.measures.view import StudyView, View

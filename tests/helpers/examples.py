@@ -17,6 +17,7 @@ QUICKER: dict[str, dict[str, Any]] = {
         "command": [sys.executable, "-I", "{script}", "{cells}", "{embedding}"],
         "files": {"script": str(ROOT / "docs" / "examples" / "external_projection.py")},
     },
+    "contrastive": {"across": "", "widths": [32, 16], "n_latent": 8},
     "masked_autoencoder": {"widths": [32, 16, 8]},
     "logistic_regression": {"max_rounds": 5000},
     "untrained": {"model": {"name": "ldvae", "n_hidden": 8}},

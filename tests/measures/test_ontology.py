@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import MeasureError
-from corpuscle.measures import cell_ontology
+from corpuscle.corpus import cell_ontology
+from corpuscle.corpus.cell_ontology import CellOntology, Match, mapped
 from corpuscle.measures.built_ins.ontology import faith, leinster_cobbold, similarity
-from corpuscle.measures.cell_ontology import CellOntology, Match, mapped
 from corpuscle.measures.diversity import hill
 
 

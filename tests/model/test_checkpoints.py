@@ -25,6 +25,7 @@ SETTINGS = {
     "ldvae": {"n_hidden": 8, "n_latent": 3},
     "scvi": {"n_hidden": 8, "n_latent": 3},
     "masked_autoencoder": {"widths": [12, 8, 4], "rate_schedule": {"warmup": 9, "decay": "cosine"}},
+    "contrastive": {"widths": [8], "n_latent": 4, "across": "", "rate_schedule": {"decay": "cosine"}},
     "mlp_classifier": {"n_hidden": 8, "rate_schedule": {"warmup": 0.1}, "clip_norm": 1.0, "accumulate": 2},
 }
 PATIENT = {"epochs": 30, "patience": 6}

@@ -87,6 +87,7 @@ def test_a_fit_with_patience_takes_at_most_the_steps_announced_and_says_how_many
         ("ldvae", {"epochs": 250}),
         ("scvi", {"epochs": 250}),
         ("masked_autoencoder", {"epochs": 100}),
+        ("contrastive", {"steps": 50_000}),
         ("mlp_classifier", {"epochs": 500, "patience": 20}),
     ],
 )

@@ -136,3 +136,31 @@ def test_values_that_a_task_asks_for_and_no_cell_has_are_warned_of_before_anythi
     warned = [str(warning) for warning in prepare(study(text)).warnings if "which the task asks for" in str(warning)]
     assert bool(warned) == bool(lacking)
     assert all(lacking in warning for warning in warned)
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ('{ name = "contrastive", across = "", label = "taught" }', "'taught'"),
+        ('{ name = "mlp_classifier" }, { name = "contrastive", across = "" }', "'mlp_classifier', 'contrastive'"),
+        ('{ name = "untrained", model = { name = "contrastive", across = "" } }', ""),
+        ('{ name = "pca" }', ""),
+    ],
+)
+def test_a_model_that_learned_the_types_of_the_cells_is_warned_of(study, model, named):
+    text = STUDY.replace('{ name = "pca", n_components = 3 }', model)
+    warned = [str(warning) for warning in prepare(study(text)).warnings if "learned" in str(warning)]
+    assert bool(warned) == bool(named)
+    assert all(f"whose cell_type {named} learned" in warning for warning in warned)
+    # Of held-out cells, no label was learned.
+    apart = text.replace('on = ["corpus"]', 'on = ["blood"]').replace("n_cells = 80", "n_cells = 50")
+    plan = prepare(study(apart + '[holdout]\nblood = { by = "cell", share = 0.4 }\n'))
+    assert not any("learned" in str(warning) for warning in plan.warnings)
+
+
+@pytest.mark.parametrize("untrained", [False, True])
+def test_a_corpus_that_cannot_train_a_model_is_refused_before_anything_is_trained(study, untrained):
+    model = '{ name = "contrastive" }'
+    model = f'{{ name = "untrained", model = {model} }}' if untrained else model
+    with pytest.raises(StudyError, match=r"corpora\[0\].*no triplet can be formed in corpus 'Control'.*'donor'"):
+        prepare(study(STUDY.replace('{ name = "pca", n_components = 3 }', model)))

@@ -109,6 +109,11 @@ class Answer(NamedTuple):
     problem: str = ""
     costs: tuple[Score, ...] = ()
 
+    def given(self) -> NDArray[np.str_]:
+        """Return the type that each query cell is given, the most probable; the first of equals. Shape (Q,)."""
+        given_Q: NDArray[np.str_] = self.labels[self.probability_QL.argmax(axis=1)]
+        return given_Q
+
 
 def own(model: Annotates, parts: Parts) -> Answer:
     """Ask a label model for its own answer; it learned from its corpus, so the reference does not matter."""

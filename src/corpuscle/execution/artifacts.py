@@ -25,6 +25,7 @@ from corpuscle.core.plain_files import read_data
 from corpuscle.core.randomness import generator
 from corpuscle.core.scores import Metric, Score, fault_in, score_table, with_headline
 from corpuscle.core.usage import Usage
+from corpuscle.corpus.cell_ontology import CellOntology, CellTypes, Match
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import MADE_CELLS
 from corpuscle.evaluation.embedding import reasons
@@ -33,7 +34,6 @@ from corpuscle.evaluation.maps import umap_table
 from corpuscle.evaluation.task import Compares, Task, answers
 from corpuscle.execution.artifact import Artifact
 from corpuscle.execution.opened import Opened
-from corpuscle.measures.cell_ontology import CellOntology, CellTypes, Match
 from corpuscle.measures.common_space import Basis, CommonSpace, common_space, components_of
 from corpuscle.measures.measure import Measure, measure_corpus
 from corpuscle.measures.table import attempt

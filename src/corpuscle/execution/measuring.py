@@ -15,13 +15,13 @@ import pandas as pd
 from corpuscle.core.errors import MeasureError, StudyError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.plain_files import write_data
+from corpuscle.corpus.cell_ontology import CellOntology, CellTypes, mapped, type_labels
 from corpuscle.corpus.stored import CORPORA, StoredCorpora
 from corpuscle.execution import engine
 from corpuscle.execution.artifacts import VIEWS, CommonComponents, Measures
 from corpuscle.execution.executor import Executor
 from corpuscle.execution.graph import made_cells
 from corpuscle.execution.workers import Update
-from corpuscle.measures.cell_ontology import CellOntology, CellTypes, mapped, type_labels
 from corpuscle.measures.common_space import Basis, basis_of, components_of
 from corpuscle.measures.measure import built_ins
 from corpuscle.measures.table import attempt

@@ -8,8 +8,8 @@ import numpy as np
 
 from corpuscle.core.errors import MeasureError, ModelError
 from corpuscle.core.randomness import generator
+from corpuscle.corpus.cell_ontology import CellTypes
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.measures.cell_ontology import CellTypes
 from corpuscle.measures.common_space import CommonSpace
 from corpuscle.measures.composition import Composition, composition
 from corpuscle.measures.donor_bootstrap import Donors, donors_of

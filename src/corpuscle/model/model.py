@@ -224,6 +224,8 @@ class Model(Component, ABC):
     kind: ClassVar[str] = "model"
     # The labels of the corpus' cells that it learns: it answers with these, and no others.
     learns: ClassVar[tuple[str, ...]] = ()
+    # Labels of the corpus' cells that shape what it learns, though it answers with none.
+    guided_by: ClassVar[tuple[str, ...]] = ()
     # What its training curves show: a quantity ``elbo_validation`` is that of the name ``elbo``, on held-out cells.
     curves: ClassVar[tuple[Metric, ...]] = ()
 
@@ -265,6 +267,15 @@ class Model(Component, ABC):
         ------
         ModelError
             When the model cannot be fitted in this gene space.
+        """
+
+    def check_corpus(self, corpus: Corpus) -> None:
+        """Refuse a corpus whose labels cannot train it; most models need none. No counts are read.
+
+        Raises
+        ------
+        ModelError
+            When the model cannot be fitted on it.
         """
 
     def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:

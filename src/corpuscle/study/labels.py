@@ -147,6 +147,8 @@ def remarks(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, C
             # In place, corpora are asked.
             asked |= {} if len(asked) == len(task.targets) else corpora
             yield from _lacking(f"tasks[{at}]", role, values, asked)
+        if any(target not in targets for target in task.targets):
+            yield from _taught_in_place(f"tasks[{at}]", task.task.asks_about, study)
     for role in roles:
         # Donors are looked at where leaks are.
         if role != "donor":
@@ -161,6 +163,18 @@ def _lacking(place: str, label: str, values: Sequence[str], asked: Mapping[str, 
                 place,
                 f"no cell of {name!r} has the {label} {lost[0]!r}, which the task asks for, so its scores will be "
                 f"missing; there are {has}",
+            )
+
+
+def _taught_in_place(place: str, asked: Sequence[str], study: Study) -> Iterator[Remark]:
+    """Find models that learned, of the cells that a task asks about in place, the labels that it asks about."""
+    for role in asked:
+        names = [repr(one.label) for one in study.models if role in (*one.model.learns, *one.model.guided_by)]
+        if names:
+            yield Remark(
+                place,
+                f"in place, the task asks about the {role} of cells whose {role} {some_names(names)} learned: their "
+                "scores say how well that was learned, not what else is in these cells; ask it on held-out cells",
             )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from corpuscle.core.components import guarded
+from corpuscle.core.errors import ModelError
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
@@ -127,7 +128,7 @@ def _check_leaks(
 
 
 def _check_sizes(findings: Findings, corpora: Mapping[tuple[str, int], Corpus]) -> None:
-    """Refuse corpora that have too few cells for some of the models."""
+    """Refuse corpora that have too few cells, or other labels than they need, for some of the models."""
     models = {model.label: model.model for model in findings.study.models}
     for (name, _), corpus in corpora.items():
         fewest = {}
@@ -137,6 +138,12 @@ def _check_sizes(findings: Findings, corpora: Mapping[tuple[str, int], Corpus]) 
         if lacking := {label: least for label, least in fewest.items() if corpus.n_cells < least}:
             message = too_few(corpus.n_cells, max(lacking.values()), name, *lacking)
             findings.refuse(findings.of_corpus(name), message)
+        for label in [label for label in models if label not in lacking]:
+            try:
+                with guarded(models[label]):
+                    models[label].check_corpus(corpus)
+            except ModelError as error:
+                findings.refuse(findings.of_corpus(name), f"model {label!r}: {error}")
 
 
 def _remark(

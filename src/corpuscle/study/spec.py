@@ -16,11 +16,11 @@ from corpuscle.core.paths import read_plain
 from corpuscle.core.scores import IN_PLACE
 from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
+from corpuscle.corpus.cell_ontology import CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.split import Holdout
 from corpuscle.evaluation.task import Task
-from corpuscle.measures.cell_ontology import CellOntology, mapped
 from corpuscle.model.model import Model
 from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.quality import Quality

@@ -37,6 +37,36 @@ def vote(label_QJ: NDArray[np.int64], n_labels: int) -> NDArray[np.float64]:
     return counted
 
 
+def weighted_vote(label_QJ: NDArray[np.int64], distance_QJ: NDArray[np.float64], n_labels: int) -> NDArray[np.float64]:
+    """Return the share of each label among a cell's neighbours, each counting as one over its distance, shape (Q, L).
+
+    Neighbours at the cell's own place, where there are such, vote alone, as in scikit-learn.
+
+    Parameters
+    ----------
+    label_QJ
+        The label of each neighbour, as a position among the labels.
+    distance_QJ
+        How far each is.
+    n_labels
+        How many labels there are.
+
+    Examples
+    --------
+    >>> weighted_vote(np.array([[0, 1, 1]]), np.array([[1.0, 2.0, 2.0]]), 2).tolist()
+    [[0.5, 0.5]]
+    """
+    here_QJ = distance_QJ == 0
+    with np.errstate(divide="ignore"):
+        weight_QJ = np.where(here_QJ.any(axis=1, keepdims=True), here_QJ, 1 / distance_QJ)
+    weight_QJ = weight_QJ / weight_QJ.sum(axis=1, keepdims=True)
+    flat_QJ = label_QJ + np.arange(len(label_QJ))[:, None] * n_labels
+    counted: NDArray[np.float64] = np.bincount(
+        flat_QJ.ravel(), weights=weight_QJ.ravel(), minlength=len(label_QJ) * n_labels
+    )  # type: ignore[assignment]  # numpy's type of it is without the weights
+    return counted.reshape(len(label_QJ), n_labels)
+
+
 def accuracy(truth_N: NDArray[np.str_], predicted_N: NDArray[np.str_]) -> float:
     """Return the share of cells whose type is right; higher is better. Micro-F1 is the same number."""
     return float(np.mean(truth_N == predicted_N))

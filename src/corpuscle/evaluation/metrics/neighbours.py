@@ -60,9 +60,20 @@ def nearest_in(reference_RK: NDArray[np.floating], query_QK: NDArray[np.floating
     >>> nearest_in(np.array([[0.0], [1.0], [3.0]]), np.array([[2.5]]), 2).tolist()
     [[2, 1]]
     """
+    return neighbours_in(reference_RK, query_QK, n).index_NJ
+
+
+def neighbours_in(reference_RK: NDArray[np.floating], query_QK: NDArray[np.floating], n: int) -> Neighbours:
+    """Find the n nearest reference cells of each query cell, nearest first, and how far they are.
+
+    Examples
+    --------
+    >>> neighbours_in(np.array([[0.0], [1.0], [3.0]]), np.array([[2.5]]), 2).distance_NJ.tolist()
+    [[0.5, 1.5]]
+    """
     search = NearestNeighbors(n_neighbors=n, algorithm="brute").fit(reference_RK)
-    found: NDArray[np.int64] = search.kneighbors(query_QK, return_distance=False).astype(np.int64)
-    return found
+    distance_QJ, index_QJ = search.kneighbors(query_QK)
+    return Neighbours(index_QJ.astype(np.int64), distance_QJ.astype(np.float64))
 
 
 def connectivities(found: Neighbours) -> csr_matrix:

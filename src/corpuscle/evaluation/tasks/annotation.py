@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from corpuscle.core.components import component, legal_names
-from corpuscle.core.scores import Metric, Score, declared
+from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.annotators import COSTS, Answer, Parts, fine_tuned, own, zero_shot
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
+from corpuscle.evaluation.label_scores import PER_TYPE, SUMMARIES, label_scores
 from corpuscle.evaluation.metrics import classification
 from corpuscle.evaluation.task import NetworkTaught, Task, donors_or_batches, units
 from corpuscle.model.model import Annotates, FittedModel
@@ -25,25 +26,6 @@ from corpuscle.model.training.fine_tuning import FineTuning, Weights
 from corpuscle.model.training.published_trainings import PUBLISHED_TRAININGS
 from corpuscle.model.training.supervised import TrainingSettings
 
-SUMMARIES = declared(
-    Metric("macro_f1", "Macro-F1", "Mean F1 over cell types of the cells that are asked for.", "higher", "share"),
-    Metric("accuracy", "Accuracy", "Share of cells that are given their type.", "higher", "share"),
-    Metric("micro_f1", "Micro-F1", "The same number as accuracy.", "higher", "share"),
-    Metric("balanced_accuracy", "Balanced accuracy", "Mean recall over cell types.", "higher", "share"),
-    Metric(
-        "calibration_error",
-        "Calibration error",
-        "By how much confidence and accuracy differ, in 15 bins.",
-        "lower",
-        "share",
-    ),
-    Metric("unseen_share", "Unseen share", "Share of cells whose type no reference cell has.", "none", "share"),
-)
-PER_TYPE = declared(
-    Metric("f1", "F1", "Harmonic mean of precision and recall of a type.", "higher", "share"),
-    Metric("precision", "Precision", "Share of the cells that are given a type which have it.", "higher", "share"),
-    Metric("recall", "Recall", "Share of a type's cells that are given it.", "higher", "share"),
-)
 WORST = Metric(
     "worst_macro_f1", "Worst group's macro-F1", "The lowest macro-F1 of any group of cells.", "higher", "share"
 )
@@ -218,22 +200,9 @@ def _scores(query: Corpus, answer: Answer, note: str, worst_by: str) -> Iterator
     """Score one classifier's answer: overall, per donor or batch, per type, and of the worst group."""
     truth_Q = query.labels("cell_type")
     problem = answer.problem or ("" if len(query) else "no query cell has a type")
-    unseen_Q = ~np.isin(truth_Q, answer.labels)
-    unseen = sorted(set(truth_Q[unseen_Q]))
-    absent = f"types that no reference cell has count as not found: {', '.join(unseen)}" if unseen else ""
-    predicted_Q = truth_Q if problem else answer.labels[answer.probability_QL.argmax(axis=1)]
-    for unit, mask_Q in units(query).items():
-        n_cells = int(mask_Q.sum())
-        if problem:
-            values = dict.fromkeys(SUMMARIES, float("nan"))
-        else:
-            values = _summaries(truth_Q[mask_Q], predicted_Q[mask_Q], answer.probability_QL[mask_Q], answer.labels)
-            values["unseen_share"] = float(unseen_Q[mask_Q].mean())
-        reason = reasons(problem, note, answer.note, absent if not problem and unseen_Q[mask_Q].any() else "")
-        for name, metric in SUMMARIES.items():
-            yield metric.score(unit, values[name], n_cells, reason, answer.way)
-    yield from _type_scores(truth_Q, predicted_Q, answer, reasons(problem, note, answer.note), problem)
+    yield from label_scores(truth_Q, units(query), answer, note, problem)
     if worst_by:
+        predicted_Q = truth_Q if problem else answer.given()
         yield _worst(truth_Q, predicted_Q, query.labels(worst_by), worst_by, (problem, answer))
 
 
@@ -257,39 +226,3 @@ def _worst(
         return WORST.score("all", float("nan"), 0, reasons(why, answer.note), answer.way)
     value, group, count = min(f1)
     return WORST.score("all", value, count, reasons(f"lowest of {len(f1)} by {by}: {group}", answer.note), answer.way)
-
-
-def _summaries(
-    truth_N: NDArray[np.str_],
-    predicted_N: NDArray[np.str_],
-    probability_NL: NDArray[np.floating],
-    labels: NDArray[np.str_],
-) -> dict[str, float]:
-    share = classification.accuracy(truth_N, predicted_N)
-    return {
-        "macro_f1": classification.macro_f1(truth_N, predicted_N),
-        "accuracy": share,
-        "micro_f1": share,
-        "balanced_accuracy": classification.balanced_accuracy(truth_N, predicted_N),
-        "calibration_error": classification.calibration_error(truth_N, probability_NL, labels),
-    }
-
-
-def _type_scores(
-    truth_Q: NDArray[np.str_], predicted_Q: NDArray[np.str_], answer: Answer, reason: str, problem: str
-) -> Iterator[Score]:
-    types = np.unique(truth_Q)
-    if not len(types):
-        return
-    found = classification.per_type(truth_Q, predicted_Q, types)
-    size_of = dict(zip(answer.labels.tolist(), answer.size_L.tolist(), strict=True))
-    for at, label in enumerate(types.tolist()):
-        size = size_of.get(label, 0)
-        why = "unseen: no reference cell has this type" if not size else ""
-        if 0 < size < answer.least:
-            why = f"only {size} reference cells have this type, fewer than k = {answer.least}"
-        never = "no cell is given this type" if np.isnan(found.precision[at]) else ""
-        for name, metric in PER_TYPE.items():
-            value = float("nan") if problem else float(getattr(found, name)[at])
-            said = reason if problem else reasons(reason, why, never if name == "precision" else "")
-            yield metric.score(f"cell_type={label}", value, int(found.support[at]), said, answer.way)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from corpuscle.core.components import component
 from corpuscle.core.errors import MeasureError
 from corpuscle.core.scores import Metric
-from corpuscle.measures.cell_ontology import Ontology, type_labels
+from corpuscle.corpus.cell_ontology import Ontology, type_labels
 from corpuscle.measures.measure import Measure
 from corpuscle.measures.table import Book, demand
 from corpuscle.measures.view import View

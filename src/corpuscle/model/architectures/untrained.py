@@ -75,6 +75,10 @@ class Untrained(WithoutSteps):
         """Refuse what the model itself refuses."""
         self._model().check(space)
 
+    def check_corpus(self, corpus: Corpus) -> None:
+        """Refuse what the model itself refuses."""
+        self._model().check_corpus(corpus)
+
     def check_counts(self, space: GeneSpace, totals: Iterable[tuple[str, NDArray[np.float64]]]) -> None:
         """Refuse what the model itself refuses."""
         self._model().check_counts(space, totals)

@@ -106,7 +106,8 @@ class ChoosesRate(Protocol):
         ...
 
 
-def _rate_schedule(value: Any) -> Any:
+def rate_schedule_of(value: Any) -> Any:
+    """Return what a study file's table says; what is no table stays."""
     return RateSchedule(**value) if isinstance(value, dict) else value
 
 
@@ -130,7 +131,7 @@ class Stepping:
     33
     """
 
-    rate_schedule: Annotated[RateSchedule, BeforeValidator(_rate_schedule)] = RateSchedule()
+    rate_schedule: Annotated[RateSchedule, BeforeValidator(rate_schedule_of)] = RateSchedule()
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     accumulate: Annotated[int, Field(gt=0, le=MOST_CELLS)] = 1
 

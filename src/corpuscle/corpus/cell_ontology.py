@@ -8,6 +8,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from corpuscle.corpus.corpus import Corpus
 
 # Where a corpus has this column (CELLxGENE's schema has), it says which term a cell's type is.
 TERM_COLUMN = "cell_type_ontology_term_id"
-INSTALL = "diversity on the Cell Ontology needs cellxgene-ontology-guide: pip install 'corpuscle[ontology]'"
+INSTALL = "the Cell Ontology needs cellxgene-ontology-guide: pip install 'corpuscle[ontology]'"
 
 _TERM = re.compile(r"CL[:_]\d{7}")
 
@@ -161,6 +162,54 @@ def mapped(
             raise MeasureError(f"the Cell Ontology has no current term {term!r}, given for {label!r}")
         found[label] = match._replace(by="given")
     return found
+
+
+def related(terms: Sequence[str], ontology: Ontology) -> NDArray[np.bool_]:
+    """Find which terms stand above or below each other: of such two, one is what the other is, said less closely.
+
+    Parameters
+    ----------
+    terms
+        T terms; ``""``, for a label whose meaning is not known, is related to none.
+    ontology
+        Where they are.
+
+    Returns
+    -------
+    True where one is an ancestor of the other; no term is related to itself. Shape (T, T).
+
+    Examples
+    --------
+    >>> terms = ["CL:0000084", "CL:0000624", "CL:0000625"]  # T cell, CD4-positive T cell, CD8-positive T cell
+    >>> related(terms, CellOntology())[0].tolist(), related(terms, CellOntology())[1].tolist()
+    ([False, True, True], [True, False, False])
+    """
+    above = [set(ontology.ancestors(term)) if term else set[str]() for term in terms]
+    is_above_TT = np.array([[other in ancestors for other in terms] for ancestors in above], bool)
+    is_above_TT = is_above_TT.reshape(len(terms), len(terms))
+    same_TT = np.array(terms, str)[:, None] == np.array(terms, str)
+    related_TT: NDArray[np.bool_] = (is_above_TT | is_above_TT.T) & ~same_TT
+    return related_TT
+
+
+@functools.cache
+def installed_ontology() -> CellOntology:
+    """Return the Cell Ontology that is installed, opened once a process.
+
+    Raises
+    ------
+    MeasureError
+        When cellxgene-ontology-guide is not installed.
+    """
+    return CellOntology()
+
+
+def ontology_version() -> str:
+    """Return the version of what brings the ontology; empty where it is not installed."""
+    try:
+        return version("cellxgene-ontology-guide")
+    except PackageNotFoundError:
+        return ""
 
 
 def type_labels(corpus: Corpus) -> NDArray[np.str_]:
