@@ -21,11 +21,11 @@ from corpuscle.core.disk import writing
 from corpuscle.core.errors import InputError, MeasureError, ModelError, SourceError
 from corpuscle.core.scores import score_table
 from corpuscle.corpus.alteration import Alteration, altered
+from corpuscle.corpus.cell_ontology import CellOntology, CellTypes, mapped, type_labels
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task, answers
-from corpuscle.measures.cell_ontology import CellOntology, CellTypes, mapped, type_labels
 from corpuscle.measures.common_space import basis_of, common_space
 from corpuscle.measures.measure import Measure, built_ins, measure_corpus
 from corpuscle.measures.table import attempt
