@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,9 @@ from repository import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    assert found
-    return found[1]
+def block(language: str, at: int = 0) -> str:
+    found = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return str(found[at])
 
 
 def test_the_readmes_study_and_python_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +31,16 @@ def test_the_readmes_study_and_python_example_run(tmp_path: Path, monkeypatch: p
     assert isinstance(results, corpuscle.Results)
     assert not results.failures
     assert results.report.exists()
+
+
+def test_what_the_readme_does_with_anndata_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {"corpuscle": corpuscle}
+    exec(block("python", 1).replace('"steps": 200', '"steps": 3'), scope)
+    assert scope["half"].n_obs == 750
+    assert (scope["scarce"].obs["cell_type"] == "B").sum() == 19
+    assert scope["blood"].obsm["X_ldvae"].shape[0] == 1500
+    assert (tmp_path / "ldvae" / "fitted.json").exists()
 
 
 @pytest.mark.parametrize("page", ["foundation", "external-models"])

@@ -8,7 +8,7 @@ import corpuscle
 from repository import ROOT
 
 OFFERED = {
-    "analyse", "calibrated_clusters",
+    "alter", "analyse", "calibrated_clusters", "evaluate", "fit", "Fitted", "measure", "sample",
     "CorpuscleError", "InputError", "Plan", "Results", "Study", "__version__", "compose", "dataset_path", "describe",
     "open_source", "prepare", "render", "run",
 }  # fmt: skip

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
+    from corpuscle.alone import Fitted, alter, evaluate, fit, measure, sample
     from corpuscle.core.errors import CorpuscleError, InputError
     from corpuscle.evaluation.calibrated import calibrated_clusters
-    from corpuscle.execution.workflow import Results, compose, describe, run
+    from corpuscle.execution.results import Results
+    from corpuscle.execution.workflow import compose, describe, run
     from corpuscle.report.analyse import analyse
     from corpuscle.report.page.render import render
     from corpuscle.source.source import dataset_path, open_source
@@ -22,36 +24,48 @@ if TYPE_CHECKING:
 # Where each public name is.
 _HOMES = {
     "CorpuscleError": "corpuscle.core.errors",
+    "Fitted": "corpuscle.alone",
     "InputError": "corpuscle.core.errors",
     "Plan": "corpuscle.study.plan",
-    "Results": "corpuscle.execution.workflow",
+    "Results": "corpuscle.execution.results",
     "Study": "corpuscle.study.spec",
+    "alter": "corpuscle.alone",
     "analyse": "corpuscle.report.analyse",
     "calibrated_clusters": "corpuscle.evaluation.calibrated",
     "compose": "corpuscle.execution.workflow",
     "dataset_path": "corpuscle.source.source",
     "describe": "corpuscle.execution.workflow",
+    "evaluate": "corpuscle.alone",
+    "fit": "corpuscle.alone",
+    "measure": "corpuscle.alone",
     "open_source": "corpuscle.source.source",
     "prepare": "corpuscle.study.preparation",
     "render": "corpuscle.report.page.render",
     "run": "corpuscle.execution.workflow",
+    "sample": "corpuscle.alone",
 }
 __all__ = [
     "CorpuscleError",
+    "Fitted",
     "InputError",
     "Plan",
     "Results",
     "Study",
     "__version__",
+    "alter",
     "analyse",
     "calibrated_clusters",
     "compose",
     "dataset_path",
     "describe",
+    "evaluate",
+    "fit",
+    "measure",
     "open_source",
     "prepare",
     "render",
     "run",
+    "sample",
 ]
 
 

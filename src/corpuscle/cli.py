@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle import store_commands
+from corpuscle import model_commands, store_commands
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
@@ -327,6 +327,7 @@ def list_(
 
 app.command("trace")(store_commands.trace)
 app.add_typer(store_commands.app)
+app.add_typer(model_commands.app)
 
 
 @contextmanager

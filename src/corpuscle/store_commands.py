@@ -28,8 +28,8 @@ def ls(path: StorePath) -> None:
     contents, rows = Contents(open_store(path)), []
     for one in sorted(contents.kept.values(), key=lambda one: (one.kind, one.label, one.key)):
         made = _age(one.record.get("made"))
-        rows.append((one.kind, one.key, _size(one.n_bytes), made, one.label, _users(contents, one)))
-    _show(("kind", "key", "size", "made", "what", "used by"), rows)
+        rows.append((one.kind, one.key, in_bytes(one.n_bytes), made, one.label, _users(contents, one)))
+    show(("kind", "key", "size", "made", "what", "used by"), rows)
 
 
 @app.command("du")
@@ -42,14 +42,17 @@ def du(path: StorePath) -> None:
     for one in contents.kept.values():
         n, total = kinds.get(one.kind, (0, 0))
         kinds[one.kind] = n + 1, total + one.n_bytes
-    rows = [(kind, f"{n:,}", _size(size)) for kind, (n, size) in _largest(kinds, by=lambda value: value[1])]
+    rows = [(kind, f"{n:,}", in_bytes(size)) for kind, (n, size) in _largest(kinds, by=lambda value: value[1])]
     whole, known = size_of(store.root), sum(size for _, size in kinds.values())
-    rows += [("unfinished, records", "", _size(whole - known)), ("in all", f"{len(contents.kept):,}", _size(whole))]
-    _show(("kind", "results", "size"), rows)
+    rows += [
+        ("unfinished, records", "", in_bytes(whole - known)),
+        ("in all", f"{len(contents.kept):,}", in_bytes(whole)),
+    ]
+    show(("kind", "results", "size"), rows)
     by_model = contents.bytes_by_model()
     if by_model:
         typer.echo("")
-        _show(("corpus", "model", "size"), [(*place, _size(size)) for place, size in _largest(by_model)])
+        show(("corpus", "model", "size"), [(*place, in_bytes(size)) for place, size in _largest(by_model)])
 
 
 @app.command("verify")
@@ -93,11 +96,11 @@ def _show_freed(freed: "Freed", *, dry_run: bool) -> None:
     for run in freed.at_work:
         _echo(f"at work: {run}")
     if freed.left[0]:
-        _echo(f"left, since a run at work may use it: {freed.left[0]:,} results, {_size(freed.left[1])}")
+        _echo(f"left, since a run at work may use it: {freed.left[0]:,} results, {in_bytes(freed.left[1])}")
     if freed.by_kind:
-        rows = [(kind, f"{n:,}", _size(size)) for kind, (n, size) in freed.by_kind.items()]
-        _show(("kind", "results", "size"), rows)
-    _echo(f"{'Would free' if dry_run else 'Freed'} {_size(sum(size for _, size in freed.by_kind.values()))}")
+        rows = [(kind, f"{n:,}", in_bytes(size)) for kind, (n, size) in freed.by_kind.items()]
+        show(("kind", "results", "size"), rows)
+    _echo(f"{'Would free' if dry_run else 'Freed'} {in_bytes(sum(size for _, size in freed.by_kind.values()))}")
 
 
 def trace(  # noqa: PLR0913, PLR0917  # typer's arguments
@@ -212,20 +215,20 @@ def _largest(sizes: Mapping[Any, Any], by: Any = None) -> list[tuple[Any, Any]]:
     return sorted(sizes.items(), key=lambda item: by(item[1]) if by else item[1], reverse=True)
 
 
-def _size(n_bytes: int) -> str:
+def in_bytes(n_bytes: int) -> str:
     """Write bytes for people.
 
     Examples
     --------
-    >>> _size(999), _size(1_234_567)
+    >>> in_bytes(999), in_bytes(1_234_567)
     ('999 B', '1.2 MB')
     """
-    size, unit = float(n_bytes), "B"
+    left, unit = float(n_bytes), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
+        if left < 1000 or unit == "TB":
             break
-        size /= 1000
-    return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        left /= 1000
+    return f"{left:.0f} B" if unit == "B" else f"{left:.1f} {unit}"
 
 
 def _age(made: object) -> str:
@@ -242,7 +245,7 @@ def _age(made: object) -> str:
     return f"{max(0, seconds):.0f} seconds ago"
 
 
-def _show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+def show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table whole, with texts from data as they stand."""
     from corpuscle.core.text import shown
 

@@ -34,8 +34,9 @@ from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
 from corpuscle.execution.measuring import Measured
+from corpuscle.execution.results import Results
 from corpuscle.execution.results_folder import target_facts
-from corpuscle.execution.workflow import Listener, Outlined, Results
+from corpuscle.execution.workflow import Listener, Outlined
 from corpuscle.model.model import Model
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections.measures import sections

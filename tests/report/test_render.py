@@ -398,3 +398,28 @@ def test_how_far_markers_scatter_is_a_table_and_a_file(make_run: MakeRun) -> Non
         ["Lung", "LYZ", 5, 4],
     ]
     assert not pd.read_csv(folder / "scores_summary.csv")["task"].eq("markers").any()
+
+
+def test_gene_sets_are_a_section_and_a_file_in_which_names_stay_text(make_run: MakeRun) -> None:
+    folder = make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)
+    scores = pd.read_parquet(folder / "scores.parquet")
+    one = scores[(scores["task"] == "reconstruction") & (scores["unit"] == "all") & (scores["metric"] == "r2_log")]
+    one = one[one["target"] == "blood"].assign(task="gene_sets", unit="set=Z_5: =1+<b>", way="loadings", headline=False)
+    found = [
+        one.assign(metric=metric, value=value, reason=reason)
+        for metric, value, reason in (
+            ("nes", 2.09, ""), ("enrichment_fdr", 8e-16, ""), ("leading_edge", 0.9, "<i>MKI67, TOP2A"),
+        )
+    ]  # fmt: skip
+    pd.concat([scores, *found], ignore_index=True).to_parquet(folder / "scores.parquet")
+    page = render(folder).read_text(encoding="utf-8")
+    section = page.split('id="gene-sets"')[1].split("</section>")[0]
+    assert section.count("2 of 2") == 2
+    assert section.count("&lt;i&gt;MKI67, TOP2A") == 4
+    assert "4 of 4 latents (over corpora and seeds) are tied to a set" in section
+    assert "<b>=" not in section
+    assert "+<b>" not in section
+    table = pd.read_csv(folder / "gene_sets.csv")
+    assert table["set"].eq("'=1+<b>").all()
+    assert table["fdr"].eq(8e-16).all()
+    assert not pd.read_csv(folder / "scores_summary.csv")["task"].eq("gene_sets").any()

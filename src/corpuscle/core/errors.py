@@ -91,6 +91,10 @@ class LeakageError(InputError):
     """A cell that a model is to be evaluated on is also in a corpus that it is trained on."""
 
 
+class ScoresError(InputError):
+    """Rows of a table of scores contradict each other; the message names the rows, and not the table's file."""
+
+
 class FolderError(InputError):
     """An output folder belongs to another study, is in use, or cannot be written."""
 

@@ -36,7 +36,7 @@ class Score(NamedTuple):
     version
         Version of the metric's definition; a corrected metric gets a new one, and both stay.
     reason
-        Why the value is NaN, or which cells it leaves out; else empty.
+        Why the value is NaN, which cells it leaves out, or which genes it is of; else empty.
     way
         How it was found, where a task finds a metric in several ways, such as ``"5 nearest"`` or ``"whole, focal"``.
     title

@@ -71,7 +71,7 @@ class DerivedCounts(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Corpus:
     """A set of cells from one or more sources, in one gene space.
 
@@ -100,6 +100,9 @@ class Corpus:
     space: GeneSpace
     account: tuple[Mapping[str, Any], ...] = field(default=())
     makers: Mapping[str, DerivedCounts] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Corpus({self.name!r}: {self.n_cells:,} cells of {', '.join(self.sources)}, {self.n_genes:,} genes)"
 
     def __len__(self) -> int:
         """Count the distinct cells."""

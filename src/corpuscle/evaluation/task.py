@@ -4,6 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
+from types import UnionType
 from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
@@ -14,6 +15,7 @@ from corpuscle.core.randomness import generator
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import FittedModel, Model
+from corpuscle.source.genes import GeneSpace
 
 # A target of fewer cells is not divided into halves.
 FEWEST_TO_HALVE = 20
@@ -30,8 +32,9 @@ class Task(Component, ABC):
     maps: ClassVar[bool] = False
     # Whether it may be asked about the cells that a model was fitted on: it learns nothing from their labels.
     in_place: ClassVar[bool] = False
-    # What a fitted model must be to be asked, a class or a protocol of methods; and, in words, what it can then do.
-    needs: ClassVar[type] = FittedModel
+    # What a fitted model must be to be asked, a class or a protocol of methods, or one of several; and, in words, what
+    # it can then do.
+    needs: ClassVar[type | UnionType] = FittedModel
     ability: ClassVar[str] = "embed cells"
     # What it finds; the first is what it is known for. The report has its title, meaning and direction from the scores.
     metrics: ClassVar[tuple[Metric, ...]] = ()
@@ -64,6 +67,20 @@ class Task(Component, ABC):
     def fine_tunes(self) -> tuple["NetworkTaught", ...]:
         """What it fine-tunes of models' networks, so that a machine too small is found before; mostly nothing."""
         return ()
+
+    def check(self, space: GeneSpace) -> Iterator[str]:
+        """Refuse what can be seen to fail before anything is drawn or trained; most tasks have nothing to refuse.
+
+        Yields
+        ------
+        What is legal in the study's genes and yet likely not meant.
+
+        Raises
+        ------
+        InputError
+            When the task cannot be asked in this gene space.
+        """
+        yield from ()
 
     @abstractmethod
     def run(self, model: FittedModel, train: Corpus, target: Corpus, rng: np.random.Generator) -> Iterator[Score]:

@@ -47,12 +47,13 @@ from corpuscle.execution.measuring import Measured
 from corpuscle.execution.run_record import ARTIFACTS, read_artifacts
 from corpuscle.source.source import ROLES, dataset_facts
 from corpuscle.store import PACKAGES, Store, atomic, write_text
+from corpuscle.study import given
 from corpuscle.study.plan import Plan
 from corpuscle.study.spec import Study
 
 LOCK = ".lock"
 # What a run that was refused for its data, or its cluster, may have left: the folder is still anybody's.
-UNCLAIMED = {LOCK, "store", "errors"}
+UNCLAIMED = {LOCK, "store", "errors", given.FOLDER}
 
 
 @contextmanager

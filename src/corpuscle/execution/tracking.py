@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from corpuscle.core.errors import InputError, Problem
-from corpuscle.execution.workflow import Listener, Results
+from corpuscle.execution.results import Results
+from corpuscle.execution.workflow import Listener
 from corpuscle.study.plan import Run
 from corpuscle.study.spec import Study
 

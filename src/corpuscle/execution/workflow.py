@@ -24,6 +24,7 @@ from corpuscle.execution.graph import RunArtifacts, RunShares, made_cells, runs_
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.remaining import Part, Remaining
+from corpuscle.execution.results import Results
 from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
 from corpuscle.report.page.render import render_description, written
@@ -40,33 +41,6 @@ if TYPE_CHECKING:
 FORMS = ("h5ad", "zarr")
 # What stands for a model where a corpus could not be measured.
 MEASURED = "measures"
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a run left in its folder.
-
-    Attributes
-    ----------
-    folder
-        The folder.
-    scores
-        One row per corpus, model, seed, task, target, metric and unit; see `corpuscle.core.scores.Score`.
-    failures
-        What went wrong, by run; the "model" of a corpus that could not be measured is ``measures``.
-    reused
-        How many of the runs were there already.
-    """
-
-    folder: Path
-    scores: pd.DataFrame
-    failures: dict[Run, str]
-    reused: int
-
-    @property
-    def report(self) -> Path:
-        """The report's page."""
-        return self.folder / "report.html"
 
 
 def cores() -> int:
@@ -137,6 +111,7 @@ def run(
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
+    study = study.placed(folder)
     if cluster is not None and workers is not None:
         raise InputError("give either workers, processes of this machine, or a cluster, which has its own")
     with _at_work(study, folder, store, cluster, listener.said) as (opened, record, connection, check):
@@ -345,6 +320,7 @@ def describe(
             opened = Opened(Path(place))
             return measuring.measure(prepare(study, opened.store, notice), opened.corpora, notice, workers)
     folder, started = Path(folder), time.perf_counter()
+    study = study.placed(folder)
     with _at_work(study, folder, store) as (opened, *_):
         plan = prepare(study, opened.store, notice)
         results_folder.write_plan(folder, plan)
@@ -403,6 +379,7 @@ def compose(  # noqa: PLR0913  # all but two by name
     """
     study = study if isinstance(study, Study) else Study.read(study)
     folder, notice = Path(folder), notice or (lambda _what, _share: None)
+    study = study.placed(folder)
     known = [recipe.name for recipe in study.recipes]
     if only is not None and only not in known:
         raise CorpusError(f"there is no corpus {only!r}; {legal_names(only, known)}")

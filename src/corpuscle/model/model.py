@@ -115,6 +115,15 @@ class Reconstructs(ImputedCounts, Protocol):
 
 
 @runtime_checkable
+class HasLoadings(Protocol):
+    """A fitted model whose latents are weighted sums of genes, or are decoded as such."""
+
+    def loadings(self) -> pd.DataFrame:
+        """Return the weight of each gene (rows, in the study's order) in each latent (columns, by name)."""
+        ...
+
+
+@runtime_checkable
 class BoundsLikelihood(Protocol):
     """A fitted model that bounds the likelihood of a cell's counts from below: by its evidence lower bound (ELBO)."""
 

@@ -184,10 +184,11 @@ def _digits(value: Any) -> str:
 
 
 def _way_on(source: Source, rows: NDArray[np.int64], kind: Kind | None) -> str:
-    holding = places_of_counts(source.reader.reader, rows)
-    hints = [f"say where the raw counts are: counts = {' or '.join(map(repr, holding))}"] if holding else []
+    reader = source.reader
+    holding = [reader.place(place) for place in places_of_counts(reader.reader, rows)]
+    hints = [f"say where the raw counts are: {' or '.join(holding)}"] if holding else []
     if kind in ("nearly whole", "estimated", "fractions"):
-        rounding = f'counts = {{ layer = "{source.reader.counts}", round = true }}'
+        rounding = reader.place(reader.counts, rounded=True)
         hints.append(
             f"round them: {rounding}" if kind != "fractions" else f"if they are estimates, round them: {rounding}"
         )

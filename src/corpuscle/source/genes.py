@@ -158,6 +158,31 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
     return GeneSpace(tuple(ids), tuple(_symbols(ids, names, columns)), columns)
 
 
+def given_genes(source: str, names: GeneNames, ids: tuple[str, ...], by: By) -> GeneSpace:
+    """Return a space of given genes, and where a source has them: those that it lacks count as not measured.
+
+    Raises
+    ------
+    SourceError
+        When it has none of them.
+
+    Examples
+    --------
+    >>> names = gene_names(pd.DataFrame(index=["CD14", "LYZ"]))
+    >>> given_genes("blood", names, ("INS", "LYZ"), "symbol").columns["blood"].tolist()
+    [-1, 1]
+    """
+    position = {gene: at for at, gene in enumerate(ids)}
+    columns = np.array([position.get(gene, -1) for gene in names.ids(by).tolist()], np.int32)
+    if not (columns >= 0).any():
+        raise SourceError(
+            f"source {source!r} has none of the {len(ids):,} genes, such as {', '.join(ids[:3])} (matched by {by}); "
+            f"it has {', '.join(names.ids(by)[:3].tolist()) or 'no names'}, …"
+        )
+    space = GeneSpace(ids, ids, {source: columns})
+    return replace(space, symbols=tuple(_symbols([*ids], {source: names}, space.columns)))
+
+
 def _refuse_other_organism(offered: Mapping[str, set[str]], kinds: Mapping[str, str], by: By) -> None:
     """Refuse sources of different organisms: what their names share by chance is no gene space.
 

@@ -132,6 +132,10 @@ class Reader(Component, ABC):
         """Name the files that are read as one, with their numbers of cells, in the order of rows; none for one file."""
         return ()
 
+    def place(self, counts: str, *, rounded: bool = False) -> str:
+        """Return what to write to read counts from another of its `alternatives`, or to round them; for messages."""
+        return f'counts = {{ layer = "{counts}", round = true }}' if rounded else f"counts = {counts!r}"
+
     def elsewhere(self, counts: str) -> "Reader":
         """Return a reader of the same file that takes its counts from another of its `alternatives`."""
         return dataclasses.replace(self, counts=counts)  # type: ignore[type-var]  # a dataclass by @component
@@ -201,6 +205,10 @@ class Wrapper(Reader):
     def alternatives(self) -> Sequence[str]:
         """List the places that could hold counts."""
         return self.reader.alternatives()
+
+    def place(self, counts: str, *, rounded: bool = False) -> str:
+        """Return what to write to read counts elsewhere."""
+        return self.reader.place(counts, rounded=rounded)
 
     def stamp(self) -> str:
         """Return the file's stamp."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from corpuscle.core.components import legal_names
@@ -16,9 +17,11 @@ from corpuscle.core.errors import SourceError
 from corpuscle.core.text import shortened
 from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.gene_names import GeneNames, gene_names
+from corpuscle.source.genes_only import GenesOnly
+from corpuscle.source.in_memory import InMemory
 from corpuscle.source.labels import DOUBTFUL, as_labels
 from corpuscle.source.naming import refuse_transposed
-from corpuscle.source.reader import Unstored, reader_for
+from corpuscle.source.reader import Reader, Unstored, reader_for
 from corpuscle.source.stacking import distinct, free_name
 from corpuscle.source.storage.change_guard import ChangeGuard, OpenedFile
 
@@ -83,7 +86,7 @@ class Source:
 
 def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     name: str,
-    path: Path | Sequence[Path],
+    path: Path | Sequence[Path] | AnnData,
     *,
     counts: str = "X",
     rounds: bool = False,
@@ -99,7 +102,7 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
         What to call it.
     path
         The file or folder; its name says how it is read. Several, a pattern with ``*`` or a folder of files are one
-        source; see `corpuscle.source.reader.reader_for`.
+        source; see `corpuscle.source.reader.reader_for`. Or an AnnData object.
     counts
         Where in the file the raw counts are, such as ``"X"``, ``"raw"`` or ``"layers/counts"``.
     rounds
@@ -125,7 +128,11 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     (2400, 'cell_type')
     """
     roles = roles or {}
-    reader = reader_for(path, counts, genes)
+    if isinstance(path, AnnData):
+        reader: Reader = GenesOnly(Path("AnnData"), InMemory(path, counts), genes)
+        path = Path("AnnData")
+    else:
+        reader = reader_for(path, counts, genes)
     stamp = reader.stamp()
     cells, var = reader.read_cells(where_expression.parse(where, roles) if where else None), reader.read_genes()
     if not len(var) or not (len(cells.rows) or reader.n_cells()):

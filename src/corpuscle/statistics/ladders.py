@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from corpuscle.core.errors import InputError
+from corpuscle.core.errors import ScoresError
 from corpuscle.core.randomness import generator
 from corpuscle.statistics.mean_draws import FEWEST_DONORS, Runs
 from corpuscle.statistics.saturation import Ladder, Learned, Settings, learn, published_rule
@@ -153,31 +153,31 @@ def checked(
     lacking = [name for name in ("seed", "value", *names) if name not in scores]
     if lacking or not names:
         expected = "'seed', 'value' and what keeps curves apart, such as 'model' or 'metric'"
-        raise InputError(f"scores: expected the columns {expected}; there is no {', no '.join(lacking or KEYS[:2])}")
+        raise ScoresError(f"scores: expected the columns {expected}; there is no {', no '.join(lacking or KEYS[:2])}")
     size_N = pd.to_numeric(pd.Series(np.asarray(sizes)), errors="coerce").to_numpy(float)
     if size_N.shape != (len(scores),) or (size_N < 0).any() or np.isinf(size_N).any():
-        raise InputError(
+        raise ScoresError(
             f"sizes: expected a number of cells, 0 or more, for each of the {len(scores)} rows of scores; "
             f"got {size_N.size} of which {int((size_N < 0).sum() + np.isinf(size_N).sum())} are negative or infinite"
         )
     if not pd.api.types.is_numeric_dtype(scores["value"]):
-        raise InputError(f"scores: expected numbers in the column 'value', got {scores['value'].dtype} values")
+        raise ScoresError(f"scores: expected numbers in the column 'value', got {scores['value'].dtype} values")
     defaults = {"better": "higher", "scale": "real", "unit": ALL}
     frame = scores.assign(**{name: value for name, value in defaults.items() if name not in scores}, size=size_N)
     unknown = sorted(set(frame["better"].astype(str)) - set(WAYS))
     if unknown:
-        raise InputError(f"scores: expected one of {', '.join(WAYS)} in the column 'better', got {unknown[0]!r}")
+        raise ScoresError(f"scores: expected one of {', '.join(WAYS)} in the column 'better', got {unknown[0]!r}")
     frame = frame[np.isfinite(frame["size"]) & np.isfinite(frame["value"]) & (frame["better"] != "none")]
     ways = frame.groupby(names, sort=False, dropna=False, observed=True)["better"].nunique()
     if (ways > 1).any():
-        raise InputError(f"scores: expected one way to be better for each curve, got two for {ways.idxmax()}")
+        raise ScoresError(f"scores: expected one way to be better for each curve, got two for {ways.idxmax()}")
     unit = frame["unit"].astype(str)
     frame = frame[(unit == ALL) | unit.str.startswith(DONOR)].reset_index(drop=True)
     one = [*names, *apart, "unit", "size", "seed"]
     twice = frame.duplicated(one)
     if twice.any():
         row = frame.loc[twice, one].iloc[0].to_dict()
-        raise InputError(
+        raise ScoresError(
             f"scores: expected one value per seed and size, got two for {row}; remove one of them, "
             "or keep curves apart by a column 'ladder'"
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from corpuscle.core.errors import InputError
+from corpuscle.core.errors import ScoresError
 from corpuscle.core.scores import completed
 from corpuscle.statistics import crossed, over_donors
 from corpuscle.statistics.intervals import ONE_SEED, WHOLE, is_same, widening
@@ -113,7 +113,7 @@ def checked(scores: pd.DataFrame) -> pd.DataFrame:
     twice = frame.duplicated([*GROUP, "seed"])
     if twice.any():
         row = frame.loc[twice, [*GROUP, "seed"]].iloc[0].to_dict()
-        raise InputError(f"scores: expected one value per seed, got two for {row}; remove one of them")
+        raise ScoresError(f"scores: expected one value per seed, got two for {row}; remove one of them")
     infinite = np.isinf(frame["value"])
     # Of a share or a correlation it is out of range; else it counts as missing.
     outside = infinite & frame["scale"].isin([name for name, ends in ENDS.items() if np.isfinite(ends).all()])
@@ -127,7 +127,7 @@ def checked(scores: pd.DataFrame) -> pd.DataFrame:
         outside = here & ((frame["value"] < low - slack) | (frame["value"] > high + slack)).to_numpy()
         if outside.any():
             row = frame.loc[outside].iloc[0]
-            raise InputError(
+            raise ScoresError(
                 f"scores: metric {row['metric']!r} is a {scale}, from {low:g} to {high:g}, and has the value "
                 f"{row['value']:g} (corpus {row['corpus']!r}, seed {row['seed']}); give it the scale 'real', "
                 "or correct it"

@@ -33,7 +33,7 @@ class Run(NamedTuple):
         return f"{self.corpus} · {self.model} · seed {self.seed}"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A study with its data: what `corpuscle.study.preparation.prepare` returns.
 
@@ -71,6 +71,11 @@ class Plan:
     corpora: Mapping[tuple[str, int], Corpus]
     warnings: tuple[Problem, ...] = ()
     draws: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+
+    def __repr__(self) -> str:
+        n_runs = len(self.runs)
+        cells = f"{min(c.n_cells for c in self.corpora.values()):,}–{max(c.n_cells for c in self.corpora.values()):,}"
+        return f"Plan({self.study.name!r}: {n_runs:,} runs, corpora of {cells} cells, {len(self.space):,} genes)"
 
     @property
     def n_training(self) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Preparation: from a study to its plan. What can be wrong with it and its data is found here, before any training."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -40,7 +41,7 @@ from corpuscle.study.replicates import replicate_warnings
 from corpuscle.study.spec import Study
 
 
-def prepare(study: Study, store: Store | None = None, notice: Notice | None = None) -> Plan:
+def prepare(study: Study | Path | str, store: Store | None = None, notice: Notice | None = None) -> Plan:
     """Open a study's data and plan all of it.
 
     Each stage goes as far as what came before allows, so that everything that is wrong is said at once.
@@ -48,7 +49,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     Parameters
     ----------
     study
-        A checked study.
+        A study, or the path of a study file.
     store
         Where surveys of sources and their principal components are kept, so that they need not be made again.
     notice
@@ -59,6 +60,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     StudyError
         With everything that is wrong, each with its place in the study file.
     """
+    study = study if isinstance(study, Study) else Study.read(study)
     findings, notice = Findings(study), notice or (lambda _what, _share: None)
     opened = open_sources(findings, notice)
     names = {name: source.gene_names for name, source in opened.items()}
@@ -71,6 +73,7 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     if matched:
         for place, message in lost_sources(study.spec.genes, names, space, surveys, by):
             findings.refuse(place, message)
+        _check_tasks(findings, space)
     union = gene_space(names, "union", by) if matched else space
     copies = copies_of(findings, opened, union, store, notice)
     sources, quality = filtered(findings, opened, surveys, copies)
@@ -97,6 +100,14 @@ def prepare(study: Study, store: Store | None = None, notice: Notice | None = No
     warnings = tuple(dict.fromkeys(findings.warnings))
     genes = _gene_table(opened, sources, surveys, space, by)
     return Plan(study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws)
+
+
+def _check_tasks(findings: Findings, space: GeneSpace) -> None:
+    """Refuse tasks that cannot be asked of the study's genes, and note what they warn of."""
+    for at, task in enumerate(findings.study.tasks):
+        with findings.noting(f"tasks[{at}]"), guarded(task.task):
+            for message in task.task.check(space):
+                findings.warn(f"tasks[{at}]", message)
 
 
 def _check_leaks(

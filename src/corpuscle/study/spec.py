@@ -26,6 +26,8 @@ from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.quality import Quality
 from corpuscle.source.reader import located
 from corpuscle.source.source import dataset_path
+from corpuscle.study.given import GivenCells
+from corpuscle.study.in_python import as_toml
 from corpuscle.study.lines import TEXT, line_of
 from corpuscle.study.schema import follows_from, place_of, read_tables
 from corpuscle.study.tables import (
@@ -70,9 +72,18 @@ class LabelledTask:
     targets: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Study:
     """A checked study: what to draw, train and ask. `Study.read` makes one from a file, `Study.parse` from text.
+
+    In Python, it is made of the tables of a study file under their names.
+
+    Parameters
+    ----------
+    **tables
+        The study file's tables: ``name``, ``sources``, ``corpora``, ``models``, ``tasks``, ``seeds`` and so on, as
+        docs/study-file.md has them. A source may also be an AnnData object, or have one as its ``path``; a model or a
+        task may also be its name, or a component that was built.
 
     Attributes
     ----------
@@ -80,6 +91,28 @@ class Study:
         The study file as read.
     folder
         What relative paths in it are relative to.
+    given
+        The sources that are AnnData objects.
+    place
+        The run's folder, where these are written; None: one that is gone with this process.
+
+    Raises
+    ------
+    StudyError
+        With every problem that can be seen without opening the data, each with its place.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> blood = anndata.read_h5ad(dataset_path("pbmc3k"))
+    >>> study = Study(
+    ...     name="small",
+    ...     sources={"blood": blood},
+    ...     corpora=[{"name": "Blood", "parts": [{"source": "blood", "n_cells": 500}]}],
+    ...     models=["ldvae", {"name": "pca", "n_components": 10}],
+    ... )
+    >>> study
+    Study('small': 1 source, 1 corpus, 2 models, 0 tasks, 3 seeds)
     """
 
     text: str
@@ -91,6 +124,42 @@ class Study:
     models: tuple[LabelledModel, ...]
     tasks: tuple[LabelledTask, ...]
     targets: Mapping[str, TargetSpec]
+    given: Mapping[str, GivenCells]
+    place: Path | None
+
+    def __init__(self, **tables: Any) -> None:
+        text, given = as_toml(tables)
+        try:
+            made = Study.parse(text)
+        except StudyError as error:
+            # Nobody has seen the text that lines are counted in.
+            raise StudyError([Problem(found.place, found.message) for found in error.problems]) from None
+        self._fill({**vars(made), "given": given})
+
+    def _fill(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def _of(cls, **values: Any) -> "Study":
+        """Return a study of its attributes."""
+        study = object.__new__(cls)
+        study._fill({"given": {}, "place": None, **values})
+        return study
+
+    def placed(self, folder: Path) -> "Study":
+        """Return the same study, whose AnnData objects are written into a run's folder when they are needed."""
+        return Study._of(**{**vars(self), "place": folder}) if self.given else self
+
+    def __repr__(self) -> str:
+        sizes = {"source": len(self.spec.sources), "corpus": len(self.recipes), "model": len(self.models)}
+        sizes |= {"task": len(self.tasks), "seed": len(self.seeds)}
+        counts = ", ".join(f"{n} {_counted(what, n)}" for what, n in sizes.items())
+        return f"Study({self.name!r}: {counts})"
+
+    def to_toml(self) -> str:
+        """Return the study as a study file; an AnnData object is named as the file that a run writes it into."""
+        return self.text
 
     @property
     def name(self) -> str:
@@ -124,8 +193,10 @@ class Study:
         return self.spec.baseline or self.recipes[0].name
 
     def path(self, source: str) -> Path | list[Path]:
-        """Return the file of a source, or its files where it lists them."""
+        """Return the file of a source, or its files where it lists them; one that is an AnnData object is written."""
         spec = self.spec.sources[source]
+        if source in self.given:
+            return self.given[source].written(self.place)
         if spec.dataset:
             return dataset_path(spec.dataset)
         if isinstance(spec.path, tuple):
@@ -134,7 +205,7 @@ class Study:
 
     def problem(self, place: str, message: str) -> Problem:
         """Return a problem with the line of the study file that its place stands on."""
-        return Problem(place, message, line_of(self.text, place))
+        return Problem(place, message, 0 if self.given else line_of(self.text, place))
 
     @staticmethod
     def read(path: Path | str) -> "Study":
@@ -187,6 +258,12 @@ class Study:
         if spec is None:
             raise StudyError(problems)
         return _Builder(spec, text, folder, problems).study()
+
+
+def _counted(what: str, n: int) -> str:
+    if n == 1:
+        return what
+    return "corpora" if what == "corpus" else f"{what}s"
 
 
 def _refuse_deep_keys(text: str) -> None:
@@ -261,8 +338,10 @@ class _Builder:
         if problems:
             # The study's own quality is checked with each source's: say it once.
             raise StudyError(list(dict.fromkeys(problems)))
-        return Study(self.text, self.folder, self.spec, quality, holdout, tuple(recipes), tuple(models), tuple(tasks),
-                     targets)  # fmt: skip
+        return Study._of(
+            text=self.text, folder=self.folder, spec=self.spec, quality=quality, holdout=holdout,
+            recipes=tuple(recipes), models=tuple(models), tasks=tuple(tasks), targets=targets,
+        )  # fmt: skip
 
     def _fault(self, place: str, message: str) -> None:
         self.problems.append(Problem(place, message, line_of(self.text, place)))

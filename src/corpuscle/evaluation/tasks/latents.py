@@ -4,7 +4,7 @@ Axes in names: N cells, G genes, K latents.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from corpuscle.evaluation.embedding import N_GRAPH, Embedding, embedded, reasons
 from corpuscle.evaluation.metrics.latents import cka, correlations, latent_r2, procrustes_distance
 from corpuscle.evaluation.metrics.neighbours import neighbour_overlap
 from corpuscle.evaluation.task import Task, units
-from corpuscle.model.model import FittedModel
+from corpuscle.model.model import FittedModel, HasLoadings
 
 NO_REFERENCE = "no reference: name one with reference_corpus or reference_model"
 WITH_REFERENCE = declared(
@@ -49,15 +49,6 @@ LOADINGS = Metric(
     "none",
     "correlation",
 )
-
-
-@runtime_checkable
-class HasLoadings(Protocol):
-    """A fitted model whose latents are weighted sums of genes, or are decoded as such."""
-
-    def loadings(self) -> pd.DataFrame:
-        """Return the weight of each gene (rows, in the study's order) in each latent (columns, by name)."""
-        ...
 
 
 @component

@@ -9,7 +9,7 @@ from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.expression.variable_genes import TARGET_SUM, cp10k
+from corpuscle.evaluation.gene_means import expected_mean, observed_mean
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel, Reconstructs
 from corpuscle.source.genes import unique_labels
@@ -51,15 +51,11 @@ class Residuals(Task):
         """Compare expected and counted expression gene by gene; see `Task.run`."""
         if not isinstance(model, Reconstructs):
             raise ModelError(self.refusal)
-        observed_G, predicted_G = np.zeros(target.n_genes), np.zeros(target.n_genes)
-        for _, counts_NG in target.blocks():
-            observed_G += np.asarray(cp10k(counts_NG).sum(axis=0)).ravel()
-        for _, fractions_NG in model.expected_fractions(target):
-            predicted_G += fractions_NG.sum(axis=0, dtype=np.float64) * TARGET_SUM
+        observed_G, predicted_G = observed_mean(target), expected_mean(model, target)
         n_cells, names = len(target), unique_labels(target.space)
         for gene in np.flatnonzero(target.measured_SG.any(axis=0)):
             unit = f"gene={names[gene]}"
-            observed, predicted = observed_G[gene] / n_cells, predicted_G[gene] / n_cells
+            observed, predicted = observed_G[gene], predicted_G[gene]
             yield OBSERVED.score(unit, observed, n_cells)
             yield PREDICTED.score(unit, predicted, n_cells)
             if observed > 0:

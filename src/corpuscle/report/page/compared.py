@@ -30,8 +30,9 @@ class Compared(NamedTuple):
 
 def compared(run: RunFolder) -> Compared:
     """Compare a run's corpora, with all that its study says of comparisons: baseline, control, margins."""
-    # Genes, markers, cells and halves of a target have tables of their own.
-    apart = run.scores["unit"].str.startswith(("gene=", "marker=", "cell=", "half=")).fillna(value=False).astype(bool)
+    # Genes, markers, sets, cells and halves of a target have tables of their own.
+    prefixes = ("gene=", "marker=", "set=", "gene_set=", "cell=", "half=")
+    apart = run.scores["unit"].str.startswith(prefixes).fillna(value=False).astype(bool)
     scores = run.scores[~apart]
     summary = summarise(scores, run.baseline, overlaps=run.overlaps, control=run.control, margins=run.margins)
     corpora = shown_corpora(run.corpora, run.baseline, summary)

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from corpuscle.core.csv_text import csv_text
 from corpuscle.core.disk import writing
-from corpuscle.core.errors import CorpuscleError, FolderError
+from corpuscle.core.errors import CorpuscleError, FolderError, ScoresError
 from corpuscle.core.text import shortened
 from corpuscle.report import numbers
 from corpuscle.report.drawing import corpus_figures, measure_figures
@@ -29,6 +29,7 @@ from corpuscle.report.sections import gene_residuals, measures, tables
 from corpuscle.report.sections.bar_table import BarTable
 from corpuscle.report.sections.findings import TaskFindings, answer, limits, scope
 from corpuscle.report.sections.fits import Fits
+from corpuscle.report.sections.gene_sets import SetTable, gene_set_tables
 from corpuscle.report.sections.heatmaps import Layout, Sheet, sheets
 from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.markers import MarkerTable, marker_tables
@@ -36,6 +37,7 @@ from corpuscle.report.sections.overview import incomplete, overview, sentences, 
 from corpuscle.report.sections.power import cells_leave, more_needed, seed_parts
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components
+from corpuscle.statistics.gene_sets import gene_set_table
 from corpuscle.statistics.ladders import ALL
 from corpuscle.statistics.marker_ranks import marker_ranks
 from corpuscle.statistics.noise_ceiling import noise_ceilings
@@ -92,6 +94,8 @@ def render(folder: Path, *, figures: Sequence[str] = ()) -> Path:
     """
     try:
         return written(Path(folder), checked_formats(figures))
+    except ScoresError as error:
+        raise FolderError(f"{Path(folder) / 'scores.parquet'}: {error}") from error
     except CorpuscleError:
         raise
     # What a reader of the tables does not expect of a run's own tables, whatever somebody put into them.
@@ -118,6 +122,7 @@ def written(folder: Path, forms: Sequence[str] = ()) -> Path:
         "saturation.csv": report.learning.table,
         "per_cell.csv": published_cell_tests(report.run.scores),
         "marker_ranks.csv": report.marker_ranks,
+        "gene_sets.csv": report.gene_set_table,
         "noise_ceiling.csv": noise_ceilings(report.run.held_out, CEILINGS, report.run.baseline),
         "variance_components.csv": variance_components(report.run.scores, GROUP) if crossed else pd.DataFrame(),
     }
@@ -273,6 +278,16 @@ class Report:
     def markers(self) -> list[MarkerTable]:
         """The same by cell type."""
         return marker_tables(self.marker_ranks, self.shown)
+
+    @cached_property
+    def gene_set_table(self) -> pd.DataFrame:
+        """How each set of genes stands in each latent's loadings and in residuals, where a task asks."""
+        return gene_set_table(self.run.scores)
+
+    @cached_property
+    def gene_sets(self) -> list[SetTable]:
+        """The same by set and by latent."""
+        return gene_set_tables(self.gene_set_table, self.shown)
 
     @property
     def figures(self) -> list[Figure]:

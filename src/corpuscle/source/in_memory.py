@@ -1,0 +1,99 @@
+"""InMemory: cells of an AnnData object, read where it is; nothing is written."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from corpuscle.core.components import legal_names
+from corpuscle.core.errors import SourceError
+from corpuscle.source.reader import Cells, Reader, all_rows
+
+# Where counts can be, as a study file names it; a layer is "layers/NAME".
+X, RAW, LAYERS = "X", "raw", "layers/"
+
+
+class InMemory(Reader):
+    """An AnnData object, in memory or backed.
+
+    Parameters
+    ----------
+    adata
+        The cells. What is changed in it later is not noticed.
+    counts
+        Where the raw counts are: ``"X"``, ``"raw"`` (with its own genes) or ``"layers/NAME"``.
+
+    Raises
+    ------
+    SourceError
+        When there is no such place.
+    """
+
+    def __init__(self, adata: AnnData, counts: str = X) -> None:
+        self.adata, self.counts = adata, counts
+        # Not hashed: nothing that is kept is named after it.
+        self._content = f"in memory {uuid4().hex}"
+        if counts not in self.alternatives():
+            raise SourceError(f"this AnnData has no {counts!r}; {legal_names(counts, self.alternatives())}")
+
+    def spec(self) -> dict[str, Any]:
+        """Return where the counts are."""
+        return {"name": "in_memory", "counts": self.counts}
+
+    def elsewhere(self, counts: str) -> "InMemory":
+        """Return a reader of the same cells with other counts."""
+        return InMemory(self.adata, counts)
+
+    def place(self, counts: str, *, rounded: bool = False) -> str:
+        """Return what to write to read counts elsewhere; see `Reader.place`."""
+        if rounded:
+            return "numpy.rint"
+        return f'layer = "{counts.removeprefix(LAYERS)}"' if counts != X else "layer = None"
+
+    def n_cells(self) -> int:
+        """Count the cells."""
+        return int(self.adata.n_obs)
+
+    def read_cells(self, where: Any = None) -> Cells:
+        """Return obs."""
+        return all_rows(self.adata.obs.set_axis(self.adata.obs_names.astype(str)))
+
+    def read_genes(self) -> pd.DataFrame:
+        """Return var, or raw's."""
+        table = self.adata.raw.var if self.counts == RAW else self.adata.var
+        return table.set_axis(table.index.astype(str))
+
+    def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Return the counts of some cells; see `Reader.read_counts`."""
+        # Backed matrices take rows in ascending order, none twice.
+        ascending, back = np.unique(rows, return_inverse=True)
+        found = self._matrix()[ascending]
+        found = csr_matrix(found.to_memory() if hasattr(found, "to_memory") else found)
+        return found if np.array_equal(ascending, rows) else found[back]
+
+    def _matrix(self) -> Any:
+        if self.counts == RAW:
+            return self.adata.raw.X
+        matrix = self.adata.X if self.counts == X else self.adata.layers[self.counts.removeprefix(LAYERS)]
+        if isinstance(matrix, pd.DataFrame):
+            return matrix.to_numpy()
+        return matrix.tocsr() if hasattr(matrix, "tocsr") else matrix
+
+    def alternatives(self) -> Sequence[str]:
+        """List where counts could be."""
+        raw = [RAW] if self.adata.raw is not None else []
+        layers = [f"{LAYERS}{name}" for name in self.adata.layers]
+        return [*([X] if self.adata.X is not None else []), *raw, *layers]
+
+    def stamp(self) -> str:
+        """Return a text that stays the same: changes are not noticed."""
+        return self._content
+
+    def content(self) -> str:
+        """Return a text of its own."""
+        return self._content

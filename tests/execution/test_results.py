@@ -1,0 +1,111 @@
+"""What a run left, read again: tables that mix nothing, models by name, short texts."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import corpuscle
+from corpuscle.cli import app
+from corpuscle.core.errors import InputError
+from elsewhere import write_cells
+
+STUDY = """
+name = "two"
+seeds = 2
+sources.blood = {{ path = {path!r} }}
+holdout.blood = {{ by = "cell", share = 0.3 }}
+corpora = [
+  {{ name = "A", parts = [{{ source = "blood", n_cells = 20 }}] }},
+  {{ name = "B", parts = [{{ source = "blood", n_cells = 30 }}] }},
+]
+models = [{{ name = "pca", n_components = 2 }}, {{ name = "hvg", n_genes = 5 }}]
+tasks = [{{ name = "annotation", on = ["blood"] }}]
+"""
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cells(tmp_path_factory.mktemp("cells") / "blood.h5ad")
+
+
+@pytest.fixture(scope="module")
+def run(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> corpuscle.Results:
+    study = corpuscle.Study.parse(STUDY.format(path=str(cells)))
+    return corpuscle.run(study, tmp_path_factory.mktemp("run") / "out", workers=0)
+
+
+def test_results_are_read_again(run: corpuscle.Results) -> None:
+    again = corpuscle.Results.load(run.folder)
+    pd.testing.assert_frame_equal(again.scores, run.scores)
+    assert again.failures == run.failures == {}
+    assert again.report.exists()
+    assert repr(again) == f"Results({run.folder}: {len(run.scores):,} scores of 2 corpora, 2 models, 1 task, 1 target)"
+
+
+def test_a_table_is_the_mean_over_seeds_of_one_metric_and_nothing_else(run: corpuscle.Results) -> None:
+    table = run.table("annotation", "macro_f1", way="5 nearest")
+    assert table.index.tolist() == ["pca", "hvg"]
+    assert table.columns.tolist() == ["A", "B"]
+    chosen = run.scores.query("metric == 'macro_f1' and way == '5 nearest' and unit == 'all'")
+    of_one = chosen.query("model == 'pca' and corpus == 'B'")["value"]
+    assert len(of_one) == 2
+    assert table.loc["pca", "B"] == pytest.approx(of_one.mean())
+    assert table.attrs == {"task": "annotation", "metric": "macro_f1", "better": "higher", "n_seeds": (2, 2)}
+    # Ways are kept apart where none is chosen.
+    assert set(run.table("annotation", "macro_f1").index.names) == {"model", "way"}
+    assert run.table("annotation", by="seed", way="5 nearest").columns.tolist() == [0, 1]
+    # Without a metric, what the task is known for.
+    assert run.table("annotation").attrs["metric"] == run.scores.loc[run.scores["headline"], "metric"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"task": "anotation"}, "no score has the task 'anotation'; did you mean 'annotation'"),
+        ({"task": "annotation", "metric": "f2"}, "no score has the metric 'f2'"),
+        ({"task": "annotation", "unit": "donor=x"}, "no score has the unit 'donor=x'"),
+        ({"task": "annotation", "way": "best"}, "no score has the way 'best'"),
+        ({"task": "annotation", "by": "donor"}, "by: .*Legal here: corpus, model"),
+    ],
+)
+def test_what_there_is_not_is_one_message(run: corpuscle.Results, asked: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run.table(**asked)  # type: ignore[arg-type]
+
+
+def test_models_are_read_by_name_and_embed(run: corpuscle.Results, cells: Path, tmp_path: Path) -> None:
+    assert len(run.models) == 8
+    assert ("B", "pca", 1) in list(run.models)
+    adata = anndata.read_h5ad(cells)
+    fitted = run.models["B", "pca", 1]
+    plan = corpuscle.prepare(corpuscle.Study.read(run.folder / "study.toml"))
+    target = plan.targets["blood"]
+    z = run.embed(adata, corpus="B", model="pca", seed=1).obsm["X_pca"]
+    np.testing.assert_array_equal(z[target.cells["row"]], fitted.fitted.embed(target))
+    with pytest.raises(InputError, match=r"there is no model of corpus 'C', .*corpus: .*Legal here: A, B"):
+        run.models["C", "pca", 0]
+    listed = CliRunner().invoke(app, ["models", "ls", str(run.folder)])
+    assert listed.exit_code == 0
+    assert listed.output.count("pca") == 4
+    assert "8 of 8 runs have a model" in listed.output
+    place = ["--corpus", "B", "--model", "pca", "--seed", "1", "-o", str(tmp_path / "one")]
+    assert CliRunner().invoke(app, ["models", "export", str(run.folder), *place]).exit_code == 0
+    again = corpuscle.Fitted.load(tmp_path / "one").embed(anndata.read_h5ad(cells)).obsm["X_pca"]
+    np.testing.assert_array_equal(again, z)
+
+
+def test_a_notebook_shows_tables_with_names_as_they_are(run: corpuscle.Results) -> None:
+    scores = run.scores.assign(corpus=run.scores["corpus"].replace({"A": "<b>A</b>"}))
+    page = corpuscle.Results(run.folder, scores, {}, 0)._repr_html_()
+    assert "<b>A</b>" not in page
+    assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "mean over seeds" in page
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected the folder of a run"):
+        corpuscle.Results.load(tmp_path)
