@@ -292,3 +292,19 @@ def test_cells_without_a_type_are_counted_and_only_reconstructed(typed):
     fitted = Contrastive(**SMALL).fit(typed, 0)
     assert fitted.n_unlabelled == 10
     assert np.isfinite(fitted.embed(typed)).all()
+
+
+def test_terms_that_labels_were_taken_for_are_kept_with_the_model(typed, tmp_path, caplog):
+    pytest.importorskip("cellxgene_ontology_guide")
+    typed.cells["cell_type"] = typed.cells["cell_type"].replace("NK", "odd")
+    model = Contrastive(**SMALL, ontology=True)
+    fitted = model.fit(typed, 0)
+    assert fitted.terms == {"B": "CL:0000236", "T": "CL:0000084", "odd": ""}
+    assert "types of no known term, each a type of its own: odd" in caplog.text
+    fitted.save(tmp_path)
+    assert model.load_fitted(tmp_path).terms == fitted.terms
+    # A cell and its kind are no triplet.
+    typed.cells["cell_type"] = np.where(typed.cells["cell_type"] == "T", "T cell", "CD4-positive, alpha-beta T cell")
+    with pytest.raises(ModelError, match="a cell that is surely of another type"):
+        model.check_corpus(typed)
+    Contrastive(**SMALL).check_corpus(typed)
