@@ -257,6 +257,7 @@ def test_a_step_that_trains_a_model_which_diverges_is_bad_input_without_the_warn
     ("code", "said"),
     [
         ("import sys; sys.exit()", r"it called sys.exit\(\)"),
+        ("raise BaseException('odd')", "BaseException: odd"),
         ("raise KeyError('x')", "KeyError: 'x'"),
         ("x = (", "SyntaxError"),
     ],

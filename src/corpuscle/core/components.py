@@ -173,7 +173,9 @@ def _find_elsewhere(kind: type[C], name: str) -> type[C]:
         # A user's module runs when it is imported: it can fail in any way, and what it prints is no result of ours.
         with contextlib.redirect_stdout(sys.stderr), _no_exit():
             module = importlib.import_module(module_name)
-    except (Exception, SystemExit, GeneratorExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is None:
+            raise
         raise ComponentError(f"{kind.kind} {name!r}: cannot import {module_name!r} ({_gist(error)})") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, kind)):
