@@ -136,3 +136,20 @@ def test_of_two_that_remove_a_claim_the_slower_does_not_remove_the_new_one(tmp_p
     assert holds(path, token)
     release(path, token)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "endless device", "deep"])
+def test_what_is_no_claim_of_a_process_is_over_in_time_and_gone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "claim"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        (path / "in it").mkdir(parents=True)
+    elif kind == "endless device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("[" * 9000)
+    assert attempt(path) is None
+    assert over(path)
+    assert not [*tmp_path.iterdir()]

@@ -226,6 +226,19 @@ def test_ls_and_du_name_what_is_there(store: Store) -> None:
     assert used.splitlines()[1].split()[:2] == ["models", "3"]
 
 
+def test_links_in_a_store_are_not_followed(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"0" * 100_000)
+    folder = store.folder("models", "above")
+    before = upkeep.size_of(folder)
+    (folder / "loop").symlink_to("loop")
+    (folder / "up").symlink_to(tmp_path, target_is_directory=True)
+    (store.root / "models" / "elsewhere").symlink_to(tmp_path, target_is_directory=True)
+    assert before < upkeep.size_of(folder) < before + 1000
+    for command in ("ls", "du"):
+        code, text = shown("store", command, store.root)
+        assert code == 0, text
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Do a small study."""
@@ -328,6 +341,36 @@ def test_what_is_gone_or_damaged_is_said_and_the_rest_is_traced(run: Path, tmp_p
     (copy / "artifacts.json").unlink()
     (found,) = trace(copy, row=0)
     assert "not recorded" in found["results"]["model"]["state"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([1, None], "runs.0: Input should be"),
+        ([{"corpus": "A", "model": "mean", "seed": 0, "model_key": "../..", "scores": []}], "runs.0.model_key: "),
+        ([{"corpus": "A", "model": "mean", "seed": 0, "model_key": "", "scores": [{"cells": 5}]}], "runs.0.scores.0"),
+    ],
+)
+def test_what_was_written_into_its_documents_is_refused_in_one_message(
+    run: Path, tmp_path: Path, runs: list[object], said: str
+) -> None:
+    shutil.copytree(run.parent, tmp_path / "copy")
+    copy = tmp_path / "copy" / "out"
+    (copy / "artifacts.json").write_text(json.dumps({"store": str(tmp_path / "copy" / "store"), "runs": runs}))
+    with pytest.raises(FolderError, match=f"artifacts.json: cannot be read .{said}"):
+        trace(copy, row=0)
+
+
+@pytest.mark.parametrize("table", ["no seed", "no value", "pipe"])
+def test_a_table_of_scores_that_is_none_is_refused_in_one_message(run: Path, tmp_path: Path, table: str) -> None:
+    scores = pd.read_parquet(run / "scores.parquet")
+    path = tmp_path / "scores.parquet"
+    if table == "pipe":
+        os.mkfifo(path)
+    else:
+        (scores.assign(seed=float("nan")) if table == "no seed" else scores.drop(columns="value")).to_parquet(path)
+    with pytest.raises(FolderError, match=r"scores.parquet: "):
+        trace(tmp_path, row=0)
 
 
 def test_gc_of_a_run_removes_nothing_of_it_and_the_next_study_frees_the_last_ones(run: Path) -> None:

@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+from corpuscle.core.disk import discard
+from corpuscle.core.paths import open_plain
+
 # How often a claim is renewed, and for how long it may be seen without a change before it is over. Code that keeps
 # Python's other threads waiting delays the renewal, so it is many times longer.
 BEAT_SECONDS, SILENT_SECONDS = 1.0, 15.0
@@ -198,9 +201,15 @@ def claimed(path: Path) -> Iterator[str]:
 
 
 def _look(path: Path) -> _State | None:
-    """Read a claim; None: there is none. Opened, not only asked for: network file systems then ask the server anew."""
+    """Read a claim; None: there is none. Opened, not only asked for: network file systems then ask the server anew.
+
+    What is no file (a folder, a pipe) is nobody's claim; one that does not change is over in time.
+    """
     try:
-        with path.open("rb") as file:
+        if not path.is_file():
+            facts = path.lstat()
+            return _State(b"", facts.st_mtime_ns, facts.st_ino)
+        with open_plain(path) as file:
             facts = os.fstat(file.fileno())
             return _State(file.read(10_000), facts.st_mtime_ns, facts.st_ino)
     except FileNotFoundError:
@@ -219,7 +228,7 @@ def _remove(path: Path, state: _State) -> bool:
         # Another was quicker to remove it, and claimed anew; or its process was only stopped, and goes on.
         with contextlib.suppress(OSError):
             os.link(aside, path)
-    aside.unlink(missing_ok=True)
+    discard(aside)
     return is_same
 
 
@@ -228,7 +237,7 @@ def _owner(content: bytes) -> Owner:
         found = json.loads(content)
         texts = {name: str(found[name]) for name in ("token", "host", "machine", "started")}
         return Owner(pid=int(found["pid"]), begun=int(found["begun"]), **texts)
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return Owner()
 
 

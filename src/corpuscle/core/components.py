@@ -269,7 +269,10 @@ def _warnings_after() -> Iterator[None]:
 def _gist(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
-    return f"{type(error).__name__}: {error}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its own text may fail, too
+        return type(error).__name__
 
 
 def _line(error: BaseException, module: str) -> str:

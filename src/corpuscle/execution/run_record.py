@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, Field, ValidationError
 
 from corpuscle.core.claims import FIRST_LOOK, LAST_LOOK, Watch, attempt, release
 from corpuscle.core.disk import writing
@@ -27,6 +29,39 @@ Addresses = set[tuple[str, str]]
 OWN = ".."
 # Which file of a run's folder says where its store is, and which of its results each score is from.
 ARTIFACTS = "artifacts.json"
+
+
+# Keys become paths in the store.
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
+
+
+class _Asked(BaseModel):
+    """A task's scores on a target: names in the study, keys in the store."""
+
+    task: str
+    target: str
+    key: Key
+    cells: Key = ""
+    reference: Key = ""
+
+
+class _Run(BaseModel):
+    """What a run's scores are from."""
+
+    corpus: str
+    model: str
+    seed: int
+    model_key: Key
+    cells: Key = ""
+    altered: list[str] = []
+    scores: list[_Asked]
+
+
+class _Document(BaseModel):
+    """The document ``artifacts.json``."""
+
+    store: str = "store"
+    runs: list[_Run]
 
 
 class Referrer(NamedTuple):
@@ -174,9 +209,12 @@ def read_artifacts(folder: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise FolderError(f"{path}: cannot be read ({error}); remove it, and run the study there again") from None
-    if not isinstance(found, dict) or not isinstance(found.get("runs"), list):
-        raise FolderError(f"{path}: expected a table with a list of runs; remove it, and run the study there again")
-    return found
+    try:
+        return _Document.model_validate(found, strict=True).model_dump()
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "it"
+        why = f"{where}: {error.errors()[0]['msg']}"
+        raise FolderError(f"{path}: cannot be read ({why}); remove it, and run the study there again") from None
 
 
 def _real(path: Path) -> Path:

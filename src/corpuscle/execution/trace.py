@@ -10,7 +10,7 @@ import pandas as pd
 
 from corpuscle.core.errors import CorpuscleError, FolderError, InputError
 from corpuscle.core.fingerprint import hash_array
-from corpuscle.core.paths import read_plain, safe_name
+from corpuscle.core.paths import open_plain, read_plain, safe_name
 from corpuscle.core.plain_files import read_data
 from corpuscle.execution.run_record import read_artifacts, store_of
 from corpuscle.execution.upkeep import Kept
@@ -18,6 +18,8 @@ from corpuscle.store import damage_of
 
 # By what a score is chosen; `seed` is a number.
 SELECTS = ("corpus", "model", "seed", "task", "target", "metric", "unit", "way")
+# What is shown of each.
+VALUES = ("metric", "unit", "way", "value", "n_cells", "version", "reason")
 # What names the results that a score is from; and how many of those are traced at once.
 FROM = ("corpus", "model", "seed", "task", "target")
 MOST_TRACED = 20
@@ -69,14 +71,18 @@ def trace(
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        found = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=False)
+        with open_plain(path) as file:
+            found = pd.read_parquet(file) if path.suffix == ".parquet" else pd.read_csv(file, keep_default_na=False)
     except FileNotFoundError:
         raise FolderError(f"{path}: expected the folder of a run that has scores; run the study there first") from None
     except (OSError, ValueError) as error:
         raise FolderError(f"{path}: cannot be read ({error}); run the study there again") from None
-    lacking = [name for name in SELECTS if name not in found and (path.name == SCORES or name != "seed")]
+    needed = (*SELECTS, *VALUES) if path.name == SCORES else [name for name in SELECTS if name != "seed"]
+    lacking = [name for name in needed if name not in found]
     if lacking:
         raise FolderError(f"{path}: expected a table of scores; it has no column {lacking[0]!r}")
+    if path.name == SCORES and found["seed"].dtype.kind not in "iu":
+        raise FolderError(f"{path}: expected whole numbers in the column 'seed'; run the study there again")
     return found
 
 
@@ -130,10 +136,9 @@ class _Origins:
             (one for one in run.get("scores", []) if (one["task"], one["target"]) == (place["task"], place["target"])),
             {},
         )
-        values = ("metric", "unit", "way", "value", "n_cells", "version", "reason")
         return {
             **{name: int(value) if name == "seed" else str(value) for name, value in place.items()},
-            "scores": [{"row": int(cast("int", at)), **_plain(row[list(values)])} for at, row in rows.iterrows()],
+            "scores": [{"row": int(cast("int", at)), **_plain(row[list(VALUES)])} for at, row in rows.iterrows()],
             "settings": {
                 "study": str(self.folder / "study.toml"),
                 "recipe": self._named("corpora", place["corpus"]),

@@ -1,6 +1,7 @@
 """Upkeep: what is in a store, whether it is whole, and what of it nobody needs; for `corpuscle store`."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -66,14 +67,17 @@ class Kept:
 
 
 def size_of(path: Path) -> int:
-    """Add up the sizes of files below a path; what disappears meanwhile has none."""
-    total = 0
-    for one in [path, *path.rglob("*")]:
-        try:
-            total += 0 if one.is_dir() else one.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
+    """Add up the sizes of files below a path; what disappears meanwhile has none, and links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return _size(path)
+    return sum(_size(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def open_store(path: Path) -> Store:
