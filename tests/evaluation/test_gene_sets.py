@@ -174,6 +174,18 @@ def test_genes_that_no_latent_loads_on_are_not_ranked(make, path):
     assert "10 of the set's genes" not in found["nes", "set=PC_0: early: <b>", "loadings"].reason
 
 
+def test_genes_without_a_count_in_the_target_are_not_ranked(make, path):
+    rng = np.random.default_rng(1)
+    counts = rng.poisson(1.0, (12, N_GENES)) + 1
+    train = make(counts, "a")
+    counts[:, 130:] = 0
+    target, loadings = make(counts, "b"), rng.normal(size=N_GENES)
+    for model, way in ((Loaded(Z_0=loadings), "loadings"), (MeanProfile().fit(train, 0), "residual")):
+        found = asked(model, target, sets=str(path))
+        assert found["genes_ranked", "gene_set=late", way].value == pytest.approx(1 / 3)
+        assert found["genes_ranked", "gene_set=early: <b>", way].value == 1
+
+
 def test_sets_that_a_model_expects_too_little_of_are_misjudged(make, path):
     rng = np.random.default_rng(0)
     counts = rng.poisson(20.0, (24, N_GENES))

@@ -28,7 +28,7 @@ TIED = Metric(
     "tied_latents",
     "Latents tied to a set",
     "Share of a model's latents whose loadings are enriched in at least one set, at a false discovery rate of 5 %.",
-    "higher",
+    "none",
     "share",
 )
 MISJUDGED = Metric(
@@ -95,7 +95,9 @@ class GeneSets(Task):
     Random sets are of genes drawn one by one: genes that go up and down together anyway, as most sets', are enriched
     more often than by chance, which is so of all pre-ranked GSEA. Compare corpora by it, rather than to believe each P.
 
-    Only genes that the target measured are ranked, and by loadings only those that some latent loads on. Rows:
+    Only genes with a count among the target's cells are ranked, and by loadings only those that some latent loads on:
+    among genes that no cell has, any set of expressed genes stands apart. So do, to a lesser degree, sets whose genes
+    are all highly expressed, where a latent's loadings depend on how much a gene is expressed at all. Rows:
 
     - `NES`, `P` and `FDR` of each vector and set (unit ``set=VECTOR: SET``; way ``loadings`` or ``residual``). The
       rate is Benjamini and Hochberg's over all sets and all vectors, loadings and residual together, of one model on
@@ -104,7 +106,8 @@ class GeneSets(Task):
     - `LEADING`, the leading edge, of sets with a rate of at most 25 %, and of each vector's best one; the genes are the
       row's ``reason``, those furthest from 0 first;
     - `SIZE` and `RANKED` of each set (unit ``gene_set=SET``);
-    - `TIED` and `MISJUDGED` over all, the two to compare corpora by.
+    - `TIED` over all, of which no way is better: loadings of a model that learned little still depend on how much genes
+      are expressed, and have sets for that; and `MISJUDGED`, lower is better.
 
     All rows of sets are gathered in ``gene_sets.csv`` of the report. It needs the extra ``gene-sets``.
 
@@ -124,6 +127,7 @@ class GeneSets(Task):
     needs: ClassVar[Any] = HasLoadings | Reconstructs
     ability: ClassVar[str] = "have loadings or reconstruct counts"
     path_fields: ClassVar[tuple[str, ...]] = ("sets",)
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (TIED, MISJUDGED, NES, P, FDR, LEADING, SIZE, RANKED)
 
     sets: Annotated[str, Field(min_length=1)] | None = None
@@ -169,7 +173,8 @@ class GeneSets(Task):
         sets = find_sets(asked, target.space)
         for one in sets:
             yield SIZE.score(f"gene_set={one.name}", float(one.n_genes), n_cells)
-        rankings = {LOADINGS: _by_loadings(model, target), RESIDUAL: _by_residual(model, target)}
+        mean_G = observed_mean(target)
+        rankings = {LOADINGS: _by_loadings(model, mean_G > 0), RESIDUAL: _by_residual(model, target, mean_G)}
         tests = {
             way: _Tests.of(ranking, sets, (self.min_size, self.max_size), seed)
             for way, ranking in rankings.items()
@@ -255,25 +260,25 @@ def _rates(p_VS: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64
     return {way: part.reshape(found.shape) for (way, found), part in zip(p_VS.items(), parts, strict=True)}
 
 
-def _by_loadings(model: FittedModel, target: Corpus) -> Ranking | None:
+def _by_loadings(model: FittedModel, counted_G: NDArray[np.bool_]) -> Ranking | None:
     """Rank by each latent's loadings; None where the model has none."""
     if not isinstance(model, HasLoadings):
         return None
     table = model.loadings()
     loading_GV = table.to_numpy(np.float64)
     # Genes on which nothing loads were not looked at by the model, as those that are not variable by PCA.
-    kept_G = target.measured_SG.any(axis=0) & np.any(loading_GV != 0, axis=1) & np.isfinite(loading_GV).all(axis=1)
+    kept_G = counted_G & np.any(loading_GV != 0, axis=1) & np.isfinite(loading_GV).all(axis=1)
     # The unit parts a vector's name from a set's by the first of these.
     names = [str(name).replace(": ", ":") for name in table.columns]
     return Ranking(names, loading_GV[kept_G].T, np.flatnonzero(kept_G))
 
 
-def _by_residual(model: FittedModel, target: Corpus) -> Ranking | None:
+def _by_residual(model: FittedModel, target: Corpus, mean_G: NDArray[np.float64]) -> Ranking | None:
     """Rank by the residual; None where the model reconstructs nothing."""
     if not isinstance(model, Reconstructs):
         return None
-    residual_G = np.log1p(observed_mean(target)) - np.log1p(expected_mean(model, target))
-    kept_G = target.measured_SG.any(axis=0) & np.isfinite(residual_G)
+    residual_G = np.log1p(mean_G) - np.log1p(expected_mean(model, target))
+    kept_G = (mean_G > 0) & np.isfinite(residual_G)
     return Ranking([RESIDUAL], residual_G[kept_G][None], np.flatnonzero(kept_G))
 
 
