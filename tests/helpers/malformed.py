@@ -171,6 +171,12 @@ def _external_storage(file: h5py.File) -> None:
     made.attrs.update(attributes)
 
 
+def _deep(file: h5py.File) -> None:
+    group = file.require_group("uns")
+    for _ in range(2000):
+        group = group.create_group("g")
+
+
 def _external_link(file: h5py.File) -> None:
     other = Path(file.filename).with_name("other.h5")
     with h5py.File(other, "w") as outside:
@@ -320,6 +326,7 @@ H5AD: dict[str, Case] = {
     "a link to nothing": Case(h5ad(link("X", h5py.SoftLink("/nope")))),
     "a link to itself": Case(h5ad(link("X", h5py.SoftLink("/X")))),
     "a link to a file": Case(h5ad(link("X", h5py.ExternalLink("/etc/passwd", "/")))),
+    "groups in groups in groups": Case(h5ad(_deep), "nested more than 100 deep"),
     "a link to another file's counts": Case(h5ad(_external_link), "another file"),
     "a link to another file's cells": Case(h5ad(_external_obs), "another file"),
     "counts in another file": Case(h5ad(_external_storage), "another file"),

@@ -19,6 +19,10 @@ FILTERS = {
 }  # fmt: skip
 
 
+# Groups in groups: AnnData's lie a handful deep.
+DEEPEST = 100
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open a file for reading; to be used inside `corpuscle.source.reader.reading`.
@@ -60,13 +64,22 @@ _alone: set[tuple[int, ...]] = set()
 
 
 def _elsewhere(file: h5py.File) -> str | None:
-    """Name what a file takes from other files, which may be any that this user can read; None: nothing."""
+    """Name what a file takes from other files, which may be any that this user can read; None: nothing.
+
+    Raises
+    ------
+    SourceError
+        When groups are nested so deep that to look at all takes very long: HDF5 goes down from the top to each.
+    """
     found: list[str] = []
+    deep: list[bytes] = []
 
     def look_at_link(name: bytes, info: h5py.h5l.LinkInfo) -> bool | None:
+        if name.count(b"/") > DEEPEST:
+            deep.append(name)
         if info.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
             found.append(name.decode("utf-8", "replace"))
-        return bool(found) or None
+        return bool(found or deep) or None
 
     def look_at_object(name: str, node: h5py.HLObject) -> bool | None:
         if isinstance(node, h5py.Dataset) and (
@@ -76,6 +89,8 @@ def _elsewhere(file: h5py.File) -> str | None:
         return bool(found) or None
 
     file.id.links.visit(look_at_link, info=True)
+    if deep:
+        raise SourceError(f"its groups are nested more than {DEEPEST} deep, and those of a file of cells are not")
     if not found:
         file.visititems(look_at_object)
     return found[0] if found else None
