@@ -226,6 +226,21 @@ def test_ls_and_du_name_what_is_there(store: Store) -> None:
     assert used.splitlines()[1].split()[:2] == ["models", "3"]
 
 
+def test_gc_takes_away_nothing_that_no_run_made(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    for place in (outside / "0123456789abcdef", store.root / "thesis" / "chapter1"):
+        place.mkdir(parents=True)
+        (place / "text.md").write_text("years of work")
+    (store.root / "thesis" / "notes.txt").write_text("mine")
+    (store.root / "linked").symlink_to(outside, target_is_directory=True)
+    (store.root / "models" / "aaaaaaaaaaaaaaaa").symlink_to(outside, target_is_directory=True)
+    assert shown("store", "gc", store.root)[0] == 0
+    assert (outside / "0123456789abcdef" / "text.md").exists()
+    assert (store.root / "thesis" / "chapter1" / "text.md").exists()
+    assert (store.root / "thesis" / "notes.txt").exists()
+    assert len(Contents(store).kept) == 2, "what no run uses is gone"
+
+
 def test_links_in_a_store_are_not_followed(store: Store, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"0" * 100_000)
     folder = store.folder("models", "above")

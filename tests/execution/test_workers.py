@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import threads
+from corpuscle.core import scratch
 from corpuscle.execution import workers
 from repository import environment
 
@@ -89,3 +90,15 @@ def test_a_worker_that_is_killed_while_it_is_idle_is_replaced() -> None:
             worker.process.join()
             while not worker.pool._broken:
                 time.sleep(0.01)
+
+
+def test_the_folder_of_sockets_says_whose_it_is_and_goes_with_its_process() -> None:
+    code = (
+        "from multiprocessing.util import get_temp_dir; from corpuscle.execution import workers; "
+        "workers._name_temporary_folder(); print(get_temp_dir())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    place = Path(done.stdout.strip())
+    assert scratch._OWNED.search(place.name)
+    assert place.name.startswith(scratch.PREFIX)
+    assert not place.exists()

@@ -622,6 +622,7 @@ MTX: dict[str, Case] = {
     "no sizes": Case(mtx(matrix=lambda text: text.split(b"\n")[0])),
     "two sizes": Case(mtx(matrix=line(1, b"30 12"))),
     "negative sizes": Case(mtx(matrix=line(1, b"-30 12 99"))),
+    "more counts than genes and cells": Case(mtx(matrix=line(1, b"12 30 9999999999999")), "more than there can be"),
     "sizes of thousands of digits": Case(mtx(matrix=line(1, b"9" * 5000 + b" 12 99"))),
     "huge sizes": Case(mtx(matrix=line(1, b"30 999999999999999999 10"))),
     "more genes than features": Case(mtx(matrix=line(1, b"31 12 10"))),
@@ -1165,7 +1166,7 @@ BOMBS: dict[str, Case] = {
     "a comment of a matrix": Case(zipped(matrix=lambda _: gzip.compress(HEAD + b"%") + ZEROS * 2500)),
     "counts of a matrix": Case(
         zipped(matrix=lambda _: gzip.compress(HEAD + b"30 12 999999999\n") + _times(b"1 1 1\n" * 170_000, 400)),
-        "unpacks to more than",
+        "more than there can be",
     ),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -16,9 +17,11 @@ from corpuscle.core.disk import discard, writing
 from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import read_plain
 from corpuscle.execution.run_record import Referrer, read_artifacts, referrers, store_of
-from corpuscle.store import CLAIM, MADE, PARTIAL, RUNS, Store, damage_of, is_store
+from corpuscle.store import CHECKSUMS, CLAIM, MADE, PARTIAL, RUNS, Store, damage_of, is_store
 
 Address = tuple[str, str]
+# What results are named: a fingerprint.
+KEY = re.compile(r"[0-9a-f]{16}")
 # Below the root, these hold no results.
 NO_KINDS = {RUNS, "unfinished"}
 # What is only asked of a model, and kept with its other results.
@@ -108,8 +111,9 @@ class Contents:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.kept = {one.address: one for one in _results(store.root)}
         self.runs = referrers(store.root)
+        wanted = {address for run in self.runs for address in run.wants}
+        self.kept = {one.address: one for one in _results(store.root, wanted)}
 
     def needed(self, wanted: Iterable[Address]) -> set[Address]:
         """Return what is there of what is wanted, and of all that it is made from."""
@@ -166,15 +170,26 @@ class Contents:
         return found
 
 
-def _results(root: Path) -> list[Kept]:
-    kinds = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name not in NO_KINDS]
+def _results(root: Path, wanted: Collection[Address]) -> list[Kept]:
+    """List what is a result: named like one, sealed or recorded, or wanted by a run. All else is somebody's own."""
+    kinds = [entry for entry in sorted(root.iterdir()) if _is_folder(entry) and entry.name not in NO_KINDS]
     return [
         Kept(kind.name, folder.name, folder)
         for kind in kinds
         if not kind.name.startswith(".")
         for folder in sorted(kind.iterdir())
-        if not folder.name.startswith(".")
+        if not folder.name.startswith(".") and (_is_result(folder) or (kind.name, folder.name) in wanted)
     ]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_result(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    return bool(KEY.fullmatch(path.name)) or (path / CHECKSUMS).exists() or (path / MADE).exists()
 
 
 class Freed(NamedTuple):
@@ -287,7 +302,8 @@ def _half_made(
     """Return what was begun by processes that are gone, with sizes in bytes."""
     tokens = {watch.owner.token for watch in claims.values()}
     keys = {path.name.removeprefix(CLAIM) for path in claims}
-    found = [path for path in store.root.glob(f"*/{PARTIAL}*") if path.name.rpartition("-")[2] not in tokens]
+    here = [path for path in store.root.glob(f"*/{PARTIAL}*") if not path.parent.is_symlink()]
+    found = [path for path in here if path.name.rpartition("-")[2] not in tokens]
     # A training that was interrupted goes on from there, if a run that is not complete wants it.
     wanted = {address for run in contents.runs for address in run.wants}
     if wanted <= needed:

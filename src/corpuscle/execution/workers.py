@@ -1,5 +1,6 @@
 """Workers: processes that make one artifact at a time on one thread, and report their progress."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from corpuscle.core import scratch
+from corpuscle.core.disk import discard
 from corpuscle.core.errors import CorpuscleError
 from corpuscle.core.lifeline import begin
 from corpuscle.core.usage import peak_of
@@ -36,6 +39,8 @@ START = "forkserver" if sys.platform == "linux" else "spawn"
 # They talk through a socket in the folder for temporary files, whose path a system lets have 107 letters, of which 33
 # are the socket's; where the folder's own is longer, libraries are loaded by each worker.
 LONGEST_FOLDER = 70
+# Of the folder in which they talk, the name says whose it is, so that what a killed run left is found: it is longer.
+LONGEST_NAMED = 50
 # First of all, that it ends with the run.
 LOADED = ["corpuscle.core.forked_from", "corpuscle.execution.workers", "torch"]
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory"
@@ -113,6 +118,7 @@ class Worker:
             # The system ends a process with the thread that started it, which only the main one outlives.
             is_main = threading.current_thread() is threading.main_thread()
             context.set_forkserver_preload(LOADED if is_main else LOADED[1:])
+            _name_temporary_folder()
         # One pipe for each: a queue for all has a lock, which a worker that is killed may take along.
         self.pipe, self.far_end = context.Pipe(duplex=False)
         # The process that workers are forked from has the environment of the first run.
@@ -327,6 +333,16 @@ def gpu_names() -> str:
         return " ".join(gpus())
     except CorpuscleError:
         return ""
+
+
+def _name_temporary_folder() -> None:
+    """Let this process' folder for sockets have a name by which a later run removes it, if this one is killed."""
+    config: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    if config.get("tempdir") is None and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_NAMED:
+        place = Path(tempfile.gettempdir()) / f"{scratch.PREFIX}{scratch.suffix()}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        config["tempdir"] = str(place)
+        atexit.register(discard, place)
 
 
 def make_in_worker(artifact: Artifact, gpu: str) -> str | None:

@@ -145,6 +145,13 @@ def _header(path: Path) -> _Header:
                         f"{path.name} should say how many genes, cells and counts it has, not {line[:80]!r}"
                     )
                 n_genes, n_cells, n_stored = map(int, sizes)
+                # What is declared is laid out before it is read. A line has 4 bytes at least, and gzip packs a
+                # thousandfold at most.
+                if n_stored > min(n_genes * n_cells, path.stat().st_size * 1032 // 4):
+                    raise SourceError(
+                        f"damaged: {path.name} says it has {n_stored:,} counts of {n_genes:,} genes in {n_cells:,} "
+                        "cells, more than there can be in such a file"
+                    )
                 return _Header(n_genes, n_cells, n_stored, NUMBERS[words[3]], n_lines)
     raise SourceError(f"{path.name} ends before it says how large it is")
 

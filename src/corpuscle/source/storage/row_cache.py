@@ -126,8 +126,6 @@ def _fill_buckets(
 ) -> list[Path]:
     """Append counts to a file for each stretch of cells."""
     paths = [folder / str(at) for at in range(len(bounds) - 1)]
-    for path in paths:
-        path.touch()
     for block in blocks:
         records = np.empty(len(block.row), record)
         records["row"], records["gene"], records["value"] = block
@@ -152,8 +150,9 @@ def _write_sorted(
         indptr = np.zeros(n_cells + 1, np.int64)
         for at, bucket in enumerate(buckets):
             first, last = bounds[at], bounds[at + 1]
-            records = np.fromfile(bucket, record)
-            bucket.unlink()
+            # A stretch of cells without any counts has no file.
+            records = np.fromfile(bucket, record) if bucket.exists() else np.empty(0, record)
+            bucket.unlink(missing_ok=True)
             found = csr_matrix(
                 (records["value"], (records["row"] - first, records["gene"])), shape=(last - first, n_genes)
             )
