@@ -2,7 +2,8 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from corpuscle.core.errors import InputError, Problem
+from corpuscle.core.fingerprint import fingerprint
 from corpuscle.execution.results import Results
 from corpuscle.execution.workflow import Listener
 from corpuscle.study.plan import Run
@@ -112,7 +114,21 @@ def means(scores: pd.DataFrame) -> dict[str, float]:
     shown = scores[(scores["unit"] == "all") & scores["headline"] & scores["value"].notna()]
     keys = ["model", "corpus", "task", "target", "metric"]
     found = shown.groupby(keys, sort=False, observed=True)["value"].mean()
-    return {"/".join(_legal(str(part)) for part in place): float(value) for place, value in found.items()}
+    names = _names({str(part) for place in found.index for part in place})
+    return {"/".join(names[str(part)] for part in place): float(value) for place, value in found.items()}
+
+
+def _names(texts: Collection[str]) -> dict[str, str]:
+    """Return the texts as the services take them, with a suffix where two would be one.
+
+    Examples
+    --------
+    >>> _names(["A+B", "A_B", "C"])
+    {'A+B': 'A_B-6eeff3', 'A_B': 'A_B-982863', 'C': 'C'}
+    """
+    legal = {text: _legal(text) for text in texts}
+    times = Counter(legal.values())
+    return {text: name if times[name] == 1 else f"{name}-{fingerprint(text)[:6]}" for text, name in legal.items()}
 
 
 def _legal(text: str) -> str:

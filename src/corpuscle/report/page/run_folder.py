@@ -104,7 +104,7 @@ class RunFolder:
         if absent:
             raise FolderError(
                 f"{folder}: expected the folder of a run; it has no {', no '.join(absent)}. "
-                "Give the folder that `corpuscle run` wrote, or run the study first."
+                "Give the folder that `corpuscle run` wrote, or run the study first; again, if it was interrupted."
             )
         study = _parsed(folder / "study.toml", tomllib.loads, STUDY)
         provenance = _parsed(folder / origin, json.loads, PROVENANCE)
