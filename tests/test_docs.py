@@ -33,6 +33,19 @@ def test_the_readmes_study_and_python_example_run(tmp_path: Path, monkeypatch: p
     assert results.report.exists()
 
 
+def test_the_study_of_the_page_on_python_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope: dict[str, Any] = {}
+    # What a run leaves is looked at in tests/execution/test_results.py.
+    planned, run = code.split("results = ")
+    exec(planned, scope)
+    assert {name for name, _ in scope["plan"].corpora} == {"Small", "Large"}
+    assert corpuscle.Study.parse(scope["study"].to_toml()).spec == scope["study"].spec
+    assert all(hasattr(corpuscle.Results, name) for name in re.findall(r"results\.(\w+)", run))
+
+
 def test_what_the_readme_does_with_anndata_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {"corpuscle": corpuscle}
