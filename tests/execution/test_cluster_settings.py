@@ -1,5 +1,6 @@
 """What `--cluster` may say, and what a worker of a cluster must have; no cluster is there."""
 
+import os
 from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import Any
@@ -150,3 +151,59 @@ def test_gpus_are_shared_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch
     for uses_gpu, device in ((True, "cpu"), (False, "")):
         with on_worker._gpu(job(0.0, uses_gpu=uses_gpu), child) as gpu:
             assert gpu == device, "nobody may take the memory of a GPU that was not asked for"
+
+
+@pytest.mark.parametrize("time", ["-5", "-5:00", "1_0:00:00", "\u0661:00", "1:2:3:4", "1-2-3", "", ":", "0", "1 0"])
+def test_what_is_no_time_is_refused(tmp_path: Path, time: str) -> None:
+    (tmp_path / "cluster.toml").write_text(f'time = "{time}"', encoding="utf-8")
+    with pytest.raises(InputError, match="time should be a time as sbatch has it"):
+        settings(tmp_path / "cluster.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (".".join(["a"] * 100_000) + "=1", "nested more than 100 deep"),
+        (f"cores = 0x{'f' * 5000}", "whole number"),
+        ("a = " + "[" * 5000, "nested more than 100 deep|cannot be read as TOML"),
+        ('memory = "1 KB"', 'memory should be a text such as "32 GB", 100 MB at least'),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_is_read_as_plain_text_of_a_table(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "cluster.toml"
+    if text is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        settings(path)
+
+
+def test_jobs_that_ended_are_found_by_their_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dask_jobqueue")
+    from corpuscle.execution.cluster.jobs import ended_jobs
+
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho 7\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "corpuscle-5.err").write_text("loading\n/nowhere/python: No such file\n\n")
+    (tmp_path / "corpuscle-7.err").write_text("at work")
+    ended, others = ended_jobs(tmp_path)
+    assert [str(job) for job in ended] == [
+        "SLURM's job 5 ended before it could work; its log ends with: /nowhere/python: No such file "
+        f"({tmp_path / 'corpuscle-5.err'})"
+    ]
+    assert others
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    assert ended_jobs(tmp_path) == ([], True)
+
+
+def test_a_network_that_is_not_there_is_refused() -> None:
+    pytest.importorskip("dask_jobqueue")
+    from corpuscle.execution.cluster.jobs import _check_interface
+
+    _check_interface(None)
+    with pytest.raises(InputError, match="interface: this machine has no network 'zz0'"):
+        _check_interface("zz0")

@@ -361,7 +361,7 @@ def test_what_is_gone_or_damaged_is_said_and_the_rest_is_traced(run: Path, tmp_p
 @pytest.mark.parametrize(
     ("runs", "said"),
     [
-        ([1, None], "runs.0: Input should be"),
+        ([1, None], "runs.0: should be a table"),
         ([{"corpus": "A", "model": "mean", "seed": 0, "model_key": "../..", "scores": []}], "runs.0.model_key: "),
         ([{"corpus": "A", "model": "mean", "seed": 0, "model_key": "", "scores": [{"cells": 5}]}], "runs.0.scores.0"),
     ],

@@ -126,6 +126,21 @@ def test_a_partition_that_does_not_exist_is_one_message(cells: Path, tmp_path: P
     assert [path.name for path in (tmp_path / "out").iterdir()] in ([], [".lock"])
 
 
+@pytest.mark.parametrize(
+    "broken", [{"python": '"/nowhere/python"'}, {"environment": '["echo no module >&2", "exit 3"]'}]
+)
+def test_jobs_that_end_before_they_work_end_the_run_with_their_log(
+    cells: Path, tmp_path: Path, broken: dict[str, str]
+) -> None:
+    run = on_slurm(command(cells, tmp_path, TOY), tmp_path, **broken)
+    _, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 2, errors
+    assert "ended before it could work; its log ends with: " in errors
+    assert ("/nowhere/python" if "python" in broken else "no module") in errors.replace("\n", "")
+    assert "Traceback" not in errors
+    wait_for(lambda: not jobs())
+
+
 def test_jobs_end_when_their_run_is_killed(cells: Path, tmp_path: Path) -> None:
     run = on_slurm(command(cells, tmp_path, LONG.format(300)), tmp_path)
     wait_for(has_checkpoint(tmp_path))

@@ -22,7 +22,6 @@ import json
 import os
 import platform
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -37,6 +36,7 @@ from corpuscle.core.csv_text import csv_text
 from corpuscle.core.errors import FolderError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import read_plain, safe_name
+from corpuscle.core.plain_toml import parse_toml
 from corpuscle.core.text import shortened
 from corpuscle.core.version import __version__
 from corpuscle.corpus import derived
@@ -144,7 +144,7 @@ def _refuse_foreign(folder: Path, study: Study) -> None:
 
 def _study_name(path: Path) -> str:
     try:
-        return str(tomllib.loads(read_plain(path)).get("name"))
+        return str(parse_toml(read_plain(path)).get("name"))
     except (OSError, ValueError, RecursionError) as error:
         raise FolderError(
             f"{path}: cannot be read ({error}); if the folder is this study's, copy the study file there, else choose "

@@ -18,10 +18,12 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, Field, ValidationError
 
 from corpuscle.core.claims import FIRST_LOOK, LAST_LOOK, Watch, attempt, release
+from corpuscle.core.components import explain
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import CorpuscleError, FolderError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import read_plain
+from corpuscle.core.text import shortened
 from corpuscle.store import CLAIM, RUNS, Store, is_store, uses_of_block, write_text
 
 Addresses = set[tuple[str, str]]
@@ -212,8 +214,8 @@ def read_artifacts(folder: Path) -> dict[str, Any]:
     try:
         return _Document.model_validate(found, strict=True).model_dump()
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "it"
-        why = f"{where}: {error.errors()[0]['msg']}"
+        fault = error.errors(include_url=False)[0]
+        why = f"{'.'.join(map(str, fault['loc'])) or 'it'}: {shortened(explain(fault, ()))}"
         raise FolderError(f"{path}: cannot be read ({why}); remove it, and run the study there again") from None
 
 

@@ -1,7 +1,6 @@
 """Trace: from a score to the files, rows, seed, versions and results of the store that it comes from."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from corpuscle.core.errors import CorpuscleError, FolderError, InputError
 from corpuscle.core.fingerprint import hash_array
 from corpuscle.core.paths import open_plain, read_plain, safe_name
 from corpuscle.core.plain_files import read_data
+from corpuscle.core.plain_toml import parse_toml
 from corpuscle.execution.run_record import read_artifacts, store_of
 from corpuscle.execution.upkeep import Kept
 from corpuscle.store import damage_of
@@ -238,7 +238,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 def _study(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_plain(path))
+        return parse_toml(read_plain(path))
     except (OSError, ValueError, RecursionError):
         return {}
 

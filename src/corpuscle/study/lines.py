@@ -6,12 +6,11 @@ from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
 
+from corpuscle.core.plain_toml import TEXT
+
 # What has no meaning of its own: blanks, line ends and comments.
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-TEXT = re.compile(
-    r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'',
-    re.DOTALL,
-)
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE = re.compile(r"[^,\]}#\n]*")
 _LAST_PART = re.compile(r"(\.[^.\[\]]*|\[\d+\])$")

@@ -1,7 +1,6 @@
 """Study: read and check a study file. It names things; nothing in it is computed, and no data is opened here."""
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from corpuscle.core import components
 from corpuscle.core.components import Component, legal_names
 from corpuscle.core.errors import ComponentError, InputError, Problem, StudyError
 from corpuscle.core.paths import read_plain
+from corpuscle.core.plain_toml import beyond_64_bits, parse_toml
 from corpuscle.core.scores import IN_PLACE
 from corpuscle.core.text import shortened
 from corpuscle.corpus.alteration import Alteration
@@ -28,7 +28,7 @@ from corpuscle.source.reader import located
 from corpuscle.source.source import dataset_path
 from corpuscle.study.given import GivenCells
 from corpuscle.study.in_python import as_toml
-from corpuscle.study.lines import TEXT, line_of
+from corpuscle.study.lines import line_of
 from corpuscle.study.schema import follows_from, place_of, read_tables
 from corpuscle.study.tables import (
     CorpusSpec,
@@ -44,12 +44,7 @@ from corpuscle.study.tables import (
 
 # Each run is a folder and a row at least; years of training, besides.
 MOST_RUNS = 1_000_000
-# Nothing in a study is nested deeper than a few tables; what walks through more would run out of stack.
-DEEPEST = 100
 
-# Texts and comments; and what may be a dotted key, once texts are out of the way.
-_SAID = re.compile(rf"#[^\n]*|{TEXT.pattern}", re.DOTALL)
-_KEYS = re.compile(r"[A-Za-z0-9_.\" \t-]+")
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Component)
@@ -242,15 +237,12 @@ class Study:
         '500 of blood (uniform)'
         """
         try:
-            _refuse_deep_keys(text)
-            raw = tomllib.loads(text)
-            too_large = list(_beyond_64_bits(raw))
-        except (ValueError, RecursionError) as error:
+            raw = parse_toml(text)
+            too_large = list(beyond_64_bits(raw))
+        except ValueError as error:
             found = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", str(error))
             gist, line = (f"{found[1]}, at {found[3]}", int(found[2])) if found else (str(error), 0)
-            # Python's own words for a number of thousands of digits advise a setting of Python.
-            gist = "a whole number of thousands of digits" if "int_max_str_digits" in gist else shortened(gist)
-            raise StudyError([Problem("", f"not TOML: {gist}", line)]) from None
+            raise StudyError([Problem("", f"not TOML: {shortened(gist)}", line)]) from None
         if too_large:
             message = "a whole number beyond 64 bits, the most that TOML has"
             raise StudyError([Problem(place, message, line_of(text, place)) for place in too_large])
@@ -264,43 +256,6 @@ def _counted(what: str, n: int) -> str:
     if n == 1:
         return what
     return "corpora" if what == "corpus" else f"{what}s"
-
-
-def _refuse_deep_keys(text: str) -> None:
-    """Refuse dotted keys of very many parts, for which the parser takes time and memory by their square.
-
-    Raises
-    ------
-    ValueError
-        Where there is one.
-    """
-    for number, line in enumerate(_SAID.sub(_line_ends, text).split("\n"), start=1):
-        if line.count(".") > DEEPEST and any(part.count(".") > DEEPEST for part in _KEYS.findall(line)):
-            raise ValueError(f"tables or lists nested more than {DEEPEST} deep (at line {number}, column 1)")
-
-
-def _line_ends(match: re.Match[str]) -> str:
-    return '""' + "\n" * match[0].count("\n")
-
-
-def _beyond_64_bits(value: Any, place: str = "", depth: int = 0) -> Iterator[str]:
-    """List the places of whole numbers that TOML does not have, some too long to be printed.
-
-    Raises
-    ------
-    ValueError
-        When lists or tables are nested more than `DEEPEST` deep.
-    """
-    if depth > DEEPEST:
-        raise ValueError(f"tables or lists nested more than {DEEPEST} deep")
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        yield place
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _beyond_64_bits(part, f"{place}.{key}" if place else key, depth + 1)
-    elif isinstance(value, list):
-        for at, part in enumerate(value):
-            yield from _beyond_64_bits(part, f"{place}[{at}]", depth + 1)
 
 
 class _Builder:

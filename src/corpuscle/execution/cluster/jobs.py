@@ -1,14 +1,18 @@
 """Jobs: SLURM's jobs as workers of a Dask scheduler in this process, by dask-jobqueue; they come and go with work."""
 
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from corpuscle.core.components import legal_names
 from corpuscle.core.errors import InputError
+from corpuscle.core.paths import read_plain
+from corpuscle.core.text import shortened, shown
 from corpuscle.execution.cluster.on_worker import BYTES, GPU
 from corpuscle.execution.cluster.settings import Slurm, seconds_of
 
@@ -57,6 +61,7 @@ def slurm_jobs(table: Slurm, logs: Path) -> Iterator["SLURMCluster"]:
 
     if shutil.which("sbatch") is None:
         raise InputError("--cluster: there is no sbatch here; use a machine from which jobs are submitted to SLURM")
+    _check_interface(table.interface)
     memory, directives = table.memory, list(table.directives)
     if table.gpus:
         directives.append(f"--gres=gpu:{table.gpus}")
@@ -92,6 +97,48 @@ def slurm_jobs(table: Slurm, logs: Path) -> Iterator["SLURMCluster"]:
             with suppress(OSError):
                 logs.rmdir()
                 logs.parent.rmdir()
+
+
+def _check_interface(name: str | None) -> None:
+    """Refuse the name of a network that this machine does not have."""
+    if name is not None and name not in (known := [known for _, known in socket.if_nameindex()]):
+        raise InputError(f"--cluster: interface: this machine has no network {name!r}; {legal_names(name, known)}")
+
+
+class EndedJob(NamedTuple):
+    """A job that SLURM began and that is over: its number, its log, and the last line there."""
+
+    number: str
+    log: Path
+    said: str
+
+    def __str__(self) -> str:
+        said = f"; its log ends with: {shortened(self.said, 300)}" if self.said else "; its log is empty"
+        return f"SLURM's job {self.number} ended before it could work{said} ({self.log})"
+
+
+def ended_jobs(logs: Path) -> tuple[list[EndedJob], bool]:
+    """Return the jobs that began and are over, by their logs, and whether others still run or wait.
+
+    What SLURM does not answer is taken for jobs that still run.
+    """
+    try:
+        asked = ["squeue", "--me", "--noheader", "--format=%A", f"--name={NAME}"]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return [], True
+    there = set(found.stdout.split())
+    numbers = {path: path.stem.removeprefix(f"{NAME}-") for path in sorted(logs.glob(f"{NAME}-*.err"))}
+    over = [EndedJob(number, path, _last_line(path)) for path, number in numbers.items() if number not in there]
+    return over, bool(there)
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = [line for line in read_plain(path, "utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError):
+        return ""
+    return shown(lines[-1]) if lines else ""
 
 
 def log_of(logs: Path, job: str) -> Path:

@@ -9,12 +9,14 @@ import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from distributed.scheduler import KilledWorker
 
+from corpuscle.core.errors import InputError
 from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.execution.artifact import Artifact
 from corpuscle.execution.cluster.connection import Cluster, ClusterError
@@ -62,6 +64,7 @@ class DaskPool:
         self._happened: SimpleQueue[Any] = SimpleQueue()
         self._looked, self._alone_since, self._n_sent = 0.0, time.monotonic(), 0
         self._workers: dict[str, dict[str, Any]] = {}
+        self._has_worked, self._all_ended, self._is_said, self._asked = False, False, False, time.monotonic()
         cluster.client.subscribe_topic(self.topic, lambda event: self._happened.put(event[1]))
         self._look()
 
@@ -259,10 +262,13 @@ class DaskPool:
             return
         self._looked, self._workers = now, self.cluster.workers()
         if set(self._workers) - set(self.cluster.refused):
-            self._alone_since = now
+            self._alone_since, self._has_worked = now, True
         elif self._sent and self._alone_since and now > self._alone_since + ALONE_SECONDS:
             self._alone_since = 0.0
             self.cluster.said(f"Waiting for workers of {self.cluster.name}; the work begins when there is one")
+        if self._sent and not self._has_worked and self.cluster.logs is not None and now > self._asked + ALONE_SECONDS:
+            self._asked = now
+            self._refuse_jobs_that_end(self.cluster.logs)
         # What may only go to workers that are all gone goes to others.
         for key, one in list(self._sent.items()):
             if one.workers and not set(one.workers) & set(self._workers):
@@ -270,6 +276,24 @@ class DaskPool:
                 if one.future is not None:
                     one.future.release()
                 self._send(one)
+
+    def _refuse_jobs_that_end(self, logs: Path) -> None:
+        """Report jobs that ended though none ever worked; give up where no other is there, as the next would end alike.
+
+        Raises
+        ------
+        InputError
+            When twice in a row all jobs that began are over.
+        """
+        from corpuscle.execution.cluster.jobs import ended_jobs
+
+        ended, others = ended_jobs(logs)
+        if ended and not self._is_said:
+            self._is_said = True
+            self.cluster.said(f"{ended[-1]}")
+        if ended and not others and self._all_ended:
+            raise InputError(f"--cluster: {ended[-1]}. Fix what a job is to have; the same command then goes on")
+        self._all_ended = bool(ended) and not others
 
     def _gone(self) -> ClusterError:
         return ClusterError(

@@ -1,7 +1,7 @@
 """Settings: where a cluster is, and what its jobs are to have; never in a study's file: no result depends on it."""
 
 import os
-import tomllib
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +9,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from corpuscle.core.components import STRICT, explain
 from corpuscle.core.errors import InputError
+from corpuscle.core.paths import read_plain
+from corpuscle.core.plain_toml import beyond_64_bits, parse_toml
 from corpuscle.core.text import shortened
 
 SLURM = "slurm"
 # How an address of a scheduler begins.
 ADDRESSES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
+# Days may stand in front; digits are those of ASCII, and SLURM's own numbers have no more of them.
+TIME = re.compile(r"([0-9]{1,5}-)?[0-9]{1,9}(:[0-9]{1,9}){0,2}")
+# Less than this, no worker even starts with.
+LEAST_MEMORY = 10**8
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
@@ -31,8 +37,8 @@ def n_bytes(value: object) -> object:
         size = float(digits) * UNITS[unit]
     except (KeyError, ValueError):
         size = 0.0
-    if not 0 < size < 2**60:
-        raise ValueError('should be a text such as "32 GB"')
+    if not LEAST_MEMORY <= size < 2**60:
+        raise ValueError('should be a text such as "32 GB", 100 MB at least')
     return round(size)
 
 
@@ -58,10 +64,10 @@ def seconds_of(time: str) -> int:
     >>> seconds_of("1-02:00:00"), seconds_of("90"), seconds_of("10:30")
     (93600, 5400, 630)
     """
+    if not TIME.fullmatch(time):
+        raise ValueError(time)
     days, dash, rest = time.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
-    if not 1 <= len(parts) <= 3 or any(part < 0 for part in parts):
-        raise ValueError(time)
     # Without days, one number is minutes, and two are minutes and seconds; with days, they begin with the hours.
     hours, minutes, seconds = [*parts, 0, 0][:3] if dash or len(parts) == 3 else [0, *parts, 0][:3]
     found = int(days or 0) * 86_400 + hours * 3600 + minutes * 60 + seconds
@@ -184,11 +190,13 @@ def read(path: Path) -> Slurm:
         With everything that is wrong with it.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        raw = parse_toml(read_plain(path, "utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"--cluster: no such file: {path}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as TOML ({shortened(str(error))})") from None
+    if too_large := next(beyond_64_bits(raw), None):
+        raise InputError(f"{path}: {shortened(too_large)}: a whole number beyond 64 bits, the most that TOML has")
     try:
         return Slurm.model_validate(raw)
     except ValidationError as error:

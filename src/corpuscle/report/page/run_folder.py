@@ -2,7 +2,6 @@
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import SPECIAL, is_special, read_plain
+from corpuscle.core.plain_toml import parse_toml
 from corpuscle.core.scores import COLUMNS, DTYPES, IN_PLACE, TEXTS, completed
 from corpuscle.statistics.crossed import laid_out
 
@@ -106,7 +106,7 @@ class RunFolder:
                 f"{folder}: expected the folder of a run; it has no {', no '.join(absent)}. "
                 "Give the folder that `corpuscle run` wrote, or run the study first; again, if it was interrupted."
             )
-        study = _parsed(folder / "study.toml", tomllib.loads, STUDY)
+        study = _parsed(folder / "study.toml", parse_toml, STUDY)
         provenance = _parsed(folder / origin, json.loads, PROVENANCE)
         for name in provenance.get("tables", []):
             if not (folder / str(name)).is_file():
