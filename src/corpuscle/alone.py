@@ -178,7 +178,7 @@ def measure(  # all but two by name
     adata, rng, layer, labels
         As for `sample`.
     measures
-        The name of a measure (a file of ``corpuscle list measures``) or of one of its numbers; None: all.
+        The name of a measure (see docs/measures.md) or of one of its numbers; None: all.
     targets
         Cells that `adata` is compared with, by name; without any, measures that need them are left out.
 
