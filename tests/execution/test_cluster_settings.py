@@ -1,9 +1,12 @@
 """What `--cluster` may say, and what a worker of a cluster must have; no cluster is there."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread, Timer
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -180,30 +183,79 @@ def test_a_file_is_read_as_plain_text_of_a_table(tmp_path: Path, text: str | Non
         settings(path)
 
 
-def test_jobs_that_ended_are_found_by_their_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Give what sets the script that answers for SLURM."""
     pytest.importorskip("dask_jobqueue")
-    from corpuscle.execution.cluster.jobs import ended_jobs
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
 
-    squeue = tmp_path / "squeue"
-    squeue.write_text("#!/bin/sh\necho 7\n")
-    squeue.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    (tmp_path / "corpuscle-5.err").write_text("loading\n/nowhere/python: No such file\n\n")
+    def answers(script: str) -> None:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "squeue").chmod(0o755)
+
+    return answers
+
+
+def test_jobs_of_this_run_that_ended_are_found_with_their_logs(tmp_path: Path, squeue: Callable[[str], None]) -> None:
+    from corpuscle.execution.cluster.jobs import LOG_TAIL, ended_jobs
+
+    squeue("echo 7; echo 99")
+    (tmp_path / "corpuscle-3.err").write_text("of an earlier run in this folder")
     (tmp_path / "corpuscle-7.err").write_text("at work")
-    ended, others = ended_jobs(tmp_path)
-    assert [str(job) for job in ended] == [
-        "SLURM's job 5 ended before it could work; its log ends with: /nowhere/python: No such file "
-        f"({tmp_path / 'corpuscle-5.err'})"
+    (tmp_path / "corpuscle-9.err").write_text("loading\n/nowhere/python: No such file\n\n")
+    (tmp_path / "corpuscle-10.err").write_bytes(b"loading\nintrouvable : \xe9t\xe9\n")
+    (tmp_path / "corpuscle-11.err").write_text("much\n" * LOG_TAIL + "at last\n")
+    (tmp_path / "corpuscle-12.err").write_text("\n")
+    ended, others = ended_jobs(tmp_path, ["12", "11", "13", "10", "9", "7"])
+    assert [(job.number, job.said) for job in ended] == [
+        ("9", "/nowhere/python: No such file"),
+        ("10", "introuvable : \ufffdt\ufffd"),
+        ("11", "at last"),
+        ("12", ""),
+        ("13", None),
     ]
     assert others
-    squeue.write_text("#!/bin/sh\nexit 1\n")
-    assert ended_jobs(tmp_path) == ([], True)
+    assert str(ended[0]) == (
+        "SLURM's job 9 ended before it could work; its log ends with: /nowhere/python: No such file "
+        f"({tmp_path / 'corpuscle-9.err'})"
+    )
+    assert "its log is empty" in str(ended[3])
+    assert "it left no log" in str(ended[4])
+    # Job 99 is another run's: it does not keep this one waiting.
+    assert not ended_jobs(tmp_path, ["9"])[1]
+    assert ended_jobs(tmp_path, []) == ([], False)
+    squeue("exit 1")
+    assert ended_jobs(tmp_path, ["9"]) == ([], True)
 
 
-def test_a_network_that_is_not_there_is_refused() -> None:
+def test_a_run_ends_where_all_its_jobs_ended_before_they_worked(tmp_path: Path, squeue: Callable[[str], None]) -> None:
+    from corpuscle.execution.cluster.pool import DaskPool
+
+    lines: list[str] = []
+    pool = DaskPool.__new__(DaskPool)
+    pool.cluster = cast(Any, SimpleNamespace(submitted=lambda: ["5", "6"], said=lines.append))
+    pool._is_said = pool._all_ended = False
+    (tmp_path / "corpuscle-5.err").write_text("no module\n")
+    squeue("echo 6")
+    for _ in range(3):
+        pool._refuse_jobs_that_end(tmp_path)
+    assert lines == [
+        f"SLURM's job 5 ended before it could work; its log ends with: no module ({tmp_path / 'corpuscle-5.err'})"
+    ]
+    squeue("echo 99")
+    pool._refuse_jobs_that_end(tmp_path)
+    with pytest.raises(InputError, match="SLURM's job 6 ended before it could work"):
+        pool._refuse_jobs_that_end(tmp_path)
+
+
+def test_a_network_by_which_no_job_comes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("dask_jobqueue")
     from corpuscle.execution.cluster.jobs import _check_interface
 
     _check_interface(None)
     with pytest.raises(InputError, match="interface: this machine has no network 'zz0'"):
+        _check_interface("zz0")
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "zz0")])
+    monkeypatch.setattr("distributed.utils.get_ip_interface", Mock(side_effect=ValueError("no address")))
+    with pytest.raises(InputError, match="interface: 'zz0' has no IPv4 address"):
         _check_interface("zz0")

@@ -82,6 +82,13 @@ class Cluster:
         except (OSError, TimeoutError):
             return {}
 
+    def submitted(self) -> list[str]:
+        """Return the numbers of SLURM's jobs that this run submitted and did not end itself; none without SLURM."""
+        if self.table is None:
+            return []
+        # What was submitted and has no number yet is not known to SLURM either.
+        return [job.job_id for job in list(self.client.cluster.workers.values()) if job.job_id]
+
     def require(self, probe: Path | None = None, sources: Sequence[Path] = ()) -> None:
         """Let workers be used only if they see some files; ask those that are there.
 

@@ -1,17 +1,18 @@
 """Jobs: SLURM's jobs as workers of a Dask scheduler in this process, by dask-jobqueue; they come and go with work."""
 
+import os
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import InputError
-from corpuscle.core.paths import read_plain
+from corpuscle.core.paths import open_plain
 from corpuscle.core.text import shortened, shown
 from corpuscle.execution.cluster.on_worker import BYTES, GPU
 from corpuscle.execution.cluster.settings import Slurm, seconds_of
@@ -26,6 +27,8 @@ LAST_SECONDS, LAST_SHARE = 60, 0.1
 DEATH_SECONDS = 30
 # How long a worker may be silent before its work is done elsewhere: a machine that lost its power says nothing.
 SILENT = "60s"
+# Of a job's log, how many bytes of its end are read for the last line.
+LOG_TAIL = 1 << 16
 CONFIGURATION = {
     # What kills its workers is counted by what it is, not by how often a job came to its end; see `pool`.
     "distributed.scheduler.allowed-failures": 1_000_000,
@@ -100,45 +103,66 @@ def slurm_jobs(table: Slurm, logs: Path) -> Iterator["SLURMCluster"]:
 
 
 def _check_interface(name: str | None) -> None:
-    """Refuse the name of a network that this machine does not have."""
-    if name is not None and name not in (known := [known for _, known in socket.if_nameindex()]):
+    """Refuse a network that this machine does not have, or by which no job could reach it."""
+    from distributed.utils import get_ip_interface
+
+    if name is None:
+        return
+    if name not in (known := [known for _, known in socket.if_nameindex()]):
         raise InputError(f"--cluster: interface: this machine has no network {name!r}; {legal_names(name, known)}")
+    try:
+        get_ip_interface(name)
+    except ValueError:
+        raise InputError(f"--cluster: interface: {name!r} has no IPv4 address, by which jobs reach this one") from None
 
 
 class EndedJob(NamedTuple):
-    """A job that SLURM began and that is over: its number, its log, and the last line there."""
+    """A job that is over: its number, its log, and the last line there; None where there is no log."""
 
     number: str
     log: Path
-    said: str
+    said: str | None
 
     def __str__(self) -> str:
-        said = f"; its log ends with: {shortened(self.said, 300)}" if self.said else "; its log is empty"
-        return f"SLURM's job {self.number} ended before it could work{said} ({self.log})"
+        said = f"its log ends with: {shortened(self.said, 300)}" if self.said else "its log is empty"
+        if self.said is None:
+            said = "it left no log; the machine of the job must see the folder"
+        return f"SLURM's job {self.number} ended before it could work; {said} ({self.log})"
 
 
-def ended_jobs(logs: Path) -> tuple[list[EndedJob], bool]:
-    """Return the jobs that began and are over, by their logs, and whether others still run or wait.
+def ended_jobs(logs: Path, submitted: Collection[str]) -> tuple[list[EndedJob], bool]:
+    """Return the jobs of this run that are over, the newest last, and whether others still run or wait.
 
+    Jobs of other runs have the same name, and logs of earlier runs are in the same folder: neither is asked about.
     What SLURM does not answer is taken for jobs that still run.
+
+    Parameters
+    ----------
+    logs
+        The folder of the jobs' logs.
+    submitted
+        The numbers of this run's jobs.
     """
+    asked = ["squeue", "--me", "--noheader", "--format=%A"]
     try:
-        asked = ["squeue", "--me", "--noheader", "--format=%A", f"--name={NAME}"]
         found = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return [], True
-    there = set(found.stdout.split())
-    numbers = {path: path.stem.removeprefix(f"{NAME}-") for path in sorted(logs.glob(f"{NAME}-*.err"))}
-    over = [EndedJob(number, path, _last_line(path)) for path, number in numbers.items() if number not in there]
-    return over, bool(there)
+    over = sorted(set(submitted) - set(found.stdout.split()), key=lambda number: (len(number), number))
+    ended = [EndedJob(number, log_of(logs, number), _last_line(log_of(logs, number))) for number in over]
+    return ended, len(over) < len(set(submitted))
 
 
-def _last_line(path: Path) -> str:
+def _last_line(path: Path) -> str | None:
+    """Return the last line of a log that is not empty; None where there is no log."""
     try:
-        lines = [line for line in read_plain(path, "utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError):
-        return ""
-    return shown(lines[-1]) if lines else ""
+        with open_plain(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL))
+            # In a locale of its own, or cut within a letter: what can be read is shown.
+            lines = file.read(LOG_TAIL).decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((shown(line.strip()) for line in reversed(lines) if line.strip()), "")
 
 
 def log_of(logs: Path, job: str) -> Path:

@@ -283,11 +283,11 @@ class DaskPool:
         Raises
         ------
         InputError
-            When twice in a row all jobs that began are over.
+            When twice in a row all jobs of this run are over.
         """
         from corpuscle.execution.cluster.jobs import ended_jobs
 
-        ended, others = ended_jobs(logs)
+        ended, others = ended_jobs(logs, self.cluster.submitted())
         if ended and not self._is_said:
             self._is_said = True
             self.cluster.said(f"{ended[-1]}")
