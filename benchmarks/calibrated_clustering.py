@@ -2,6 +2,7 @@
 
     python benchmarks/calibrated_clustering.py                       # 100 simulations each of one and of three groups
     python benchmarks/calibrated_clustering.py --trials 20 --evidence nb
+    python benchmarks/calibrated_clustering.py --trials 20 --depth 0.5   # cells of very different depths
     python benchmarks/calibrated_clustering.py --real                # the packaged PBMC and pancreas data
     python benchmarks/calibrated_clustering.py --cells 10000         # CPU seconds for so many cells of 12 groups
 
@@ -25,11 +26,11 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 from simulated import simulated
 
 
-def simulations(trials: int, evidence: str, *, merge: bool) -> None:
+def simulations(trials: int, evidence: str, *, merge: bool, depth: float) -> None:
     for shares in ((1.0,), (0.6, 0.2, 0.2)):
         found, plain = [], []
         for seed in range(trials):
-            counts, _ = simulated(shares, seed=seed)
+            counts, _ = simulated(shares, seed=seed, depth=depth)
             one = calibrated(counts, np.random.default_rng(seed), evidence=evidence, merge=merge)
             found.append(one.cluster_N.max() + 1)
             plain.append(one.plain_N.max() + 1)
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--evidence", default="zip", choices=("zip", "nb", "copula", "countsplit"))
     parser.add_argument("--merge", action="store_true")
+    parser.add_argument("--depth", type=float, default=0.3, help="standard deviation of log depth")
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--cells", type=int, default=0)
     given = parser.parse_args()
@@ -83,7 +85,7 @@ def main() -> None:
     elif given.cells:
         large(given.cells, given.evidence, merge=given.merge)
     else:
-        simulations(given.trials, given.evidence, merge=given.merge)
+        simulations(given.trials, given.evidence, merge=given.merge, depth=given.depth)
 
 
 if __name__ == "__main__":

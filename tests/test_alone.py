@@ -91,6 +91,14 @@ def test_a_cell_that_is_used_twice_has_two_rows():
     np.testing.assert_array_equal(kept.X.toarray(), cells()[kept.obs_names].X.toarray())
 
 
+def test_altered_cells_have_their_genes_in_the_order_that_they_had():
+    # By name they would come the other way round.
+    before = cells()[:, ::-1].copy()
+    found = corpuscle.alter(before, "exclude", where="cell_type == 'NK'")
+    assert found.var_names.tolist() == before.var_names.tolist()
+    np.testing.assert_array_equal(found.X.toarray(), before[found.obs_names].X.toarray())
+
+
 @pytest.mark.parametrize("name", [measure.name for measure in built_ins()])
 def test_every_measure_measures_an_anndata(name):
     targets = {"other": cells(seed=1)}
@@ -218,6 +226,13 @@ def test_raw_holds_counts_of_its_own_genes():
         (lambda: corpuscle.evaluate(cells(), "annotation", embedding="X_pcs"), "obsm has no 'X_pcs'; did you mean"),
         (lambda: corpuscle.fit(cells(), small("pca"), n_components=2), "has its settings already: n_components"),
         (lambda: corpuscle.fit(cells(), 3), "expected the name of a model, or one that was built; got a int"),
+        (lambda: corpuscle.alter(cells(), "doublets", share=0.5, batch="nope"), "there is no column 'nope'"),
+        (lambda: corpuscle.evaluate(cells(), "annotation", embedding="X_pca", worst_by="nope"), "no column 'nope' in"),
+        (lambda: corpuscle.calibrated_clusters(cells(), evidence="ZIP"), "evidence should be 'zip'"),
+        (lambda: corpuscle.calibrated_clusters(cells(), q=2.0), "q should be less than 1"),
+        (lambda: corpuscle.calibrated_clusters(cells(), n_genes=0), "n_genes should be"),
+        (lambda: corpuscle.calibrated_clusters(cells(), layer="nope"), "this AnnData has no 'layers/nope'"),
+        (lambda: corpuscle.calibrated_clusters(cells()[:0]), "there are no cells"),
         (lambda: corpuscle.Fitted.load("nowhere"), "nowhere holds no model"),
     ],
 )

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
-    from corpuscle.alone import Fitted, alter, evaluate, fit, measure, sample
+    from corpuscle.alone.altering import alter
+    from corpuscle.alone.evaluating import evaluate
+    from corpuscle.alone.fitting import Fitted, fit
+    from corpuscle.alone.measuring import measure
+    from corpuscle.alone.sampling import sample
     from corpuscle.core.errors import CorpuscleError, InputError
     from corpuscle.evaluation.calibrated import calibrated_clusters
     from corpuscle.execution.results import Results
@@ -24,25 +28,25 @@ if TYPE_CHECKING:
 # Where each public name is.
 _HOMES = {
     "CorpuscleError": "corpuscle.core.errors",
-    "Fitted": "corpuscle.alone",
+    "Fitted": "corpuscle.alone.fitting",
     "InputError": "corpuscle.core.errors",
     "Plan": "corpuscle.study.plan",
     "Results": "corpuscle.execution.results",
     "Study": "corpuscle.study.spec",
-    "alter": "corpuscle.alone",
+    "alter": "corpuscle.alone.altering",
     "analyse": "corpuscle.report.analyse",
     "calibrated_clusters": "corpuscle.evaluation.calibrated",
     "compose": "corpuscle.execution.workflow",
     "dataset_path": "corpuscle.source.source",
     "describe": "corpuscle.execution.workflow",
-    "evaluate": "corpuscle.alone",
-    "fit": "corpuscle.alone",
-    "measure": "corpuscle.alone",
+    "evaluate": "corpuscle.alone.evaluating",
+    "fit": "corpuscle.alone.fitting",
+    "measure": "corpuscle.alone.measuring",
     "open_source": "corpuscle.source.source",
     "prepare": "corpuscle.study.preparation",
     "render": "corpuscle.report.page.render",
     "run": "corpuscle.execution.workflow",
-    "sample": "corpuscle.alone",
+    "sample": "corpuscle.alone.sampling",
 }
 __all__ = [
     "CorpuscleError",

@@ -309,7 +309,10 @@ def _means(scores: pd.DataFrame, columns: str) -> pd.DataFrame:
     means = scores.pivot_table(
         index="corpus", columns=columns, values="value", aggfunc="mean", sort=False, dropna=False
     )
-    return means.map(lambda value: "n/a" if pd.isna(value) else f"{value:.3f}").reset_index()
+    shown = means.map(lambda value: "n/a" if pd.isna(value) else f"{value:.3f}")
+    # In place, the target is called as the column of names is.
+    shown.insert(0, "corpus", shown.index, allow_duplicates=True)
+    return shown
 
 
 def show_measures(console: Console, measured: Measured, corpora: list[str]) -> None:

@@ -254,3 +254,17 @@ def test_the_worst_group_by_any_column_is_named_with_its_f1(typed):
     assert math.isnan(lacking.value)
     assert "no group by tissue has 10 query cells" in lacking.reason
     assert ("worst_macro_f1", "all") not in run(Annotation(), Placed(z), target)
+
+
+def test_a_group_of_one_type_that_is_found_is_not_the_worst_for_one_cell_of_another_answer(typed):
+    site = np.array(["mixed"] * 120)
+    target, types = typed(120)
+    site[types == max(set(types), key=list(types).count)] = "pure"
+    target, _ = typed(120, disease=site)
+    z = noisy(types)
+    # One cell of the pure group lies among those of another type, a third of the mixed ones anywhere.
+    z[np.flatnonzero(site == "pure")[0]] = z[np.flatnonzero(site == "mixed")[0]]
+    lost = np.flatnonzero(site == "mixed")[::3]
+    z[lost] = np.random.default_rng(0).normal(size=(len(lost), z.shape[1]))
+    worst = run(Annotation(worst_by="disease"), Placed(z), target)["worst_macro_f1", "all"]
+    assert worst.reason.endswith("lowest of 2 by disease: mixed")

@@ -27,7 +27,7 @@ def test_concordance_is_1_with_itself_and_chance_with_noise(typed):
     z = 20 * (types[:, None] == np.unique(types)) + rng.normal(size=(120, 3))
     task = Clustering(resolutions=[0.2], reference_model="x")
     for other, low, high in ((3 * z[:, ::-1], 0.999, 1.0), (rng.normal(size=(120, 3)), -0.2, 0.2)):
-        found = list(task.compare(Placed(z), Placed(other), target, np.random.default_rng(0)))
+        found = list(task.compare(Placed(z), Placed(other), target, target, np.random.default_rng(0)))
         assert {(score.metric, score.way) for score in found} == {
             ("concordance", "Leiden 0.2"),
             ("concordance", "k-means"),

@@ -15,7 +15,7 @@ from placed import Placed, run
 
 
 def compared(z, other, target):
-    scores = Latents(reference_corpus="x").compare(Placed(z), Placed(other), target, np.random.default_rng(0))
+    scores = Latents(reference_corpus="x").compare(Placed(z), Placed(other), target, target, np.random.default_rng(0))
     return {(score.metric, score.unit): score for score in scores}
 
 

@@ -1,6 +1,7 @@
 """Markers: planted ones are found again where clusters are the types, and nowhere else."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from corpuscle.evaluation.tasks.markers import Markers
 from corpuscle.statistics.marker_ranks import marker_ranks
 from placed import Placed, run
 
+RNG = partial(np.random.default_rng, 0)
 N_GENES, TYPES = 60, ("B", "NK", "T")
 
 
@@ -101,7 +103,31 @@ def test_mitochondrial_and_ribosomal_genes_are_no_markers(make):
     target = make(counts, genes=genes, obs={"cell_type": type_N, "batch": ["b"] * 60, "donor": ["d"] * 60})
     z = np.where(type_N == "T", 9.0, -9.0)[:, None] + rng.normal(0, 0.1, (60, 2))
     scores = run(Markers(n_markers=1, overlaps=[1], resolution=0.1), Placed(z), target)
-    assert {unit for _, unit in scores if unit.startswith("marker=")} == {"marker=B: CD3D", "marker=T: CD3D"}
+    markers = {unit for metric, unit in scores if unit.startswith("marker=") and "published" in metric}
+    assert markers == {"marker=B: CD3D", "marker=T: CD3D"}
+    # No gene is high in B, so that the highest by z are any; and what is high in T is no marker of B by z.
+    assert ("marker_rank, signed", "marker=B: CD3D") not in scores
+
+
+def test_markers_of_another_corpus_are_the_same_whatever_was_altered(planted):
+    whole, type_N = planted()
+    task = Markers(**TASK, reference_corpus="whole")
+    found = []
+    for kept_N in (np.ones(150, bool), type_N != "NK", np.arange(150) % 3 > 0):
+        target, model = whole.take(kept_N), Placed(perfect(type_N))
+        scores = {(score.way, score.unit): score for score in task.compare(model, model, whole, target, RNG())}
+        found.append({place for place in scores if place[1].startswith("marker=")})
+        assert not any(unit.startswith("marker=") for _, unit in run(task, model, target))
+        assert not np.isnan([score.value for score in scores.values()]).any()
+    assert found[0] == found[1] == found[2]
+    assert {unit for way, unit in found[0] if way == "signed"} >= {f"marker=NK: G{gene}" for gene in range(5, 10)}
+
+
+def test_where_nothing_was_counted_there_are_no_markers(planted, make):
+    _, type_N = planted()
+    target = make(np.zeros((150, N_GENES)), obs={"cell_type": type_N, "batch": ["b"] * 150, "donor": ["d"] * 150})
+    scores = run(Markers(**TASK), Placed(perfect(type_N)), target)
+    assert scores["marker_overlap, 5 highest", "all"].n_cells == 150
 
 
 def test_more_highest_genes_than_there_are_have_no_overlap(planted):

@@ -89,7 +89,7 @@ def test_pseudotime_and_type_graph_are_those_of_scanpy():
     sc.pp.neighbors(data, n_neighbors=15, use_rep="X")
     data.uns["iroot"] = 3
     sc.tl.diffmap(data)
-    sc.tl.dpt(data, n_dcs=15)
+    sc.tl.dpt(data)
     found = nearest(z.astype(np.float32), 15)
     ours = diffusion_pseudotime(csr_matrix(data.obsp["connectivities"]), 3)
     np.testing.assert_allclose(ours, data.obs["dpt_pseudotime"], atol=1e-4)

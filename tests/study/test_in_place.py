@@ -1,10 +1,13 @@
 """In place: tasks that learn no label are asked about the cells that a model was fitted on."""
 
 import json
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import corpuscle
 from corpuscle.core.errors import StudyError
@@ -12,8 +15,10 @@ from corpuscle.core.randomness import generator
 from corpuscle.evaluation.tasks.clustering import Clustering
 from corpuscle.execution.graph import runs_of
 from corpuscle.execution.opened import Opened
+from corpuscle.execution.results import Results
 from corpuscle.model.architectures.pca import PCA
 from corpuscle.study.preparation import prepare
+from corpuscle.terminal import show_results
 
 STUDY = """
 name = "imbalance"
@@ -80,7 +85,7 @@ def test_held_out_cells_are_asked_about_next_to_it(study, tmp_path):
 @pytest.mark.parametrize(
     ("on", "task", "message"),
     [
-        ('["corpus"]', "annotation", "annotation cannot be asked in place: it learns from labels"),
+        ('["corpus"]', "annotation", "annotation cannot be asked in place, of the cells that a model was fitted on"),
         ('[{ source = "corpus", where = "batch == \'b1\'" }]', "clustering", "leave out where and name"),
         ('["corpus", "corpus"]', "clustering", "stands twice"),
         ('["corpus", { source = "blood", name = "corpus" }]', "clustering", "stands twice"),
@@ -164,3 +169,27 @@ def test_a_corpus_that_cannot_train_a_model_is_refused_before_anything_is_traine
     model = f'{{ name = "untrained", model = {model} }}' if untrained else model
     with pytest.raises(StudyError, match=r"corpora\[0\].*no triplet can be formed in corpus 'Control'.*'donor'"):
         prepare(study(STUDY.replace('{ name = "pca", n_components = 3 }', model)))
+
+
+PERTURBATION = '"perturbation", by = "nope", condition = "batch", control = "b1", treated = "b2"'
+
+
+@pytest.mark.parametrize("task", ['"reference_mapping", by = "nope"', PERTURBATION])
+def test_a_task_about_a_column_that_no_cell_has_is_refused(study, task):
+    text = STUDY.replace('on = ["corpus"]', 'on = ["blood"]').replace('"clustering", resolutions = []', task)
+    text += '[holdout]\nblood = { by = "cell", share = 0.3 }\n'
+    with pytest.raises(StudyError, match=r"tasks\[0\]: there is no column 'nope' in blood"):
+        prepare(study(text))
+
+
+def test_the_scores_of_one_model_in_place_are_printed():
+    scores = pd.DataFrame({"corpus": ["A", "B"], "target": "corpus", "value": [0.5, 0.25]})
+    rows = pd.DataFrame(
+        {"model": "pca", "task": "clustering", "metric": "ari", "way": "", "unit": "all", "headline": True, "seed": 0},
+        index=range(2),
+    )
+    console = Console(file=StringIO(), width=100)
+    show_results(console, Results(Path("out"), pd.concat([scores, rows], axis=1), {}, 0))
+    assert [line.split() for line in console.file.getvalue().splitlines()[1:4]] == [
+        ["corpus", "corpus"], ["A", "0.500"], ["B", "0.250"]
+    ]  # fmt: skip

@@ -98,7 +98,7 @@ def test_a_comparison_is_on_the_genes_that_both_corpora_measured(plan, tmp_path,
 
     asked = []
 
-    def compare(_task, _model, _reference, target, _rng):
+    def compare(_task, _model, _reference, _of, target, _rng):
         asked.append(int(target.measured_SG.sum()))
         return []
 

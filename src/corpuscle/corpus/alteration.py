@@ -155,6 +155,17 @@ def label_or_refuse(corpus: Corpus, column: str, step: Alteration) -> NDArray[np
     return corpus.labels(column)
 
 
+def batch_labels(corpus: Corpus, column: str, step: Alteration) -> NDArray[np.str_]:
+    """Return the batch of each cell, shape (N,); ``""`` for all of a corpus without the column ``batch``.
+
+    Raises
+    ------
+    CorpusError
+        When another column was asked for, and is not there.
+    """
+    return corpus.labels(column) if column == "batch" else label_or_refuse(corpus, column, step)
+
+
 def times_used(corpus: Corpus) -> NDArray[np.int64]:
     """Return how often each cell is used, shape (N,)."""
     times_N: NDArray[np.int64] = corpus.cells["times"].to_numpy(np.int64)

@@ -3,18 +3,23 @@
 Cells that are clustered by their genes differ in these genes, whether or not they are of two kinds. Genes that are
 drawn without any kinds (knockoffs) are clustered with the real ones; what differs no more than they do is no evidence.
 
+Knockoffs know nothing of how deep cells are sequenced, and real genes do: where depths differ much, cells of one kind may
+be parted by depth (measured in docs/study-file.md).
+
 Axes in names: N cells, G genes, C clusters.
 """
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.sparse import csr_matrix, hstack
 from sklearn.decomposition import PCA
 
+from corpuscle.core.components import component, construct
 from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import torch_seed
 from corpuscle.corpus.expression.variable_genes import GeneMoments, cp10k, most_variable
@@ -22,6 +27,7 @@ from corpuscle.evaluation.metrics.clustering import leiden
 from corpuscle.evaluation.metrics.knockoffs import Null, half, knockoffs, log10_p, threshold
 from corpuscle.evaluation.metrics.neighbours import connectivities, nearest
 from corpuscle.evaluation.metrics.rank_test import SortedGenes
+from corpuscle.source.in_memory import InMemory, place_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,6 +38,17 @@ START, SHRINK, N_COMPONENTS, N_NEIGHBOURS, MOST_DEVIATIONS = 0.8, 0.8, 10, 15, 1
 # At so low a resolution all cells are long in one cluster.
 LEAST_RESOLUTION = 1e-6
 Evidence = Literal["zip", "nb", "copula", "countsplit"]
+
+
+@component
+class Calibration:
+    """How clusters are calibrated; see `calibrated`, and for `n_genes` `calibrated_clusters`."""
+
+    evidence: Evidence = "zip"
+    q: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    offset: Literal[0, 1] = 1
+    merge: bool = False
+    n_genes: Annotated[int, Field(ge=2, le=20_000)] = N_GENES
 
 
 class Calibrated(NamedTuple):
@@ -148,7 +165,7 @@ def calibrated_clusters(  # noqa: PLR0913
     Raises
     ------
     InputError
-        When there are no counts: numbers that are negative, or not whole.
+        When a setting cannot be, there are no cells, no such layer, or no counts: numbers below 0, or not whole.
 
     Examples
     --------
@@ -157,11 +174,16 @@ def calibrated_clusters(  # noqa: PLR0913
     >>> calibrated_clusters(one_kind).obs["calibrated"].nunique()
     1
     """
-    given = adata.X if layer is None else adata.layers[layer]
-    counts = csr_matrix(given, dtype=np.float64)
+    settings = {"evidence": evidence, "q": q, "offset": offset, "merge": merge, "n_genes": n_genes}
+    construct(Calibration, settings, "calibrated_clusters: ")
+    reader = InMemory(adata, place_of(adata, layer))
+    if not reader.n_cells():
+        raise InputError("there are no cells to cluster")
+    counts = reader.read_counts(np.arange(reader.n_cells())).astype(np.float64)
     if (counts.data < 0).any() or (counts.data != np.round(counts.data)).any():
-        where = "X" if layer is None else f"layers[{layer!r}]"
-        raise InputError(f"expected counts, whole numbers of 0 or more, in {where}; name the layer that has them")
+        raise InputError(
+            f"expected counts, whole numbers of 0 or more, in {reader.counts}; name the layer that has them"
+        )
     genes = variable_genes(counts, n_genes)
     found = calibrated(counts[:, genes], np.random.default_rng(rng), evidence=evidence, q=q, offset=offset, merge=merge)
     adata.obs[key_added] = pd.Categorical(found.cluster_N.astype(str))

@@ -14,7 +14,13 @@ from corpuscle.evaluation.embedding import reasons
 from corpuscle.evaluation.metrics import classification
 
 SUMMARIES = declared(
-    Metric("macro_f1", "Macro-F1", "Mean F1 over cell types of the cells that are asked for.", "higher", "share"),
+    Metric(
+        "macro_f1",
+        "Macro-F1",
+        "Mean F1 over the cell types that cells have or are given; one that none has counts as 0, as in scikit-learn.",
+        "higher",
+        "share",
+    ),
     Metric("accuracy", "Accuracy", "Share of cells that are given their type.", "higher", "share"),
     Metric("micro_f1", "Micro-F1", "The same number as accuracy.", "higher", "share"),
     Metric("balanced_accuracy", "Balanced accuracy", "Mean recall over cell types.", "higher", "share"),

@@ -10,12 +10,14 @@ from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_
 import numpy as np
 from numpy.typing import NDArray
 
-from corpuscle.core.components import Component
+from corpuscle.core.components import Component, legal_names
+from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import generator
 from corpuscle.core.scores import Metric, Score
-from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.model.model import FittedModel, Model
 from corpuscle.source.genes import GeneSpace
+from corpuscle.source.source import ROLES
 
 # A target of fewer cells is not divided into halves.
 FEWEST_TO_HALVE = 20
@@ -133,6 +135,22 @@ def answers(task: Task, model: FittedModel, train: Corpus, target: Corpus, rng: 
         yield (task.metrics[0] if task.metrics else ANSWER).score("all", float("nan"), 0, reason)
 
 
+def refuse_absent_columns(task: Task, asked: Mapping[str, Corpus]) -> None:
+    """Refuse a column of the user's that none of the cells has which a task is asked about: misspelt, most likely.
+
+    Labels that the package knows by name may be absent: what lacks them is warned of, and has scores with the reason.
+
+    Raises
+    ------
+    InputError
+        Naming the column, and those that there are.
+    """
+    for column in task.asks_about:
+        if asked and column not in ROLES and not any(column in cells.cells for cells in asked.values()):
+            known = dict.fromkeys(str(name) for cells in asked.values() for name in cells.cells if name not in KEYS)
+            raise InputError(f"there is no column {column!r} in {', '.join(asked)}; {legal_names(column, known)}")
+
+
 def surely_lacks(model: Model, task: Task) -> bool:
     """Return before it is fitted whether a model will be unable to answer: where it says what a fitted one is.
 
@@ -171,9 +189,12 @@ class Compares(Protocol):
     def reference_model(self) -> str: ...  # noqa: D102
 
     def compare(
-        self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+        self, model: FittedModel, reference: FittedModel, of: Corpus, target: Corpus, rng: np.random.Generator
     ) -> Iterator[Score]:
-        """Compare a model with its reference on a target; yields scores next to those of `Task.run`."""
+        """Compare a model with its reference, and the corpus that this was fitted on, on a target.
+
+        Yields scores next to those of `Task.run`.
+        """
         ...
 
 

@@ -253,9 +253,9 @@ class Scores(Artifact):
         with guarded(task):
             scores = [*answers(task, fitted, train, target, rng)]
             if self.reference and isinstance(task, Compares) and isinstance(fitted, task.needs):
-                known = target.as_known_to(corpora.open(self.reference.corpus))
+                of = corpora.open(self.reference.corpus)
                 reference = fitted if self.reference.key == self.fit.key else self.reference.open(opened)
-                scores += _compared(task, fitted, reference, known, rng)
+                scores += _compared(task, fitted, reference, of, target, rng)
         if fault := fault_in(scores):
             raise BrokenComponentError(f"task {task.name!r} yielded {fault}")
         scores = with_headline(scores, task.metrics[0].name if task.metrics else "")
@@ -264,13 +264,19 @@ class Scores(Artifact):
         table.to_parquet(folder / "scores.parquet")
 
 
-def _compared(
-    task: Compares, fitted: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+def _compared(  # noqa: PLR0917  # those of `Compares.compare`
+    task: Compares,
+    fitted: FittedModel,
+    reference: FittedModel,
+    of: Corpus,
+    target: Corpus,
+    rng: np.random.Generator,
 ) -> list[Score]:
     """Compare a model with its reference, on the genes that both of their corpora measured."""
+    target = target.as_known_to(of)
     if not target.measured_SG.any():
         return [COMPARISON.score("all", float("nan"), 0, "there is no gene that both corpora measured")]
-    return [*task.compare(fitted, reference, target, rng)]
+    return [*task.compare(fitted, reference, of, target, rng)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from anndata import AnnData
 
-from corpuscle.alone import Fitted
+from corpuscle.alone.fitting import Fitted
 from corpuscle.core.components import build, guarded, legal_names
 from corpuscle.core.errors import FolderError, InputError
 from corpuscle.execution.run_record import read_artifacts, store_of

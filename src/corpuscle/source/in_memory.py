@@ -18,6 +18,13 @@ from corpuscle.source.reader import Cells, Reader, all_rows
 X, RAW, LAYERS = "X", "raw", "layers/"
 
 
+def place_of(adata: AnnData, layer: str | None) -> str:
+    """Return where counts are, as a study file names it, by the name of a layer: None is X, ``"raw"`` raw."""
+    if layer is None:
+        return X
+    return layer if layer == RAW and RAW not in adata.layers else f"{LAYERS}{layer}"
+
+
 class InMemory(Reader):
     """An AnnData object, in memory or backed.
 

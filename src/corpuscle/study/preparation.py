@@ -7,10 +7,12 @@ import pandas as pd
 
 from corpuscle.core.components import guarded
 from corpuscle.core.errors import ModelError
+from corpuscle.core.scores import IN_PLACE
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.overlap import Copies
 from corpuscle.corpus.split import Watch
+from corpuscle.evaluation.task import refuse_absent_columns
 from corpuscle.model.imputer import model_imputer
 from corpuscle.model.model import EmbedsKnownOnly, Model, too_few
 from corpuscle.model.training.stepping import ChoosesRate, RateSchedule
@@ -89,6 +91,7 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
     for found in shared_donors(study, sources, pools, targets, corpora):
         (findings.refuse if found.certain else findings.warn)(found.place, found.message)
     _check_sizes(findings, corpora)
+    _check_columns(findings, targets, corpora)
     if not findings.problems:
         check_counts(findings, space, pools, corpora)
     findings.stop()
@@ -108,6 +111,19 @@ def _check_tasks(findings: Findings, space: GeneSpace) -> None:
         with findings.noting(f"tasks[{at}]"), guarded(task.task):
             for message in task.task.check(space):
                 findings.warn(f"tasks[{at}]", message)
+
+
+def _check_columns(
+    findings: Findings, targets: Mapping[str, Corpus], corpora: Mapping[tuple[str, int], Corpus]
+) -> None:
+    """Refuse tasks that ask about a column which none of their cells has."""
+    first = {name: corpus for (name, seed), corpus in corpora.items() if seed == findings.study.seeds[0]}
+    for at, task in enumerate(findings.study.tasks):
+        asked = {name: targets[name] for name in task.targets if name in targets}
+        # In place, corpora are asked.
+        asked |= first if IN_PLACE in task.targets and IN_PLACE not in targets else {}
+        with findings.noting(f"tasks[{at}]"):
+            refuse_absent_columns(task.task, asked)
 
 
 def _check_leaks(

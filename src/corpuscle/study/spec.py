@@ -439,7 +439,10 @@ class _Builder:
             for position, target in enumerate(spec.on):
                 if task and self._is_in_place(target) and not task.in_place:
                     place = f"tasks[{at}].on[{position}]"
-                    self._fault(place, f"{task.name} cannot be asked in place: it learns from labels of the cells")
+                    self._fault(
+                        place,
+                        f"{task.name} cannot be asked in place, of the cells that a model was fitted on; hold some out",
+                    )
             if task:
                 yield LabelledTask(spec.label or spec.name, task, tuple(target.title for target in spec.on))
 

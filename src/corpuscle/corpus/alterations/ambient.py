@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key, row_generators
-from corpuscle.corpus.alteration import Alteration, Altered, counted, matching, times_used
+from corpuscle.corpus.alteration import Alteration, Altered, batch_labels, counted, matching, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import Derived, free_key, from_rows, picked
@@ -52,7 +52,7 @@ class Ambient(Alteration):
         here_N = matching(corpus, self.where, self)
         if not corpus.is_whole:
             raise CorpusError("ambient: a step before made cells whose counts are no whole numbers; do this step first")
-        groups = np.char.add(np.char.add(corpus.labels("source"), "\x1f"), corpus.labels(self.batch))
+        groups = np.char.add(np.char.add(corpus.labels("source"), "\x1f"), batch_labels(corpus, self.batch, self))
         names, group_N = np.unique(groups, return_inverse=True)
         profile_PG = np.zeros((len(names), corpus.n_genes))
         times_N = times_used(corpus)

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import drawn_key
-from corpuscle.corpus.alteration import Alteration, Altered, counted, refuse_to_make, times_used
+from corpuscle.corpus.alteration import Alteration, Altered, batch_labels, counted, refuse_to_make, times_used
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import Derived, thinned, with_made
@@ -66,7 +66,7 @@ class Doublets(Alteration):
         self, corpus: Corpus, times_N: NDArray[np.int64], n_made: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw pairs of two cells of one source and batch, in proportion to how often they are used."""
-        groups = np.char.add(np.char.add(corpus.labels("source"), "\x1f"), corpus.labels(self.batch))
+        groups = np.char.add(np.char.add(corpus.labels("source"), "\x1f"), batch_labels(corpus, self.batch, self))
         _, group_N, size_P = np.unique(groups, return_inverse=True, return_counts=True)
         can_N = size_P[group_N] > 1
         if n_made == 0 or not can_N.any():

@@ -139,7 +139,8 @@ def _rank_sums(
     rank_nz = np.repeat(rank_of_run, length)
     place_nz = group_N[values.indices[order]] * n_genes + gene_nz
     shape = (n_groups, n_genes)
-    sums_CG = np.bincount(place_nz, rank_nz, minlength=n_groups * n_genes).reshape(shape)
+    # Of no nonzeros at all, numpy counts in whole numbers.
+    sums_CG = np.bincount(place_nz, rank_nz, minlength=n_groups * n_genes).astype(np.float64).reshape(shape)
     stored_CG = np.bincount(place_nz, minlength=n_groups * n_genes).reshape(shape)
     sums_CG += (size_C[:, None] - stored_CG) * (zeros_G + 1) / 2
     ties_G = np.bincount(gene_of_run, length.astype(np.float64) ** 3 - length, minlength=n_genes)

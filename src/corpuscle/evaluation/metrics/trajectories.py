@@ -12,8 +12,9 @@ from scipy.sparse.linalg import eigsh
 from corpuscle.evaluation.metrics.neighbours import Neighbours
 
 Array = NDArray[np.float64]
-# As scanpy: so many diffusion components, and from which eigenvalue on a component is stationary.
-N_COMPONENTS, STATIONARY = 15, 0.9994
+# As scanpy: so many diffusion components are found, of which the distance has the first; and from which eigenvalue on
+# a component is stationary.
+N_COMPONENTS, N_FIRST, STATIONARY = 15, 10, 0.9994
 
 
 def diffusion_pseudotime(weights_NN: csr_matrix, root: int) -> Array:
@@ -55,6 +56,8 @@ def diffusion_pseudotime(weights_NN: csr_matrix, root: int) -> Array:
     else:
         start = np.random.default_rng(0).random(n_cells)
         value_K, vector_NK = eigsh(transitions, N_COMPONENTS, which="LM", v0=start)
+    first = np.argsort(-value_K, kind="stable")[:N_FIRST]
+    value_K, vector_NK = value_K[first], vector_NK[:, first]
     moving_K = value_K < STATIONARY
     factor_K = np.ones(len(value_K))
     factor_K[moving_K] = value_K[moving_K] / (1 - value_K[moving_K])

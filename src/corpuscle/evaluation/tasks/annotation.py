@@ -27,7 +27,11 @@ from corpuscle.model.training.published_trainings import PUBLISHED_TRAININGS
 from corpuscle.model.training.supervised import TrainingSettings
 
 WORST = Metric(
-    "worst_macro_f1", "Worst group's macro-F1", "The lowest macro-F1 of any group of cells.", "higher", "share"
+    "worst_macro_f1",
+    "Worst group's macro-F1",
+    "The lowest mean F1, over the cell types that a group has, of any group of cells.",
+    "higher",
+    "share",
 )
 # Groups of fewer cells are no candidates for the worst: of a few cells, one is soon lost.
 FEWEST_OF_GROUP = 10
@@ -213,11 +217,15 @@ def _worst(
     by: str,
     found: tuple[str, Answer],
 ) -> Score:
-    """Score the group of cells with the lowest macro-F1."""
+    """Score the group of cells whose types have the lowest mean F1.
+
+    Types that a group lacks and that some of its cells are given do not count: among few types, one such cell would
+    make a well annotated group the worst.
+    """
     problem, answer = found
     groups, counts = np.unique(group_Q[group_Q != ""], return_counts=True)
     f1 = {
-        (classification.macro_f1(truth_Q[group_Q == group], predicted_Q[group_Q == group]), str(group), int(count))
+        (_f1_of_own_types(truth_Q[group_Q == group], predicted_Q[group_Q == group]), str(group), int(count))
         for group, count in zip(groups, counts, strict=True)
         if count >= FEWEST_OF_GROUP and not problem
     }
@@ -226,3 +234,7 @@ def _worst(
         return WORST.score("all", float("nan"), 0, reasons(why, answer.note), answer.way)
     value, group, count = min(f1)
     return WORST.score("all", value, count, reasons(f"lowest of {len(f1)} by {by}: {group}", answer.note), answer.way)
+
+
+def _f1_of_own_types(truth_N: NDArray[np.str_], predicted_N: NDArray[np.str_]) -> float:
+    return float(classification.per_type(truth_N, predicted_N, np.unique(truth_N)).f1.mean())

@@ -6,7 +6,7 @@ Axes in names: N cells.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import gene_moments, most_variable
-from corpuscle.evaluation.calibrated import N_GENES, Calibrated, Evidence, calibrated
+from corpuscle.evaluation.calibrated import Calibrated, Calibration, calibrated
 from corpuscle.evaluation.embedding import draw_cells, left_out, reasons
 from corpuscle.evaluation.metrics.clustering import agreement, require_igraph
 from corpuscle.evaluation.task import Task
@@ -32,7 +32,7 @@ CALIBRATED, PLAIN = "calibrated", "Leiden 0.8"
 
 
 @component
-class CalibratedClustering(Task):
+class CalibratedClustering(Calibration, Task):
     """Find groups of the target's cells that differ by more than knockoff genes do, after DenAdel et al. 2025 (recall).
 
     The model is not asked: it is the cells' own expression that is clustered, so that all models of a study have the
@@ -60,11 +60,6 @@ class CalibratedClustering(Task):
     in_place: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (ARI, N_CLUSTERS)
 
-    evidence: Evidence = "zip"
-    q: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    offset: Literal[0, 1] = 1
-    merge: bool = False
-    n_genes: Annotated[int, Field(ge=2, le=20_000)] = N_GENES
     max_cells: Annotated[int, Field(ge=10)] = 20_000
 
     @model_validator(mode="after")

@@ -122,7 +122,7 @@ class Clustering(Task):
                 yield ARTEFACTS.score("all", share, len(whole), reasons(problem, whole.note), way)
 
     def compare(
-        self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+        self, model: FittedModel, reference: FittedModel, of: Corpus, target: Corpus, rng: np.random.Generator
     ) -> Iterator[Score]:
         """Compare the clusters with those of another model; see `Compares.compare`."""
         one, other = (embedded(each, target, self.max_cells) for each in (model, reference))

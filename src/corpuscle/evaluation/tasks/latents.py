@@ -99,7 +99,7 @@ class Latents(Task):
         yield from _loading_scores(model.loadings(), target)
 
     def compare(
-        self, model: FittedModel, reference: FittedModel, target: Corpus, rng: np.random.Generator
+        self, model: FittedModel, reference: FittedModel, of: Corpus, target: Corpus, rng: np.random.Generator
     ) -> Iterator[Score]:
         """Compare with the reference's latents; see `Compares.compare`."""
         one, other = (embedded(each, target, self.max_cells) for each in (model, reference))

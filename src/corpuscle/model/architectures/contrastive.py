@@ -252,7 +252,11 @@ class Contrastive(LoadsSaved):
 
     def _no_triplet(self, corpus: str) -> str:
         apart = f" of different {self.across!r}" if self.across else ""
-        hint = 'give another column as across (such as "donor"), or across = "" for any two cells' if apart else ""
+        hint = (
+            'give another column as across that parts cells of one type, or across = "" for any two cells'
+            if apart
+            else ""
+        )
         return (
             f"no triplet can be formed in corpus {corpus!r}: expected two cells of one type{apart}, and a cell that is "
             f"surely of another type; {hint or 'draw more cells of each type'}"

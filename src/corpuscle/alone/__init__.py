@@ -1,0 +1,1 @@
+"""Alone: each sampler, alteration, measure, model and task on AnnData, without a study."""
