@@ -7,7 +7,8 @@ from scipy.sparse import csr_matrix
 def simulated(shares, *, n_cells=400, n_genes=300, seed=0, fold=4.0, size=2.0, part=8, depth=0.3):
     """Return counts (cells × genes) and each cell's group, of groups with a share each.
 
-    `depth` is the standard deviation of the logarithm of cells' depths. Of several groups, each has one in `part` of the genes at `fold` of their mean.
+    Of several groups, each has one in `part` of the genes at `fold` of their mean. `depth` is the standard deviation of
+    the logarithm of cells' depths.
     """
     rng = np.random.default_rng(seed)
     mean_G = rng.gamma(1.0, 2.0, n_genes)

@@ -3,8 +3,8 @@
 Cells that are clustered by their genes differ in these genes, whether or not they are of two kinds. Genes that are
 drawn without any kinds (knockoffs) are clustered with the real ones; what differs no more than they do is no evidence.
 
-Knockoffs know nothing of how deep cells are sequenced, and real genes do: where depths differ much, cells of one kind may
-be parted by depth (measured in docs/study-file.md).
+Knockoffs know nothing of how deep cells are sequenced, and real genes do: where depths differ much, cells of one kind
+may be parted by depth (measured in docs/study-file.md).
 
 Axes in names: N cells, G genes, C clusters.
 """
