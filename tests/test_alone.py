@@ -232,7 +232,7 @@ def test_raw_holds_counts_of_its_own_genes():
         (lambda: corpuscle.calibrated_clusters(cells(), q=2.0), "q should be less than 1"),
         (lambda: corpuscle.calibrated_clusters(cells(), n_genes=0), "n_genes should be"),
         (lambda: corpuscle.calibrated_clusters(cells(), layer="nope"), "this AnnData has no 'layers/nope'"),
-        (lambda: corpuscle.calibrated_clusters(cells()[:0]), "there are no cells"),
+        (lambda: corpuscle.calibrated_clusters(cells()[:0]), "nothing to cluster: 0 cells and 12 genes"),
         (lambda: corpuscle.Fitted.load("nowhere"), "nowhere holds no model"),
     ],
 )

@@ -46,3 +46,15 @@ def is_missing(text: str) -> bool:
     (True, False)
     """
     return text.strip() in MISSING
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "corpus", ), plural(3, "seed"), plural(2, "corpus")
+    ('1 corpus', '3 seeds', '2 corpora')
+    """
+    many = "corpora" if noun == "corpus" else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"

@@ -27,12 +27,14 @@ from corpuscle.evaluation.metrics.clustering import leiden
 from corpuscle.evaluation.metrics.knockoffs import Null, half, knockoffs, log10_p, threshold
 from corpuscle.evaluation.metrics.neighbours import connectivities, nearest
 from corpuscle.evaluation.metrics.rank_test import SortedGenes
+from corpuscle.source.features import features_of
 from corpuscle.source.in_memory import InMemory, place_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 N_GENES = 2000
+FEWEST_GENES = 2
 # As published: resolutions from 0.8 down by 0.8, 10 components. As scanpy: 15 neighbours, values cut at 10 deviations.
 START, SHRINK, N_COMPONENTS, N_NEIGHBOURS, MOST_DEVIATIONS = 0.8, 0.8, 10, 15, 10.0
 # At so low a resolution all cells are long in one cluster.
@@ -48,7 +50,7 @@ class Calibration:
     q: Annotated[float, Field(gt=0, lt=1)] = 0.05
     offset: Literal[0, 1] = 1
     merge: bool = False
-    n_genes: Annotated[int, Field(ge=2, le=20_000)] = N_GENES
+    n_genes: Annotated[int, Field(ge=FEWEST_GENES, le=20_000)] = N_GENES
 
 
 class Calibrated(NamedTuple):
@@ -165,7 +167,7 @@ def calibrated_clusters(  # noqa: PLR0913
     Raises
     ------
     InputError
-        When a setting cannot be, there are no cells, no such layer, or no counts: numbers below 0, or not whole.
+        When a setting cannot be, there are no cells, genes or such layer, or no counts: numbers below 0, or not whole.
 
     Examples
     --------
@@ -177,9 +179,10 @@ def calibrated_clusters(  # noqa: PLR0913
     settings = {"evidence": evidence, "q": q, "offset": offset, "merge": merge, "n_genes": n_genes}
     construct(Calibration, settings, "calibrated_clusters: ")
     reader = InMemory(adata, place_of(adata, layer))
-    if not reader.n_cells():
-        raise InputError("there are no cells to cluster")
-    counts = reader.read_counts(np.arange(reader.n_cells())).astype(np.float64)
+    is_gene, _ = features_of(reader.read_genes())
+    if not reader.n_cells() or is_gene.sum() < FEWEST_GENES:
+        raise InputError(f"there is nothing to cluster: {reader.n_cells()} cells and {int(is_gene.sum())} genes")
+    counts = reader.read_counts(np.arange(reader.n_cells())).astype(np.float64)[:, np.flatnonzero(is_gene)]
     if (counts.data < 0).any() or (counts.data != np.round(counts.data)).any():
         raise InputError(
             f"expected counts, whole numbers of 0 or more, in {reader.counts}; name the layer that has them"

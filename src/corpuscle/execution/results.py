@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from anndata import AnnData
@@ -14,6 +14,7 @@ from anndata import AnnData
 from corpuscle.alone.fitting import Fitted
 from corpuscle.core.components import build, guarded, legal_names
 from corpuscle.core.errors import FolderError, InputError
+from corpuscle.core.text import plural
 from corpuscle.execution.run_record import read_artifacts, store_of
 from corpuscle.execution.unfinished import gather
 from corpuscle.model.model import Model
@@ -25,14 +26,6 @@ from corpuscle.study.plan import Run
 # What tells the scores of one metric apart, and the columns that a table may have.
 APART = ("task", "metric", "target", "model", "way", "unit")
 COLUMNS = ("corpus", "model", "target", "way", "seed")
-
-
-class Place(NamedTuple):
-    """A run of a study: its corpus, its model and its seed."""
-
-    corpus: str
-    model: str
-    seed: int
 
 
 class Models(Mapping[tuple[str, str, int], Fitted]):
@@ -70,7 +63,7 @@ class Models(Mapping[tuple[str, str, int], Fitted]):
         InputError
             When there is no such model, or it is not there any more.
         """
-        place = Place(*place)
+        place = Run(*place)
         if place not in self._keys:
             raise InputError(f"there is no model of {_named(place)}; {self._legal(place)}")
         folder = self._store.find("models", self._keys[place])
@@ -91,25 +84,25 @@ class Models(Mapping[tuple[str, str, int], Fitted]):
 
     def n_bytes(self, place: tuple[str, str, int]) -> int:
         """Return the size of a model's files; 0 where it is not there."""
-        folder = self._store.find("models", self._keys[Place(*place)])
+        folder = self._store.find("models", self._keys[Run(*place)])
         return 0 if folder is None else sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
     def __repr__(self) -> str:
         return f"Models({len(self)} of {len(self._keys)} runs in {self.folder})"
 
-    def _legal(self, place: Place) -> str:
-        for at, name in enumerate(Place._fields):
+    def _legal(self, place: Run) -> str:
+        for at, name in enumerate(Run._fields):
             known = list(dict.fromkeys(str(one[at]) for one in self._keys))
             if str(place[at]) not in known:
                 return f"{name}: {legal_names(str(place[at]), known)}"
         return "these are not of one run"
 
 
-def _place(run: Mapping[str, Any]) -> Place:
-    return Place(str(run["corpus"]), str(run["model"]), int(run["seed"]))
+def _place(run: Mapping[str, Any]) -> Run:
+    return Run(str(run["corpus"]), str(run["model"]), int(run["seed"]))
 
 
-def _named(place: Place) -> str:
+def _named(place: Run) -> str:
     return f"corpus {place.corpus!r}, model {place.model!r}, seed {place.seed}"
 
 
@@ -146,7 +139,7 @@ class Results:
         folder = Path(folder)
         gather(folder)
         run = RunFolder.read(folder)
-        failures = {Run(*_place(one)): str(one["message"]) for one in run.provenance.get("failures", [])}
+        failures = {_place(one): str(one["message"]) for one in run.provenance.get("failures", [])}
         n_runs = len(run.scores[["corpus", "model", "seed"]].drop_duplicates())
         return Results(folder, run.scores, failures, n_runs)
 
@@ -226,7 +219,7 @@ class Results:
 
     def __repr__(self) -> str:
         names = {name: self.scores[name].nunique() for name in ("corpus", "model", "task", "target")}
-        counts = ", ".join(f"{n} {_plural(name, n)}" for name, n in names.items())
+        counts = ", ".join(plural(n, name) for name, n in names.items())
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return f"Results({self.folder}: {len(self.scores):,} scores of {counts}{failed})"
 
@@ -240,12 +233,6 @@ class Results:
             about = f"{task}: {table.attrs['metric']} ({table.attrs['better']} is better), mean over seeds"
             parts.append(f"<p>{escape(about)}</p>{table.to_html(float_format='{:.3g}'.format)}")
         return "".join(parts)
-
-
-def _plural(name: str, n: int) -> str:
-    if n == 1:
-        return name
-    return "corpora" if name == "corpus" else f"{name}s"
 
 
 def _chosen(rows: pd.DataFrame, column: str, value: str) -> pd.DataFrame:

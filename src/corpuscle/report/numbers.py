@@ -9,6 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from corpuscle.core.text import plural as plural  # noqa: PLC0414  # numbers.plural, to the report
+
 DIRECTIONS = {
     "higher": "higher is better",
     "lower": "lower is better",
@@ -175,18 +177,6 @@ def apart(one: float, other: float) -> tuple[str, str]:
             break
         shown = number(one, digits), number(other, digits)
     return shown
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun.
-
-    Examples
-    --------
-    >>> plural(1, "corpus", ), plural(3, "seed"), plural(2, "corpus")
-    ('1 corpus', '3 seeds', '2 corpora')
-    """
-    many = "corpora" if noun == "corpus" else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else many}"
 
 
 def file_stem(*parts: str, used: set[str] | None = None) -> str:

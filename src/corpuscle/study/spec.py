@@ -14,7 +14,7 @@ from corpuscle.core.errors import ComponentError, InputError, Problem, StudyErro
 from corpuscle.core.paths import read_plain
 from corpuscle.core.plain_toml import beyond_64_bits, parse_toml
 from corpuscle.core.scores import IN_PLACE
-from corpuscle.core.text import shortened
+from corpuscle.core.text import plural, shortened
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.cell_ontology import CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
@@ -149,7 +149,7 @@ class Study:
     def __repr__(self) -> str:
         sizes = {"source": len(self.spec.sources), "corpus": len(self.recipes), "model": len(self.models)}
         sizes |= {"task": len(self.tasks), "seed": len(self.seeds)}
-        counts = ", ".join(f"{n} {_counted(what, n)}" for what, n in sizes.items())
+        counts = ", ".join(plural(n, what) for what, n in sizes.items())
         return f"Study({self.name!r}: {counts})"
 
     def to_toml(self) -> str:
@@ -250,12 +250,6 @@ class Study:
         if spec is None:
             raise StudyError(problems)
         return _Builder(spec, text, folder, problems).study()
-
-
-def _counted(what: str, n: int) -> str:
-    if n == 1:
-        return what
-    return "corpora" if what == "corpus" else f"{what}s"
 
 
 class _Builder:

@@ -17,7 +17,7 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import gene_moments, most_variable
-from corpuscle.evaluation.calibrated import Calibrated, Calibration, calibrated
+from corpuscle.evaluation.calibrated import FEWEST_GENES, Calibrated, Calibration, calibrated
 from corpuscle.evaluation.embedding import draw_cells, left_out, reasons
 from corpuscle.evaluation.metrics.clustering import agreement, require_igraph
 from corpuscle.evaluation.task import Task
@@ -27,7 +27,6 @@ ARI = Metric(
     "ari", "ARI", "Adjusted Rand index of clusters and cell types, each cell counting as much.", "higher", "correlation"
 )
 N_CLUSTERS = Metric("n_clusters", "Clusters", "How many clusters are found to differ.", "none", "positive")
-FEWEST_GENES = 2
 CALIBRATED, PLAIN = "calibrated", "Leiden 0.8"
 
 
