@@ -102,3 +102,16 @@ def test_the_folder_of_sockets_says_whose_it_is_and_goes_with_its_process() -> N
     assert scratch._OWNED.search(place.name)
     assert place.name.startswith(scratch.PREFIX)
     assert not place.exists()
+
+
+def test_what_ended_workers_hold_is_removed_without_a_word(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from numba.np.ufunc.parallel import _launch_threads\n"  # makes a lock that all processes may share
+        "from corpuscle.execution.workers import pool_of\n"
+        "with pool_of(1, Path(sys.argv[1])) as (worker,):\n"
+        "    worker.submit(_launch_threads)\n"
+        "    worker.answer()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

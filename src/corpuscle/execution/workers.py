@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -113,6 +114,7 @@ class Worker:
     def _start(self) -> None:
         fits = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
         start = START if fits else "spawn"
+        _start_tracker()
         context = multiprocessing.get_context(start)
         if start == "forkserver":
             # The system ends a process with the thread that started it, which only the main one outlives.
@@ -333,6 +335,24 @@ def gpu_names() -> str:
         return " ".join(gpus())
     except CorpuscleError:
         return ""
+
+
+def _start_tracker() -> None:
+    """Start Python's process that removes what others leave, so that it does so without a word.
+
+    Workers are ended, not asked to end: libraries' semaphores that they hold then are for it to remove. It warns of
+    each at the end of a run, after the report, unless its environment says otherwise.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _name_temporary_folder() -> None:
