@@ -109,3 +109,6 @@ def test_a_notebook_shows_tables_with_names_as_they_are(run: corpuscle.Results) 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected the folder of a run"):
         corpuscle.Results.load(tmp_path)
+    listed = CliRunner().invoke(app, ["models", "ls", str(tmp_path)])
+    assert isinstance(listed.exception, InputError)
+    assert "expected the folder of a run" in str(listed.exception)

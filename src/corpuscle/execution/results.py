@@ -35,17 +35,20 @@ class Models(Mapping[tuple[str, str, int], Fitted]):
     ----------
     folder
         The run's folder.
+
+    Raises
+    ------
+    FolderError
+        When it is none, or its ``artifacts.json`` cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._store = Store(store_of(folder, None))
-        runs = read_artifacts(folder).get("runs", [])
-        try:
-            self._keys = {_place(run): str(run["model_key"]) for run in runs}
-        except (KeyError, TypeError, ValueError) as error:
-            why = f"its list of models cannot be read ({error}); run the study there again"
-            raise FolderError(f"{folder}: {why}") from None
+        found = read_artifacts(folder)
+        if not found:
+            raise FolderError(f"{folder}: expected the folder of a run; give the one that `corpuscle run` wrote")
+        self._keys = {_place(run): run["model_key"] for run in found["runs"]}
 
     def __iter__(self) -> Iterator[tuple[str, str, int]]:
         """Go through the models that are there."""
