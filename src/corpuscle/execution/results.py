@@ -23,8 +23,7 @@ from corpuscle.source.gene_names import ENSEMBL
 from corpuscle.store import Store
 from corpuscle.study.plan import Run
 
-# What tells the scores of one metric apart, and the columns that a table may have.
-APART = ("task", "metric", "target", "model", "way", "unit")
+# The columns that a table may have.
 COLUMNS = ("corpus", "model", "target", "way", "seed")
 
 
