@@ -165,8 +165,11 @@ def _run(  # all but four by name
     from corpuscle import terminal
     from corpuscle.execution import tracking, workflow
 
-    listener = terminal.Running(_console(stderr=True))
-    with _resumable(), tracking.sending(track, study, listener) as heard, listener.progress:
+    with (
+        _resumable(),
+        terminal.listening(_console(stderr=True)) as listener,
+        tracking.sending(track, study, listener) as heard,
+    ):
         results: Results = workflow.run(study, output, workers=workers, store=store, cluster=cluster, listener=heard)
     terminal.show_results(_console(), results)
     if results.failures:

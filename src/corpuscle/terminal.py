@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -33,10 +34,13 @@ from corpuscle.core.text import shown
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
+from corpuscle.execution.listener import Listener
+from corpuscle.execution.logged import Logged, logging_to_stderr
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.results import Results
 from corpuscle.execution.results_folder import target_facts
-from corpuscle.execution.workflow import Listener, Outlined
+from corpuscle.execution.tally import Tally
+from corpuscle.execution.workflow import Outlined
 from corpuscle.model.model import Model
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.report.sections.measures import sections
@@ -88,8 +92,7 @@ class Running(Listener):
         self.progress = Progress(TextColumn("{task.description}"), *bar, _Left(), console=console)
         self.whole = self.progress.add_task("preparing", total=None)
         self.share, self.stage_began = 0.0, time.monotonic()
-        self.steps: dict[Run, int] = {}
-        self.shares: dict[Run, float] = {}
+        self.tally = Tally({})
         self.bars: dict[Run, TaskID] = {}
 
     def notice(self, what: str, share: float) -> None:
@@ -111,23 +114,39 @@ class Running(Listener):
 
     def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
         """Count what is to do."""
-        self.steps = {run: max(1, n) for run, n in n_steps.items()}
+        self.tally = Tally(n_steps)
         if reused:
             self.console.print(f"{reused} of {len(n_steps) + reused} runs are there already")
-        total = sum(self.steps.values()) or None
+        total = 1.0 if n_steps else None
         self.progress.reset(self.whole, total=total, description=f"{len(n_steps)} runs", left=None)
 
     def update(self, run: Run, share: float) -> None:
         """Move a run's bar, and the whole's."""
         if run not in self.bars:
             self.bars[run] = self.progress.add_task(escape(str(run)), total=1.0)
-        self.shares[run] = share
+        self.tally.update(run, share)
         self.progress.update(self.bars[run], completed=share, visible=share < 1)
-        self.progress.update(self.whole, completed=sum(self.steps[run] * share for run, share in self.shares.items()))
+        self.progress.update(self.whole, completed=self.tally.share)
+
+    def failed(self, what: str, why: str) -> None:
+        """Show it above the bars."""
+        self.console.print(f"[red]failed[/red] {escape(what)}: {escape(why)}", soft_wrap=True)
 
     def left(self, seconds: float) -> None:
         """Show how long the rest takes."""
         self.progress.update(self.whole, left=seconds)
+
+
+@contextmanager
+def listening(console: Console) -> Iterator[Listener]:
+    """Give what shows a run: bars on a terminal; where output goes to a file, lines with their times."""
+    if console.is_terminal:
+        running = Running(console)
+        with running.progress:
+            yield running
+    else:
+        with logging_to_stderr():
+            yield Logged()
 
 
 class _Left(ProgressColumn):

@@ -16,7 +16,7 @@ import pytest
 
 import corpuscle
 from corpuscle.core.errors import InputError
-from corpuscle.execution.workflow import Listener
+from corpuscle.execution.listener import Listener
 from dask_cluster import PATIENCE, DaskCluster, dask_cluster, wait_for
 from elsewhere import (
     LONG,

@@ -27,10 +27,10 @@ from corpuscle.core.errors import CorpuscleError, FolderError, InputError, Sourc
 from corpuscle.core.heard import heard
 from corpuscle.core.usage import Meter
 from corpuscle.execution.artifact import Address
+from corpuscle.execution.listener import Listener
 from corpuscle.execution.remaining import Part, Remaining
 from corpuscle.execution.tracking import tracker
 from corpuscle.execution.unfinished import gather
-from corpuscle.execution.workflow import Listener
 from corpuscle.source.source import open_source
 from corpuscle.store import Store
 from corpuscle.study.plan import Run

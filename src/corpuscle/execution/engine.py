@@ -32,7 +32,11 @@ MOST_ROUNDS = 5
 
 
 def execute(
-    wanted: Iterable[Artifact], corpora: StoredCorpora, workers: "int | Executor", on_update: Callable[[Update], None]
+    wanted: Iterable[Artifact],
+    corpora: StoredCorpora,
+    workers: "int | Executor",
+    on_update: Callable[[Update], None],
+    on_failure: Callable[[str, str], None] = lambda _what, _why: None,
 ) -> dict[Address, str]:
     """Make the artifacts that the store lacks, and what they are made from.
 
@@ -46,6 +50,8 @@ def execute(
         How many processes of this machine (0: this one), or what else makes them.
     on_update
         Called with the progress of each artifact.
+    on_failure
+        Called with what could not be made, and why; not with what only lacks that.
 
     Returns
     -------
@@ -67,7 +73,10 @@ def execute(
                     if isinstance(news, Update):
                         on_update(news)
                     elif undone.end(news):
-                        on_update(Update(news.artifact.address, 1.0))
+                        address = news.artifact.address
+                        if address in undone.failures:
+                            on_failure(news.artifact.label, undone.failures[address])
+                        on_update(Update(address, 1.0))
                 for address in undone.came():
                     on_update(Update(address, 1.0))
     return undone.failures

@@ -1,7 +1,7 @@
 """Results: what a run left in its folder, as tables and models; read again at any time."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -88,6 +88,27 @@ class Models(Mapping[tuple[str, str, int], Fitted]):
         """Return the size of a model's files; 0 where it is not there."""
         folder = self._store.find("models", self._keys[Run(*place)])
         return 0 if folder is None else sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+    def keys_of(self, corpora: Collection[str], models: Collection[str], seeds: Collection[int]) -> list[str]:
+        """Return the keys, in the store, of the models of these corpora, models and seeds; of none given: of all.
+
+        Raises
+        ------
+        InputError
+            When the study has no such corpus, model or seed.
+        """
+        for at, (name, given) in enumerate(zip(Run._fields, (corpora, models, seeds), strict=True)):
+            known = list(dict.fromkeys(str(place[at]) for place in self._keys))
+            for one in given:
+                if str(one) not in known:
+                    raise InputError(f"{name}: {legal_names(str(one), known)}")
+        return [
+            key
+            for place, key in self._keys.items()
+            if place.corpus in (corpora or [place.corpus])
+            and place.model in (models or [place.model])
+            and place.seed in (seeds or [place.seed])
+        ]
 
     def __repr__(self) -> str:
         return f"Models({len(self)} of {len(self._keys)} runs in {self.folder})"

@@ -12,8 +12,9 @@ import pandas as pd
 
 from corpuscle.core.errors import InputError, Problem
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.execution.listener import Listener
 from corpuscle.execution.results import Results
-from corpuscle.execution.workflow import Listener
+from corpuscle.execution.tally import Tally
 from corpuscle.study.plan import Run
 from corpuscle.study.spec import Study
 
@@ -164,8 +165,7 @@ class _Sending(Listener):
 
     def __init__(self, sent: Tracker, other: Listener) -> None:
         self.sent, self.other = sent, other
-        self.steps: dict[Run, int] = {}
-        self.shares: dict[Run, float] = {}
+        self.tally = Tally({})
         self.per_cent = -1
 
     def notice(self, what: str, share: float) -> None:
@@ -178,18 +178,21 @@ class _Sending(Listener):
 
     def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
         """Note what is to do."""
-        self.steps = {run: max(1, n) for run, n in n_steps.items()}
+        self.tally = Tally(n_steps)
         self.other.planned(n_steps, reused)
 
     def update(self, run: Run, share: float) -> None:
         """Send how far the whole is."""
         self.other.update(run, share)
-        self.shares[run] = share
-        done = sum(self.steps.get(run, 1) * share for run, share in self.shares.items())
-        per_cent = int(100 * done / max(1, sum(self.steps.values())))
+        self.tally.update(run, share)
+        per_cent = int(100 * self.tally.share)
         if per_cent > self.per_cent:
             self.per_cent = per_cent
             self.sent.log({"progress": per_cent / 100}, per_cent)
+
+    def failed(self, what: str, why: str) -> None:
+        """Pass it on."""
+        self.other.failed(what, why)
 
     def left(self, seconds: float) -> None:
         """Pass it on."""

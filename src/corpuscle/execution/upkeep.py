@@ -240,7 +240,7 @@ def collect(store: Store, *, dry_run: bool = False) -> Freed:
     FolderError
         When it is not known what is used: no run is recorded, or a record cannot be read.
     """
-    claims = _claims(store.root, dry_run=dry_run)
+    claims = claims_in(store.root, dry_run=dry_run)
     contents = Contents(store)
     gone = [run for run in contents.runs if run.is_gone and run.claim not in claims]
     if not contents.runs:
@@ -261,7 +261,7 @@ def collect(store: Store, *, dry_run: bool = False) -> Freed:
         if address in needed or store.claim(*address) in claims:
             continue
         n_bytes = one.n_bytes
-        if _is_in_use(one.folder, before) or not (dry_run or _remove(one.folder, before)):
+        if _is_in_use(one.folder, before) or not (dry_run or remove(one.folder, before)):
             left.add("", n_bytes)
         else:
             freed.add(one.kind, n_bytes)
@@ -277,7 +277,7 @@ def collect(store: Store, *, dry_run: bool = False) -> Freed:
     return Freed(freed.counts, [run.folder for run in gone], names, left.counts.get("", (0, 0)))
 
 
-def _claims(root: Path, *, dry_run: bool) -> dict[Path, Watch]:
+def claims_in(root: Path, *, dry_run: bool) -> dict[Path, Watch]:
     """Return the claims of processes that are there; those of others are removed, after watching them for a while."""
     watches = {path: Watch(path) for path in root.glob(f"*/{CLAIM}*")}
     if dry_run:
@@ -321,7 +321,7 @@ def _is_in_use(folder: Path, before: int | None) -> bool:
         return False
 
 
-def _remove(folder: Path, before: int | None) -> bool:
+def remove(folder: Path, before: int | None) -> bool:
     """Remove a result, by way of a name that nobody looks for; return False where it was taken up at that moment."""
     aside = folder.with_name(f"{PARTIAL}{folder.name}-{uuid4().hex[:8]}")
     with writing(folder):

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,15 @@ import pandas as pd
 
 from corpuscle.core import scratch
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError, FolderError, InputError, Problem
+from corpuscle.core.errors import CorpusError, FolderError, InputError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
 from corpuscle.execution import engine, measuring, results_folder, tables
 from corpuscle.execution.artifact import Artifact
 from corpuscle.execution.artifacts import Scores
+from corpuscle.execution.default_listener import default_listener
 from corpuscle.execution.graph import RunArtifacts, RunShares, made_cells, runs_of
+from corpuscle.execution.listener import Listener
 from corpuscle.execution.measuring import Measured
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.remaining import Part, Remaining
@@ -46,31 +48,6 @@ MEASURED = "measures"
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Listener:
-    """Hears how a run goes; this one says nothing. The command line shows a subclass."""
-
-    def notice(self, what: str, share: float) -> None:
-        """Hear what the preparation is doing, and which share of it is done."""
-
-    def warned(self, warnings: Sequence[Problem]) -> None:
-        """Hear what is legal and yet likely not meant."""
-
-    def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
-        """Hear which runs are to do, with their optimisation steps, and how many are there already."""
-
-    def update(self, run: Run, share: float) -> None:
-        """Hear which share of a run is done."""
-
-    def left(self, seconds: float) -> None:
-        """Hear how long the rest takes, by what was done so far."""
-
-    def finished(self, results: Results) -> None:
-        """Hear what the run left."""
-
-    def said(self, text: str) -> None:
-        """Hear something about the cluster that the study is done on."""
 
 
 def run(
@@ -100,7 +77,7 @@ def run(
         Which cluster makes artifacts, instead of processes of this machine: the address of a Dask scheduler,
         ``"slurm"``, or a TOML file with what SLURM's jobs are to have. Scores do not depend on it.
     listener
-        Hears how it goes.
+        Hears how it goes; by default it is shown in a notebook, and logged under ``corpuscle`` elsewhere.
 
     Raises
     ------
@@ -110,7 +87,7 @@ def run(
         When the cluster is lost. What was made is kept.
     """
     study = study if isinstance(study, Study) else Study.read(study)
-    folder, listener, started = Path(folder), listener or Listener(), time.perf_counter()
+    folder, listener, started = Path(folder), listener or default_listener(), time.perf_counter()
     study = study.placed(folder)
     if cluster is not None and workers is not None:
         raise InputError("give either workers, processes of this machine, or a cluster, which has its own")
@@ -150,7 +127,7 @@ def run(
             for run, share in shares.update(*news).items():
                 listener.update(run, share)
 
-        failed = engine.execute(wanted, corpora, executor, on_update)
+        failed = engine.execute(wanted, corpora, executor, on_update, listener.failed)
         check()
         if not failed and record.is_own:
             kept.forget_unfinished()
@@ -302,14 +279,14 @@ def describe(
     store
         Where what is made is kept, as for `run`.
     notice
-        Called with what is being done, and which share of it is done.
+        Called with what is being done, and which share of it is done; by default as `run` shows it.
 
     Raises
     ------
     InputError
         When the study, its data or the folder cannot be used.
     """
-    study, notice = study if isinstance(study, Study) else Study.read(study), notice or (lambda _what, _share: None)
+    study, notice = study if isinstance(study, Study) else Study.read(study), notice or default_listener().notice
     workers = cores() if workers is None else workers
     if folder is None:
         if store is not None:
@@ -378,7 +355,7 @@ def compose(  # noqa: PLR0913  # all but two by name
         When the study, its data, the corpus' name, the format or the folder cannot be used.
     """
     study = study if isinstance(study, Study) else Study.read(study)
-    folder, notice = Path(folder), notice or (lambda _what, _share: None)
+    folder, notice = Path(folder), notice or default_listener().notice
     study = study.placed(folder)
     known = [recipe.name for recipe in study.recipes]
     if only is not None and only not in known:
