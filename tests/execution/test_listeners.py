@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from corpuscle import Study, run
 from corpuscle.cli import app
 from corpuscle.core.errors import Problem
 from corpuscle.execution import workflow
@@ -17,6 +18,7 @@ from corpuscle.execution.listener import Listener
 from corpuscle.execution.logged import Logged
 from corpuscle.execution.notebook import InNotebook
 from corpuscle.execution.results import Results
+from corpuscle.report.page.outdated import MARK
 from corpuscle.study.plan import Run
 from elsewhere import write_cells
 
@@ -124,3 +126,23 @@ def test_a_redirected_run_has_a_log_with_times(tmp_path: Path, monkeypatch: pyte
     # The logger is as it was.
     assert logging.getLogger("corpuscle").level == logging.NOTSET
     assert not [one for one in logging.getLogger().handlers if type(one) is logging.StreamHandler]
+
+
+class _Interrupted(Listener):
+    def planned(self, n_steps: object, reused: int) -> None:
+        raise KeyboardInterrupt
+
+
+def test_the_page_of_an_earlier_run_says_so_until_a_later_one_finishes(tmp_path: Path) -> None:
+    text = STUDY.format(path=str(write_cells(tmp_path / "blood.h5ad")))
+    page = run(Study.parse(text), tmp_path / "out", workers=0).report
+    assert MARK not in page.read_text()
+    run(Study.parse(text), tmp_path / "out", workers=0, listener=Listener())
+    assert MARK not in page.read_text(), "nothing is missing"
+    more = Study.parse(text.replace("seeds = 1", "seeds = 2"))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(more, tmp_path / "out", workers=0, listener=_Interrupted())
+        assert page.read_text().count(MARK) == 1
+    run(more, tmp_path / "out", workers=0)
+    assert MARK not in page.read_text()

@@ -29,6 +29,7 @@ from corpuscle.execution.remaining import Part, Remaining
 from corpuscle.execution.results import Results
 from corpuscle.execution.run_record import RunRecord, recording, store_of
 from corpuscle.execution.workers import Update
+from corpuscle.report.page.outdated import mark_outdated
 from corpuscle.report.page.render import render_description, written
 from corpuscle.statistics.divergence import without_diverged
 from corpuscle.store import Store, remove_partial
@@ -110,6 +111,7 @@ def run(
         results_folder.write_artifacts(folder, kept, runs)
         record.refer(artifact.address for one in runs for artifact in one.all)
         results_folder.write_unfinished(folder, plan)
+        mark_outdated(folder / "report.html")
         measured = measuring.measure(plan, corpora, notice, executor)
         results_folder.write_measures(folder, measured)
         missing = [one for one in runs if not one.is_done(kept)]
@@ -131,8 +133,10 @@ def run(
         check()
         if not failed and record.is_own:
             kept.forget_unfinished()
-        failures = {Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()}
-        failures |= {one.run: why for one in missing if (why := one.failure(failed)) is not None}
+        failures = {
+            **{Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()},
+            **{one.run: why for one in missing if (why := one.failure(failed)) is not None},
+        }
         scores = _write_tables(folder, runs, kept)
         listed = [{**run._asdict(), "message": message} for run, message in failures.items()]
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
