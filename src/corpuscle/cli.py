@@ -319,13 +319,40 @@ def compose_command(  # noqa: PLR0917  # typer's arguments
 @app.command(name="list")
 def list_(
     what: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="datasets, samplers, alterations, models or tasks.")
+        str | None,
+        typer.Argument(
+            metavar="[KIND|NAME]",
+            help="datasets, samplers, alterations, models or tasks; or one of these, such as ldvae, for all about it.",
+        ),
     ] = None,
 ) -> None:
     """List what a study file can name: data sets with their provenance, samplers, alterations, models and tasks."""
     from corpuscle import terminal
 
     terminal.show_components(_console(), what)
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="A file to write; by default it is printed."),
+    ] = None,
+) -> None:
+    """Write the JSON schema of the study file, by which editors complete and check it.
+
+    Begin the study file with a line such as: #:schema ./study.schema.json
+    """
+    import json
+
+    from corpuscle.store import write_text
+    from corpuscle.study.json_schema import study_schema
+
+    text = json.dumps(study_schema(), indent=1) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(output, text)
 
 
 app.command("trace")(store_commands.trace)

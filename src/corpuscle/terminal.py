@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape as without_markup
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     Progress,
@@ -28,6 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from corpuscle.core import components
+from corpuscle.core.component_text import examples, meanings, summary
 from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import ComponentError, Problem
 from corpuscle.core.text import shown
@@ -384,22 +386,59 @@ def show_checkpoint(console: Console, seen: "Inspection") -> None:
 
 
 def show_components(console: Console, what: str | None) -> None:
-    """List what a study file can name.
+    """List what a study file can name, of one kind or of all; or show all about what has a name.
 
     Raises
     ------
     ComponentError
-        When there is no such kind of thing.
+        When there is no such kind, and nothing of that name.
     """
-    legal = ["datasets", *KINDS]
-    if what is not None and what not in legal:
-        raise ComponentError(f"there is no kind {what!r}; {legal_names(what, legal)}")
-    for kind in [what] if what else legal:
-        _print(
-            console,
-            kind.capitalize(),
-            _datasets_table() if kind == "datasets" else _components_table(KINDS[kind]),
-        )
+    kinds = ["datasets", *KINDS]
+    if what is None or what in kinds:
+        for kind in [what] if what else kinds:
+            table = _datasets_table() if kind == "datasets" else _components_table(KINDS[kind])
+            _print(console, kind.capitalize(), table)
+        return
+    found = [cls for cls in KINDS.values() if what in components.names(cls)]
+    if not found and ":" in what:
+        found = [cls for cls in KINDS.values() if _is_a(cls, what)]
+    if what in dataset_names():
+        _print(console, what, _datasets_table().query("name == @what"))
+    for cls in found:
+        _show_component(console, cls, what)
+    if not found and what not in dataset_names():
+        legal = [*kinds, *dataset_names(), *(name for kind in KINDS.values() for name in components.names(kind))]
+        raise ComponentError(f"there is nothing called {what!r}; {legal_names(what, legal)}")
+
+
+def _is_a(kind: type[Component], name: str) -> bool:
+    try:
+        components.find(kind, name)
+    except ComponentError as error:
+        if "cannot import" in str(error):
+            raise
+        return False
+    return True
+
+
+def _show_component(console: Console, kind: type[Component], name: str) -> None:
+    """Show a component's docstring, and what each parameter may be; the documentation has the same text."""
+    cls = components.find(kind, name)
+    console.print(f"[bold]{escape(name)}[/bold] ({kind.kind})\n")
+    console.print(escape(_plain_text(summary(cls))), soft_wrap=True)
+    fields = cls.__pydantic_fields__  # type: ignore[attr-defined]  # by @component
+    texts = meanings(cls)
+    if fields:
+        console.print("\n[bold]Parameters[/bold]")
+    for field, info in fields.items():
+        console.print(f"{escape(_parameter(field, info))}", soft_wrap=True)
+        console.print(Padding(escape(_plain_text(texts.get(field, ""))), (0, 0, 0, 4)))
+    if shown_examples := examples(cls):
+        console.print(f"\n[bold]Examples[/bold]\n{escape(shown_examples)}", soft_wrap=True)
+
+
+def _plain_text(text: str) -> str:
+    return text.replace("``", "`")
 
 
 def _datasets_table() -> pd.DataFrame:

@@ -31,9 +31,9 @@ def _term(value: Any) -> Any:
     raise ValueError('should be the id of a term of the Cell Ontology, such as "CL:0000236"')
 
 
-Term = Annotated[str, BeforeValidator(_term)]
+Term = Annotated[str, BeforeValidator(_term), Field(json_schema_extra={"pattern": r"^CL:\d{7}$"})]
 # One path or several; checked in one go, so that a fault is reported once.
-Paths = Annotated[str | tuple[str, ...], BeforeValidator(_paths)]
+Paths = Annotated[str | tuple[str, ...], BeforeValidator(_paths, json_schema_input_type=str | list[str])]
 
 
 class Table(BaseModel):
@@ -74,7 +74,7 @@ class SourceSpec(Table):
     path: Paths | None = None
     dataset: str | None = None
     where: str | None = None
-    counts: Annotated[CountsSpec, BeforeValidator(_counts)] = CountsSpec()
+    counts: Annotated[CountsSpec, BeforeValidator(_counts, json_schema_input_type=CountsSpec | str)] = CountsSpec()
     genes: str | None = None
     quality: dict[str, Any] = {}
     donors: Literal["own"] | None = None
@@ -182,7 +182,14 @@ class TaskSpec(LabelledSpec):
 
     # A bare name is all evaluation cells of that source.
     on: Annotated[
-        list[Annotated[TargetSpec, BeforeValidator(lambda on: {"source": on} if isinstance(on, str) else on)]],
+        list[
+            Annotated[
+                TargetSpec,
+                BeforeValidator(
+                    lambda on: {"source": on} if isinstance(on, str) else on, json_schema_input_type=TargetSpec | str
+                ),
+            ]
+        ],
         Field(min_length=1),
     ]
 

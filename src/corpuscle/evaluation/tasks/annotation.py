@@ -113,7 +113,9 @@ class Annotation(Task):
     fine_tune: list[Weights] = Field(default_factory=list)
     n_blocks: Annotated[int, Field(gt=0, le=MOST_LAYERS)] = 1
     remedies: Annotated[list[Remedy], Field(min_length=1)] = Field(default_factory=lambda: list[Remedy](["none"]))
-    training: Annotated[TrainingSettings, BeforeValidator(_settings)] = TrainingSettings()
+    training: Annotated[TrainingSettings, BeforeValidator(_settings, json_schema_input_type=dict[str, Any])] = (
+        TrainingSettings()
+    )
     worst_by: str = ""
 
     @model_validator(mode="after")

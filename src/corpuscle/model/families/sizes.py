@@ -1,9 +1,9 @@
 """A network's size in a study file: a published name, or a table of widths."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from corpuscle.core.components import component, legal_names
 from corpuscle.model.size import MOST_LAYERS, MOST_UNITS
@@ -41,7 +41,7 @@ class TransformerSize:
         return self
 
 
-def sized(sizes: Mapping[str, S], kind: Callable[..., S]) -> Callable[[Any], Any]:
+def sized(sizes: Mapping[str, S], kind: Callable[..., S]) -> BeforeValidator:
     """Return what makes a size of what a study file says.
 
     Parameters
@@ -53,9 +53,9 @@ def sized(sizes: Mapping[str, S], kind: Callable[..., S]) -> Callable[[Any], Any
 
     Examples
     --------
-    >>> sized({"tiny": 3}, dict)("tiny")
+    >>> sized({"tiny": 3}, dict).func("tiny")
     3
-    >>> sized({"tiny": 3}, dict)("tinny")
+    >>> sized({"tiny": 3}, dict).func("tinny")
     Traceback (most recent call last):
     ValueError: there is no size 'tinny'; did you mean 'tiny'? ...
     """
@@ -67,4 +67,6 @@ def sized(sizes: Mapping[str, S], kind: Callable[..., S]) -> Callable[[Any], Any
             return sizes[value]
         return kind(**value) if isinstance(value, dict) else value
 
-    return size_of
+    # Names that are known when it runs.
+    names: Any = Literal.__getitem__(tuple(sizes))
+    return BeforeValidator(size_of, json_schema_input_type=names | kind)

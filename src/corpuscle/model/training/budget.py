@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import count
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
@@ -79,7 +79,8 @@ def published_as(published: Budget | None) -> BeforeValidator:
             raise ValueError(f"should be a table, such as {{ epochs = 250 }}{also}")  # noqa: TRY004  # pydantic's kind
         return Budget(**value) if isinstance(value, dict) else value
 
-    return BeforeValidator(budget_of)
+    legal = Budget | Literal["published"] if published else Budget
+    return BeforeValidator(budget_of, json_schema_input_type=legal)
 
 
 def _can_stop(validation_share: float, info: ValidationInfo) -> float:

@@ -100,8 +100,11 @@ class External(WithoutSteps):
 
     path_fields: ClassVar[tuple[str, ...]] = ("files",)
 
-    command: Annotated[list[str], BeforeValidator(arguments)]
-    fit_command: Annotated[list[str] | None, BeforeValidator(lambda value: value and arguments(value))] = None
+    command: Annotated[list[str], BeforeValidator(arguments, json_schema_input_type=str | list[str])]
+    fit_command: Annotated[
+        list[str] | None,
+        BeforeValidator(lambda value: value and arguments(value), json_schema_input_type=str | list[str] | None),
+    ] = None
     files: Annotated[dict[str, Annotated[str, Field(min_length=1)]], AfterValidator(_files)] = Field(
         default_factory=dict
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import ModelError
@@ -94,7 +94,7 @@ class Geneformer(FoundationModel):
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
-    size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
+    size: Annotated[Size, sized(SIZES, Size)] = SIZES["tiny"]
     layer: Annotated[int, Field(le=0)] = -1
     pooling: Pooling | None = None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor
 
 from corpuscle.core.components import component
@@ -78,7 +78,7 @@ class ScBERT(FoundationModel):
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
-    size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
+    size: Annotated[Size, sized(SIZES, Size)] = SIZES["tiny"]
     pooling: Literal["mean", "expressed"] = "mean"
     redraw: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 1000
 

@@ -138,7 +138,7 @@ class ScGPT(FoundationModel):
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
-    size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
+    size: Annotated[Size, sized(SIZES, Size)] = SIZES["tiny"]
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
     ties: Ties = "random"
     truncation: Truncation = "random"

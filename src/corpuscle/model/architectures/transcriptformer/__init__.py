@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor
 
 from corpuscle.core.components import component
@@ -89,7 +89,7 @@ class TranscriptFormer(FoundationModel):
     sizes: ClassVar[Mapping[str, Size]] = SIZES
     renames: ClassVar[Renames] = weights.RENAMES
 
-    size: Annotated[Size, BeforeValidator(sized(SIZES, Size))] = SIZES["tiny"]
+    size: Annotated[Size, sized(SIZES, Size)] = SIZES["tiny"]
     gene_vectors: Annotated[str, Field(min_length=1)] | None = None
     scale: Literal["upstream", "length"] = "upstream"
 
