@@ -12,8 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import corpuscle
+from corpuscle.cli import app
+from corpuscle.core import components
+from corpuscle.core.errors import ComponentError
+from corpuscle.corpus.sampler import Sampler
+from corpuscle.corpus.samplers.uniform import Uniform
 from repository import ROOT, TESTS
 
 TEMPLATES = TESTS / "templates"
@@ -89,3 +95,30 @@ def test_templates_keep_to_what_is_asked_of_every_built_in(tmp_path: Path, envir
     counted = re.search(r"(\d+) passed", tested.stdout)
     assert counted
     assert int(counted[1]) > 50
+
+
+def test_what_an_installed_package_offers_is_named_as_a_built_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(TEMPLATES / "corpus" / "samplers" / "first_cells.py", tmp_path / "their_samplers.py")
+    facts = tmp_path / "theirs-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    offers = {"first": "their_samplers:FirstCells", "uniform": "their_samplers:FirstCells", "gone": "nowhere:Sampler"}
+    lines = [f"{name} = {place}" for name, place in offers.items()]
+    (facts / "entry_points.txt").write_text("\n".join(["[corpuscle.samplers]", *lines]))
+    monkeypatch.syspath_prepend(tmp_path)
+    components._offered.cache_clear()
+    try:
+        found = components.build(Sampler, "first", {"step": 3})
+        assert found.name == "their_samplers:FirstCells"
+        assert isinstance(components.build(Sampler, "uniform", {}), Uniform), "a built-in keeps its name"
+        with pytest.raises(ComponentError, match="cannot import 'nowhere'"):
+            components.build(Sampler, "gone", {})
+        with pytest.raises(ComponentError, match="did you mean 'first'"):
+            components.build(Sampler, "frist", {})
+        listed = CliRunner().invoke(app, ["list", "samplers"]).stdout
+        assert "first" in listed
+        assert "cannot import" in listed
+    finally:
+        components._offered.cache_clear()

@@ -4,6 +4,8 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import corpuscle
 from repository import ROOT
 
@@ -28,8 +30,8 @@ def test_no_room_takes_the_place_of_a_name_that_is_offered() -> None:
     assert not rooms & OFFERED
 
 
-def test_the_citation_has_the_version() -> None:
-    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    found = re.search(r"^version: (.+)$", citation, re.MULTILINE)
+@pytest.mark.parametrize("name", ["CITATION.cff", "docs/scverse/meta.yaml"])
+def test_what_names_the_version_names_this_one(name: str) -> None:
+    found = re.search(r"^version: (.+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     assert found[1] == corpuscle.__version__

@@ -399,7 +399,7 @@ def show_components(console: Console, what: str | None) -> None:
             table = _datasets_table() if kind == "datasets" else _components_table(KINDS[kind])
             _print(console, kind.capitalize(), table)
         return
-    found = [cls for cls in KINDS.values() if what in components.names(cls)]
+    found = [cls for cls in KINDS.values() if what in [*components.names(cls), *components.installed(cls)]]
     if not found and ":" in what:
         found = [cls for cls in KINDS.values() if _is_a(cls, what)]
     if what in dataset_names():
@@ -453,8 +453,13 @@ def _datasets_table() -> pd.DataFrame:
 
 def _components_table(kind: type[Component]) -> pd.DataFrame:
     rows = []
-    for name in components.names(kind):
-        cls = components.find(kind, name)
+    for name in [*components.names(kind), *components.installed(kind)]:
+        try:
+            cls = components.find(kind, name)
+        except ComponentError as error:
+            # What another package offers, and which cannot be had.
+            rows.append({"name": name, "what": str(error), "parameters": ""})
+            continue
         fields = cls.__pydantic_fields__  # type: ignore[attr-defined]  # by @component
         parameters = ", ".join(_parameter(field, info) for field, info in fields.items())
         summary = (cls.__doc__ or "").strip().partition("\n")[0]

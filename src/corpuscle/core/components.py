@@ -1,7 +1,8 @@
 """Find a component by its name; its name is that of its file or folder.
 
 Everything that a study file can name is a frozen dataclass in a file or a folder of its own: a sampler, a model, a
-task. There is no registry: the folder is the list. A user's own component is named ``"package.module:Class"``.
+task. There is no registry: the folder is the list. A user's own component is named ``"package.module:Class"``; what an
+installed package offers as an entry point, such as ``[project.entry-points."corpuscle.models"]``, by the name there.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform, get_args, get_type_hints
 
@@ -125,6 +127,17 @@ def names(kind: type[Component]) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
+def installed(kind: type[Component]) -> Mapping[str, str]:
+    """Return what other packages offer of a kind, by name: ``module:Class``. A built-in's name stays its own."""
+    own = names(kind)
+    return {name: place for name, place in _offered(f"corpuscle.{kind.kind}s").items() if name not in own}
+
+
+@cache
+def _offered(group: str) -> Mapping[str, str]:
+    return {one.name: one.value for one in sorted(entry_points(group=group), key=lambda one: one.name)}
+
+
 def find(kind: type[C], name: str) -> type[C]:
     """Return the class of the component of this kind with this name.
 
@@ -133,7 +146,7 @@ def find(kind: type[C], name: str) -> type[C]:
     kind
         What to look for, such as ``Sampler``.
     name
-        A built-in's file name, or ``"package.module:Class"`` for one from elsewhere.
+        A built-in's file name, the name of an installed one, or ``"package.module:Class"`` for any other.
 
     Raises
     ------
@@ -142,6 +155,8 @@ def find(kind: type[C], name: str) -> type[C]:
     """
     if ":" in name:
         return _find_elsewhere(kind, name)
+    if place := installed(kind).get(name):
+        return _find_elsewhere(kind, place)
     return _find_built_in(kind, name)  # type: ignore[arg-type]  # a class is hashable
 
 
@@ -150,7 +165,7 @@ def find(kind: type[C], name: str) -> type[C]:
 def _find_built_in(kind: type[C], name: str) -> type[C]:
     legal = names(kind)
     if name not in legal:
-        raise ComponentError(f"there is no {kind.kind} {name!r}; {legal_names(name, legal)}")
+        raise ComponentError(f"there is no {kind.kind} {name!r}; {legal_names(name, [*legal, *installed(kind)])}")
     module = importlib.import_module(f"{kind.home}.{name}")
     found = [
         value

@@ -49,7 +49,7 @@ def study_schema() -> Schema:
         own = shared[table]["properties"]
         required = shared[table].get("required", [])
         variants: list[Schema] = []
-        for name in components.names(kind):
+        for name in [*components.names(kind), *components.installed(kind)]:
             title = f"{kind.kind} {name}"
             variant = _variant(components.find(kind, name), shared, title)
             variant["properties"] = {**own, key: {"const": name}, **variant["properties"]}
