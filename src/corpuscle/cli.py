@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle import model_commands, store_commands
+from corpuscle import label_commands, model_commands, store_commands
+from corpuscle.console import console as _console
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from corpuscle import Results, Study
 
 app = typer.Typer(
@@ -69,14 +68,6 @@ def _main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,  # noqa: FBT002
 ) -> None:
     pass
-
-
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    # Piped into a file, a table must not be cut to 80 columns.
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 120
-    return Console(stderr=stderr, width=width, highlight=False)
 
 
 @app.command()
@@ -355,6 +346,7 @@ def schema(
         write_text(output, text)
 
 
+app.command("labels")(label_commands.labels)
 app.command("trace")(store_commands.trace)
 app.add_typer(store_commands.app)
 app.add_typer(model_commands.app)

@@ -50,8 +50,9 @@ from corpuscle.report.sections.power import Asked, resolves
 from corpuscle.report.sections.shown import of_corpora
 from corpuscle.source.source import dataset_facts, dataset_names
 from corpuscle.statistics.pilot import Pilot, pilots
-from corpuscle.study.labels import shared_labels
 from corpuscle.study.plan import Plan, Run
+from corpuscle.study.proposing import Proposed
+from corpuscle.study.shared_labels import shared_labels
 from corpuscle.study.spec import Study
 
 if TYPE_CHECKING:
@@ -176,6 +177,8 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
     others = f"; not counted: {', '.join([*uncounted, 'tasks', 'measures'])}"
     console.print(f"About {_duration(seconds)} of training steps on {workers} cores{escape(others)}\n")
     _print(console, "Sources", _sources_table(plan))
+    if len(plan.relabelled):
+        _print(console, "Labels that [labels] names", _names_table(plan))
     _print(console, "Corpora", _corpora_table(plan), n_rows=len(study.recipes))
     _print(console, "Targets", _targets_table(plan))
     first = {name: corpus for (name, seed), corpus in plan.corpora.items() if seed == study.seeds[0]}
@@ -246,6 +249,15 @@ def _sources_table(plan: Plan) -> pd.DataFrame:
                 "held out": f"{len(source) - plan.n_training[name]:,} by {held.by}" if held else "",
             }
         )
+    return pd.DataFrame(rows)
+
+
+def _names_table(plan: Plan) -> pd.DataFrame:
+    """Lay out what labels are called, and which become one."""
+    rows = []
+    for (column, name), table in plan.relabelled.groupby(["label", "to"], sort=False):
+        told = [f"{row[2]!r} ({row[1]}, {row[5]:,} cells)" for row in table.itertuples(index=False)]
+        rows.append({"label": column, "name": name, "of": ", ".join(told), "how": ", ".join(table["how"].unique())})
     return pd.DataFrame(rows)
 
 
@@ -369,6 +381,31 @@ def remarks_on(composed: Path) -> list[str]:
     as_text = [f"column {name!r} is written as text: its values are not of one kind that h5ad and zarr can hold"
                for name in manifest["columns_as_text"]]  # fmt: skip
     return [f"{composed}: {remark}" for remark in (*barcodes, *renamed, *as_text)]
+
+
+def show_proposals(console: Console, proposed: Proposed, column: str, written: Path | None, named: str) -> None:
+    """Show which names are proposed for labels, which have none, and what to do with the table, if one was written.
+
+    `named` is what the study file calls it.
+    """
+    table = proposed.table
+    is_named = table["to"] != ""
+    columns = ["from", "to", "kind_of", "confidence", "by", "sources", "n_cells"]
+    _print(console, f"Names for labels of {column}", table.loc[is_named, columns])
+    if not is_named.all():
+        _print(
+            console, "No name is proposed: left to you", table.loc[~is_named, ["from", "near", "sources", "n_cells"]]
+        )
+    if proposed.without:
+        console.print(f"[yellow]Note[/yellow] {escape(proposed.without)}", soft_wrap=True)
+    if written is None:
+        console.print("Nothing was written: -o labels.csv writes these names into a table for the study")
+        return
+    console.print(f"Names: {escape(str(written))}", soft_wrap=True)
+    console.print(
+        escape(f"Look through them, fill in or change what stands under to, and name the file in the study:\n"
+               f"[labels]\n{column} = {json.dumps(named, ensure_ascii=False)}"), soft_wrap=True
+    )  # fmt: skip
 
 
 def show_checkpoint(console: Console, seen: "Inspection") -> None:

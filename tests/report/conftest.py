@@ -68,6 +68,7 @@ def write_run(folder: Path, fake: Fake) -> Path:
     profiles(fake).to_parquet(folder / "profiles.parquet")
     cell_types().to_parquet(folder / "cell_types.parquet")
     draws(fake).to_parquet(folder / "draws.parquet")
+    labels(fake).to_parquet(folder / "labels.parquet")
     (folder / "provenance.json").write_text(json.dumps(provenance(fake)), encoding="utf-8")
     return folder
 
@@ -76,6 +77,14 @@ def draws(fake: Fake) -> pd.DataFrame:
     """Draws that share no cell, so that no interval is widened."""
     rows = [(corpus, "blood", 100, 100_000, 0.001, 0.0) for corpus in fake.corpora]
     return pd.DataFrame(rows, columns=["corpus", "source", "n_cells", "pool", "share", "overlap"])
+
+
+def labels(fake: Fake) -> pd.DataFrame:
+    """Name one type alike in all sources."""
+    rows = [
+        ("cell_type", source, f"<Mono {i}>", "monocyte & kin", "given", 90 + i) for i, source in enumerate(fake.sources)
+    ]
+    return pd.DataFrame(rows, columns=["label", "source", "from", "to", "how", "n_cells"])
 
 
 def study_toml(fake: Fake) -> str:

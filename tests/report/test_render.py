@@ -215,6 +215,15 @@ def test_what_was_not_recorded_is_said(make_run: MakeRun, *, empty: bool) -> Non
     assert [name for name in page.ids() if name in SECTIONS] == SECTIONS
 
 
+def test_what_labels_are_called_is_shown_where_a_study_names_any(make_run: MakeRun) -> None:
+    folder = make_run()
+    text = Page(render(folder)).text
+    assert "monocyte & kin" in text
+    assert "<Mono 0>" in text
+    (folder / "labels.parquet").unlink()
+    assert "What the study calls labels" not in Page(render(folder)).text
+
+
 def test_no_scores_at_all_still_gives_a_page(make_run: MakeRun) -> None:
     folder = make_run()
     pd.read_parquet(folder / "scores.parquet").iloc[:0].to_parquet(folder / "scores.parquet")

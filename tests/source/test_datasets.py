@@ -9,8 +9,10 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
+from corpuscle.corpus.cell_ontology import CellOntology
 from repository import ROOT
 
 FOLDER = Path(str(importlib.resources.files("corpuscle"))) / "source" / "datasets"
@@ -132,3 +134,15 @@ def test_counts_and_labels_are_those_of_the_full_data_set(name):
     np.testing.assert_array_equal(here.X.toarray(), there[:, data.var_names].X.toarray())
     np.testing.assert_array_equal(here.obs["n_counts_all_genes"], counts_per_cell(there))
     np.testing.assert_array_equal(here.obs["n_genes_all_genes"], there.X.getnnz(axis=1))
+
+
+def test_the_names_of_labels_are_of_these_data_sets_and_of_the_cell_ontology():
+    path = FOLDER / "labels.csv"
+    names = pd.read_csv(path, dtype=str, keep_default_na=False)
+    there = {label for name in NAMES for label in load(name).obs["cell_type"].astype(str)}
+    assert set(names["from"]) <= there
+    # Cell lines are no types, and the two kinds of stellate cells have no terms of their own.
+    lines = set(load("chen2019").obs["cell_type"].astype(str))
+    assert there - set(names["from"]) == {*lines, "activated_stellate", "quiescent_stellate"}
+    ontology = CellOntology()
+    assert [ontology.name_of(term) for term in names["term"]] == names["to"].tolist()

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from corpuscle.study.labels import look, remarks, shared_labels
+from corpuscle.study.labels import look, remarks
 from corpuscle.study.preparation import prepare
+from corpuscle.study.shared_labels import shared_labels
 from corpuscle.study.spec import Study
 
 STUDY = """
@@ -55,7 +56,8 @@ def of_labels(plan):
 def test_shared_labels_are_laid_out(planned):
     plan = planned(["B", "T", "NK"] * 8, ["B", "alpha"] * 12)
     shared = "all in Blood; 1 of 3 in Other (without NK, T)"
-    assert _row(plan) == [{"label": "cell_type", "target": "blood", "n": 3, "in the corpora": shared}]
+    names = {"shared": "3: B; NK; T", "only in the target": "none", "only in corpora": "1: alpha"}
+    assert _row(plan) == [{"label": "cell_type", "target": "blood", **names, "in the corpora": shared}]
     assert of_labels(plan) == []
 
 
@@ -70,6 +72,20 @@ def test_a_corpus_that_shares_no_type_is_warned_of_where_its_types_are_looked_up
         assert "target 'blood' and corpus 'Other' share no cell_type: there, B, T; in 'Other', alpha, beta" in str(
             of_labels(plan)[0]
         )
+
+
+def test_what_may_mean_the_same_is_named_where_nothing_is_shared(planned):
+    (warning,) = of_labels(planned(["CD14 Mono", "B"] * 12, ["CD14+ Monocyte", "alpha"] * 12))
+    assert "These may mean the same: 'CD14 Mono' ~ 'CD14+ Monocyte'; give such one name under [labels]" in str(warning)
+
+
+@pytest.mark.parametrize(("other", "warned"), [("CD14+ Monocyte", True), ("Monocytes", False), ("CD16 Mono", False)])
+def test_types_that_are_written_otherwise_are_warned_of_though_others_are_shared(planned, other, warned):
+    found = [str(one) for one in of_labels(planned(["CD14 Mono", "B"] * 12, [other, "B"] * 12))]
+    assert [one.startswith("line 9: tasks[0]: labels of cell_type of target 'blood' look like") for one in found] == (
+        [True] * warned
+    )
+    assert all("'CD14 Mono' ~ 'CD14+ Monocyte' (of corpus 'Other'); if they mean the same" in one for one in found)
 
 
 def test_labels_that_look_alike_are_warned_of(planned):

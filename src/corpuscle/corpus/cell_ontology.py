@@ -21,7 +21,9 @@ from corpuscle.corpus.corpus import Corpus
 TERM_COLUMN = "cell_type_ontology_term_id"
 INSTALL = "the Cell Ontology needs cellxgene-ontology-guide: pip install 'corpuscle[ontology]'"
 
-_TERM = re.compile(r"CL[:_]\d{7}")
+# An id, and that of the term above all others, "cell".
+TERM = re.compile(r"CL[:_]\d{7}")
+ROOT = "CL:0000000"
 
 
 class Ontology(Protocol):
@@ -38,7 +40,10 @@ class Ontology(Protocol):
 
 
 class Match(NamedTuple):
-    """A term that a label means: its id, its name, and how it was found (``id``, ``name``, ``synonym``, ``given``)."""
+    """A term that a label means: its id, its name, and how it was found.
+
+    That is ``id``, ``name``, ``synonym``, ``given``, or ``replacement`` of an obsolete term.
+    """
 
     term: str
     name: str
@@ -90,7 +95,7 @@ class CellOntology:
         underscores and plural; or the beginning of a name that ends in "cell" (``B``). A synonym's beginning is not
         enough: an alpha cell of the pancreas is not the alpha cell of the retina.
         """
-        if _TERM.fullmatch(label):
+        if TERM.fullmatch(label):
             term = label.replace("_", ":")
             known = bool(self._parser.is_valid_term_id(term)) and self._is_current(term)
             return self._match(term, "id") if known else None
@@ -99,6 +104,39 @@ class CellOntology:
             if plain in names:
                 return self._match(names[plain], by)
         return self._match(self._names[f"{plain} cell"], "name") if f"{plain} cell" in self._names else None
+
+    def name_of(self, term: str) -> str:
+        """Return the name of a current term.
+
+        Raises
+        ------
+        MeasureError
+            When there is no such term, or it is obsolete; the message has what replaces it, where that is known.
+
+        Examples
+        --------
+        >>> CellOntology().name_of("CL:0001054")
+        'CD14-positive monocyte'
+        """
+        self._require(term)
+        if not self._is_current(term):
+            other = self.replacement(term)
+            instead = f"; write {other.term} ({other.name})" if other else " and nothing replaces it"
+            raise MeasureError(f"{term} is obsolete in the Cell Ontology{instead}")
+        return str(self._parser.get_term_label(term))
+
+    def replacement(self, term: str) -> Match | None:
+        """Return the term to take in place of an obsolete one, where that is known."""
+        if not self._parser.is_valid_term_id(term) or self._is_current(term):
+            return None
+        others = [
+            self._parser.get_term_replacement(term),
+            *(self._parser.get_term_metadata(term).get("consider") or ()),
+        ]
+        known = [
+            other for other in others if other and self._parser.is_valid_term_id(other) and self._is_current(other)
+        ]
+        return self._match(known[0], "replacement") if known else None
 
     def _match(self, term: str, by: str) -> Match:
         return Match(term, str(self._parser.get_term_label(term)), by)

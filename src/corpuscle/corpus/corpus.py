@@ -92,6 +92,8 @@ class Corpus:
         How the cells were chosen, a plain-data record per part and step.
     makers
         What gives the counts of made cells, by key.
+    relabelled
+        The label columns, other than roles, that are not as in the sources' files.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Corpus:
     space: GeneSpace
     account: tuple[Mapping[str, Any], ...] = field(default=())
     makers: Mapping[str, DerivedCounts] = field(default_factory=dict)
+    relabelled: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Corpus({self.name!r}: {self.n_cells:,} cells of {', '.join(self.sources)}, {self.n_genes:,} genes)"
@@ -122,11 +125,11 @@ class Corpus:
     def fingerprint(self) -> str:
         """Hash of which cells, how often, their roles, which genes, and how cells were made; not of files' content.
 
-        That is hashed where a source is opened: see `inputs`.
+        That is hashed where a source is opened: see `inputs`. It decides all other columns, but for `relabelled` ones.
         """
         sources, codes = np.unique(self.cells["source"].to_numpy(str), return_inverse=True)
         rows, times = self.cells["row"].to_numpy(np.int64), self.cells["times"].to_numpy(np.int64)
-        labels = {role: self.labels(role) for role in ROLES if role in self.cells}
+        labels = {role: self.labels(role) for role in (*ROLES, *self.relabelled) if role in self.cells}
         parts = [sources.tolist(), codes.astype(np.int64), rows, times, labels, self.space.fingerprint]
         if self.used_makers:
             keys, maker_N = np.unique(self.labels("made"), return_inverse=True)

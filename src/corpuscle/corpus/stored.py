@@ -100,6 +100,7 @@ class StoredCorpora:
             "space": space,
             "sources": sources,
             "derived": made,
+            **({"relabelled": [*corpus.relabelled]} if corpus.relabelled else {}),
         }
 
         def write(folder: Path) -> None:
@@ -155,7 +156,7 @@ class StoredCorpora:
             readers |= derived.parents.readers
         cells = pd.read_parquet(folder / "cells.parquet")
         space, account = self._space(record["space"]), tuple(record["account"])
-        return Corpus(record["name"], cells, readers, space, account, makers)
+        return Corpus(record["name"], cells, readers, space, account, makers, tuple(record.get("relabelled", ())))
 
     def _keep_source(self, reader: Reader) -> str:
         record = _source_record(reader)

@@ -3,6 +3,7 @@
 ::
 
     study.toml  provenance.json  scores.parquet  curves.parquet  composition.parquet  sources.parquet  genes.parquet
+    labels.parquet               what labels of which source are called, where the study names any
     draws.parquet                how much of its pool a draw takes, and what two seeds' draws share
     measures.parquet  profiles.parquet  cell_types.parquet       what the corpora are, and measures.csv for reading
     fits.parquet                 how well each model gives its own training cells back, by which diverged fits are found
@@ -172,6 +173,10 @@ def write_plan(folder: Path, plan: Plan) -> None:
     write_table(plan.draws, folder / "draws.parquet")
     write_table(plan.quality, folder / "sources.parquet")
     write_table(plan.genes, folder / "genes.parquet")
+    if len(plan.relabelled):
+        write_table(plan.relabelled, folder / "labels.parquet")
+    else:
+        (folder / "labels.parquet").unlink(missing_ok=True)
 
 
 def write_measures(folder: Path, measured: Measured) -> None:
@@ -231,8 +236,11 @@ def input_facts(plan: Plan) -> list[dict[str, Any]]:
     found = []
     for name, source in plan.sources.items():
         spec = plan.study.spec.sources[name]
+        named = plan.relabelled[plan.relabelled["source"] == name].groupby("label", sort=False)
+        labels = {column: dict(zip(table["from"], table["to"], strict=True)) for column, table in named}
         facts: dict[str, Any] = {"source": name, "dataset": spec.dataset, "path": spec.path, "where": spec.where,
-                                 "counts": spec.counts.layer, "rounded": spec.counts.round or None,
+                                 "labels": labels or None, "counts": spec.counts.layer,
+                                 "rounded": spec.counts.round or None,
                                  "sha256": source.content, "n_cells": len(source),
                                  "n_genes": len(source.genes)}  # fmt: skip
         if spec.dataset:

@@ -131,6 +131,23 @@ def columns(expression: str) -> set[str]:
     return {node.id for node in ast.walk(parse(expression)) if isinstance(node, ast.Name)}
 
 
+def compared(expression: str) -> set[tuple[str, str]]:
+    """Return the columns that an expression compares with texts, and these.
+
+    Examples
+    --------
+    >>> sorted(compared("cell_type in ['B', 'NK'] and donor != 'd1' and n_genes > 9"))
+    [('cell_type', 'B'), ('cell_type', 'NK'), ('donor', 'd1')]
+    """
+    found = set[tuple[str, str]]()
+    for node in ast.walk(parse(expression)):
+        if isinstance(node, ast.Compare):
+            parts = [*ast.walk(node)]
+            texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+            found |= {(part.id, text) for part in parts if isinstance(part, ast.Name) for text in texts}
+    return found
+
+
 def matches(expression: str, table: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which rows of a table match.
 

@@ -19,7 +19,7 @@ from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.gene_names import GeneNames, gene_names
 from corpuscle.source.genes_only import GenesOnly
 from corpuscle.source.in_memory import InMemory
-from corpuscle.source.labels import DOUBTFUL, as_labels
+from corpuscle.source.labels import DOUBTFUL, as_labels, as_texts, label_of
 from corpuscle.source.naming import refuse_transposed
 from corpuscle.source.reader import Reader, Unstored, reader_for
 from corpuscle.source.stacking import distinct, free_name
@@ -52,6 +52,8 @@ class Source:
         Reads its counts; rounds them, where the source is to.
     remarks
         What is odd about its labels, each a sentence for people.
+    relabelled
+        The columns, other than roles, whose labels a study calls otherwise than the file.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Source:
     genes: pd.DataFrame
     reader: ChangeGuard
     remarks: tuple[str, ...] = ()
+    relabelled: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Count the cells that the source offers."""
@@ -72,6 +75,14 @@ class Source:
     def keep(self, mask: NDArray[np.bool_]) -> "Source":
         """Return the source with only some of its cells, by a mask of shape (n,)."""
         return replace(self, cells=self.cells[mask].reset_index(drop=True))
+
+    def renamed(self, column: str, names: Mapping[str, str]) -> "Source":
+        """Return the source with other names for some labels of a column; a label without one stays."""
+        labels = as_texts(self.cells[column], lambda value: _called(label_of(value), names))
+        also = () if column in ROLES else (column,)
+        return replace(
+            self, cells=self.cells.assign(**{column: labels}), relabelled=tuple(sorted({*self.relabelled, *also}))
+        )
 
     @cached_property
     def gene_names(self) -> GeneNames:
@@ -151,6 +162,10 @@ def open_source(  # noqa: PLR0913  # each is a key of a source in the study file
     opened = OpenedFile(name, paths, counts, genes, rounds, stamp, reader.content())
     source = Source(name, table, var, ChangeGuard(opened, reader), remarks)
     return source if mask is None else source.keep(mask)
+
+
+def _called(label: str | None, names: Mapping[str, str]) -> str | None:
+    return label if label is None else names.get(label, label)
 
 
 def _absolute(path: Path) -> str:

@@ -17,11 +17,15 @@ from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.source.labels import text_of
 from corpuscle.source.source import ROLES
+from corpuscle.source.spelling import spelling
+from corpuscle.study.near_labels import near_labels
 from corpuscle.study.spec import Study
 
 Labels = frozenset[str]
-# How many names, and how many groups of corpora, are listed before the rest is counted.
+# How many names, and how many groups of labels, are listed before the rest is counted.
 MOST_NAMES, MOST_GROUPS = 3, 4
+# For so many labels of a target, near ones are looked for, in so many different sets of corpora's labels.
+MOST_LOOKED_AT, MOST_SETS = 200, 20
 _NUMBER = re.compile(r"\s*-?(?:\d+(?:\.\d+)?|inf)\s*")
 # A minus that ends a word says what is not there, as in CD4- T; one inside a word is punctuation, as in T-cell.
 _MINUS = re.compile(r"(?<=\w)-(?!\w)")
@@ -65,48 +69,6 @@ def _label_set(column: "pd.Series[Any] | None") -> Labels:
     return frozenset(column.cat.categories[used])
 
 
-def shared_labels(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, Corpus]) -> pd.DataFrame:
-    """Lay out which labels of each target each corpus has.
-
-    Returns
-    -------
-    A row per label and target: columns ``label`` (its role), ``target``, ``n`` (how many the target has) and ``in
-    the corpora``, a text. Labels that no target has are left out.
-    """
-    rows = []
-    for role in used_roles(study):
-        corpora_of: dict[Labels, list[str]] = defaultdict(list)
-        for name, labels in label_sets(corpora, role).items():
-            corpora_of[labels].append(name)
-        for target, labels in label_sets(targets, role).items():
-            if labels:
-                shared = _in_corpora(labels, corpora_of)
-                rows.append({"label": role, "target": target, "n": len(labels), "in the corpora": shared})
-    return pd.DataFrame(rows, columns=["label", "target", "n", "in the corpora"])
-
-
-def _in_corpora(labels: Labels, corpora_of: Mapping[Labels, Sequence[str]]) -> str:
-    """Write which of a target's labels corpora have, those that have most first."""
-    by_shared: dict[tuple[Labels, bool], list[str]] = defaultdict(list)
-    for there, names in corpora_of.items():
-        by_shared[labels & there, bool(there)] += names
-    groups = sorted(by_shared.items(), key=lambda group: -len(group[0][0]))
-    parts = [_part(labels, *group, names) for group, names in groups[:MOST_GROUPS]]
-    if rest := groups[MOST_GROUPS:]:
-        n_corpora = sum(len(names) for _, names in rest)
-        parts.append(f"at most {len(rest[0][0][0])} in {n_corpora:,} more corpora")
-    return "; ".join(parts)
-
-
-def _part(labels: Labels, shared: Labels, has_labels: bool, names: Sequence[str]) -> str:  # noqa: FBT001
-    corpora = some_names(names)
-    if not shared:
-        return f"none in {corpora}" if has_labels else f"no labels in {corpora}"
-    if shared == labels:
-        return f"all in {corpora}"
-    return f"{len(shared)} of {len(labels)} in {corpora} (without {some_names(sorted(labels - shared))})"
-
-
 def some_names(names: Sequence[str]) -> str:
     """List some names and count the others.
 
@@ -133,6 +95,7 @@ def remarks(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, C
     of_targets = {role: label_sets(targets, role) for role in roles}
     of_corpora = {role: label_sets(corpora, role) for role in roles}
     learned = {role for model in study.models for role in model.model.learns}
+    said = set[tuple[str, str]]()
     for at, task in enumerate(study.tasks):
         for role in task.task.asks_about:
             if role not in of_targets:
@@ -142,6 +105,9 @@ def remarks(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, C
                 if target in targets:
                     sets = of_targets[role][target], of_corpora[role] if needed else {}
                     yield from _unanswerable(f"tasks[{at}]", role, target, *sets)
+                    if needed and (role, target) not in said:
+                        said.add((role, target))
+                        yield from _written_otherwise(f"tasks[{at}]", role, target, *sets)
         for role, values in task.task.asks_for.items():
             asked = {name: targets[name] for name in task.targets if name in targets}
             # In place, corpora are asked.
@@ -152,7 +118,7 @@ def remarks(study: Study, targets: Mapping[str, Corpus], corpora: Mapping[str, C
     for role in roles:
         # Donors are looked at where leaks are.
         if role != "donor":
-            yield from _alike(role, {**of_targets[role], **of_corpora[role]})
+            yield from _alike(study, role, {**of_targets[role], **of_corpora[role]})
 
 
 def _lacking(place: str, label: str, values: Sequence[str], asked: Mapping[str, Corpus]) -> Iterator[Remark]:
@@ -188,10 +154,47 @@ def _unanswerable(
     apart = [name for name, there in of_corpora.items() if not labels & there]
     if apart:
         some = some_names(sorted(of_corpora[apart[0]])) or "none at all"
+        near = some_names([_pair(*pair) for pair in _near_pairs(labels, of_corpora[apart[0]])])
+        hint = f" These may mean the same: {near}; give such one name under [labels]." if near else ""
         yield Remark(
             place,
             f"target {target!r} and {_corpora(apart)} share no {role}: there, {some_names(sorted(labels))}; in "
-            f"{apart[0]!r}, {some}. What is concluded from these cells cannot be right",
+            f"{apart[0]!r}, {some}.{hint} What is concluded from these cells cannot be right",
+        )
+
+
+def _near_pairs(labels: Labels, others: Labels, least: float = 0.0) -> list[tuple[str, str]]:
+    """Return the labels next to the others that they are nearest to, the nearest first."""
+    found = []
+    for label in sorted(labels)[:MOST_LOOKED_AT]:
+        near = near_labels(label, sorted(others))
+        found += [(near[0].share, label, near[0].label)] if near and near[0].share >= least else []
+    return [(one, other) for _, one, other in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
+
+
+def _pair(one: str, other: str) -> str:
+    return f"{one!r} ~ {other!r}"
+
+
+def _written_otherwise(
+    place: str, role: str, target: str, labels: Labels, of_corpora: Mapping[str, Labels]
+) -> Iterator[Remark]:
+    """Find labels of a target that a corpus lacks, where it has a label that says the same in other words."""
+    pairs: dict[tuple[str, str], str] = {}
+    # Where nothing is shared, that is said, with what is near.
+    sets = {there: name for name, there in reversed([*of_corpora.items()]) if labels & there and labels - there}
+    for there, name in [*sets.items()][:MOST_SETS]:
+        for pair in _near_pairs(labels - there, there - labels, least=1.0):
+            # Of those that differ by case, blanks or punctuation, `_alike` says so.
+            if look(pair[0]) != look(pair[1]):
+                pairs.setdefault(pair, name)
+    if pairs:
+        shown = [f"{_pair(*pair)} (of corpus {name!r})" for pair, name in pairs.items()]
+        yield Remark(
+            place,
+            f"labels of {role} of target {target!r} look like others of a corpus that lacks them, and count as "
+            f"different: {some_names(shown)}; if they mean the same, give them one name under [labels] "
+            "(`corpuscle labels STUDY -o FILE` writes a first table)",
         )
 
 
@@ -199,19 +202,22 @@ def _corpora(names: Sequence[str]) -> str:
     return f"{'corpus' if len(names) == 1 else 'corpora'} {some_names([repr(name) for name in names])}"
 
 
-def _alike(role: str, sets: Mapping[str, Labels]) -> Iterator[Remark]:
+def _alike(study: Study, role: str, sets: Mapping[str, Labels]) -> Iterator[Remark]:
     """Find labels that differ by case, blanks and punctuation alone."""
     by_look: dict[str, list[str]] = defaultdict(list)
     for label in sorted(frozenset[str]().union(*sets.values())):
         by_look[look(label)].append(label)
     groups = [labels for labels in by_look.values() if len(labels) > 1]
+    if any(role in table for table in (study.spec.labels, *(one.labels for one in study.spec.sources.values()))):
+        # Of what differs by spelling alone, it was said why it stays two labels.
+        groups = [labels for labels in groups if len({spelling(label) for label in labels}) > 1]
     if not groups:
         return
     shown = [" and ".join(f"{label!r} (in {_first(label, sets)})" for label in labels) for labels in groups]
     yield Remark(
         "sources",
-        f"labels of {role} that differ only by case, blanks or punctuation count as different: {_joined(shown)}; write "
-        "them alike in the files, if they mean the same",
+        f"labels of {role} that differ only by case, blanks or punctuation count as different: {_joined(shown)}; if "
+        f'they mean the same, write {role} = "alike" under [labels], or give them one name there',
     )
 
 

@@ -160,11 +160,12 @@ def split(
     """Part each source into the cells that training may use and those held out."""
     readers = {name: source.reader for name, source in sources.items()}
     study, pools, held = findings.study, {}, {}
+    relabelled = tuple(sorted({column for source in sources.values() for column in source.relabelled}))
     for name, source in sources.items():
         cells = source.cells.copy()
         cells.insert(0, "source", name)
         cells.insert(3, "times", 1)
-        whole = Corpus(name, cells, readers, space)
+        whole = Corpus(name, cells, readers, space, relabelled=relabelled)
         pools[name] = whole
         if name in study.holdout:
             with findings.noting(f"holdout.{name}"):

@@ -15,6 +15,7 @@ from corpuscle.corpus.recipe import Recipe
 from corpuscle.evaluation.task import Task, surely_lacks
 from corpuscle.source.genes import By, GeneSpace
 from corpuscle.source.source import Source
+from corpuscle.study.relabelling import COLUMNS as RELABELLED
 from corpuscle.study.replicates import COLUMNS
 from corpuscle.study.spec import LabelledModel, Study
 
@@ -56,6 +57,8 @@ class Plan:
         The training corpora, by name and the seed that drew them.
     warnings
         What is legal and yet likely not meant, each with its place in the study file.
+    relabelled
+        The labels that the study calls otherwise than a source's file: see `corpuscle.study.relabelling.relabel`.
     draws
         How much of its pool each corpus takes at a seed, and what two seeds share: see `draw_facts`.
     """
@@ -71,6 +74,7 @@ class Plan:
     corpora: Mapping[tuple[str, int], Corpus]
     warnings: tuple[Problem, ...] = ()
     draws: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    relabelled: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RELABELLED)))
 
     def __repr__(self) -> str:
         n_runs = len(self.runs)

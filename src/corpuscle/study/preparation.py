@@ -24,6 +24,7 @@ from corpuscle.study import labels, overlaps
 from corpuscle.study.donors import shared_donors
 from corpuscle.study.drawing import all_fit, draw_corpora
 from corpuscle.study.findings import Findings
+from corpuscle.study.former_names import refuse_former_names
 from corpuscle.study.gene_checks import counts_kept, lost_sources
 from corpuscle.study.known_counts import check_counts
 from corpuscle.study.known_targets import KnownTargets, warnings_of
@@ -39,6 +40,7 @@ from corpuscle.study.opening import (
     targets_of,
 )
 from corpuscle.study.plan import Plan
+from corpuscle.study.relabelling import relabel
 from corpuscle.study.replicates import replicate_warnings
 from corpuscle.study.spec import Study
 
@@ -65,6 +67,8 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
     study = study if isinstance(study, Study) else Study.read(study)
     findings, notice = Findings(study), notice or (lambda _what, _share: None)
     opened = open_sources(findings, notice)
+    opened, relabelled = relabel(findings, opened)
+    refuse_former_names(findings, opened, relabelled)
     names = {name: source.gene_names for name, source in opened.items()}
     matched = match_genes(findings, names, opened)
     space, by = matched or (space_by_place(names), "symbol")
@@ -102,7 +106,7 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
         findings.warn(findings.of_corpus(name) if name else key, message)
     warnings = tuple(dict.fromkeys(findings.warnings))
     genes = _gene_table(opened, sources, surveys, space, by)
-    return Plan(study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws)
+    return Plan(study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws, relabelled)
 
 
 def _check_tasks(findings: Findings, space: GeneSpace) -> None:

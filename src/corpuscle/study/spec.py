@@ -16,7 +16,7 @@ from corpuscle.core.plain_toml import beyond_64_bits, parse_toml
 from corpuscle.core.scores import IN_PLACE
 from corpuscle.core.text import plural, shortened
 from corpuscle.corpus.alteration import Alteration
-from corpuscle.corpus.cell_ontology import CellOntology, mapped
+from corpuscle.corpus.cell_ontology import TERM_COLUMN, CellOntology, mapped
 from corpuscle.corpus.recipe import Part, Recipe
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.corpus.split import Holdout
@@ -25,7 +25,7 @@ from corpuscle.model.model import Model
 from corpuscle.source import cell_filter as where_expression
 from corpuscle.source.quality import Quality
 from corpuscle.source.reader import located
-from corpuscle.source.source import dataset_path
+from corpuscle.source.source import RESERVED, dataset_path
 from corpuscle.study.given import GivenCells
 from corpuscle.study.in_python import as_toml
 from corpuscle.study.lines import line_of
@@ -275,6 +275,7 @@ class _Builder:
         ]
         tasks = list(self._tasks())
         targets = self._targets()
+        self._check_labels()
         self._check_terms()
         self._check_names()
         self._check_margins(tasks)
@@ -347,6 +348,16 @@ class _Builder:
             for label in self.spec.cell_types:
                 with self._noting(f"cell_types.{label}"):
                     mapped([label], ontology, self.spec.cell_types)
+
+    def _check_labels(self) -> None:
+        """Refuse names for columns that hold no labels."""
+        tables = {"labels": self.spec.labels}
+        tables |= {f"sources.{name}.labels": source.labels for name, source in self.spec.sources.items()}
+        for place, table in tables.items():
+            for column in table:
+                if column in {*RESERVED, TERM_COLUMN}:
+                    instead = "; name those of cell_type" if column == TERM_COLUMN else ""
+                    self._fault(f"{place}.{column}", f"{column!r} holds no labels that could be named{instead}")
 
     def _holdout(self) -> dict[str, Holdout]:
         for source in self.spec.holdout:

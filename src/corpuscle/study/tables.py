@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from corpuscle.core.components import MOST, STRICT
+from corpuscle.core.text import is_missing
 from corpuscle.corpus.recipe import Rung
 from corpuscle.source.source import ROLES
 
@@ -34,6 +35,26 @@ def _term(value: Any) -> Any:
 Term = Annotated[str, BeforeValidator(_term), Field(json_schema_extra={"pattern": r"^CL:\d{7}$"})]
 # One path or several; checked in one go, so that a fault is reported once.
 Paths = Annotated[str | tuple[str, ...], BeforeValidator(_paths, json_schema_input_type=str | list[str])]
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    for label, name in value.items() if isinstance(value, dict) else ():
+        if not isinstance(name, str) or is_missing(name):
+            hint = "; leave out cells without a label by the source's where" if isinstance(name, str) else ""
+            raise ValueError(f"{label!r} should have a name, as a text; got {name!r}{hint}")
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"should be {_LABEL_MAPS}")
+
+
+_LABEL_MAPS = (
+    'a table such as { "CD14 Mono" = "CL:0001054" }, the path of a CSV or TSV with the columns from and to, "packaged" '
+    'or "alike"'
+)
+# Checked in one go, so that a fault is reported once.
+Names = Annotated[str | dict[str, str], BeforeValidator(_names)]
 
 
 class Table(BaseModel):
@@ -77,6 +98,7 @@ class SourceSpec(Table):
     counts: Annotated[CountsSpec, BeforeValidator(_counts, json_schema_input_type=CountsSpec | str)] = CountsSpec()
     genes: str | None = None
     quality: dict[str, Any] = {}
+    labels: dict[str, Names] = {}
     donors: Literal["own"] | None = None
     cell_type: str | None = None
     donor: str | None = None
@@ -222,6 +244,7 @@ class StudySpec(Table):
     quality: dict[str, Any] = {}
     genes: GenesSpec = GenesSpec()
     holdout: dict[str, dict[str, Any]] = {}
+    labels: dict[str, Names] = {}
     cell_types: dict[Name, Term] = {}
     corpora: Annotated[list[CorpusSpec], Field(min_length=1)]
     models: Annotated[list[LabelledSpec], Field(min_length=1)]

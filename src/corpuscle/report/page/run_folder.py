@@ -30,6 +30,7 @@ OPTIONAL = {
     "profiles": ("corpus", "seed", "profile", "of", "x", "value", "title", "meaning", "across"),
     "cell_types": ("label", "n_cells", "term", "name", "by"),
     "draws": ("corpus", "source", "n_cells", "pool", "share", "overlap"),
+    "labels": ("label", "source", "from", "to", "how", "n_cells"),
 }  # fmt: skip
 # Columns that hold numbers; `value` is a text in the table of labels, and no others are.
 NUMBERS = {
@@ -60,7 +61,7 @@ class RunFolder:
         The study file, as parsed.
     provenance
         Versions, inputs, targets, recipes and failures.
-    scores, curves, fits, composition, sources, maps, genes, measures, profiles, cell_types, draws
+    scores, curves, fits, composition, sources, maps, genes, measures, profiles, cell_types, draws, labels
         The tables, with the columns that the engine writes.
     trained
         Whether models were trained; else the corpora were only described, and there are no scores.
@@ -79,6 +80,7 @@ class RunFolder:
     profiles: pd.DataFrame
     cell_types: pd.DataFrame
     draws: pd.DataFrame
+    labels: pd.DataFrame
     trained: bool = True
 
     @classmethod
