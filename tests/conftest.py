@@ -1,6 +1,9 @@
 """Small files and corpora that many tests need. Fixtures return functions, so that a test says what it wants."""
 
+import functools
+import pickle
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csc_matrix, csr_matrix
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.source.gene_names import gene_names
@@ -42,6 +45,28 @@ def _annotated(counts: Any, obs: dict[str, Any] | None = None, genes: Any = None
     return ad.AnnData(counts, obs=table, var=var, **parts)
 
 
+@functools.lru_cache(256)
+def _stored(asked: bytes) -> bytes:
+    """Write an .h5ad of pickled (form, counts, parts), and return its bytes: many tests ask for the same file."""
+    form, counts, parts = pickle.loads(asked)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.h5ad"
+        _annotated(FORMATS[form](counts), **parts).write_h5ad(path)
+        return path.read_bytes()
+
+
+def _write(path: Path, cells: Any, form: str, seed: int, parts: dict[str, Any]) -> Path:
+    counts = _draw(cells, seed=seed) if isinstance(cells, int) else cells
+    path.write_bytes(_stored(pickle.dumps((form, counts, parts))))
+    return path
+
+
+@functools.lru_cache(1)
+def _threads(n_modules: int) -> ThreadpoolController:
+    """Find the libraries that start threads; anew only after imports (n_modules), as it takes longer than most tests."""
+    return ThreadpoolController()
+
+
 def _corpus_of(*sources: Source, genes: str = "intersection") -> Corpus:
     space = gene_space({source.name: gene_names(source.genes) for source in sources}, genes)
     tables = [source.cells.assign(source=source.name, times=1).dropna(axis="columns", how="all") for source in sources]
@@ -56,7 +81,7 @@ def _one_thread() -> None:
 
     Before each test, as numba's threads, when first used, set OpenMP's number anew.
     """
-    threadpool_limits(limits=1)
+    _threads(len(sys.modules)).limit(limits=1)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
 
@@ -84,15 +109,12 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     """Write a small .h5ad of counts, or of a number of cells."""
 
     def written(name: str = "data", cells: Any = 12, *, form: str = "csr", seed: int = 0, **parts: Any) -> Path:
-        counts = _draw(cells, seed=seed) if isinstance(cells, int) else cells
-        path = tmp_path / f"{name}.h5ad"
-        _annotated(FORMATS[form](counts), **parts).write_h5ad(path)
-        return path
+        return _write(tmp_path / f"{name}.h5ad", cells, form, seed, parts)
 
     return written
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def corpus_of() -> Callable[..., Corpus]:
     """Make a corpus of all cells of some sources."""
     return _corpus_of
@@ -106,3 +128,14 @@ def make(write: Callable[..., Path]) -> Callable[..., Corpus]:
         return _corpus_of(open_source(name, write(name, cells, **parts)))
 
     return made
+
+
+@pytest.fixture(scope="module")
+def source_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Source]:
+    """Write and open a small file, as `write`, once for all tests of a module, which only read it."""
+    folder = tmp_path_factory.mktemp("once")
+
+    def opened(name: str, cells: Any = 12, *, form: str = "csr", seed: int = 0, **parts: Any) -> Source:
+        return open_source(name, _write(folder / f"{name}.h5ad", cells, form, seed, parts))
+
+    return opened

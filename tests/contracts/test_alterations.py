@@ -47,14 +47,13 @@ ALL = [pytest.param(case, id=case) for case in (*CASES, *NEW)]
 each = pytest.mark.parametrize("case", ALL)
 
 
-@pytest.fixture
-def corpus(write, corpus_of):
+@pytest.fixture(scope="module")
+def corpus(source_once, corpus_of):
     """Two sources, each of two batches, with three types, one of them rare; a cell has no label, another three uses."""
     labels = ["B"] * 12 + ["T"] * 7 + ["NK"] * 4 + [None]
     batches = [f"b{at % 2}" for at in range(24)]
     obs = {"cell_type": labels, "batch": batches}
-    one = open_source("blood", write("blood", 24, obs=obs))
-    two = open_source("other", write("other", 24, seed=1, obs=obs))
+    one, two = source_once("blood", 24, obs=obs), source_once("other", 24, seed=1, obs=obs)
     found = corpus_of(one, two).take(np.arange(0, 47))
     found.cells.loc[3, "times"] = 3
     return found

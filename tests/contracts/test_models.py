@@ -1,5 +1,6 @@
 """What every model keeps to: the same seed gives the same weights, and what is saved is what was fitted."""
 
+import functools
 import json
 
 import numpy as np
@@ -19,14 +20,20 @@ each = pytest.mark.parametrize("name", NAMES)
 each_built_in = pytest.mark.parametrize("name", components.names(Model))
 
 
-@pytest.fixture
-def train(make):
-    return make(40)
+@pytest.fixture(scope="module")
+def train(source_once, corpus_of):
+    return corpus_of(source_once("blood", 40))
 
 
-@pytest.fixture
-def cells(make):
-    return make(9, name="pancreas", seed=5)
+@pytest.fixture(scope="module")
+def cells(source_once, corpus_of):
+    return corpus_of(source_once("pancreas", 9, seed=5))
+
+
+@pytest.fixture(scope="module")
+def fitted_once(train):
+    """Fit each model once, with seed 0, for the tests that only ask it."""
+    return functools.cache(lambda name: small(name).fit(train, 0))
 
 
 @each
@@ -79,8 +86,8 @@ def test_too_few_cells_are_one_message_for_every_model(name, make):
 
 
 @each
-def test_embeddings_are_finite_one_row_a_cell_and_in_the_cells_order(name, train, cells):
-    fitted = small(name).fit(train, 0)
+def test_embeddings_are_finite_one_row_a_cell_and_in_the_cells_order(name, fitted_once, cells):
+    fitted = fitted_once(name)
     found = fitted.embed(cells)
     assert isinstance(fitted, FittedModel)
     assert found.ndim == 2
@@ -92,8 +99,8 @@ def test_embeddings_are_finite_one_row_a_cell_and_in_the_cells_order(name, train
 
 
 @each
-def test_an_embedding_does_not_hang_on_the_block_a_cell_is_read_in(name, train, cells):
-    fitted = small(name).fit(train, 0)
+def test_an_embedding_does_not_hang_on_the_block_a_cell_is_read_in(name, fitted_once, cells):
+    fitted = fitted_once(name)
     pieces = [fitted.embed(cells.take(np.arange(start, stop))) for start, stop in ((0, 1), (1, 4), (4, 9), (9, 9))]
     np.testing.assert_allclose(np.concatenate(pieces), fitted.embed(cells), rtol=1e-5, atol=1e-5)
 
@@ -119,26 +126,26 @@ def test_a_gene_that_was_not_measured_counts_as_absent(name, write, corpus_of, c
 
 
 @each_built_in
-def test_cells_in_other_genes_are_one_clear_error(name, train, make, counts_of):
-    fitted = small(name).fit(train, 0)
+def test_cells_in_other_genes_are_one_clear_error(name, fitted_once, make, counts_of):
+    fitted = fitted_once(name)
     other = make(counts_of(9, 20), name="other", genes=[f"G{at}" for at in range(20)])
     with pytest.raises(ModelError, match=r"other genes \(20\) than this model was fitted on \(30\)"):
         fitted.embed(other)
 
 
 @each_built_in
-def test_no_cell_at_all_embeds_to_no_row(name, train, cells):
-    fitted = small(name).fit(train, 0)
+def test_no_cell_at_all_embeds_to_no_row(name, fitted_once, cells):
+    fitted = fitted_once(name)
     found = fitted.embed(cells.take(np.arange(0)))
     assert found.shape == (0, fitted.embed(cells).shape[1])
 
 
 @each_built_in
 @pytest.mark.parametrize("damage", ["gone", "no JSON", "other weights", "a setting that is none"])
-def test_a_damaged_folder_is_one_clear_error(name, train, tmp_path, damage):
+def test_a_damaged_folder_is_one_clear_error(name, fitted_once, tmp_path, damage):
     model, folder = small(name), tmp_path / "model"
     folder.mkdir()
-    model.fit(train, 0).save(folder)
+    fitted_once(name).save(folder)
     text = (folder / "model.json").read_text()
     match damage:
         case "gone":
@@ -156,9 +163,9 @@ def test_a_damaged_folder_is_one_clear_error(name, train, tmp_path, damage):
 
 
 @each
-def test_what_annotates_gives_each_cell_a_probability_for_each_type(name, train, cells, tmp_path):
+def test_what_annotates_gives_each_cell_a_probability_for_each_type(name, fitted_once, cells, tmp_path):
     model = small(name)
-    fitted = model.fit(train, 0)
+    fitted = fitted_once(name)
     if not isinstance(fitted, Annotates):
         pytest.skip("this model knows no labels")
     assert fitted.labels == ("B", "T")
@@ -242,8 +249,8 @@ def test_what_is_loaded_is_what_was_saved(name, train, cells, tmp_path):
 
 
 @each
-def test_expected_fractions_are_shares_of_the_measured_genes(name, train, cells):
-    fitted = small(name).fit(train, 0)
+def test_expected_fractions_are_shares_of_the_measured_genes(name, fitted_once, train, cells):
+    fitted = fitted_once(name)
     if not isinstance(fitted, Reconstructs):
         pytest.skip("this model does not reconstruct")
     rows, blocks = zip(*fitted.expected_fractions(cells), strict=True)
@@ -255,8 +262,8 @@ def test_expected_fractions_are_shares_of_the_measured_genes(name, train, cells)
 
 
 @each
-def test_a_sampled_reconstruction_hangs_on_its_generator(name, train, cells):
-    fitted = small(name).fit(train, 0)
+def test_a_sampled_reconstruction_hangs_on_its_generator(name, fitted_once, cells):
+    fitted = fitted_once(name)
     if not isinstance(fitted, Reconstructs):
         pytest.skip("this model does not reconstruct")
     one, again = (
@@ -279,9 +286,9 @@ def test_fitting_changes_no_cell_and_hears_no_global_state(name, train):
 
 
 @each
-def test_the_history_is_a_curve_in_long_form(name, train):
+def test_the_history_is_a_curve_in_long_form(name, fitted_once):
     model = small(name)
-    history = model.fit(train, 0).history
+    history = fitted_once(name).history
     assert isinstance(history, pd.DataFrame)
     assert tuple(history.columns) == HISTORY
     assert np.isfinite(history["value"]).all()
