@@ -271,10 +271,11 @@ def test_what_is_no_composed_file_has_no_identity(tmp_path, write, make):
 STUDY = """
 name = "killed"
 models = [{ name = "ldvae", budget = { steps = 1 } }]
-tasks = [{ name = "reconstruction", on = ["pbmc3k"] }]
-corpora = [{ name = "A", parts = [{ source = "pbmc3k", n_cells = 30 }] }]
-sources = { pbmc3k = { dataset = "pbmc3k" } }
-holdout = { pbmc3k = { by = "cell", share = 0.1 } }
+tasks = [{ name = "reconstruction", on = ["blood"] }]
+corpora = [{ name = "A", parts = [{ source = "blood", n_cells = 30 }] }]
+sources = { blood = { path = "blood.h5ad" } }
+quality = { min_counts = 1, min_genes = 1 }
+holdout = { blood = { by = "cell", share = 0.1 } }
 """
 KILLED = """
 import os, sys
@@ -294,7 +295,8 @@ compose(Path(sys.argv[1]), sys.argv[2], form=sys.argv[3], notice=notice)
 
 @pytest.mark.slow
 @each_form
-def test_a_killed_compose_called_again_leaves_what_an_undisturbed_one_leaves(tmp_path, form, read_cells):
+def test_a_killed_compose_called_again_leaves_what_an_undisturbed_one_leaves(tmp_path, write, form, read_cells):
+    write("blood", 40)
     study, path = tmp_path / "study.toml", f"corpora/A/0/corpus.{form}"
     study.write_text(STUDY)
     compose(study, tmp_path / "undisturbed", form=form)

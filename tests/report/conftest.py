@@ -14,6 +14,7 @@ import pytest
 from corpuscle.core.scores import Score, score_table, with_headline
 from corpuscle.evaluation.tasks.reconstruction import R2_LINEAR, R2_LOG
 from corpuscle.evaluation.tasks.residuals import OBSERVED, PREDICTED, RELATIVE
+from corpuscle.report.page.render import render
 
 MARKERS = ["LYZ", "S100A9", "S100A8", "CD14", "FCN1", "CST3", "TYROBP", "VCAN", "FTL", "CTSS"]
 TYPES = [
@@ -321,3 +322,23 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Fake], Path]:
 def make_run(tmp_path: Path, made_up: Callable[[Fake], Path]) -> Callable[..., Path]:
     """Make a run folder; keyword arguments are the fields of `Fake`."""
     return lambda **fields: shutil.copytree(made_up(Fake(**fields)), tmp_path / "run", dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory, made_up: Callable[[Fake], Path]) -> Callable[[Fake], Path]:
+    """Give the folder of a made-up run with its report, which is rendered once; it is not to be written to."""
+    folders: dict[str, Path] = {}
+
+    def of(fake: Fake) -> Path:
+        if repr(fake) not in folders:
+            folder = tmp_path_factory.mktemp("reported") / "run"
+            folders[repr(fake)] = render(shutil.copytree(made_up(fake), folder)).parent
+        return folders[repr(fake)]
+
+    return of
+
+
+@pytest.fixture
+def rendered(tmp_path: Path, reported: Callable[[Fake], Path]) -> Callable[..., Path]:
+    """Give the page of a run folder that is as `make_run` makes it, and one's own."""
+    return lambda **fields: shutil.copytree(reported(Fake(**fields)), tmp_path / "run") / "report.html"

@@ -84,15 +84,15 @@ def test_writes_the_page_the_summary_and_a_csv_beside_every_svg(make_run: MakeRu
     assert not list(folder.rglob(".*")), "temporary files are left"
 
 
-def test_the_page_is_well_formed_and_has_every_section(make_run: MakeRun) -> None:
-    page = Page(render(make_run()))
+def test_the_page_is_well_formed_and_has_every_section(rendered: MakeRun) -> None:
+    page = Page(rendered())
     assert page.open == []
     assert [name for name in page.ids() if name in SECTIONS] == SECTIONS
     assert len(page.ids()) == len(set(page.ids()))
 
 
-def test_the_page_loads_nothing(make_run: MakeRun) -> None:
-    path = render(make_run())
+def test_the_page_loads_nothing(rendered: MakeRun) -> None:
+    path = rendered()
     for tag, attributes in Page(path).tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "image", "use")
         assert not {"src", "srcset", "xlink:href", "background", "poster", "action"} & set(attributes)
@@ -103,9 +103,9 @@ def test_the_page_loads_nothing(make_run: MakeRun) -> None:
     assert "default-src 'none'" in source
 
 
-def test_alone_in_a_mail_the_page_is_whole(make_run: MakeRun, tmp_path: Path) -> None:
-    folder = make_run()
-    moved = render(folder).rename(tmp_path / "alone.html")
+def test_alone_in_a_mail_the_page_is_whole(rendered: MakeRun, tmp_path: Path) -> None:
+    written = rendered()
+    folder, moved = written.parent, written.rename(tmp_path / "alone.html")
     page = Page(moved)
     links = [attributes for tag, attributes in page.tags if tag == "a"]
     assert not any("src" in attributes for _, attributes in page.tags)
@@ -131,9 +131,9 @@ def test_what_is_too_large_for_a_mail_is_named_and_left_in_the_folder() -> None:
     assert embed("12") != ""
 
 
-def test_the_numbers_of_the_page_are_those_of_the_summary(make_run: MakeRun) -> None:
-    folder = make_run()
-    cells = cells_of(render(folder))
+def test_the_numbers_of_the_page_are_those_of_the_summary(rendered: MakeRun) -> None:
+    page = rendered()
+    folder, cells = page.parent, cells_of(page)
     scores = pd.read_parquet(folder / "scores.parquet")
     scores = scores[~scores["unit"].str.startswith("gene=")]
     expected = summarise(scores, "Blood")
@@ -145,8 +145,8 @@ def test_the_numbers_of_the_page_are_those_of_the_summary(make_run: MakeRun) -> 
     assert cells[: table.size] == [numbers.number(value) for value in table.to_numpy().ravel()]
 
 
-def test_the_answer_names_what_the_corpora_did(make_run: MakeRun) -> None:
-    text = Page(render(make_run())).text
+def test_the_answer_names_what_the_corpora_did(rendered: MakeRun) -> None:
+    text = Page(rendered()).text
     assert re.search(
         r"(Blood\+Pancreas|All|Pancreas) is better than Blood: it raises R² .log. by 0\.1\d\d, from 0\.28\d to 0\.",
         text,
@@ -237,8 +237,8 @@ def test_one_seed_has_no_interval(make_run: MakeRun) -> None:
     assert not re.search(r"\d–\d", text.split("R² (log), reconstruction · ldvae")[1].split("worse")[0])
 
 
-def test_a_missing_value_shows_its_reason(make_run: MakeRun) -> None:
-    text = Page(render(make_run())).text
+def test_a_missing_value_shows_its_reason(rendered: MakeRun) -> None:
+    text = Page(rendered()).text
     assert "no cell with two expressed genes (3 of 3 seeds)" in text
     assert re.search(r"cortex640 cells\s*(n/aa\s*){6}", text), "six times n/a, each with footnote a, and nothing else"
 
@@ -350,9 +350,9 @@ def test_a_text_of_many_rows_is_in_memory_once(make_run: Callable[..., Path]) ->
     assert len({id(text) for text in unit.array}) == unit.nunique() < len(unit)
 
 
-def test_genes_of_any_task_whose_metrics_say_so_are_drawn(make_run: Callable[..., Path]) -> None:
-    folder = make_run()
-    before = render(folder).read_text()
+def test_genes_of_any_task_whose_metrics_say_so_are_drawn(rendered: Callable[..., Path]) -> None:
+    written = rendered()
+    folder, before = written.parent, written.read_text()
     scores = pd.read_parquet(folder / "scores.parquet")
     own = {"observed_cp10k": "seen", "predicted_cp10k": "thought", "relative_residual": "off", "residuals": "mine"}
     scores[["metric", "task"]] = scores[["metric", "task"]].replace(own)
@@ -368,8 +368,8 @@ def test_genes_of_any_task_whose_metrics_say_so_are_drawn(make_run: Callable[...
     assert {"seen", "thought", "off"} <= set(drawn)
 
 
-def test_heads_say_what_they_are_of_and_drawings_what_they_show(make_run: MakeRun) -> None:
-    page = render(make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)).read_text(encoding="utf-8")
+def test_heads_say_what_they_are_of_and_drawings_what_they_show(rendered: MakeRun) -> None:
+    page = rendered(seeds=2, corpora=("Blood", "Lung"), n_genes=12).read_text(encoding="utf-8")
     heads = re.findall(r"<th\b[^>]*>", page)
     assert len(heads) > 30
     assert [head for head in heads if "scope=" not in head] == []
@@ -380,15 +380,16 @@ def test_heads_say_what_they_are_of_and_drawings_what_they_show(make_run: MakeRu
     assert len(re.findall(r'<div class="scroll[^>]*tabindex="0" role="region" aria-label="[^"]+"', page)) >= 5
 
 
-def test_what_a_measure_means_is_not_in_a_tooltip_alone(make_run: MakeRun) -> None:
-    page = Page(render(make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)))
+def test_what_a_measure_means_is_not_in_a_tooltip_alone(rendered: MakeRun) -> None:
+    page = Page(rendered(seeds=2, corpora=("Blood", "Lung"), n_genes=12))
     assert "Number of cell typesWhat <it> says." in page.text
 
 
-def test_how_far_markers_scatter_is_a_table_and_a_file(make_run: MakeRun) -> None:
-    folder = make_run(seeds=2, corpora=("Blood", "Lung"), n_genes=12)
+def test_how_far_markers_scatter_is_a_table_and_a_file(rendered: MakeRun) -> None:
+    written = rendered(seeds=2, corpora=("Blood", "Lung"), n_genes=12)
+    folder = written.parent
     scores = pd.read_parquet(folder / "scores.parquet")
-    assert "Marker genes" not in render(folder).read_text(encoding="utf-8")
+    assert "Marker genes" not in written.read_text(encoding="utf-8")
     one = scores[(scores["task"] == "reconstruction") & (scores["unit"] == "all") & (scores["metric"] == "r2_log")]
     ranks = one[one["target"] == "blood"].assign(
         task="markers", metric="marker_rank", unit="marker=<B>: LYZ", way="signed", headline=False
