@@ -274,7 +274,7 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, h
     done = _n_models(out)
     assert not (out / "scores.parquet").exists()
 
-    results = corpuscle.run(study(f'marks = "{marks}"'), out, workers=2)
+    results = corpuscle.run(study(f'marks = "{marks}"'), out, workers=0)
     assert not results.failures
     assert len(results.scores[results.scores.unit == "all"]) == 2 * 2 * 2 * 2
     assert not list(out.rglob(".partial-*"))
