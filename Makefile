@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth bench-overhead datasets-check clean
+.PHONY: help quick demo test check lint types unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth bench-overhead datasets-check clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -15,16 +15,21 @@ help:                         ## what can be made
 demo: $(VENV)/.runtime        ## the main job on real cells that come with the package
 	$(BIN)/corpuscle demo -o demo
 
-test: check unit              ## every check and every test
+test: lint                    ## every check and every test
+	+$(MAKE) --jobs 2 types unit
 
 quick: check                  ## every check, and the quicker tests
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow and not thorough and not faults" $(QUICK)
 
-check: $(VENV)/.dev           ## ruff, mypy and the import contracts
+check: lint types             ## ruff, mypy and the import contracts
+
+lint: $(VENV)/.dev            ## ruff and the import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(VENV)/.dev           ## mypy
+	$(BIN)/mypy
 
 unit: $(VENV)/.dev            ## doctests, unit, contract and parity tests
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not thorough and not faults"

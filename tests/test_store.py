@@ -1,5 +1,6 @@
 """A folder that exists is complete: nothing is left of what was interrupted, whoever writes at once."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -8,7 +9,7 @@ import pytest
 
 from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import safe_name
-from corpuscle.store import Store, atomic, remove_partial, write_text
+from corpuscle.store import Store, atomic, flush, remove_partial, write_text
 
 
 def names_in(folder: Path) -> list[str]:
@@ -127,3 +128,12 @@ def test_any_text_has_a_file_name_of_its_own(text):
     assert not name.startswith(".")
     assert len(name) < 100
     assert name != safe_name(text + "!")
+
+
+def test_a_flush_waits_for_the_disk_of_a_file_and_of_a_folders_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (file := tmp_path / "file").write_text("1")
+    waited: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: waited.append(os.fstat(handle).st_ino))
+    flush(file)
+    flush(tmp_path)
+    assert waited == [file.stat().st_ino, tmp_path.stat().st_ino]
