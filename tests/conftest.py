@@ -64,7 +64,7 @@ def _write(path: Path, cells: Any, form: str, seed: int, parts: dict[str, Any]) 
 
 @functools.lru_cache(1)
 def _threads(n_modules: int) -> ThreadpoolController:
-    """Find the libraries that start threads; anew only after imports (n_modules), as it takes longer than most tests."""
+    """Find the libraries that start threads; anew only after imports, as it takes as long as a test."""
     return ThreadpoolController()
 
 
