@@ -18,6 +18,7 @@ from corpuscle.execution.graph import runs_of
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.results import Results
 from corpuscle.model.architectures.pca import PCA
+from corpuscle.study.known_targets import NOTE, KnownTargets
 from corpuscle.study.preparation import prepare
 from corpuscle.terminal import show_results
 
@@ -142,6 +143,20 @@ def test_scores_say_which_types_of_which_batches_a_step_changed_the_number_of(st
     for one in (run for run in runs if run.run.corpus == "Fewer"):
         assert [listed_labels(labels) for labels in one.altered] == [types, batches]
     assert {one.altered for one in runs if one.run.corpus == "Control"} == {("", "")}
+
+
+def test_cells_that_count_several_times_are_asked_about_once_and_it_is_said(study):
+    step = '{ alteration = "oversample", to = 60 }'
+    plan = prepare(study(STUDY.replace('{ alteration = "downsample", types = 1, batches = 1, keep = 0.1 }', step)))
+    corpus = plan.corpora["Fewer", 0]
+    asked = KnownTargets(plan.targets).of("corpus", corpus)
+    assert asked.cells is corpus
+    n_repeated = int((corpus.cells["times"] > 1).sum())
+    assert asked.note.endswith(f"; {n_repeated} of them count several times in training, and are asked about once")
+    assert KnownTargets(plan.targets).of("corpus", plan.corpora["Control", 0]).note == NOTE
+    # As `to_anndata` says.
+    adata = corpus.to_anndata()
+    assert len(adata[np.repeat(np.arange(len(adata)), adata.obs["times"])]) == corpus.n_cells == 120
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,8 @@ class Clustering(Task):
         problem = whole.problem
         if not problem and n_types < 2:
             problem = f"the cells have {n_types} types: no groups to find again"
+        elif not problem and n_types == known_N.sum():
+            problem = f"each of {n_types} typed cells has a type of its own: no groups to find again"
         doublet_N = share_made_by(whole.cells, DOUBLETS)
         for way, cluster_N in self._clusters(whole, problem, rng):
             for unit, mask_N in units(whole.cells).items():
