@@ -1,6 +1,7 @@
 """Every sampler, alteration, measure, model and task on AnnData, without a study, equals what a study does."""
 
 import json
+from functools import partial
 
 import anndata
 import numpy as np
@@ -233,6 +234,42 @@ def test_raw_holds_counts_of_its_own_genes():
         (lambda: corpuscle.calibrated_clusters(cells(), n_genes=0), "n_genes should be"),
         (lambda: corpuscle.calibrated_clusters(cells(), layer="nope"), "this AnnData has no 'layers/nope'"),
         (lambda: corpuscle.calibrated_clusters(cells()[:0]), "nothing to cluster: 0 cells and 12 genes"),
+        *(
+            (partial(call, rng=rng), "rng: expected a numpy Generator, or a seed, a whole number of 0 or more")
+            for rng in ("x", -1, 1.5, True, None)
+            for call in (
+                lambda rng: corpuscle.sample(cells(), n_cells=3, rng=rng),
+                lambda rng: corpuscle.alter(cells(), "thin", keep=0.5, rng=rng),
+                lambda rng: corpuscle.fit(cells(), "pca", n_components=2, rng=rng),
+                lambda rng: corpuscle.measure(cells(), "richness", rng=rng),
+                lambda rng: corpuscle.evaluate(cells(), "clustering", resolutions=[], embedding="X_pca", rng=rng),
+                lambda rng: corpuscle.calibrated_clusters(cells(), rng=rng),
+            )
+        ),
+        *(
+            (partial(call, name), "key_added: expected a name")
+            for name in ("", " ", 5, None)
+            for call in (
+                lambda name: corpuscle.calibrated_clusters(cells(), key_added=name),
+                lambda name: corpuscle.fit(cells(), "logistic_regression").annotate(cells(), key_added=name),
+            )
+        ),
+        (lambda: corpuscle.fit(cells(), "pca", n_components=2).embed(cells(), key_added=""), "key_added: expected a"),
+        (lambda: corpuscle.calibrated_clusters(cells(), offset=True), "offset should be 0 or 1"),
+        (lambda: corpuscle.calibrated_clusters(cells(), layer=5), "this AnnData has no 'layers/5'"),
+        (lambda: corpuscle.sample(cells(), n_cells="3"), "n_cells: expected 1 to 40, .* got '3'"),
+        (lambda: corpuscle.sample(cells(), n_cells=True), "n_cells: expected 1 to 40, .* got True"),
+        (lambda: corpuscle.evaluate(cells(), "annotation", embedding=5), "obsm has no 5"),
+        (lambda: corpuscle.evaluate(cells(), "annotation", model="pca"), "expected what corpuscle.fit returned"),
+        *(
+            (
+                partial(corpuscle.evaluate, cells(), name, embedding="X_pca", **{key: "typo"}),
+                f"{key} = 'typo' is a name",
+            )
+            for name in ("markers", "clustering", "latents")
+            for key in ("reference_corpus", "reference_model")
+            if (name, key) != ("markers", "reference_model")
+        ),
         (lambda: corpuscle.Fitted.load("nowhere"), "nowhere holds no model"),
     ],
 )

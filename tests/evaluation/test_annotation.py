@@ -268,3 +268,16 @@ def test_a_group_of_one_type_that_is_found_is_not_the_worst_for_one_cell_of_anot
     z[lost] = np.random.default_rng(0).normal(size=(len(lost), z.shape[1]))
     worst = run(Annotation(worst_by="disease"), Placed(z), target)["worst_macro_f1", "all"]
     assert worst.reason.endswith("lowest of 2 by disease: mixed")
+
+
+def test_the_worst_type_is_the_one_with_the_lowest_f1_of_all_cells(typed):
+    target, types = typed(200)
+    # Cells of T lie among those of B, and none of the third type does.
+    z = 5.0 * (types[:, None] == np.unique(types)) + np.random.default_rng(0).normal(size=(200, 3))
+    z[types == "T", :] = z[types == "B"][np.arange((types == "T").sum()) % (types == "B").sum()] + 0.1
+    scores = run(Annotation(worst_by="cell_type"), Placed(z), target)
+    f1 = {kind: scores["f1", f"cell_type={kind}"] for kind in np.unique(types)}
+    worst = min(f1, key=lambda kind: f1[kind].value)
+    found = scores["worst_macro_f1", "all"]
+    assert (found.value, found.n_cells) == (f1[worst].value, f1[worst].n_cells)
+    assert found.reason == f"lowest of 3 by cell_type: {worst}"

@@ -5,9 +5,13 @@ import math
 import anndata as ad
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 import corpuscle
+from corpuscle.core.components import build
 from corpuscle.core.errors import InputError
+from corpuscle.corpus.alteration import Alteration, altered
+from corpuscle.corpus.context import Context
 from corpuscle.evaluation.calibrated import calibrated
 from corpuscle.evaluation.tasks.calibrated_clustering import CalibratedClustering
 from placed import Placed, run
@@ -45,9 +49,12 @@ def test_an_anndata_gets_its_clusters():
     adata = ad.AnnData(np.log1p(counts.toarray()), layers={"counts": counts})
     assert corpuscle.calibrated_clusters(adata, layer="counts", key_added="found", rng=1) is adata
     assert adata.obs["found"].value_counts().tolist() == [240, 80, 80]
-    assert set(adata.uns["found"]) == {"resolution", "n_rounds", "evidence", "q"}
+    assert set(adata.uns["found"]) == {"resolution", "n_rounds", "evidence", "q", "left_out"}
     again = corpuscle.calibrated_clusters(adata.copy(), layer="counts", rng=np.random.default_rng(1))
     assert (again.obs["calibrated"] == adata.obs["found"]).all()
+    with pytest.raises(InputError, match="expected counts, whole numbers of 0 or more, in X"):
+        corpuscle.calibrated_clusters(adata)
+    adata.X = np.where(np.arange(len(adata))[:, None] == 3, np.inf, counts.toarray())
     with pytest.raises(InputError, match="expected counts, whole numbers of 0 or more, in X"):
         corpuscle.calibrated_clusters(adata)
 
@@ -83,3 +90,43 @@ def test_cells_that_are_all_alike_are_nan_with_the_reason(make):
     scores = run(CalibratedClustering(), Placed(np.zeros((30, 2))), make(np.tile([1, 2, 3], (30, 1))))
     assert all(math.isnan(score.value) for score in scores.values())
     assert "0 genes vary" in scores["n_clusters, calibrated", "all"].reason
+
+
+def _with_steady(counts, n):
+    """Add genes with the same count in all cells, and such that hardly vary."""
+    n_cells = counts.shape[0]
+    few = np.random.default_rng(0).binomial(6, 0.8, (n_cells, n // 2))
+    return csr_matrix(np.hstack([counts.toarray(), np.full((n_cells, n - n // 2), 3), few]))
+
+
+@pytest.mark.parametrize("evidence", ["zip", "copula"])
+def test_genes_that_hardly_vary_part_no_kind_of_cells(evidence):
+    counts, _ = simulated((1.0,))
+    found = calibrated(_with_steady(counts, 60), np.random.default_rng(0), evidence=evidence)
+    assert found.cluster_N.max() == 0
+    assert found.kept_G.tolist() == [True] * counts.shape[1] + [False] * 60
+
+
+def test_genes_that_are_left_out_are_counted_and_named(target, make):
+    cells = target()
+    counts = _with_steady(cells.counts(), 4)
+    labels = {name: cells.labels(name) for name in ("cell_type", "batch", "donor")}
+    genes = [*cells.space.symbols, "STEADY1", "STEADY2", "STEADY3", "STEADY4"]
+    more = make(counts.toarray(), name="more", obs=labels, genes=genes)
+    scores = run(CalibratedClustering(), Placed(np.zeros((400, 2))), more)
+    for name in ("n_clusters, calibrated", "ari, Leiden 0.8"):
+        assert "4 of " in scores[name, "all"].reason
+        assert "STEADY1, STEADY2, STEADY3, STEADY4" in scores[name, "all"].reason
+    assert scores["n_clusters, calibrated", "all"].value == 3
+    adata = ad.AnnData(counts.astype(np.float32))
+    left_out = corpuscle.calibrated_clusters(adata).uns["calibrated"]["left_out"]
+    assert left_out.tolist() == adata.var_names[-4:].tolist()
+    constant = corpuscle.calibrated_clusters(ad.AnnData(np.full((50, 20), 3.0)))
+    assert constant.obs["calibrated"].nunique() == 1
+
+
+def test_counts_that_are_not_whole_have_no_clusters_and_the_reason(target):
+    step = build(Alteration, "pseudobulk", {"k": 3, "how": "mean_k"})
+    cells = altered(step, target(), np.random.default_rng(0), Context())
+    scores = run(CalibratedClustering(), Placed(np.zeros((len(cells), 2))), cells)
+    assert all(math.isnan(score.value) and "no whole numbers" in score.reason for score in scores.values())

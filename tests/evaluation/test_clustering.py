@@ -39,3 +39,10 @@ def test_concordance_is_1_with_itself_and_chance_with_noise(typed):
 def test_a_resolution_that_stands_twice_is_refused():
     with pytest.raises(ValueError, match="stands twice"):
         Clustering(resolutions=[1.0, 1.0])
+
+
+def test_cells_that_each_have_a_type_of_their_own_are_no_groups(make):
+    cells = make(30, obs={"cell_type": [f"t{at}" for at in range(30)], "batch": ["b"] * 30, "donor": ["d"] * 30})
+    scores = run(Clustering(resolutions=[]), Placed(np.random.default_rng(0).normal(size=(30, 2))), cells)
+    assert all(np.isnan(score.value) for score in scores.values())
+    assert "each of 30 typed cells has a type of its own" in scores["ari, k-means", "all"].reason

@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from corpuscle.corpus.expression.variable_genes import cp10k
+from corpuscle.evaluation.metrics.top_genes import among_top
 from corpuscle.evaluation.tasks.perturbation import BASELINES, LEARNED, Line, Perturbation
 from placed import Placed, run
 
@@ -77,6 +78,87 @@ def test_no_prediction_sees_treated_cells_of_the_line_that_is_held_out(cells):
     assert (logs[0] != logs[1]).nnz
     for way in WAYS:
         np.testing.assert_array_equal(seen[0][way], seen[1][way], err_msg=way)
+
+
+class Together(Placed):
+    """Puts each cell where the test says, less the mean of log counts of all cells that are embedded with it."""
+
+    def embed(self, cells):
+        return super().embed(cells) - np.log1p(cells.counts().mean())
+
+
+@pytest.mark.parametrize("model", [Placed, Together])
+def test_a_model_that_embeds_cells_together_does_not_see_them_either(cells, make, monkeypatch, model):
+    target = cells()
+    line_N, treated_N = target.labels("cell_type"), target.labels("batch") == "stim"
+    counts = target.counts().toarray()
+    there = (line_N == "C") & treated_N
+    counts[there] = 50 * counts[there][:, ::-1]
+    labels = {name: target.labels(name) for name in ("cell_type", "batch", "donor")}
+    changed = make(counts, name="other", obs=labels, genes=[f"G{at:02}" for at in range(N_GENES)])
+    seen = {}
+
+    def keep(task, held, log_NG, predicted_G):
+        seen.setdefault(held.name, []).append(np.array(predicted_G))
+        return {metric.name: (0.0, "") for metric in task.metrics}
+
+    monkeypatch.setattr(Perturbation, "_values", keep)
+    asked = model(placed())
+    scores = [run(Perturbation(**SETTINGS), asked, each) for each in (target, changed)]
+    for before, after in zip(seen["C"][: len(WAYS)], seen["C"][len(WAYS) :], strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert len(seen["A"]) == 2 * len(WAYS)
+    assert not np.array_equal(seen["A"][0], seen["A"][len(WAYS)]), "of others it may learn"
+    assert ("embeds cells together" in scores[0]["mse, MLP", "cell_type=C"].reason) == (model is Together)
+    # All cells, and a few alone; and where that differs, all but the treated ones of each of three lines.
+    assert asked.times_asked == 2 * (2 if model is Placed else 5)
+    assert "training corpus has 40 of this line's perturbed cells" in scores[0]["mse, MLP", "cell_type=C"].reason
+
+
+def test_an_embedding_without_them_that_is_of_no_use_leaves_the_baselines(cells):
+    class Broken(Together):
+        def embed(self, cells):
+            return super().embed(cells) * (np.nan if 16 < len(cells) < 240 else 1)
+
+    scores = run(Perturbation(**SETTINGS), Broken(placed()), cells())
+    assert math.isnan(scores["mse, MLP", "cell_type=C"].value)
+    assert "is not finite" in scores["mse, MLP", "cell_type=C"].reason
+    assert scores["mse, no change", "cell_type=C"].value > 0
+
+
+def test_top_genes_are_those_that_change_wherever_they_stand_in_the_file(cells, make):
+    target = cells()
+    counts = target.counts().toarray()
+    counts[:, 12:] = 0  # Of 30 genes, 12 are expressed.
+    labels = {name: target.labels(name) for name in ("cell_type", "batch", "donor")}
+
+    def found(order, n_top):
+        genes = [f"G{at:02}" for at in range(N_GENES)]
+        moved = make(counts[:, order], obs=labels, genes=genes)
+        scores = run(Perturbation(**{**SETTINGS, "n_top": n_top}), Placed(placed()), moved)
+        return {name: score for name, score in scores.items() if "linear" not in name[0] and "MLP" not in name[0]}
+
+    first, last = found(np.arange(N_GENES), 8), found(np.arange(N_GENES)[::-1], 8)
+    for name, score in first.items():
+        np.testing.assert_allclose(score.value, last[name].value, rtol=1e-6, err_msg=str(name))
+    assert 0.5 < first["top_genes, mean change of the others", "all"].value < 1
+    few = found(np.arange(N_GENES), 20)["top_genes, mean change of the others", "cell_type=A"]
+    assert math.isnan(few.value)
+    assert "genes change, fewer than 20" in few.reason
+    assert math.isnan(found(np.arange(N_GENES), 20)["direction, no change", "all"].value)
+
+
+def test_the_expected_overlap_is_the_mean_over_random_orders_of_ties():
+    rng = np.random.default_rng(0)
+    truth, predicted = (np.array(each, float) for each in ([3, 1, 1, 1, 0, 0, 2], [0, 1, 1, 1, 1, 5, 1]))
+
+    def drawn(strength):
+        order = rng.permutation(len(strength))
+        top = order[np.argsort(-strength[order], kind="stable")[:4]]
+        return set(top[strength[top] > 0].tolist())
+
+    overlaps = [len(drawn(truth) & drawn(predicted)) for _ in range(4000)]
+    np.testing.assert_allclose(among_top(truth, 4) @ among_top(predicted, 4), np.mean(overlaps), atol=0.05)
 
 
 @pytest.mark.parametrize(

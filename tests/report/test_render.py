@@ -395,11 +395,11 @@ def test_how_far_markers_scatter_is_a_table_and_a_file(rendered: MakeRun) -> Non
         task="markers", metric="marker_rank", unit="marker=<B>: LYZ", way="signed", headline=False
     )
     ranks["value"] = 3.0 + 4.0 * ranks["seed"]
-    ranks["altered_type"] = ranks["corpus"].map({"Blood": "", "Lung": "<B>"}).astype("string")
+    ranks["altered_type"] = ranks["corpus"].map({"Blood": "", "Lung": '["<B>", "T"]'}).astype("string")
     pd.concat([scores, ranks], ignore_index=True).to_parquet(folder / "scores.parquet")
     page = render(folder).read_text(encoding="utf-8")
     section = page.split('id="markers"')[1].split("</section>")[0]
-    assert "Lung<small>&lt;B&gt; altered</small>" in section
+    assert "Lung<small>&lt;B&gt;,<wbr> T altered</small>" in section
     assert section.count('class="warm resolved" style="--w: 28.3%"') == 1
     assert section.count('data-v="2.828') == 2
     table = pd.read_csv(folder / "marker_ranks.csv")

@@ -12,11 +12,13 @@ from rich.console import Console
 import corpuscle
 from corpuscle.core.errors import StudyError
 from corpuscle.core.randomness import generator
+from corpuscle.core.scores import label_list, listed_labels
 from corpuscle.evaluation.tasks.clustering import Clustering
 from corpuscle.execution.graph import runs_of
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.results import Results
 from corpuscle.model.architectures.pca import PCA
+from corpuscle.study.known_targets import NOTE, KnownTargets
 from corpuscle.study.preparation import prepare
 from corpuscle.terminal import show_results
 
@@ -40,7 +42,7 @@ blood = { path = "blood.h5ad" }
 @pytest.fixture
 def study(tmp_path, write):
     rng = np.random.default_rng(0)
-    labels = {"cell_type": rng.permutation(["B", "T"] * 60), "batch": ["b1", "b2"] * 60, "donor": ["d"] * 120}
+    labels = {"cell_type": rng.permutation(["B", "CD4+, T"] * 60), "batch": ["b1", "b2"] * 60, "donor": ["d"] * 120}
     write("blood", 120, obs=labels)
     return lambda text=STUDY: corpuscle.Study.parse(text, tmp_path)
 
@@ -59,8 +61,9 @@ def test_a_corpus_is_asked_about_itself_altered_as_it_is(study, tmp_path):
         task = Clustering(resolutions=[])
         asked = task.run(fitted, corpus, corpus, generator(seed, "task", "clustering", "corpus"))
         assert row["value"] == next(score.value for score in asked if (score.metric, score.unit) == ("ari", "all"))
-        touched = corpus.account[-1]["touched"] if name == "Fewer" else [{"cell_type": "", "batch": ""}]
-        assert (row["altered_type"], row["altered_batch"]) == (touched[0]["cell_type"], touched[0]["batch"])
+        touched = corpus.account[-1]["touched"] if name == "Fewer" else []
+        for column, label in (("altered_type", "cell_type"), ("altered_batch", "batch")):
+            assert row[column] == label_list([one[label] for one in touched])
     assert scores.loc["Fewer", "n_cells"].max() < 80
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "its own training cells, in place" in page
@@ -68,11 +71,13 @@ def test_a_corpus_is_asked_about_itself_altered_as_it_is(study, tmp_path):
     facts = json.loads((tmp_path / "out" / "provenance.json").read_text())["targets"]
     assert [fact["name"] for fact in facts] == ["corpus"]
     saved = pd.read_parquet(tmp_path / "out" / "scores.parquet")
-    assert set(saved.query("corpus == 'Fewer'")["altered_batch"]) <= {"b1", "b2"}
+    assert set(saved.query("corpus == 'Fewer'")["altered_batch"]) <= {'["b1"]', '["b2"]'}
 
 
 def test_held_out_cells_are_asked_about_next_to_it(study, tmp_path):
     text = STUDY.replace('on = ["corpus"]', 'on = ["corpus", "blood"]').replace("n_cells = 80", "n_cells = 50")
+    text = text.replace("types = 1, batches = 1, keep = 0.1", 'types = ["CD4+, T", "B"], batches = 1, keep = 0.5')
+    text = text.replace("tasks = [", "tasks = [{ name = 'annotation', on = ['blood'] }, ")
     text += '[holdout]\nblood = { by = "cell", share = 0.4 }\n'
     results = corpuscle.run(study(text), tmp_path / "out", workers=0)
     assert not results.failures
@@ -80,6 +85,14 @@ def test_held_out_cells_are_asked_about_next_to_it(study, tmp_path):
     assert 0 < in_place.sum() < len(in_place)
     assert not results.scores.loc[~in_place, "reason"].str.contains("in place").any()
     assert set(pd.read_csv(tmp_path / "out" / "noise_ceiling.csv")["target"]) == {"blood"}
+    # As docs/study-file.md says: the F1 of each type that was cut, next to that in a corpus that was not.
+    f1 = results.scores[results.scores["metric"] == "f1"]
+    same = ["model", "seed", "task", "target", "way", "unit"]
+    both = f1[f1["about_altered"]].merge(f1[f1["corpus"] == "Control"], on=same, suffixes=("", "_control"))
+    assert set(both["corpus"]) == {"Fewer"}
+    assert both.groupby("seed")["unit"].agg(set).tolist() == [{"cell_type=B", "cell_type=CD4+, T"}] * 2
+    assert both["value_control"].notna().all()
+    assert Results.load(tmp_path / "out").scores["about_altered"].tolist() == results.scores["about_altered"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -109,18 +122,41 @@ def test_a_source_of_that_name_is_meant_where_there_is_one(study, tmp_path, writ
 @pytest.mark.parametrize(
     ("step", "types", "batches"),
     [
-        ('{ alteration = "ablate", types = ["B"], batches = ["b1"] }', "B", "b1"),
-        ('{ alteration = "pseudobulk", k = 2 }', "B, T", ""),
-        ('{ alteration = "undersample", threshold = 20 }', "B, T", ""),
-        ('{ alteration = "thin", keep = 0.5 }', "", ""),
+        ('{ alteration = "ablate", types = ["B"], batches = ["b1"] }', ["B"], ["b1"]),
+        ('{ alteration = "downsample", types = ["B", "CD4+, T"], keep = 0.1 }', ["B", "CD4+, T"], ["b1", "b2"]),
+        ('{ alteration = "pseudobulk", k = 2 }', ["B", "CD4+, T"], ["b1", "b2"]),
+        ('{ alteration = "undersample", threshold = 20 }', ["B", "CD4+, T"], ["b1", "b2"]),
+        # What a step chose by is no cell type.
+        ('{ alteration = "downsample", by = "batch", types = ["b2"], keep = 0.5 }', ["B", "CD4+, T"], ["b2"]),
+        # What a step says of itself does not matter: it is counted.
+        ("{ alteration = \"exclude\", where = \"cell_type == 'B' and batch == 'b2'\" }", ["B"], ["b2"]),
+        ('{ alteration = "label_noise", rate = 1.0, to = "B", where = "batch == \'b1\'" }', ["B", "CD4+, T"], ["b1"]),
+        ('{ alteration = "doublets", share = 1.0 }', ["B", "CD4+, T"], ["b1", "b2"]),
+        ('{ alteration = "oversample", to = 60 }', ["B", "CD4+, T"], ["b1", "b2"]),
+        ('{ alteration = "thin", keep = 0.5 }', [], []),
     ],
 )
 def test_scores_say_which_types_of_which_batches_a_step_changed_the_number_of(study, tmp_path, step, types, batches):
     text = STUDY.replace('{ alteration = "downsample", types = 1, batches = 1, keep = 0.1 }', step)
     opened = Opened(tmp_path / "store")
     runs = runs_of(prepare(study(text)), opened.corpora)
-    assert {one.altered for one in runs if one.run.corpus == "Fewer"} == {(types, batches)}
+    for one in (run for run in runs if run.run.corpus == "Fewer"):
+        assert [listed_labels(labels) for labels in one.altered] == [types, batches]
     assert {one.altered for one in runs if one.run.corpus == "Control"} == {("", "")}
+
+
+def test_cells_that_count_several_times_are_asked_about_once_and_it_is_said(study):
+    step = '{ alteration = "oversample", to = 60 }'
+    plan = prepare(study(STUDY.replace('{ alteration = "downsample", types = 1, batches = 1, keep = 0.1 }', step)))
+    corpus = plan.corpora["Fewer", 0]
+    asked = KnownTargets(plan.targets).of("corpus", corpus)
+    assert asked.cells is corpus
+    n_repeated = int((corpus.cells["times"] > 1).sum())
+    assert asked.note.endswith(f"; {n_repeated} of them count several times in training, and are asked about once")
+    assert KnownTargets(plan.targets).of("corpus", plan.corpora["Control", 0]).note == NOTE
+    # As `to_anndata` says.
+    adata = corpus.to_anndata()
+    assert len(adata[np.repeat(np.arange(len(adata)), adata.obs["times"])]) == corpus.n_cells == 120
 
 
 @pytest.mark.parametrize(

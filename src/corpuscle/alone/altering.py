@@ -10,6 +10,7 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 
 from corpuscle.alone.cells import SOURCE, Rng, as_corpus, context_of, settled
+from corpuscle.core.randomness import given_generator
 from corpuscle.corpus.alteration import Alteration, altered
 
 
@@ -39,7 +40,8 @@ def alter(  # all but two by name
     AnnData
         A new one: raw counts in ``X``, labels in ``obs``, genes by name in ``var``, in their order;
         ``uns["corpuscle"]["account"]`` is what was done, as JSON. A cell that is used several times has as many rows,
-        named apart by a suffix; cells that were made have the key of what made them in ``obs["made"]``.
+        named apart by a suffix (a corpus of a study has it once, with ``times`` in its table); cells that were made
+        have the key of what made them in ``obs["made"]``.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def alter(  # all but two by name
     """
     step = settled(Alteration, alteration, settings)
     corpus = as_corpus(adata, layer=layer, labels=labels)
-    after = altered(step, corpus, np.random.default_rng(rng), context_of(corpus))
+    after = altered(step, corpus, given_generator(rng), context_of(corpus))
     used = np.repeat(np.arange(len(after)), after.cells["times"])
     # What is said of rows of a corpus' table goes: each row of this one is a cell, used once.
     obs = after.obs().iloc[used].drop(columns=["source", "row", "barcode", "times"])

@@ -8,6 +8,7 @@ from anndata import AnnData
 
 from corpuscle.core.components import Component, build
 from corpuscle.core.errors import InputError, SourceError
+from corpuscle.core.randomness import given_generator
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.imputer import model_imputer
@@ -94,5 +95,6 @@ def context_of(corpus: Corpus) -> Context:
 
 
 def seed_of(rng: Rng) -> int:
-    """Return a seed; a generator gives one."""
-    return int(rng.integers(2**31)) if isinstance(rng, np.random.Generator) else int(rng)
+    """Return a seed; a generator gives one, and what is neither is refused."""
+    generator = given_generator(rng)
+    return int(rng) if isinstance(rng, int | np.integer) else int(generator.integers(2**31))

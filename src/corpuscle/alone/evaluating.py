@@ -14,6 +14,7 @@ from corpuscle.alone.cells import SOURCE, Rng, as_corpus, settled
 from corpuscle.alone.fitting import Fitted
 from corpuscle.core.components import guarded, legal_names
 from corpuscle.core.errors import InputError, ModelError
+from corpuscle.core.randomness import given_generator
 from corpuscle.core.scores import score_table
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.evaluation.task import Task, answers, refuse_absent_columns
@@ -76,6 +77,9 @@ def evaluate(  # noqa: PLR0913  # all but two by name
     if (model is None) == (embedding is None):
         raise InputError('give either model, a fitted one, or embedding, the name of an entry of obsm such as "X_pca"')
     asked = settled(Task, task, settings)
+    _refuse_references(asked)
+    if model is not None and not isinstance(model, Fitted):
+        raise InputError(f"model: expected what corpuscle.fit returned, got a {type(model).__name__}")
     if model is None:
         assert embedding is not None
         target = as_corpus(adata, layer=layer, labels=labels)
@@ -89,10 +93,20 @@ def evaluate(  # noqa: PLR0913  # all but two by name
     # What a task looks up in training cells is not there, if they are not known.
     train = target.take(np.empty(0, np.int64)) if training is None else training
     with guarded(asked):
-        scores = list(answers(asked, fitted, train, target, np.random.default_rng(rng)))
+        scores = list(answers(asked, fitted, train, target, given_generator(rng)))
     columns = ["metric", "way", "unit", "value", "n_cells", "better", "reason", "title", "meaning"]
     name = "" if model is None else model.name
     return score_table(scores, corpus="", model=name, seed=0, task=asked.name, target="")[columns]
+
+
+def _refuse_references(task: Task) -> None:
+    """Refuse what names a corpus or a model of a study: there is none here."""
+    for name in ("reference_corpus", "reference_model"):
+        if given := getattr(task, name, ""):
+            raise InputError(
+                f"{task.name}: {name} = {given!r} is a name in a study, and outside of one there is nothing to compare "
+                "with; leave it out, or write a study"
+            )
 
 
 class _Given(FittedModel):
@@ -112,10 +126,16 @@ class _Given(FittedModel):
 
 
 def _embedding(adata: AnnData, key: str) -> NDArray[np.float32]:
-    if key not in adata.obsm:
-        raise InputError(f"obsm has no {key!r}; {legal_names(key, list(adata.obsm))}")
+    if not isinstance(key, str) or key not in adata.obsm:
+        raise InputError(f"obsm has no {key!r}; {legal_names(str(key), list(adata.obsm))}")
     found = adata.obsm[key]
-    return np.asarray(found.toarray() if hasattr(found, "toarray") else found, np.float32)
+    try:
+        z_NK = np.asarray(found.toarray() if hasattr(found, "toarray") else found, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"obsm {key!r}: expected numbers, cells × dimensions ({error})") from None
+    if z_NK.ndim != 2 or not z_NK.shape[1]:
+        raise InputError(f"obsm {key!r}: expected cells × dimensions, got an array of shape {z_NK.shape}")
+    return z_NK
 
 
 def _warn_of_training_cells(target: Corpus, training: Corpus, task: str) -> None:

@@ -17,6 +17,7 @@ from corpuscle.core.errors import InputError, ModelError
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.model import Annotates, FittedModel, Model, Reconstructs
 from corpuscle.source.genes import By, gene_space
+from corpuscle.source.in_memory import column_to_add
 from corpuscle.store import write_text
 
 SETTINGS = "fitted.json"
@@ -88,8 +89,9 @@ class Fitted:
         AnnData
             The same one.
         """
+        key = f"X_{self.name}" if key_added is None else column_to_add(key_added)
         with guarded(self.model):
-            adata.obsm[key_added or f"X_{self.name}"] = self.fitted.embed(self.cells(adata, layer=layer, labels=labels))
+            adata.obsm[key] = self.fitted.embed(self.cells(adata, layer=layer, labels=labels))
         return adata
 
     def annotate(
@@ -109,10 +111,11 @@ class Fitted:
         """
         if not isinstance(self.fitted, Annotates):
             raise ModelError(f"the model {self.name} knows no cell types; logistic_regression and mlp_classifier do")
+        key = column_to_add(key_added)
         with guarded(self.model):
             share_NL = self.fitted.label_probabilities(self.cells(adata, layer=layer, labels=labels))
-        adata.obs[key_added] = pd.Categorical.from_codes(share_NL.argmax(axis=1), list(self.fitted.labels))
-        adata.obs[f"{key_added}_probability"] = share_NL.max(axis=1)
+        adata.obs[key] = pd.Categorical.from_codes(share_NL.argmax(axis=1), list(self.fitted.labels))
+        adata.obs[f"{key}_probability"] = share_NL.max(axis=1)
         return adata
 
     def expected(

@@ -9,6 +9,7 @@ from anndata import AnnData
 from corpuscle.alone.cells import Rng, as_corpus, context_of, settled
 from corpuscle.core.components import guarded
 from corpuscle.core.errors import InputError
+from corpuscle.core.randomness import given_generator
 from corpuscle.corpus.sampler import Sampler
 
 
@@ -65,9 +66,9 @@ def sample(  # all but three by name
     if chooser.sources or chooser.looks_at:
         raise InputError(f"the sampler {chooser.name!r} needs other sources, too, so it works in a study alone")
     pool = as_corpus(adata, layer=layer, labels=labels)
-    if not 0 < n_cells <= len(pool):
-        raise InputError(f"n_cells: expected 1 to {len(pool):,}, the cells that there are; got {n_cells:,}")
+    if isinstance(n_cells, bool) or not isinstance(n_cells, int | np.integer) or not 0 < n_cells <= len(pool):
+        raise InputError(f"n_cells: expected 1 to {len(pool):,}, the cells that there are; got {n_cells!r:.80}")
     with guarded(chooser):
-        chosen = chooser.choose(pool, n_cells, np.random.default_rng(rng), context_of(pool))
+        chosen = chooser.choose(pool, n_cells, given_generator(rng), context_of(pool))
     found = adata[np.sort(chosen)]
     return found.to_memory() if adata.isbacked else found.copy()

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from corpuscle.core.errors import InputError
+
 # 2^64 over the golden ratio: an odd number, so that its multiples are all different.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -31,6 +33,26 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
     """
     digest = hashlib.sha256("\x1f".join(str(name) for name in names).encode()).digest()
     return np.random.default_rng(np.random.SeedSequence([seed, *np.frombuffer(digest, np.uint32).tolist()]))
+
+
+def given_generator(rng: object) -> np.random.Generator:
+    """Return the generator that somebody gives, or that of the seed that is given.
+
+    Raises
+    ------
+    InputError
+        When it is neither a generator nor a whole number of 0 or more.
+
+    Examples
+    --------
+    >>> bool(given_generator(1).random() == given_generator(np.random.default_rng(1)).random())
+    True
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool | np.bool_) or not isinstance(rng, int | np.integer) or rng < 0:
+        raise InputError(f"rng: expected a numpy Generator, or a seed, a whole number of 0 or more; got {rng!r:.80}")
+    return np.random.default_rng(int(rng))
 
 
 def torch_seed(rng: np.random.Generator) -> int:

@@ -1,12 +1,15 @@
 """Score: one row of the results table, the contract between making (tasks) and reading (statistics, reports)."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 Better = Literal["higher", "lower", "zero", "none"]
 # What values a metric can have: from 0 to 1; from -1 to 1; 0 and more; any.
@@ -177,18 +180,68 @@ def with_headline(scores: Sequence[Score], metric: str = "") -> list[Score]:
 CONTEXT = ("corpus", "model", "seed", "task", "target")
 # What a task is asked on, and the target in its scores, where it is asked about each corpus' own cells.
 IN_PLACE = "corpus"
-# Which types, of which batches, steps of the corpus changed the number of; empty where none did.
+# Which types, of which batches, steps of the corpus changed the number of: see `label_list`.
 ALTERED = ("altered_type", "altered_batch")
-COLUMNS = (*CONTEXT, *Score._fields, *ALTERED)
+# Whether a score is about one of these types.
+ABOUT_ALTERED = "about_altered"
+COLUMNS = (*CONTEXT, *Score._fields, *ALTERED, ABOUT_ALTERED)
 
 DTYPES = {
     "corpus": "string", "model": "string", "seed": "int64", "task": "string", "target": "string",
     "metric": "string", "unit": "string", "value": "float64", "n_cells": "int64", "better": "string",
     "version": "int64", "reason": "string", "way": "string", "title": "string", "meaning": "string",
     "scale": "string", "headline": "bool", "figure": "string", "altered_type": "string", "altered_batch": "string",
+    "about_altered": "bool",
 }  # fmt: skip
 # Few texts in very many rows: read as a dictionary, each is in memory once.
 TEXTS = [name for name, dtype in DTYPES.items() if dtype == "string"]
+
+
+def label_list(labels: Sequence[str]) -> str:
+    """Write labels as one text, a list in JSON: a label may have any character. No labels: an empty text.
+
+    Examples
+    --------
+    >>> label_list(["B", "CD4+, naive"]), label_list([])
+    ('["B", "CD4+, naive"]', '')
+    """
+    return json.dumps([*labels], ensure_ascii=False) if labels else ""
+
+
+def listed_labels(text: str) -> list[str]:
+    """Read what `label_list` wrote; results of earlier versions have labels with commas between them.
+
+    Examples
+    --------
+    >>> listed_labels('["B", "CD4+, naive"]'), listed_labels("B, T"), listed_labels("")
+    (['B', 'CD4+, naive'], ['B', 'T'], [])
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, list) and all(isinstance(label, str) for label in found):
+        return found
+    return text.split(", ") if text else []
+
+
+def about_altered(scores: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return whether each row's unit is a type that the steps of its corpus changed the number of.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"unit": ["cell_type=B", "cell_type=NK", "all"], "altered_type": '["B", "T"]'})
+    >>> about_altered(rows).tolist()
+    [True, False, False]
+    """
+    found_R = np.zeros(len(scores), bool)
+    if "altered_type" not in scores or "unit" not in scores:
+        return found_R
+    for text in scores["altered_type"].dropna().unique():
+        units = [f"cell_type={label}" for label in listed_labels(str(text))]
+        if units:
+            found_R |= (scores["altered_type"] == text).fillna(value=False).to_numpy(bool) & scores["unit"].isin(units)
+    return found_R
 
 
 def completed(scores: pd.DataFrame) -> pd.DataFrame:
@@ -200,6 +253,8 @@ def completed(scores: pd.DataFrame) -> pd.DataFrame:
     [{'metric': 'r2', 'way': '', 'version': 1}]
     """
     defaults = {**Score._field_defaults, **dict.fromkeys(ALTERED, "")}
+    if ABOUT_ALTERED not in scores:
+        defaults[ABOUT_ALTERED] = about_altered(scores)
     lacking = {name: default for name, default in defaults.items() if name not in scores}
     return scores.assign(**lacking) if lacking else scores
 
@@ -214,5 +269,6 @@ def score_table(scores: Iterable[Score], **context: str | int) -> pd.DataFrame:
     >>> table[["corpus", "target", "metric", "value"]].to_dict("records")
     [{'corpus': 'Blood', 'target': 'blood', 'metric': 'r2_log', 'value': 0.5}]
     """
-    rows = [{**context, **score._asdict(), **dict.fromkeys(ALTERED, "")} for score in scores]
+    none = {**dict.fromkeys(ALTERED, ""), ABOUT_ALTERED: False}
+    rows = [{**context, **score._asdict(), **none} for score in scores]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(DTYPES)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import CorpusError, ModelError
+from corpuscle.corpus.changed_groups import CHANGED, changed_groups
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus
 from corpuscle.source import cell_filter as where_expression
@@ -108,6 +109,7 @@ def altered(step: Alteration, corpus: Corpus, rng: np.random.Generator, context:
         "n_cells": after.n_cells,
         "from": corpus.n_cells,
         **account,
+        CHANGED: changed_groups(corpus, after)._asdict(),
     }
     json.dumps(record, allow_nan=False)
     return replace(after, name=corpus.name, account=(*corpus.account, record))

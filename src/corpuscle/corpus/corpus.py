@@ -270,7 +270,11 @@ class Corpus:
         return pd.DataFrame({"symbol": list(self.space.symbols)}, index=pd.Index(self.space.ids))
 
     def to_anndata(self) -> AnnData:
-        """Return the corpus in memory as AnnData: raw counts in X, the cell table in obs, genes in var."""
+        """Return the corpus in memory as AnnData: raw counts in X, the cell table in obs, genes in var.
+
+        A row is a distinct cell; ``obs["times"]`` is how often training uses it (after `oversample`, say). A row per
+        use, as `corpuscle.alter` returns them: ``adata[np.repeat(np.arange(len(adata)), adata.obs["times"])]``.
+        """
         return AnnData(self.counts(), obs=self.obs(), var=self.var())
 
     def blocks(self, n_cells: int = BLOCK_CELLS) -> Iterator[tuple[slice, csr_matrix]]:

@@ -4,7 +4,9 @@ Cells that are clustered by their genes differ in these genes, whether or not th
 drawn without any kinds (knockoffs) are clustered with the real ones; what differs no more than they do is no evidence.
 
 Knockoffs know nothing of how deep cells are sequenced, and real genes do: where depths differ much, cells of one kind
-may be parted by depth (measured in docs/study-file.md).
+may be parted by depth (measured in docs/study-file.md). A gene whose counts vary less than Poisson's, such as one that
+is the same in all cells, tells a cell's depth exactly once it is scaled, and no null gives it a knockoff that does:
+such genes are left out.
 
 Axes in names: N cells, G genes, C clusters.
 """
@@ -15,20 +17,21 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from scipy.sparse import csr_matrix, hstack
+from scipy.stats import chi2
 from sklearn.decomposition import PCA
 
 from corpuscle.core.components import component, construct
 from corpuscle.core.errors import InputError
-from corpuscle.core.randomness import torch_seed
+from corpuscle.core.randomness import given_generator, torch_seed
 from corpuscle.corpus.expression.variable_genes import GeneMoments, cp10k, most_variable
 from corpuscle.evaluation.metrics.clustering import leiden
 from corpuscle.evaluation.metrics.knockoffs import Null, half, knockoffs, log10_p, threshold
 from corpuscle.evaluation.metrics.neighbours import connectivities, nearest
 from corpuscle.evaluation.metrics.rank_test import SortedGenes
 from corpuscle.source.features import features_of
-from corpuscle.source.in_memory import InMemory, place_of
+from corpuscle.source.in_memory import InMemory, column_to_add, place_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +42,15 @@ FEWEST_GENES = 2
 START, SHRINK, N_COMPONENTS, N_NEIGHBOURS, MOST_DEVIATIONS = 0.8, 0.8, 10, 15, 10.0
 # At so low a resolution all cells are long in one cluster.
 LEAST_RESOLUTION = 1e-6
+# How unlikely counts must be to vary so little by Poisson's law.
+STEADY = 1e-6
 Evidence = Literal["zip", "nb", "copula", "countsplit"]
+
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be 0 or 1, the number of false genes that are added to the estimate")  # noqa: TRY004
+    return value
 
 
 @component
@@ -48,7 +59,7 @@ class Calibration:
 
     evidence: Evidence = "zip"
     q: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    offset: Literal[0, 1] = 1
+    offset: Annotated[Literal[0, 1], BeforeValidator(_no_truth_value)] = 1
     merge: bool = False
     n_genes: Annotated[int, Field(ge=FEWEST_GENES, le=20_000)] = N_GENES
 
@@ -66,12 +77,15 @@ class Calibrated(NamedTuple):
         The resolution of the clusters that passed; of merged ones, the first.
     n_rounds
         How many clusterings, or merges, were tried.
+    kept_G
+        Which of the genes were looked at; the others are `steady`.
     """
 
     cluster_N: NDArray[np.int64]
     plain_N: NDArray[np.int64]
     resolution: float
     n_rounds: int
+    kept_G: NDArray[np.bool_]
 
 
 def calibrated(
@@ -88,7 +102,7 @@ def calibrated(
     Parameters
     ----------
     counts_NG
-        Counts of the variable genes, shape (N, G).
+        Counts of the variable genes, whole numbers, shape (N, G). Those that are `steady` are left out.
     rng
         The only source of randomness.
     evidence
@@ -105,13 +119,17 @@ def calibrated(
     Returns
     -------
     Calibrated
-        One cluster of all cells where nothing can be told apart.
+        One cluster of all cells where nothing can be told apart, or fewer than two genes are left.
 
     References
     ----------
     DenAdel et al. 2025, Am J Hum Genet (recall, formerly callback).
     """
-    tested, held, shown = _evidence(csr_matrix(counts_NG), evidence, rng)
+    kept_G = ~steady(counts_NG)
+    if kept_G.sum() < FEWEST_GENES:
+        none_N = np.zeros(counts_NG.shape[0], np.int64)
+        return Calibrated(none_N, none_N, START, 0, kept_G)
+    tested, held, shown = _evidence(csr_matrix(counts_NG)[:, np.flatnonzero(kept_G)], evidence, rng)
     z_NK, seed = _components(shown, torch_seed(rng) % 2**31), torch_seed(rng) % 2**31
     graph, genes = connectivities(nearest(z_NK, N_NEIGHBOURS)), SortedGenes.of(tested)
     resolution, n_rounds = START, 0
@@ -120,14 +138,37 @@ def calibrated(
         n_rounds += 1
         alike = _first_alike(genes, cluster_N, z_NK, (held, q, offset))
         if alike is None:
-            return Calibrated(cluster_N, plain_N, resolution, n_rounds)
+            return Calibrated(cluster_N, plain_N, resolution, n_rounds, kept_G)
         if merge:
             one, other = alike
             cluster_N = np.unique(np.where(cluster_N == other, one, cluster_N), return_inverse=True)[1].astype(np.int64)
         else:
             resolution *= SHRINK
             cluster_N = np.zeros_like(cluster_N) if resolution < LEAST_RESOLUTION else leiden(graph, resolution, seed)
-    return Calibrated(cluster_N, plain_N, resolution, n_rounds)
+    return Calibrated(cluster_N, plain_N, resolution, n_rounds, kept_G)
+
+
+def steady(counts_NG: csr_matrix) -> NDArray[np.bool_]:
+    """Return which genes vary less over cells than Poisson's law lets them, shape (G,), by the index of dispersion.
+
+    Parameters
+    ----------
+    counts_NG
+        Counts, shape (N, G).
+
+    Examples
+    --------
+    >>> counts = np.column_stack([np.full(100, 3), np.random.default_rng(0).poisson(3.0, 100), np.zeros(100)])
+    >>> steady(csr_matrix(counts)).tolist()
+    [True, False, False]
+    """
+    n_cells = counts_NG.shape[0]
+    mean_G = np.asarray(counts_NG.mean(axis=0)).ravel()
+    square_G = np.asarray(counts_NG.multiply(counts_NG).mean(axis=0)).ravel()
+    sum_G = np.maximum(square_G - mean_G**2, 0) * n_cells
+    index_G = np.divide(sum_G, mean_G, out=np.full_like(mean_G, np.inf), where=mean_G > 0)
+    found: NDArray[np.bool_] = chi2.cdf(index_G, max(n_cells - 1, 1)) < STEADY
+    return found
 
 
 def calibrated_clusters(  # noqa: PLR0913
@@ -157,7 +198,8 @@ def calibrated_clusters(  # noqa: PLR0913
     rng
         A generator, or the seed of one.
     key_added
-        The column of ``obs`` that the clusters are written into, and the entry of ``uns`` with the resolution.
+        The column of ``obs`` that the clusters are written into, and the entry of ``uns`` with the resolution, and with
+        the genes that were left out as they vary less than Poisson's law lets them (``left_out``).
 
     Returns
     -------
@@ -167,7 +209,8 @@ def calibrated_clusters(  # noqa: PLR0913
     Raises
     ------
     InputError
-        When a setting cannot be, there are no cells, genes or such layer, or no counts: numbers below 0, or not whole.
+        When a setting or `rng` cannot be, there are no cells, genes or such layer, or no counts: numbers that are
+        negative, infinite or not whole.
 
     Examples
     --------
@@ -178,19 +221,22 @@ def calibrated_clusters(  # noqa: PLR0913
     """
     settings = {"evidence": evidence, "q": q, "offset": offset, "merge": merge, "n_genes": n_genes}
     construct(Calibration, settings, "calibrated_clusters: ")
+    generator, column = given_generator(rng), column_to_add(key_added)
     reader = InMemory(adata, place_of(adata, layer))
     is_gene, _ = features_of(reader.read_genes())
     if not reader.n_cells() or is_gene.sum() < FEWEST_GENES:
         raise InputError(f"there is nothing to cluster: {reader.n_cells()} cells and {int(is_gene.sum())} genes")
     counts = reader.read_counts(np.arange(reader.n_cells())).astype(np.float64)[:, np.flatnonzero(is_gene)]
-    if (counts.data < 0).any() or (counts.data != np.round(counts.data)).any():
+    if not np.isfinite(counts.data).all() or (counts.data < 0).any() or (counts.data != np.round(counts.data)).any():
         raise InputError(
             f"expected counts, whole numbers of 0 or more, in {reader.counts}; name the layer that has them"
         )
     genes = variable_genes(counts, n_genes)
-    found = calibrated(counts[:, genes], np.random.default_rng(rng), evidence=evidence, q=q, offset=offset, merge=merge)
-    adata.obs[key_added] = pd.Categorical(found.cluster_N.astype(str))
-    adata.uns[key_added] = {"resolution": found.resolution, "n_rounds": found.n_rounds, "evidence": evidence, "q": q}
+    found = calibrated(counts[:, genes], generator, evidence=evidence, q=q, offset=offset, merge=merge)
+    adata.obs[column] = pd.Categorical(found.cluster_N.astype(str))
+    left_out = adata.var_names[np.flatnonzero(is_gene)[genes[~found.kept_G]]]
+    settings = {"evidence": evidence, "q": q, "left_out": left_out.to_numpy(str)}
+    adata.uns[column] = {"resolution": found.resolution, "n_rounds": found.n_rounds, **settings}
     return adata
 
 

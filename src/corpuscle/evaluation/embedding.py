@@ -26,6 +26,8 @@ from corpuscle.model.model import FittedModel, Notes
 EMBEDDINGS = 1
 # Each cell's nearest that are found, itself among them: what LISI at its usual perplexity of 30 looks at.
 N_NEAREST = 90
+# Cells that are embedded without the others, to see whether they are put elsewhere.
+N_ALONE = 16
 # What graphs are built on: the default of scanpy, and of the published studies.
 N_GRAPH = 15
 
@@ -131,6 +133,30 @@ def _embed(model: FittedModel, cells: Corpus) -> NDArray[np.float32]:
             "numbers of shape (cells, latents)"
         )
     return z_NK
+
+
+def embeds_one_by_one(model: FittedModel, embedding: Embedding, positions: NDArray[np.intp]) -> bool:
+    """Return whether a model puts some cells where it put them, when it is given them without the others.
+
+    Most models do. Those that move cells towards each other (Harmony) do not, and commands of others may not: this asks
+    them, rather than what they say of themselves.
+
+    Parameters
+    ----------
+    model, embedding
+        The model, and where it put all cells.
+    positions
+        Which cells to look at: so many of them, at most, as `N_ALONE`, spread evenly.
+    """
+    if not len(positions):
+        return True
+    few = positions[np.unique(np.linspace(0, len(positions) - 1, N_ALONE).astype(np.intp))]
+    alone_NK = _embed(model, embedding.cells.take(few))
+    if alone_NK.shape[1] != embedding.z_NK.shape[1]:
+        return False
+    # Rounding, as by batches of another size, moves no cell by a thousandth of how far cells are apart.
+    apart = float(np.nanstd(embedding.z_NK))
+    return bool(np.allclose(alone_NK, embedding.z_NK[few], rtol=0, atol=1e-3 * apart, equal_nan=True))
 
 
 def draw_cells(cells: Corpus, max_cells: int) -> Corpus:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from corpuscle.core.fingerprint import fingerprint
+from corpuscle.core.scores import label_list
+from corpuscle.corpus.changed_groups import changed_in
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import made_once
 from corpuscle.corpus.stored import StoredCorpora
@@ -102,16 +104,9 @@ def _map(fit: Fit, name: str, cells: Corpus, corpora: StoredCorpora) -> Map:
 
 
 def _altered(corpus: Corpus) -> tuple[str, str]:
-    """Return the types and the batches whose numbers of cells the steps of a corpus changed, by its account."""
-    types, batches = dict[str, None](), dict[str, None]()
-    for record in corpus.account:
-        if "before" in record and "after" in record:
-            before, after = record["before"], record["after"]
-            types |= {label: None for label in {**before, **after} if label and before.get(label) != after.get(label)}
-        for one in record.get("touched", ()):
-            types |= {one[key]: None for key in [record.get("by")] if one.get(key) is not None}
-            batches |= {one[key]: None for key in ["batch"] if one.get(key) is not None}
-    return ", ".join(types), ", ".join(batches)
+    """Return the types and the batches whose numbers of cells the steps of a corpus changed."""
+    changed = changed_in(corpus.account)
+    return label_list(changed.types), label_list(changed.batches)
 
 
 def made_cells(corpus: Corpus, corpora: StoredCorpora) -> tuple[MadeCells, ...]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from corpuscle.core.scores import ALTERED, COLUMNS, DTYPES, TEXTS
+from corpuscle.core.scores import ABOUT_ALTERED, ALTERED, COLUMNS, DTYPES, TEXTS, about_altered
 from corpuscle.execution.artifact import Address
 from corpuscle.execution.graph import RunArtifacts
 from corpuscle.model.model import Model
@@ -67,7 +67,8 @@ def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
                 table = pd.read_parquet(folder / "scores.parquet", read_dictionary=TEXTS)
                 place = {"corpus": one.run.corpus, "model": one.run.model, "task": asked.asked}
                 altered = dict(zip(ALTERED, one.altered, strict=True))
-                tables.append(table.assign(**place, **altered, seed=one.run.seed, target=asked.target_name))
+                table = table.assign(**place, **altered, seed=one.run.seed, target=asked.target_name)
+                tables.append(table.assign(**{ABOUT_ALTERED: about_altered(table)}))
     empty = pd.DataFrame(columns=list(COLUMNS))
     return (pd.concat(tables, ignore_index=True) if tables else empty)[list(COLUMNS)].astype(DTYPES)
 

@@ -11,11 +11,24 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import SourceError
+from corpuscle.core.errors import InputError, SourceError
 from corpuscle.source.reader import Cells, Reader, all_rows
 
 # Where counts can be, as a study file names it; a layer is "layers/NAME".
 X, RAW, LAYERS = "X", "raw", "layers/"
+
+
+def column_to_add(name: object) -> str:
+    """Return the name of what is to be written into an AnnData; refuse what is none.
+
+    Raises
+    ------
+    InputError
+        When it is no text, or an empty one.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"key_added: expected a name, a text of a letter or more; got {name!r:.80}")
+    return name
 
 
 def place_of(adata: AnnData, layer: str | None) -> str:

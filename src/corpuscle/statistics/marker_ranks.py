@@ -22,9 +22,10 @@ def marker_ranks(scores: pd.DataFrame) -> pd.DataFrame:
     -------
     One row per corpus, model, target, way, type and marker, sorted by these: ``n_seeds`` with a place; ``mean``,
     ``variance`` (n - 1 in the denominator; NaN for one seed) and its root ``deviation``, the published measure of
-    instability (Maan et al. 2024); ``lowest`` and ``highest`` place, and their ``range``. ``altered_type`` is the type
-    whose number of cells the corpus' steps changed. Where that is not the same at all seeds, a corpus has rows over
-    all of its seeds, in which it is empty, and rows over the seeds of each altered type.
+    instability (Maan et al. 2024); ``lowest`` and ``highest`` place, and their ``range``. ``altered_type`` lists the
+    types whose number of cells the corpus' steps changed (see `corpuscle.core.scores.label_list`). Where these are not
+    the same at all seeds, a corpus has rows over all of its seeds, in which it is empty, and rows over the seeds of
+    each such list.
 
     Examples
     --------

@@ -58,7 +58,10 @@ class KnownTargets:
     def of(self, name: str, training: Corpus) -> KnownTarget:
         """Return a target as the models of a training corpus are asked about it; in place, the corpus itself."""
         if name not in self.targets:
-            return _known(training, training)._replace(note=NOTE)
+            note = NOTE
+            if (n_repeated := int((training.cells["times"] > 1).sum())) > 0:
+                note += f"; {n_repeated:,} of them count several times in training, and are asked about once"
+            return _known(training, training)._replace(note=note)
         key = name, () if self._all_measured else tuple(training.sources)
         if key not in self._found:
             self._found[key] = _known(self.targets[name], training)

@@ -8,7 +8,10 @@ from corpuscle.core.randomness import generator
 from corpuscle.corpus.alteration import altered
 from corpuscle.corpus.alterations.ambient import Ambient
 from corpuscle.corpus.alterations.doublets import Doublets
+from corpuscle.corpus.alterations.pseudobulk import Pseudobulk
+from corpuscle.corpus.alterations.thin import Thin
 from corpuscle.corpus.context import Context
+from corpuscle.corpus.descent import share_made_by
 from corpuscle.evaluation.tasks.clustering import Clustering
 from placed import Placed, run
 
@@ -84,3 +87,44 @@ def test_clusters_that_are_mostly_doublets_are_counted(corpus):
     scores = run(Clustering(resolutions=[], n_clusters=3), Here(z), found)
     assert scores["artefact_clusters, k-means", "all"].value == pytest.approx(1 / 3)
     assert ("artefact_clusters, k-means", "all") not in run(Clustering(resolutions=[]), Placed(z[:40]), corpus)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([Doublets(share=0.5), Thin(keep=0.9)], [0.0] * 40 + [1.0] * 20),
+        ([Doublets(share=0.5), Thin(keep=0.9, where="batch == 'b1'")], [0.0] * 40 + [1.0] * 20),
+        ([Thin(keep=0.9), Doublets(share=0.5), Ambient(share=0.1), Thin(keep=0.9)], [0.0] * 40 + [1.0] * 20),
+        ([Doublets(share=0.25), Thin(keep=0.9), Doublets(share=0.2)], [0.0] * 40 + [1.0] * 20),
+        ([Thin(keep=0.9)], [0.0] * 40),
+    ],
+    ids=["thin", "some thinned", "several", "twice", "none"],
+)
+def test_doublets_are_known_through_later_steps(corpus, steps, expected):
+    for at, step in enumerate(steps):
+        corpus = changed(step, corpus, at)
+    assert share_made_by(corpus, "doublets").tolist() == expected
+
+
+def test_what_is_made_of_doublets_and_others_is_a_doublet_by_its_share(corpus):
+    found = changed(Pseudobulk(k=5), changed(Doublets(share=1.0), corpus))
+    share_N = share_made_by(found, "doublets")
+    parents = found.makers["pseudobulk"].parents
+    members = found.makers["pseudobulk"].weights(np.arange(len(found))).toarray()
+    doublet_P = parents.labels("made") == "doublets"
+    np.testing.assert_allclose(share_N, (members * doublet_P).sum(axis=1) / members.sum(axis=1))
+    assert 0 <= share_N.min() < share_N.max() <= 1
+
+
+def test_clusters_of_thinned_doublets_are_counted_as_those_of_doublets(corpus):
+    doublets = changed(Doublets(share=0.5), corpus)
+    place = np.concatenate([np.where(corpus.labels("cell_type") == "B", 0.0, 50.0), np.full(20, 100.0)])
+    z = (place[:, None] + np.random.default_rng(0).normal(size=(60, 2))).astype(np.float32)
+
+    class Here(Placed):
+        def embed(self, cells):
+            return self.z_NK
+
+    for cells in (doublets, changed(Thin(keep=0.5), doublets), changed(Ambient(share=0.1), doublets)):
+        scores = run(Clustering(resolutions=[], n_clusters=3), Here(z), cells)
+        assert scores["artefact_clusters, k-means", "all"].value == pytest.approx(1 / 3)

@@ -92,7 +92,9 @@ class Annotation(Task):
 
     worst_by
         A column of the cells' labels, such as ``"donor"`` or ``"disease"``: also give the macro-F1 of the group of
-        cells that has the lowest, `WORST`; groups of at least 10 query cells count.
+        cells that has the lowest, `WORST`; groups of at least 10 query cells count. A group is looked at by itself:
+        cells of other groups that are wrongly given one of its types do not count against it. By ``"cell_type"``, where
+        that would leave nothing but recall, it is the type with the lowest F1 among all query cells.
 
     Examples
     --------
@@ -104,7 +106,7 @@ class Annotation(Task):
     pydantic_core._pydantic_core.ValidationError: ...remedies are compared at equal steps...
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     maps: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (*SUMMARIES.values(), *PER_TYPE.values(), WORST, *COSTS.values())
 
@@ -222,12 +224,14 @@ def _worst(
     """Score the group of cells whose types have the lowest mean F1.
 
     Types that a group lacks and that some of its cells are given do not count: among few types, one such cell would
-    make a well annotated group the worst.
+    make a well annotated group the worst. Groups that are the types themselves have their F1 among all cells: within
+    one, no other type's cell could be given it.
     """
     problem, answer = found
+    are_types = by == "cell_type"
     groups, counts = np.unique(group_Q[group_Q != ""], return_counts=True)
     f1 = {
-        (_f1_of_own_types(truth_Q[group_Q == group], predicted_Q[group_Q == group]), str(group), int(count))
+        (_f1(truth_Q, predicted_Q, group_Q == group, whole=are_types), str(group), int(count))
         for group, count in zip(groups, counts, strict=True)
         if count >= FEWEST_OF_GROUP and not problem
     }
@@ -238,5 +242,7 @@ def _worst(
     return WORST.score("all", value, count, reasons(f"lowest of {len(f1)} by {by}: {group}", answer.note), answer.way)
 
 
-def _f1_of_own_types(truth_N: NDArray[np.str_], predicted_N: NDArray[np.str_]) -> float:
-    return float(classification.per_type(truth_N, predicted_N, np.unique(truth_N)).f1.mean())
+def _f1(truth_N: NDArray[np.str_], predicted_N: NDArray[np.str_], here_N: NDArray[np.bool_], *, whole: bool) -> float:
+    """Return the mean F1 of the types of some cells, among these, or among all."""
+    seen_N = np.ones_like(here_N) if whole else here_N
+    return float(classification.per_type(truth_N[seen_N], predicted_N[seen_N], np.unique(truth_N[here_N])).f1.mean())

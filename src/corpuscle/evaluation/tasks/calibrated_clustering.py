@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from corpuscle.core.components import component
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import Metric, Score
+from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import gene_moments, most_variable
 from corpuscle.evaluation.calibrated import FEWEST_GENES, Calibrated, Calibration, calibrated
@@ -22,6 +23,7 @@ from corpuscle.evaluation.embedding import draw_cells, left_out, reasons
 from corpuscle.evaluation.metrics.clustering import agreement, require_igraph
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel
+from corpuscle.source.genes import unique_labels
 
 ARI = Metric(
     "ari", "ARI", "Adjusted Rand index of clusters and cell types, each cell counting as much.", "higher", "correlation"
@@ -36,7 +38,9 @@ class CalibratedClustering(Calibration, Task):
 
     The model is not asked: it is the cells' own expression that is clustered, so that all models of a study have the
     same scores. It says how many types a target, or in place an altered corpus, can be seen to have. Its ways are
-    ``calibrated`` and ``Leiden 0.8``: what plain Leiden finds on the same graph.
+    ``calibrated`` and ``Leiden 0.8``: what plain Leiden finds on the same graph. Genes that vary less than Poisson's
+    law lets them are left out and named, as no null can imitate them; cells whose counts are no whole numbers (in
+    place, after some steps) have no clusters.
 
     Parameters
     ----------
@@ -56,6 +60,7 @@ class CalibratedClustering(Calibration, Task):
         Where the target has more cells, so many are drawn.
     """
 
+    version: ClassVar[int] = 2
     in_place: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (ARI, N_CLUSTERS)
 
@@ -82,7 +87,11 @@ class CalibratedClustering(Calibration, Task):
         problem = ""
         if len(genes_V) < FEWEST_GENES or len(cells) < FEWEST_GENES:
             problem = f"{len(cells)} cells, of which {len(genes_V)} genes vary: nothing to cluster"
+        if not cells.is_whole:
+            problem = "a step made cells whose counts are no whole numbers, and every null is of counts"
         found = None if problem else self._clusters(model, cells, genes_V, seed)
+        left = "" if found is None else _left_out(cells, genes_V[~found.kept_G], len(genes_V))
+        note, drawn = reasons(note, left), reasons(drawn, left)
         for way in (CALIBRATED, PLAIN):
             cluster_N = None if found is None else found.cluster_N if way == CALIBRATED else found.plain_N
             few = "" if problem or known_N.any() else "no cell has a type"
@@ -106,13 +115,22 @@ class CalibratedClustering(Calibration, Task):
 
         def write(folder: Path) -> None:
             one = found()
-            np.savez(folder / "clusters.npz", cluster_N=one.cluster_N, plain_N=one.plain_N)
+            np.savez(folder / "clusters.npz", cluster_N=one.cluster_N, plain_N=one.plain_N, kept_G=one.kept_G)
             (folder / "rounds.json").write_text(json.dumps([one.resolution, one.n_rounds]), encoding="utf-8")
 
         store, _ = model.stored
         key = fingerprint("clusters", self.identity(), cells.identity(), seed)
         folder = store.kept("clusters", key, write, label=f"calibrated clusters of {cells.name}")
         with np.load(folder / "clusters.npz") as kept:
-            return Calibrated(
-                kept["cluster_N"], kept["plain_N"], *json.loads((folder / "rounds.json").read_text("utf-8"))
-            )
+            rounds = json.loads((folder / "rounds.json").read_text("utf-8"))
+            resolution, n_rounds = rounds
+            return Calibrated(kept["cluster_N"], kept["plain_N"], resolution, n_rounds, kept["kept_G"])
+
+
+def _left_out(cells: Corpus, genes: NDArray[np.int64], n_genes: int) -> str:
+    """Say which genes were not looked at; empty where all were."""
+    if not len(genes):
+        return ""
+    names = np.array(unique_labels(cells.space))[genes]
+    said = f"{len(genes):,} of {n_genes:,} genes left out, as they vary less than Poisson's law lets them"
+    return f"{said}: {shortened(', '.join(names))}"

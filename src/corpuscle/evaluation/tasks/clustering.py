@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from corpuscle.core.components import component
 from corpuscle.core.scores import Metric, Scale, Score, declared
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.descent import share_made_by
 from corpuscle.evaluation.embedding import Embedding, embedded, left_out, reasons
 from corpuscle.evaluation.metrics.clustering import agreement, balanced_agreement, k_means, leiden, require_igraph
 from corpuscle.evaluation.task import Task, units
@@ -40,7 +41,7 @@ N_CLUSTERS = Metric("n_clusters", "Clusters", "How many clusters were found.", "
 ARTEFACTS = Metric(
     "artefact_clusters",
     "Clusters of artefacts",
-    "Share of clusters of which most cells are made doublets.",
+    "Share of clusters of which most cells are made doublets, or made of these.",
     "lower",
     "share",
 )
@@ -60,7 +61,8 @@ class Clustering(Task):
     `CONCORDANCE`.
 
     Asked in place of a corpus with made doublets (the alteration ``doublets``), also the share of clusters that are
-    mostly these, `ARTEFACTS`.
+    mostly these, `ARTEFACTS`; cells that later steps made are doublets where more than half of them is of such (see
+    `corpuscle.corpus.descent.share_made_by`).
 
     Clusters are found among all cells, and compared in each donor or batch as well. Cells without a type are clustered
     and left out of the comparison. Leiden clusters the graph of 15 neighbours, as scanpy does.
@@ -78,6 +80,7 @@ class Clustering(Task):
         Where the target has more cells, so many are drawn.
     """
 
+    version: ClassVar[int] = 2
     maps: ClassVar[bool] = True
     in_place: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (*METRICS.values(), N_CLUSTERS, CONCORDANCE, ARTEFACTS)
@@ -110,15 +113,17 @@ class Clustering(Task):
         problem = whole.problem
         if not problem and n_types < 2:
             problem = f"the cells have {n_types} types: no groups to find again"
+        elif not problem and n_types == known_N.sum():
+            problem = f"each of {n_types} typed cells has a type of its own: no groups to find again"
+        doublet_N = share_made_by(whole.cells, DOUBLETS)
         for way, cluster_N in self._clusters(whole, problem, rng):
             for unit, mask_N in units(whole.cells).items():
                 here = mask_N & known_N
                 yield from _scores(way, unit, type_N[here], cluster_N, here, reasons(problem, note))
             found = float("nan") if cluster_N is None else float(len(np.unique(cluster_N)))
             yield N_CLUSTERS.score("all", found, len(whole), reasons(problem, whole.note), way)
-            made_N = np.char.startswith(whole.cells.labels("made"), DOUBLETS)
-            if made_N.any():
-                share = float("nan") if cluster_N is None else _mostly(made_N, cluster_N)
+            if doublet_N.any():
+                share = float("nan") if cluster_N is None else _mostly(doublet_N > 0.5, cluster_N)
                 yield ARTEFACTS.score("all", share, len(whole), reasons(problem, whole.note), way)
 
     def compare(

@@ -20,8 +20,9 @@ from corpuscle.core.components import component
 from corpuscle.core.scores import Metric, Score
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.expression.variable_genes import cp10k
-from corpuscle.evaluation.embedding import embedded, reasons
+from corpuscle.evaluation.embedding import Embedding, embedded, embeds_one_by_one, reasons
 from corpuscle.evaluation.metrics.rank_test import rank_tests
+from corpuscle.evaluation.metrics.top_genes import among_top
 from corpuscle.evaluation.task import Task
 from corpuscle.model.model import FittedModel
 
@@ -44,7 +45,8 @@ MSE = Metric("mse", "Squared error", "Mean over genes of the squared error of th
 TOP = Metric(
     "top_genes",
     "Overlap of top genes",
-    "Share of the genes that change most surely which are among as many that are predicted to change most.",
+    "Share of the genes that change most surely which are among as many that are predicted to change most; ties are "
+    "ordered at random, on average.",
     "higher",
     "share",
 )
@@ -75,7 +77,10 @@ class Line(NamedTuple):
 class Perturbation(Task):
     """Predict the mean response of each line to a perturbation, from the responses of the other lines.
 
-    One line (or cell type) after the other is held out: none of its perturbed cells is seen by any prediction. From
+    One line (or cell type) after the other is held out: none of its perturbed cells is seen by any prediction. A model
+    that puts cells elsewhere without the others (`Harmony`, say; a few cells are tried) embeds the target anew for each
+    line, without that line's perturbed cells; an embedding that is given (`corpuscle.evaluate`) stays as it is, and may
+    have seen them. What the training corpus has of them the model has seen, too: scores say how many cells. From
     embeddings of control cells, a perceptron (``MLP``, one hidden layer of 128, as DenAdel et al. 2024) and a ridge
     regression (``linear``) learn the expression of perturbed cells that are drawn for them at random from the same
     line; what they predict for the held-out line's control cells is averaged. Next to them stand, in the same table,
@@ -84,7 +89,9 @@ class Perturbation(Task):
 
     Expression is log1p of counts per 10,000, over genes that all sources measured. Each line has a row (unit
     ``cell_type=…`` or what `by` is), and ``all`` is their mean. Metrics: `DELTA`, `PROFILE`, `MSE`, `TOP` and
-    `DIRECTION`; the published "R2" is `PROFILE`, and is high where nothing changes.
+    `DIRECTION`; the published "R2" is `PROFILE`, and is high where nothing changes. `TOP` and `DIRECTION` are of the
+    `n_top` genes with the largest rank test statistic; genes that stay as they are, or are predicted to, are none of
+    them, and of equally sure genes each has the same chance: the score is what is expected.
 
     Parameters
     ----------
@@ -95,7 +102,7 @@ class Perturbation(Task):
     by
         The label column of lines.
     n_top
-        How many genes count as those that change most.
+        How many genes count as those that change most. Where fewer change in a line, it has no `TOP` and `DIRECTION`.
     max_cells
         Where the target has more cells, so many are drawn.
     max_pairs
@@ -111,6 +118,7 @@ class Perturbation(Task):
     'cell_type'
     """
 
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[Metric, ...]] = (DELTA, PROFILE, MSE, TOP, DIRECTION)
 
     condition: str
@@ -157,14 +165,17 @@ class Perturbation(Task):
                     yield metric.score("all", float("nan"), n_cells, reasons(problem, note), way)
             return
         found: dict[tuple[str, str], list[float]] = {}
+        controls = np.concatenate([line.control for line in lines])
+        one_by_one = embeds_one_by_one(model, whole, controls)
         for held in lines:
             others = [line for line in lines if line.name != held.name]
-            for way, predicted_G in self._predictions(held, others, whole.z_NK, log_NG, rng):
-                for name, value in self._values(held, log_NG, predicted_G).items():
+            z_NK, said = (whole.z_NK, "") if one_by_one else self._without(held.treated, model, whole)
+            noted = reasons(said, self._trained_on(held.name, train), note)
+            for way, predicted_G in self._predictions(held, others, z_NK, log_NG, rng):
+                for name, (value, why) in self._values(held, log_NG, predicted_G).items():
                     found.setdefault((way, name), []).append(value)
-                    why = "" if np.isfinite(value) else "nothing is predicted to change, or nothing does"
                     unit = f"{self.by}={held.name}"
-                    yield _named(name).score(unit, value, len(held.treated), reasons(why, note), way)
+                    yield _named(name).score(unit, value, len(held.treated), reasons(why, noted), way)
         for (way, name), values in found.items():
             lacking = sum(not np.isfinite(value) for value in values)
             why = f"{lacking} of {len(values)} lines have no value" if lacking else ""
@@ -183,6 +194,22 @@ class Perturbation(Task):
                 few.append(str(name))
         return found, f"too few control or perturbed cells: {', '.join(few)}" if few else ""
 
+    def _without(
+        self, treated: NDArray[np.intp], model: FittedModel, whole: Embedding
+    ) -> tuple[NDArray[np.float32], str]:
+        """Embed the cells without some, whose places are then NaN; and say that this was done, or why it could not."""
+        kept = np.delete(np.arange(len(whole)), treated)
+        found = embedded(model, whole.cells.take(kept), self.max_cells)
+        z_NK = np.full((len(whole), found.z_NK.shape[1]), np.nan, np.float32)
+        if not found.problem:
+            z_NK[kept] = found.z_NK
+        return z_NK, reasons(found.problem, "embedded without them, as this model embeds cells together")
+
+    def _trained_on(self, line: str, train: Corpus) -> str:
+        """Say how many perturbed cells of a line the training corpus has."""
+        n = int(((train.labels(self.by) == line) & (train.labels(self.condition) == self.treated)).sum())
+        return f"the training corpus has {n:,} of this line's perturbed cells" if n else ""
+
     def _predictions(
         self, held: Line, others: list[Line], z_NK: NDArray[np.floating], log_NG: csr_matrix, rng: np.random.Generator
     ) -> Iterator[tuple[str, Array]]:
@@ -193,6 +220,11 @@ class Perturbation(Task):
             n = min(each, max(len(line.control), len(line.treated)))
             given.append(_drawn(line.control, n, rng))
             wanted.append(_drawn(line.treated, n, rng))
+        seed = int(rng.integers(2**31))
+        if not np.isfinite(z_NK[held.control]).all():
+            yield from ((way, np.full(log_NG.shape[1], np.nan)) for way in LEARNED)
+            yield from _baselines(held, others, log_NG)
+            return
         scaler = StandardScaler().fit(z_NK[np.concatenate(given)].astype(np.float64))
         x_PK, asked_NK = (
             scaler.transform(z_NK[at].astype(np.float64)).astype(np.float32)
@@ -200,7 +232,6 @@ class Perturbation(Task):
         )
         y_PG = vstack([log_NG[at] for at in wanted]).toarray().astype(np.float32)
         base_G = y_PG.mean(axis=0)
-        seed = int(rng.integers(2**31))
         size = min(128, len(x_PK))
         network = MLPRegressor(hidden_layer_sizes=(128,), batch_size=size, max_iter=N_EPOCHS, random_state=seed)
         for way, learner in (("MLP", network), ("linear", Ridge(alpha=1.0))):
@@ -209,30 +240,38 @@ class Perturbation(Task):
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 learner.fit(x_PK, y_PG - base_G)
             yield way, learner.predict(asked_NK).reshape(len(asked_NK), -1).mean(axis=0, dtype=np.float64) + base_G
-        control_G = _mean(log_NG, held.control)
-        yield "no change", control_G
-        changes = [_mean(log_NG, line.treated) - _mean(log_NG, line.control) for line in others]
-        yield "mean change of the others", control_G + np.mean(changes, axis=0)
-        yield "mean of the others", np.mean([_mean(log_NG, line.treated) for line in others], axis=0)
+        yield from _baselines(held, others, log_NG)
 
-    def _values(self, held: Line, log_NG: csr_matrix, predicted_G: Array) -> dict[str, float]:
-        """Compare a predicted with the true mean profile."""
+    def _values(self, held: Line, log_NG: csr_matrix, predicted_G: Array) -> dict[str, tuple[float, str]]:
+        """Compare a predicted with the true mean profile; each value has the reason why there is none."""
+        if not np.isfinite(predicted_G).all():
+            return {metric.name: (float("nan"), "no prediction") for metric in self.metrics}
         control_G, true_G = _mean(log_NG, held.control), _mean(log_NG, held.treated)
         both = np.concatenate([held.control, held.treated])
         group_N = np.repeat([0, 1], [len(held.control), len(held.treated)])
-        z_G = np.abs(rank_tests(log_NG[both], group_N, 2).z_CG[1])
-        surest, largest = (np.argsort(-each, kind="stable")[: self.n_top]
-                           for each in (z_G, np.abs(predicted_G - control_G)))  # fmt: skip
+        z_G = np.nan_to_num(np.abs(rank_tests(log_NG[both], group_N, 2).z_CG[1]))
+        surest_G, largest_G = (among_top(each, self.n_top) for each in (z_G, np.abs(predicted_G - control_G)))
         same_way_G = np.sign(predicted_G - control_G) * np.sign(true_G - control_G) > 0
-        changes = bool((predicted_G != control_G).any())
+        n_changed, delta = int((z_G > 0).sum()), _pearson(predicted_G - control_G, true_G - control_G)
+        few = f"{n_changed:,} genes change, fewer than {self.n_top:,}" if n_changed < self.n_top else ""
+        still = "" if np.isfinite(delta) else "nothing is predicted to change, or nothing does"
+        profile = _pearson(predicted_G, true_G)
         return {
-            "pearson_delta": _pearson(predicted_G - control_G, true_G - control_G),
-            "pearson_profile": _pearson(predicted_G, true_G),
-            "mse": float(np.mean((predicted_G - true_G) ** 2)),
-            # Of nothing that changes, no genes are the ones that change most.
-            "top_genes": len(np.intersect1d(surest, largest)) / self.n_top if changes else 0.0,
-            "direction": float(same_way_G[surest].mean()),
+            "pearson_delta": (delta, still),
+            "pearson_profile": (profile, "" if np.isfinite(profile) else "all genes are expressed alike"),
+            "mse": (float(np.mean((predicted_G - true_G) ** 2)), ""),
+            "top_genes": (float("nan") if few else float(surest_G @ largest_G) / self.n_top, few),
+            "direction": (float("nan") if few else float(surest_G @ same_way_G) / self.n_top, few),
         }
+
+
+def _baselines(held: Line, others: list[Line], log_NG: csr_matrix) -> Iterator[tuple[str, Array]]:
+    """Yield each of `BASELINES`, and the mean profile that it predicts."""
+    control_G = _mean(log_NG, held.control)
+    yield "no change", control_G
+    changes = [_mean(log_NG, line.treated) - _mean(log_NG, line.control) for line in others]
+    yield "mean change of the others", control_G + np.mean(changes, axis=0)
+    yield "mean of the others", np.mean([_mean(log_NG, line.treated) for line in others], axis=0)
 
 
 def _named(name: str) -> Metric:

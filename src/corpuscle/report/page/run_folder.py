@@ -13,7 +13,7 @@ import pandas as pd
 from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import SPECIAL, is_special, read_plain
 from corpuscle.core.plain_toml import parse_toml
-from corpuscle.core.scores import COLUMNS, DTYPES, IN_PLACE, TEXTS, completed
+from corpuscle.core.scores import ABOUT_ALTERED, COLUMNS, DTYPES, IN_PLACE, TEXTS, completed
 from corpuscle.statistics.crossed import laid_out
 
 OPTIONAL = {
@@ -39,7 +39,7 @@ NUMBERS = {
 }  # fmt: skip
 # Numbers that may not be known.
 UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap", "seconds"}
-TRUTHS = ("headline",)
+TRUTHS = ("headline", ABOUT_ALTERED)
 # What tables of earlier versions lack, and what stands for it.
 LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": "", "seconds": math.nan}
 # What the documents hold where they hold it: a table, or a list of tables with at least these keys.

@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from corpuscle.core.scores import listed_labels
 from corpuscle.report import numbers
 from corpuscle.statistics.marker_ranks import by_type
 
 # The deviation at which the colour is full, in places: as in the published heat maps, which were cut there.
 FULL = 10.0
+# Of more altered types, a row says how many they are.
+MOST_NAMED = 3
 
 
 class MarkerRow(NamedTuple):
@@ -19,14 +22,20 @@ class MarkerRow(NamedTuple):
     Attributes
     ----------
     corpus, altered
-        The corpus, and the type that was altered in the seeds of this row; empty: over all seeds.
+        The corpus, and the types that its steps changed the number of in the seeds of this row; empty: none, or not the
+        same in all seeds.
     cells
         For each type its name, the deviation as a number and in words, and the strength of its colour, 0 to 1.
     """
 
     corpus: str
-    altered: str
+    altered: list[str]
     cells: list[tuple[str, float, str, float]]
+
+    @property
+    def altered_in_words(self) -> str:
+        """Name the altered types, or count them where they are many."""
+        return ", ".join(self.altered) if len(self.altered) <= MOST_NAMED else f"{len(self.altered):,} types"
 
 
 class MarkerTable(NamedTuple):
@@ -48,6 +57,11 @@ class MarkerTable(NamedTuple):
     types: list[str]
     rows: list[MarkerRow]
 
+    @property
+    def shows_altered(self) -> bool:
+        """Whether a type that was altered has a column."""
+        return any(label in self.types for row in self.rows for label in row.altered)
+
 
 def marker_tables(ranks: pd.DataFrame, corpora: Sequence[str]) -> list[MarkerTable]:
     """Lay out what `corpuscle.statistics.marker_ranks.marker_ranks` found, for the corpora that are shown."""
@@ -64,7 +78,7 @@ def marker_tables(ranks: pd.DataFrame, corpora: Sequence[str]) -> list[MarkerTab
 
 def _row(corpus: str, altered: Hashable, deviations: pd.Series) -> MarkerRow:
     cells = [(str(kind), float(value), _shown(value), _weight(value)) for kind, value in deviations.items()]
-    return MarkerRow(corpus, str(altered), cells)
+    return MarkerRow(corpus, listed_labels(str(altered)), cells)
 
 
 def _weight(value: float) -> float:
