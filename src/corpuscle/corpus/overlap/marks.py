@@ -27,6 +27,10 @@ STEEPNESS = -2.0
 RAREST = 0.02
 # A mark that more cells have in common than this distinguishes none of them.
 CROWD = 64
+# A nucleotide sequence in the names of more cells than this is no barcode: a sample's index, say.
+MOST_OF_A_BARCODE = 1000
+# Pairs that crowds give at most, if each of their cells has one: 10^6 cells of one mark are no 10^12 pairs.
+MOST_OF_CROWDS = 20_000_000
 
 _NUCLEOTIDES = re.compile(r"[ACGTN]{10,}")
 _SUFFIX = re.compile(r"[-_.]\d{1,3}$")
@@ -82,7 +86,12 @@ def hashes(counts_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> tuple[NDArray[
     return counts, genes
 
 
-def matching_marks(mark_N: NDArray[np.unsignedinteger], *, all_of_crowds: bool = False) -> NDArray[np.int64]:
+def matching_marks(
+    mark_N: NDArray[np.unsignedinteger],
+    *,
+    all_of_crowds: bool = False,
+    one_N: NDArray[np.uint64] | None = None,
+) -> NDArray[np.int64]:
     """Pair cells whose marks are equal.
 
     Parameters
@@ -90,7 +99,10 @@ def matching_marks(mark_N: NDArray[np.unsignedinteger], *, all_of_crowds: bool =
     mark_N
         One mark for each cell; 0 is none.
     all_of_crowds
-        Whether cells are paired of which more than `CROWD` have one mark, each with so many; by default, with none.
+        Whether cells are paired of which more than `CROWD` have one mark, each with so many (fewer, where these were
+        more than `MOST_OF_CROWDS` pairs); by default, with none.
+    one_N
+        Cells with one number here, if it is not 0, are known to be one cell: they are not paired.
 
     Returns
     -------
@@ -102,7 +114,12 @@ def matching_marks(mark_N: NDArray[np.unsignedinteger], *, all_of_crowds: bool =
     [[0, 2]]
     """
     order = np.argsort(mark_N, kind="stable")
-    pairs: NDArray[np.int64] = _matches(mark_N[order], order, CROWD, all_of_crowds)
+    marks, known = mark_N[order], np.zeros(len(order), np.uint64) if one_N is None else one_N[order]
+    n_others = 0
+    if all_of_crowds:
+        n_in_crowds = int(_n_in_crowds(marks, CROWD))
+        n_others = max(1, min(CROWD, MOST_OF_CROWDS // max(1, n_in_crowds)))
+    pairs: NDArray[np.int64] = _matches(marks, order, known, CROWD, n_others)
     return pairs
 
 
@@ -150,16 +167,32 @@ def _bands(starts, genes, shared_G, arrival_GD):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _matches(marks, order, crowd, all_of_crowds):  # type: ignore[no-untyped-def]  # compiled
+def _n_in_crowds(marks, crowd):  # type: ignore[no-untyped-def]  # compiled
+    n, start = 0, 0
+    while start < len(marks):
+        stop = start + 1
+        while stop < len(marks) and marks[stop] == marks[start]:
+            stop += 1
+        if marks[start] != 0 and stop - start > crowd:
+            n += stop - start
+        start = stop
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _matches(marks, order, known, crowd, n_others):  # type: ignore[no-untyped-def]  # compiled
     found = np.empty((1024, 2), np.int64)
     n, start = 0, 0
     while start < len(marks):
         stop = start + 1
         while stop < len(marks) and marks[stop] == marks[start]:
             stop += 1
-        if marks[start] != 0 and (stop - start <= crowd or all_of_crowds):
+        reach = crowd if stop - start <= crowd else n_others
+        if marks[start] != 0 and reach > 0:
             for a in range(start, stop):
-                for b in range(a + 1, min(stop, a + 1 + crowd)):
+                for b in range(a + 1, min(stop, a + 1 + reach)):
+                    if known[a] != 0 and known[a] == known[b]:
+                        continue
                     if n == len(found):
                         grown = np.empty((2 * n, 2), np.int64)
                         grown[:n] = found
