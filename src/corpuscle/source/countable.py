@@ -23,15 +23,15 @@ class CountableReader(ChangeGuard):
     ----------
     guard
         Reads the values.
-    kind
+    values
         What they are, as far as some cells show.
     undo
         What was done to scaled counts, undone: values × a factor of each cell's; None where they were not scaled.
     """
 
-    def __init__(self, guard: ChangeGuard, kind: Kind, undo: Undo | None) -> None:
+    def __init__(self, guard: ChangeGuard, values: Kind, undo: Undo | None) -> None:
         super().__init__(guard.opened, guard.reader)
-        self.kind, self.undo = kind, undo
+        self.values, self.undo = values, undo
 
     def counted(self, stored: csr_matrix) -> csr_matrix:
         """Return counts of values as they are stored.
@@ -46,11 +46,11 @@ class CountableReader(ChangeGuard):
         if not np.isfinite(data).all() or (data < 0).any():
             what = "negative values, as after centring," if (data < 0).any() else "NaN or infinite values"
             raise SourceError(
-                f"source {self.opened.name!r}: {self.counts} holds {what} where counts or normalised counts are needed, "
-                "whose zeros are genes that were not found; say where there are some: "
+                f"source {self.opened.name!r}: {self.counts} holds {what} where counts or normalised counts are "
+                "needed, whose zeros are genes that were not found; say where there are some: "
                 f"{self._elsewhere() or 'this file has none'}"
             )
-        if self.kind == "counts" and (data.dtype.kind != "f" or np.array_equal(data, np.rint(data))):
+        if self.values == "counts" and (data.dtype.kind != "f" or np.array_equal(data, np.rint(data))):
             return stored
         counts = csr_matrix((self._restored(stored), stored.indices, stored.indptr), stored.shape, copy=True)
         counts.eliminate_zeros()
@@ -58,7 +58,7 @@ class CountableReader(ChangeGuard):
 
     def _restored(self, stored: csr_matrix) -> NDArray[np.float32]:
         values = stored.data.astype(np.float64)
-        if self.kind == "square roots":
+        if self.values == "square roots":
             values = values**2
         elif self.undo is not None:
             values = self.undo(values)
@@ -90,12 +90,13 @@ def countable(source: Source) -> tuple[Source, Kind]:
 
     Examples
     --------
-    >>> import anndata as ad
-    >>> profile = np.random.default_rng(0).poisson(3.0, (30, 50)).astype(np.float32)
-    >>> logs = np.log1p(1e4 * profile / profile.sum(axis=1, keepdims=True))
-    >>> from corpuscle.source.source import open_source
-    >>> found, kind = countable(open_source("logs", ad.AnnData(logs)))
-    >>> kind, bool((found.reader.read_counts(np.arange(30)).toarray() == profile).all())
+    >>> import anndata
+    >>> from corpuscle.source.source import dataset_path, open_source
+    >>> blood = anndata.read_h5ad(dataset_path("pbmc3k"))[:100].to_memory()
+    >>> counts = blood.X.copy()
+    >>> blood.X = counts.multiply(1e4 / counts.sum(axis=1)).tocsr().log1p()
+    >>> found, kind = countable(open_source("logs", blood))
+    >>> kind, bool((found.reader.read_counts(np.arange(100)) != counts).nnz == 0)
     ('log-normalised', True)
     """
     rows = source.cells["row"].to_numpy(np.int64)

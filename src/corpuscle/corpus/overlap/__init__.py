@@ -252,7 +252,7 @@ class _Search:
             empty.identical if tables[0] is None else tables[0],
             empty.near if tables[1] is None else tables[1].drop_duplicates(["one", "two"], ignore_index=True),
             np.flatnonzero(poor_N),
-            None if self.detections is None else pd.concat([pd.DataFrame(columns=COLUMNS), *self.detections]),
+            None if self.detections is None else _together(self.detections),
         )
 
     def _allowed(self, pairs: list[tuple[str, str]]) -> NDArray[np.bool_]:
@@ -430,6 +430,10 @@ class _Search:
                 "evidence": found.evidence_P,
             }
         )[likely_P]  # fmt: skip
+
+
+def _together(detections: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(detections, ignore_index=True) if detections else pd.DataFrame(columns=list(COLUMNS))
 
 
 def _cores(source: Source) -> list[str]:
