@@ -25,6 +25,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from numba import njit
 from scipy.sparse import csr_matrix
 
 from corpuscle.corpus.overlap import find_copies
@@ -121,38 +122,73 @@ def of_file(path: Path, most: int, panel: int) -> None:
     print(f"false alarms: {len(got)} in {n_pairs:,} pairs of different cells of one type", flush=True)
 
 
-def scale(n_cells: int, n_genes: int = 20_000, detected: int = 800) -> None:
-    """Search generated cells of 40 types, the last tenth of which are copies thinned to 0.8."""
+@njit(nogil=True)
+def _mixed(x):  # compiled
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(nogil=True)
+def _drawn(cell_n, kept_n, law_TQ, depth, n_genes):  # compiled
+    """Draw the counts of cells by their numbers: any cell at any time, none kept in memory."""
+    starts = np.zeros(len(cell_n) + 1, np.int64)
+    genes, counts = np.empty(len(cell_n) * depth, np.int32), np.empty(len(cell_n) * depth, np.float32)
+    at_gene, n = np.full(n_genes, -1, np.int64), 0
+    for at in range(len(cell_n)):
+        law = law_TQ[cell_n[at] // 5000 % len(law_TQ)]
+        for draw in range(depth):
+            mark = _mixed(np.uint64(cell_n[at]) * np.uint64(1_000_003) + np.uint64(draw) + np.uint64(1))
+            if np.float64(_mixed(mark) >> np.uint64(40)) >= kept_n[at] * 2.0**24:
+                continue
+            gene = law[mark % np.uint64(len(law))]
+            if at_gene[gene] < starts[at]:
+                at_gene[gene] = n
+                genes[n], counts[n] = gene, 0
+                n += 1
+            counts[at_gene[gene]] += 1
+        starts[at + 1] = n
+    return starts, genes[:n], counts[:n]
+
+
+def scale(n_cells: int, n_genes: int = 20_000, depth: int = 800) -> None:
+    """Search generated cells of 40 types in as many others, a tenth of which are copies of them thinned to 0.8."""
     rng, n = np.random.default_rng(0), n_cells // 2
     base = rng.gamma(0.3, 1.0, n_genes)
-    laws = [law / law.sum() for law in (base * rng.lognormal(0, 1, n_genes) for _ in range(40))]
+    laws = [np.cumsum(base * rng.lognormal(0, 1, n_genes)) for _ in range(40)]
+    at = (np.arange(2**18) + 0.5) / 2**18
+    law_TQ = np.stack([np.searchsorted(law / law[-1], at) for law in laws]).astype(np.int32)
+    n_copies = n // 10
 
-    def cells(n: int) -> csr_matrix:
-        pieces = []
-        for start in range(0, n, 5000):
-            law = laws[start // 5000 % 40]
-            drawn = np.searchsorted(np.cumsum(law), rng.random((min(5000, n - start), detected))).astype(np.int32)
-            rows = np.repeat(np.arange(len(drawn)), detected)
-            drawn = np.minimum(drawn.ravel(), n_genes - 1)
-            pieces.append(
-                csr_matrix((np.ones(len(drawn), np.float32), (rows, drawn)), (len(drawn) // detected, n_genes))
-            )
-        from scipy.sparse import vstack
+    def reader(first: int) -> Any:
+        def read_counts(rows: Any) -> csr_matrix:
+            cell, kept = rows + first, np.ones(len(rows))
+            if first:
+                # The last of the second source are the first of the first one.
+                copied = rows >= n - n_copies
+                cell, kept = np.where(copied, rows - (n - n_copies), cell), np.where(copied, 0.8, 1.0)
+            starts, genes, counts = _drawn(cell.astype(np.int64), kept, law_TQ, depth, n_genes)
+            return csr_matrix((counts, genes, starts), (len(rows), n_genes))
 
-        return vstack(pieces, format="csr")
+        return SimpleNamespace(
+            read_counts=read_counts, spec=lambda: {"counts": "X"}, counts="X", content=lambda: str(first)
+        )
 
-    one, two = cells(n), cells(n - n // 10)
-    from scipy.sparse import vstack
-
-    two = vstack([two, altered(one[: n // 10], "thinned 0.8", rng)], format="csr")
-    genes = [f"g{at}" for at in range(n_genes)]
+    genes = pd.DataFrame(index=[f"g{at:05d}" for at in range(n_genes)])
+    one, two = (
+        Source(name, pd.DataFrame({"row": np.arange(n), "barcode": [f"{name}{at}x" for at in range(n)]}), genes, found)
+        for name, found in (("a", reader(0)), ("b", reader(n)))
+    )
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    started = time.perf_counter()
-    got = pairs(copies(source("a", one, genes), source("b", two, genes)), n)
-    seconds = time.perf_counter() - started
-    true = {(at, 2 * n - n // 10 + at) for at in range(n // 10)}
+    started, used = time.perf_counter(), time.process_time()
+    got = pairs(copies(one, two), n)
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    true = {(at, 2 * n - n_copies + at) for at in range(n_copies)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{n_cells:,} generated cells of {detected} counts: {seconds:.0f} s, {peak - held:.1f} GB on top of the data")
+    print(
+        f"{n:,} × {n:,} generated cells of {depth} counts: {seconds:.0f} s ({used:.0f} s of processor time), "
+        f"{peak:.1f} GB at the peak, {peak - held:.1f} GB on top of the names of the cells"
+    )
     most = MOST_BYTES_A_CELL * n_cells + MOST_BYTES
     assert (peak - held) * 2**30 <= most, f"more than {most / 2**30:.1f} GB"
     print(f"found {len(got & true) / len(true):.4f} of {len(true):,} copies thinned to 0.8; {len(got - true)} false")

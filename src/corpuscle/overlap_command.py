@@ -83,7 +83,7 @@ def _show(found: "Overlap") -> None:
         genes = f"{first:,}–{int(last) - 1:,}" if last < float("inf") else f"{first:,}+"
         place = (of, among, first, last)
         lines.append((of, among, genes, f"{sizes[place]:,}", *(_share(value) for value in pivot.loc[place])))
-    show(("of", "among", "genes", "tried", *(f"{kept:.0%}" for kept in pivot.columns)), lines)
+    show(("of", "among", "genes", "tried", *("all" if kept == 1 else f"{kept:.0%}" for kept in pivot.columns)), lines)
 
 
 def _share(value: float) -> str:

@@ -52,7 +52,10 @@ class Overlap:
     kinds: pd.DataFrame
 
     def __repr__(self) -> str:
-        seen = (f"{1 - row.unseen - row.unknown:.1%} of {row.of} in {row.among}" for row in self.shares.itertuples())
+        seen = (
+            f"{1 - row.unseen - row.unknown:.1%} of {row.of} {'twice' if row.of == row.among else f'in {row.among}'}"
+            for row in self.shares.itertuples()
+        )
         return f"Overlap({len(self.matches):,} matches: {', '.join(seen)})"
 
     def save(self, path: Path | str) -> None:

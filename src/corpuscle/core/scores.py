@@ -179,13 +179,16 @@ CONTEXT = ("corpus", "model", "seed", "task", "target")
 IN_PLACE = "corpus"
 # Which types, of which batches, steps of the corpus changed the number of; empty where none did.
 ALTERED = ("altered_type", "altered_batch")
-COLUMNS = (*CONTEXT, *Score._fields, *ALTERED)
+# The share of the target's cells that the model learned from, themselves or copies of them: 0, unseen; NaN, not known.
+SEEN = "seen_in_training"
+COLUMNS = (*CONTEXT, *Score._fields, *ALTERED, SEEN)
 
 DTYPES = {
     "corpus": "string", "model": "string", "seed": "int64", "task": "string", "target": "string",
     "metric": "string", "unit": "string", "value": "float64", "n_cells": "int64", "better": "string",
     "version": "int64", "reason": "string", "way": "string", "title": "string", "meaning": "string",
     "scale": "string", "headline": "bool", "figure": "string", "altered_type": "string", "altered_batch": "string",
+    SEEN: "float64",
 }  # fmt: skip
 # Few texts in very many rows: read as a dictionary, each is in memory once.
 TEXTS = [name for name, dtype in DTYPES.items() if dtype == "string"]
@@ -199,7 +202,7 @@ def completed(scores: pd.DataFrame) -> pd.DataFrame:
     >>> completed(pd.DataFrame({"metric": ["r2"], "value": [0.5]}))[["metric", "way", "version"]].to_dict("records")
     [{'metric': 'r2', 'way': '', 'version': 1}]
     """
-    defaults = {**Score._field_defaults, **dict.fromkeys(ALTERED, "")}
+    defaults = {**Score._field_defaults, **dict.fromkeys(ALTERED, ""), SEEN: float("nan")}
     lacking = {name: default for name, default in defaults.items() if name not in scores}
     return scores.assign(**lacking) if lacking else scores
 
@@ -214,5 +217,5 @@ def score_table(scores: Iterable[Score], **context: str | int) -> pd.DataFrame:
     >>> table[["corpus", "target", "metric", "value"]].to_dict("records")
     [{'corpus': 'Blood', 'target': 'blood', 'metric': 'r2_log', 'value': 0.5}]
     """
-    rows = [{**context, **score._asdict(), **dict.fromkeys(ALTERED, "")} for score in scores]
+    rows = [{**context, **score._asdict(), **dict.fromkeys(ALTERED, ""), SEEN: float("nan")} for score in scores]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(DTYPES)

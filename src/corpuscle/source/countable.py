@@ -5,6 +5,7 @@ multiples of it. Whatever was done that leaves zeros zero, which genes a cell ha
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,11 @@ class CountableReader(ChangeGuard):
     def __init__(self, guard: ChangeGuard, values: Kind, undo: Undo | None) -> None:
         super().__init__(guard.opened, guard.reader)
         self.values, self.undo = values, undo
+
+    def spec(self) -> dict[str, Any]:
+        """Return the reader's settings; restored counts are other counts."""
+        spec = super().spec()
+        return spec if self.values == "counts" else {**spec, "counts": f"{spec['counts']}, from {self.values}"}
 
     def counted(self, stored: csr_matrix) -> csr_matrix:
         """Return counts of values as they are stored.
@@ -102,7 +108,8 @@ def countable(source: Source) -> tuple[Source, Kind]:
     rows = source.cells["row"].to_numpy(np.int64)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64))]
     stored = source.reader.counted(source.reader.read_stored(rows))
-    sound = csr_matrix((np.where(np.isfinite(stored.data), np.abs(stored.data), 0), stored.indices, stored.indptr))
+    values = np.where(np.isfinite(stored.data), np.abs(stored.data), 0)
+    sound = csr_matrix((values, stored.indices, stored.indptr), stored.shape)
     kind = count_kind(sound)
     reader = CountableReader(source.reader, kind, undone_by(sound, kind))
     # What cannot be restored is refused before anything is compared.

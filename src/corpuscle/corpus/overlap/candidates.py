@@ -16,7 +16,7 @@ from corpuscle.corpus.overlap.chance import LEAST_IDENTICAL, Evidence
 MOST_CANDIDATES = 100
 # Where bands give more pairs than this, those that share one band only are left out: of a million cells there are tens
 # of millions that share one by chance. A copy thinned to a half, over half of the genes, shares eight on average.
-MOST_OF_ONE_BAND = 5_000_000
+MOST_OF_ONE_BAND = 2_000_000
 # Bands whose candidates are put together in one sort.
 BANDS_AT_ONCE = 8
 # Groups of one turn are numbered from a multiple of this.
