@@ -29,11 +29,15 @@ from numba import njit
 from scipy.sparse import csr_matrix
 
 from corpuscle.corpus.overlap import find_copies
+from corpuscle.source.countable import countable
 from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.source import Source, dataset_path
+from corpuscle.source.source import Source, dataset_path, open_source
 
-WAYS = ("re-annotated", "thinned 0.9", "thinned 0.5", "doubled", "cp10k rounded", "log1p(cp10k) rounded")
+WAYS = (
+    "re-annotated", "re-aligned", "thinned 0.9", "thinned 0.5", "doubled", "cp10k rounded", "log1p(cp10k) rounded",
+    "log1p(cp10k)",
+)  # fmt: skip
 SHARES = (0.5, 0.6, 0.7, 0.9, 1.0)
 LEAST_FOUND = {"pbmc3k": 0.99}
 MOST_BYTES_A_CELL, MOST_BYTES = 600, 1e9
@@ -41,14 +45,10 @@ PACKAGED = ("kang2018", "pbmc3k", "baron2016", "chen2019")
 
 
 def source(name: str, counts: csr_matrix, genes: list[str]) -> Source:
-    """Offer counts in memory as a source."""
-    cells = pd.DataFrame(
-        {"row": np.arange(counts.shape[0]), "barcode": [f"{name}{at}x" for at in range(counts.shape[0])]}
-    )
-    reader: Any = SimpleNamespace(
-        read_counts=lambda rows: counts[rows], spec=lambda: {"counts": "X"}, counts="X", content=lambda: name
-    )
-    return Source(name, cells, pd.DataFrame(index=genes), reader)
+    """Offer values in memory as a source, as `corpuscle overlap` opens them: counts are made of what is none."""
+    names = pd.DataFrame(index=[f"{name}{at}x" for at in range(counts.shape[0])])
+    found, _ = countable(open_source(name, ad.AnnData(counts, obs=names, var=pd.DataFrame(index=genes))))
+    return found
 
 
 def copies(one: Source, two: Source) -> Any:
@@ -72,6 +72,12 @@ def altered(counts: csr_matrix, way: str, rng: np.random.Generator) -> csr_matri
         # As another annotation: a few genes of each cell have a count more or less.
         chosen = rng.random(counts.nnz) < 0.01
         counts.data[chosen] += rng.choice([-1, 1], chosen.sum())
+    elif way == "re-aligned":
+        # As another aligner: a few counts are lost everywhere, more of a tenth of the genes, and 1 % of entries move.
+        kept_G = np.where(rng.random(counts.shape[1]) < 0.1, rng.uniform(0.3, 1, counts.shape[1]), 0.95)
+        counts.data = rng.binomial(counts.data.astype(int), kept_G[counts.indices]).astype(np.float32)
+        chosen = rng.random(counts.nnz) < 0.01
+        counts.data[chosen] = np.maximum(0, counts.data[chosen] + rng.choice([-1, 1], chosen.sum()))
     elif way.startswith("thinned"):
         counts.data = rng.binomial(counts.data.astype(int), float(way.split()[1])).astype(np.float32)
     elif way == "doubled":
@@ -79,7 +85,8 @@ def altered(counts: csr_matrix, way: str, rng: np.random.Generator) -> csr_matri
     else:
         totals = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
         counts.data = (counts.data * np.repeat(1e4 / totals, np.diff(counts.indptr))).astype(np.float32)
-        counts.data = np.round(np.log1p(counts.data) if way.startswith("log1p") else counts.data)
+        counts.data = np.log1p(counts.data) if way.startswith("log1p") else counts.data
+        counts.data = np.round(counts.data) if way.endswith("rounded") else counts.data
     counts.eliminate_zeros()
     return counts
 

@@ -108,20 +108,23 @@ def test_many_copies_of_one_cell_make_no_more_rows_than_cells():
 def test_memory_stays_within_what_is_said(monkeypatch):
     # Blocks so small, and no dense screen of few genes, that what is left grows with the cells.
     monkeypatch.setattr(engine, "KEPT_VALUES", 10_000)
-    monkeypatch.setattr(engine, "BLOCK_CELLS", 128)
-    monkeypatch.setattr(engine, "BLOCK_PAIRS", 128)
-    monkeypatch.setattr(sys.modules[verified.__module__], "BLOCK_PAIRS", 128)
+    monkeypatch.setattr(engine, "BLOCK_CELLS", 512)
+    monkeypatch.setattr(engine, "BLOCK_PAIRS", 512)
     monkeypatch.setattr(engine.screen, "affordable", lambda *_: False)
-    one, n, peaks = cells(100), 1000, []
-    for times in (1, 1, 2):
-        counts = csr_matrix(np.repeat(one.X.toarray(), times * n // 100, axis=0))
-        data = [altered(cells(1)[np.zeros(times * n, int)], counts, name) for name in "ab"]
+    monkeypatch.setattr(sys.modules[engine.candidates.__module__], "MOST_AT_ONCE", 20_000)
+    rng, genes, peaks = np.random.default_rng(0), pd.DataFrame(index=[f"G{at}" for at in range(2000)]), []
+    for n in (1000, 1000, 3000):
+        data = []
+        for name in "ab":
+            rows = [rng.permutation(2000)[:25] for _ in range(n)]
+            counts = csr_matrix((np.ones(25 * n, np.float32), np.concatenate(rows), np.arange(0, 25 * n + 1, 25)))
+            data.append(AnnData(counts, obs=pd.DataFrame(index=[f"{name}{at}x" for at in range(n)]), var=genes))
         tracemalloc.start()
         corpuscle.overlap(*data)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # 2n more cells: 600 bytes each for the search (docs/overlap.md), as much for names, and a table of matches.
-    assert (peaks[2] - peaks[1]) / (2 * n) < 2000
+    # Of each further cell, 600 bytes for its marks (docs/overlap.md), and its names and rows of tables.
+    assert (peaks[2] - peaks[1]) / (2 * 2000) < 2000
 
 
 def test_the_curve_of_detection_falls_with_what_is_kept():

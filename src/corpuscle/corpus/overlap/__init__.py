@@ -308,7 +308,9 @@ class _Search:
         self, behind: Mapping[str, chance.Background], shared_G: NDArray[np.bool_], arrival_GD: NDArray[np.float32]
     ) -> Marked:
         """Read the counts of sources once, for the marks of their cells over some genes."""
-        found = []
+        found, done = [], 0
+        # By far the most of what is known of a cell: never in memory twice.
+        band_NW = np.empty((sum(len(self.sources[name]) for name in behind), marks.BANDS), np.uint32)
         for name, known in behind.items():
             at = self.names.index(name)
             for start, counts in self._blocks(name):
@@ -316,12 +318,14 @@ class _Search:
                 place_N = self.starts[at] + start + np.arange(counts.shape[0])
                 evidence = chance.own_evidence(counts, known)
                 hashes = marks.hashes(counts, shared_G)
-                bands = marks.bands(counts, shared_G, arrival_GD)
+                band_NW[done : done + len(place_N)] = marks.bands(counts, shared_G, arrival_GD)
+                done += len(place_N)
                 n_detected = np.diff(np.concatenate([[0], np.cumsum(shared_G[counts.indices])])[counts.indptr])
                 self.detected_N[place_N] = n_detected
                 known_N = self.barcode_N[place_N], *hashes, self.detected_N[place_N], *evidence
-                found.append(Marked(place_N, np.full(len(place_N), at), *known_N, bands))
-        return Marked(*(np.concatenate(column) for column in zip(*found, strict=True)))
+                found.append((place_N, np.full(len(place_N), at), *known_N))
+        columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+        return Marked(*columns, band_NW=band_NW)
 
     def _of_equal_files(self, one: str, two: str, turn: int) -> pd.DataFrame:
         """Group the cells that two sources offer of the same file, however few counts they have."""

@@ -3,6 +3,8 @@
 Axes in names: N cells, S sources, W bands, P pairs of cells.
 """
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +14,13 @@ from numpy.typing import NDArray
 from corpuscle.corpus.overlap import marks
 from corpuscle.corpus.overlap.chance import LEAST_IDENTICAL, Evidence
 
-# Pairs per cell that are remembered: of more, those that share one band so far are forgotten, and may be found again.
-MOST_CANDIDATES = 100
+# Pairs that are in memory at once: of more, those of some of the cells are gone through before those of others.
+MOST_AT_ONCE = 25_000_000
+# Pairs with a band in common, each as often as it has one: were there more, bands that fewer cells share are used.
+MOST_PAIRS = 200_000_000
 # Where bands give more pairs than this, those that share one band only are left out: of a million cells there are tens
 # of millions that share one by chance. A copy thinned to a half, over half of the genes, shares eight on average.
 MOST_OF_ONE_BAND = 2_000_000
-# Bands whose candidates are put together in one sort.
-BANDS_AT_ONCE = 8
 # Groups of one turn are numbered from a multiple of this.
 GROUPS = int(1e12)
 
@@ -104,29 +106,35 @@ def candidates(marked: Marked, allowed_SS: NDArray[np.bool_], banded_SS: NDArray
     in_banded_S = np.asarray(banded_SS.any(axis=1))
     able_N = (np.maximum(marked.presence_N, marked.equal_N) >= bars.near) & in_banded_S[marked.source_N]
     able = np.flatnonzero(able_N)
-    pair_P, n_bands_P, fewest = np.empty(0, np.int64), np.empty(0, np.uint8), 1
-    for first in range(0, marks.BANDS if len(able) else 0, BANDS_AT_ONCE):
-        here = range(first, min(first + BANDS_AT_ONCE, marks.BANDS))
-        new = [keys(able[marks.matching_marks(marked.band_NW[able, band])], banded_SS) for band in here]
-        pair_P, n_bands_P = _with_more(pair_P, n_bands_P, np.concatenate(new))
-        if len(pair_P) > MOST_CANDIDATES * n:
-            pair_P, n_bands_P, fewest = pair_P[n_bands_P > 1], n_bands_P[n_bands_P > 1], 2
-    if len(pair_P) > MOST_OF_ONE_BAND:
-        pair_P, fewest = pair_P[n_bands_P > 1], 2
+    pair_P, fewest = _of_bands(marked.band_NW[able], lambda pairs_P2: keys(able[pairs_P2], banded_SS))
     found = np.unique(np.concatenate([*exact, pair_P]))
     return Found(np.stack([found // n, found % n], axis=1), fewest)
 
 
-def _with_more(
-    pair_P: NDArray[np.int64], n_bands_P: NDArray[np.uint8], more: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Add pairs, each as often as it was found, to sorted ones of which it is known how often they were found."""
-    new, n_new = np.unique(more, return_counts=True)
-    at = np.minimum(np.searchsorted(pair_P, new), max(0, len(pair_P) - 1))
-    known = pair_P[at] == new if len(pair_P) else np.zeros(len(new), bool)
-    n_bands_P[at[known]] += n_new[known].astype(np.uint8)
-    place = np.searchsorted(pair_P, new[~known])
-    return np.insert(pair_P, place, new[~known]), np.insert(n_bands_P, place, n_new[~known].astype(np.uint8))
+def _of_bands(
+    band_NW: NDArray[np.uint32], keys: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], int]:
+    """Return the keys of pairs with bands in common, and how many they must have; memory is bounded, nothing forgotten.
+
+    Parameters
+    ----------
+    band_NW
+        The bands of the cells that are compared so.
+    keys
+        Makes keys of pairs of positions, leaving out those that are not compared.
+    """
+    cuts, crowd = marks.parts(band_NW, MOST_AT_ONCE, MOST_PAIRS)
+    of_one, of_more, n_of_one, fewest = [], [np.empty(0, np.int64)], 0, 1
+    for firsts in pairwise(cuts):
+        found = [keys(marks.matching_marks(band_N, crowd=crowd, firsts=firsts)) for band_N in band_NW.T]
+        pair_P, n_bands_P = np.unique(np.concatenate(found), return_counts=True)
+        of_more.append(pair_P[n_bands_P > 1])
+        if fewest == 1:
+            of_one.append(pair_P[n_bands_P == 1])
+            n_of_one += len(pair_P)
+        if n_of_one > MOST_OF_ONE_BAND:
+            of_one, fewest = [], 2
+    return np.concatenate([*of_one, *of_more]), fewest
 
 
 def unknown(marked: Marked, pairs_P2: NDArray[np.int64], bars: Evidence) -> NDArray[np.int64]:

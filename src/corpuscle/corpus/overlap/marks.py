@@ -91,6 +91,8 @@ def matching_marks(
     *,
     all_of_crowds: bool = False,
     one_N: NDArray[np.uint64] | None = None,
+    crowd: int = CROWD,
+    firsts: tuple[int, int] | None = None,
 ) -> NDArray[np.int64]:
     """Pair cells whose marks are equal.
 
@@ -103,6 +105,10 @@ def matching_marks(
         more than `MOST_OF_CROWDS` pairs); by default, with none.
     one_N
         Cells with one number here, if it is not 0, are known to be one cell: they are not paired.
+    crowd
+        How many cells are no crowd.
+    firsts
+        From which position on, and before which, the first cell of a pair is; by default anywhere.
 
     Returns
     -------
@@ -117,10 +123,42 @@ def matching_marks(
     marks, known = mark_N[order], np.zeros(len(order), np.uint64) if one_N is None else one_N[order]
     n_others = 0
     if all_of_crowds:
-        n_in_crowds = int(_n_in_crowds(marks, CROWD))
-        n_others = max(1, min(CROWD, MOST_OF_CROWDS // max(1, n_in_crowds)))
-    pairs: NDArray[np.int64] = _matches(marks, order, known, CROWD, n_others)
+        n_in_crowds = int(_n_in_crowds(marks, crowd))
+        n_others = max(1, min(crowd, MOST_OF_CROWDS // max(1, n_in_crowds)))
+    reach = crowd, n_others
+    pairs: NDArray[np.int64] = _matches(marks, order, known, reach, firsts or (0, len(order)))
     return pairs
+
+
+def parts(band_NW: NDArray[np.uint32], most_at_once: int, most: int) -> tuple[list[int], int]:
+    """Part cells so that the pairs of equal bands whose first cell is in one part are not too many.
+
+    Returns
+    -------
+    Where parts begin and end; and how many cells of one band are no crowd, fewer than `CROWD` where all pairs would be
+    more than `most`.
+
+    Examples
+    --------
+    >>> parts(np.array([[1], [1], [1], [2]], np.uint32), most_at_once=2, most=100)
+    ([0, 1, 4], 64)
+    """
+    n, crowd = len(band_NW), CROWD
+    times_C = np.zeros(CROWD + 1, np.int64)
+    for band_N in band_NW.T:
+        _run_lengths(np.sort(band_N), times_C)
+    pairs_C = np.cumsum(times_C * np.arange(CROWD + 1) * np.arange(-1, CROWD) // 2)
+    while crowd > 2 and pairs_C[crowd] > most:
+        crowd //= 2
+    if pairs_C[crowd] <= most_at_once:
+        return [0, n], crowd
+    n_firsts_N = np.zeros(n, np.int64)
+    for band_N in band_NW.T:
+        order = np.argsort(band_N, kind="stable")
+        _count_firsts(band_N[order], order, crowd, n_firsts_N)
+    done_N = np.cumsum(n_firsts_N)
+    ends = np.searchsorted(done_N, np.arange(most_at_once, done_N[-1], most_at_once))
+    return [0, *np.unique(np.clip(ends, 1, n - 1)).tolist(), n], crowd
 
 
 @njit(cache=True, nogil=True)
@@ -180,8 +218,34 @@ def _n_in_crowds(marks, crowd):  # type: ignore[no-untyped-def]  # compiled
 
 
 @njit(cache=True, nogil=True)
-def _matches(marks, order, known, crowd, n_others):  # type: ignore[no-untyped-def]  # compiled
+def _run_lengths(marks, times_C):  # type: ignore[no-untyped-def]  # compiled
+    start = 0
+    while start < len(marks):
+        stop = start + 1
+        while stop < len(marks) and marks[stop] == marks[start]:
+            stop += 1
+        if marks[start] != 0 and stop - start < len(times_C):
+            times_C[stop - start] += 1
+        start = stop
+
+
+@njit(cache=True, nogil=True)
+def _count_firsts(marks, order, crowd, n_firsts_N):  # type: ignore[no-untyped-def]  # compiled
+    start = 0
+    while start < len(marks):
+        stop = start + 1
+        while stop < len(marks) and marks[stop] == marks[start]:
+            stop += 1
+        if marks[start] != 0 and stop - start <= crowd:
+            for a in range(start, stop):
+                n_firsts_N[order[a]] += stop - a - 1
+        start = stop
+
+
+@njit(cache=True, nogil=True)
+def _matches(marks, order, known, reach_of, firsts):  # type: ignore[no-untyped-def]  # compiled
     found = np.empty((1024, 2), np.int64)
+    crowd, n_others = reach_of
     n, start = 0, 0
     while start < len(marks):
         stop = start + 1
@@ -190,6 +254,8 @@ def _matches(marks, order, known, crowd, n_others):  # type: ignore[no-untyped-d
         reach = crowd if stop - start <= crowd else n_others
         if marks[start] != 0 and reach > 0:
             for a in range(start, stop):
+                if order[a] < firsts[0] or order[a] >= firsts[1]:
+                    continue
                 for b in range(a + 1, min(stop, a + 1 + reach)):
                     if known[a] != 0 and known[a] == known[b]:
                         continue

@@ -20,7 +20,8 @@ def seen_rows(scores: pd.DataFrame) -> list[SeenRow]:
 
     Examples
     --------
-    >>> scores = pd.DataFrame({"target": "blood", "model": ["pca", "pca", "geneformer"], SEEN: [0.0, 0.25, float("nan")]})
+    >>> models, shares = ["pca", "pca", "geneformer"], [0.0, 0.25, float("nan")]
+    >>> scores = pd.DataFrame({"target": "blood", "model": models, SEEN: shares})
     >>> [row.text for row in seen_rows(scores)]
     ['unseen to 25.0 %', 'unknown']
     """
