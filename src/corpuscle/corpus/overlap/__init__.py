@@ -325,7 +325,7 @@ class _Search:
                 known_N = self.barcode_N[place_N], *hashes, self.detected_N[place_N], *evidence
                 found.append((place_N, np.full(len(place_N), at), *known_N))
         columns = [np.concatenate(column) for column in zip(*found, strict=True)]
-        return Marked(*columns, band_NW=band_NW)
+        return Marked._make([*columns, band_NW])
 
     def _of_equal_files(self, one: str, two: str, turn: int) -> pd.DataFrame:
         """Group the cells that two sources offer of the same file, however few counts they have."""
