@@ -25,14 +25,19 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from numba import njit
 from scipy.sparse import csr_matrix
 
 from corpuscle.corpus.overlap import find_copies
+from corpuscle.source.countable import countable
 from corpuscle.source.gene_names import gene_names
 from corpuscle.source.genes import gene_space
-from corpuscle.source.source import Source, dataset_path
+from corpuscle.source.source import Source, dataset_path, open_source
 
-WAYS = ("re-annotated", "thinned 0.9", "thinned 0.5", "doubled", "cp10k rounded", "log1p(cp10k) rounded")
+WAYS = (
+    "re-annotated", "re-aligned", "thinned 0.9", "thinned 0.5", "doubled", "cp10k rounded", "log1p(cp10k) rounded",
+    "log1p(cp10k)",
+)  # fmt: skip
 SHARES = (0.5, 0.6, 0.7, 0.9, 1.0)
 LEAST_FOUND = {"pbmc3k": 0.99}
 MOST_BYTES_A_CELL, MOST_BYTES = 600, 1e9
@@ -40,14 +45,10 @@ PACKAGED = ("kang2018", "pbmc3k", "baron2016", "chen2019")
 
 
 def source(name: str, counts: csr_matrix, genes: list[str]) -> Source:
-    """Offer counts in memory as a source."""
-    cells = pd.DataFrame(
-        {"row": np.arange(counts.shape[0]), "barcode": [f"{name}{at}x" for at in range(counts.shape[0])]}
-    )
-    reader: Any = SimpleNamespace(
-        read_counts=lambda rows: counts[rows], spec=lambda: {"counts": "X"}, counts="X", content=lambda: name
-    )
-    return Source(name, cells, pd.DataFrame(index=genes), reader)
+    """Offer values in memory as a source, as `corpuscle overlap` opens them: counts are made of what is none."""
+    names = pd.DataFrame(index=[f"{name}{at}x" for at in range(counts.shape[0])])
+    found, _ = countable(open_source(name, ad.AnnData(counts, obs=names, var=pd.DataFrame(index=genes))))
+    return found
 
 
 def copies(one: Source, two: Source) -> Any:
@@ -71,6 +72,12 @@ def altered(counts: csr_matrix, way: str, rng: np.random.Generator) -> csr_matri
         # As another annotation: a few genes of each cell have a count more or less.
         chosen = rng.random(counts.nnz) < 0.01
         counts.data[chosen] += rng.choice([-1, 1], chosen.sum())
+    elif way == "re-aligned":
+        # As another aligner: a few counts are lost everywhere, more of a tenth of the genes, and 1 % of entries move.
+        kept_G = np.where(rng.random(counts.shape[1]) < 0.1, rng.uniform(0.3, 1, counts.shape[1]), 0.95)
+        counts.data = rng.binomial(counts.data.astype(int), kept_G[counts.indices]).astype(np.float32)
+        chosen = rng.random(counts.nnz) < 0.01
+        counts.data[chosen] = np.maximum(0, counts.data[chosen] + rng.choice([-1, 1], chosen.sum()))
     elif way.startswith("thinned"):
         counts.data = rng.binomial(counts.data.astype(int), float(way.split()[1])).astype(np.float32)
     elif way == "doubled":
@@ -78,7 +85,8 @@ def altered(counts: csr_matrix, way: str, rng: np.random.Generator) -> csr_matri
     else:
         totals = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
         counts.data = (counts.data * np.repeat(1e4 / totals, np.diff(counts.indptr))).astype(np.float32)
-        counts.data = np.round(np.log1p(counts.data) if way.startswith("log1p") else counts.data)
+        counts.data = np.log1p(counts.data) if way.startswith("log1p") else counts.data
+        counts.data = np.round(counts.data) if way.endswith("rounded") else counts.data
     counts.eliminate_zeros()
     return counts
 
@@ -121,38 +129,73 @@ def of_file(path: Path, most: int, panel: int) -> None:
     print(f"false alarms: {len(got)} in {n_pairs:,} pairs of different cells of one type", flush=True)
 
 
-def scale(n_cells: int, n_genes: int = 20_000, detected: int = 800) -> None:
-    """Search generated cells of 40 types, the last tenth of which are copies thinned to 0.8."""
+@njit(nogil=True)
+def _mixed(x):  # compiled
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(nogil=True)
+def _drawn(cell_n, kept_n, law_TQ, depth, n_genes):  # compiled
+    """Draw the counts of cells by their numbers: any cell at any time, none kept in memory."""
+    starts = np.zeros(len(cell_n) + 1, np.int64)
+    genes, counts = np.empty(len(cell_n) * depth, np.int32), np.empty(len(cell_n) * depth, np.float32)
+    at_gene, n = np.full(n_genes, -1, np.int64), 0
+    for at in range(len(cell_n)):
+        law = law_TQ[cell_n[at] // 5000 % len(law_TQ)]
+        for draw in range(depth):
+            mark = _mixed(np.uint64(cell_n[at]) * np.uint64(1_000_003) + np.uint64(draw) + np.uint64(1))
+            if np.float64(_mixed(mark) >> np.uint64(40)) >= kept_n[at] * 2.0**24:
+                continue
+            gene = law[mark % np.uint64(len(law))]
+            if at_gene[gene] < starts[at]:
+                at_gene[gene] = n
+                genes[n], counts[n] = gene, 0
+                n += 1
+            counts[at_gene[gene]] += 1
+        starts[at + 1] = n
+    return starts, genes[:n], counts[:n]
+
+
+def scale(n_cells: int, n_genes: int = 20_000, depth: int = 800) -> None:
+    """Search generated cells of 40 types in as many others, a tenth of which are copies of them thinned to 0.8."""
     rng, n = np.random.default_rng(0), n_cells // 2
     base = rng.gamma(0.3, 1.0, n_genes)
-    laws = [law / law.sum() for law in (base * rng.lognormal(0, 1, n_genes) for _ in range(40))]
+    laws = [np.cumsum(base * rng.lognormal(0, 1, n_genes)) for _ in range(40)]
+    at = (np.arange(2**18) + 0.5) / 2**18
+    law_TQ = np.stack([np.searchsorted(law / law[-1], at) for law in laws]).astype(np.int32)
+    n_copies = n // 10
 
-    def cells(n: int) -> csr_matrix:
-        pieces = []
-        for start in range(0, n, 5000):
-            law = laws[start // 5000 % 40]
-            drawn = np.searchsorted(np.cumsum(law), rng.random((min(5000, n - start), detected))).astype(np.int32)
-            rows = np.repeat(np.arange(len(drawn)), detected)
-            drawn = np.minimum(drawn.ravel(), n_genes - 1)
-            pieces.append(
-                csr_matrix((np.ones(len(drawn), np.float32), (rows, drawn)), (len(drawn) // detected, n_genes))
-            )
-        from scipy.sparse import vstack
+    def reader(first: int) -> Any:
+        def read_counts(rows: Any) -> csr_matrix:
+            cell, kept = rows + first, np.ones(len(rows))
+            if first:
+                # The last of the second source are the first of the first one.
+                copied = rows >= n - n_copies
+                cell, kept = np.where(copied, rows - (n - n_copies), cell), np.where(copied, 0.8, 1.0)
+            starts, genes, counts = _drawn(cell.astype(np.int64), kept, law_TQ, depth, n_genes)
+            return csr_matrix((counts, genes, starts), (len(rows), n_genes))
 
-        return vstack(pieces, format="csr")
+        return SimpleNamespace(
+            read_counts=read_counts, spec=lambda: {"counts": "X"}, counts="X", content=lambda: str(first)
+        )
 
-    one, two = cells(n), cells(n - n // 10)
-    from scipy.sparse import vstack
-
-    two = vstack([two, altered(one[: n // 10], "thinned 0.8", rng)], format="csr")
-    genes = [f"g{at}" for at in range(n_genes)]
+    genes = pd.DataFrame(index=[f"g{at:05d}" for at in range(n_genes)])
+    one, two = (
+        Source(name, pd.DataFrame({"row": np.arange(n), "barcode": [f"{name}{at}x" for at in range(n)]}), genes, found)
+        for name, found in (("a", reader(0)), ("b", reader(n)))
+    )
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    started = time.perf_counter()
-    got = pairs(copies(source("a", one, genes), source("b", two, genes)), n)
-    seconds = time.perf_counter() - started
-    true = {(at, 2 * n - n // 10 + at) for at in range(n // 10)}
+    started, used = time.perf_counter(), time.process_time()
+    got = pairs(copies(one, two), n)
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    true = {(at, 2 * n - n_copies + at) for at in range(n_copies)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{n_cells:,} generated cells of {detected} counts: {seconds:.0f} s, {peak - held:.1f} GB on top of the data")
+    print(
+        f"{n:,} × {n:,} generated cells of {depth} counts: {seconds:.0f} s ({used:.0f} s of processor time), "
+        f"{peak:.1f} GB at the peak, {peak - held:.1f} GB on top of the names of the cells"
+    )
     most = MOST_BYTES_A_CELL * n_cells + MOST_BYTES
     assert (peak - held) * 2**30 <= most, f"more than {most / 2**30:.1f} GB"
     print(f"found {len(got & true) / len(true):.4f} of {len(true):,} copies thinned to 0.8; {len(got - true)} false")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from corpuscle.alone.evaluating import evaluate
     from corpuscle.alone.fitting import Fitted, fit
     from corpuscle.alone.measuring import measure
+    from corpuscle.alone.overlapping import overlap
     from corpuscle.alone.sampling import sample
     from corpuscle.core.errors import CorpuscleError, InputError
     from corpuscle.evaluation.calibrated import calibrated_clusters
@@ -43,6 +44,7 @@ _HOMES = {
     "fit": "corpuscle.alone.fitting",
     "measure": "corpuscle.alone.measuring",
     "open_source": "corpuscle.source.source",
+    "overlap": "corpuscle.alone.overlapping",
     "prepare": "corpuscle.study.preparation",
     "render": "corpuscle.report.page.render",
     "run": "corpuscle.execution.workflow",
@@ -66,6 +68,7 @@ __all__ = [
     "fit",
     "measure",
     "open_source",
+    "overlap",
     "prepare",
     "render",
     "run",

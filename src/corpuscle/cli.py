@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle import label_commands, model_commands, store_commands
+from corpuscle import label_commands, model_commands, overlap_command, store_commands
 from corpuscle.console import console as _console
 from corpuscle.core.version import __version__
 
@@ -348,6 +348,7 @@ def schema(
 
 app.command("labels")(label_commands.labels)
 app.command("trace")(store_commands.trace)
+app.command("overlap")(overlap_command.overlap)
 app.add_typer(store_commands.app)
 app.add_typer(model_commands.app)
 

@@ -184,7 +184,9 @@ IN_PLACE = "corpus"
 ALTERED = ("altered_type", "altered_batch")
 # Whether a score is about one of these types.
 ABOUT_ALTERED = "about_altered"
-COLUMNS = (*CONTEXT, *Score._fields, *ALTERED, ABOUT_ALTERED)
+# The share of the target's cells that the model learned from, themselves or copies of them: 0, unseen; NaN, not known.
+SEEN = "seen_in_training"
+COLUMNS = (*CONTEXT, *Score._fields, *ALTERED, ABOUT_ALTERED, SEEN)
 
 DTYPES = {
     "corpus": "string", "model": "string", "seed": "int64", "task": "string", "target": "string",
@@ -192,6 +194,7 @@ DTYPES = {
     "version": "int64", "reason": "string", "way": "string", "title": "string", "meaning": "string",
     "scale": "string", "headline": "bool", "figure": "string", "altered_type": "string", "altered_batch": "string",
     "about_altered": "bool",
+    SEEN: "float64",
 }  # fmt: skip
 # Few texts in very many rows: read as a dictionary, each is in memory once.
 TEXTS = [name for name, dtype in DTYPES.items() if dtype == "string"]
@@ -252,7 +255,7 @@ def completed(scores: pd.DataFrame) -> pd.DataFrame:
     >>> completed(pd.DataFrame({"metric": ["r2"], "value": [0.5]}))[["metric", "way", "version"]].to_dict("records")
     [{'metric': 'r2', 'way': '', 'version': 1}]
     """
-    defaults = {**Score._field_defaults, **dict.fromkeys(ALTERED, "")}
+    defaults = {**Score._field_defaults, **dict.fromkeys(ALTERED, ""), SEEN: float("nan")}
     if ABOUT_ALTERED not in scores:
         defaults[ABOUT_ALTERED] = about_altered(scores)
     lacking = {name: default for name, default in defaults.items() if name not in scores}
@@ -269,6 +272,6 @@ def score_table(scores: Iterable[Score], **context: str | int) -> pd.DataFrame:
     >>> table[["corpus", "target", "metric", "value"]].to_dict("records")
     [{'corpus': 'Blood', 'target': 'blood', 'metric': 'r2_log', 'value': 0.5}]
     """
-    none = {**dict.fromkeys(ALTERED, ""), ABOUT_ALTERED: False}
+    none = {**dict.fromkeys(ALTERED, ""), ABOUT_ALTERED: False, SEEN: float("nan")}
     rows = [{**context, **score._asdict(), **none} for score in scores]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(DTYPES)

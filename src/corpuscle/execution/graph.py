@@ -1,7 +1,7 @@
 """Graph: what a plan's runs come to as artifacts, each named after all that it depends on."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.scores import label_list
@@ -26,7 +26,8 @@ MODELS, SCORES, MAPS = 1, 1, 1
 class RunArtifacts:
     """The artifacts of one run, and how many optimisation steps it takes.
 
-    `altered` is which types and batches of its corpus steps changed the number of; see `corpuscle.core.scores.ALTERED`.
+    `altered` is which types and batches of its corpus steps changed the number of, `seen` by target which share of its
+    cells the model learned from; see `ALTERED` and `SEEN` in `corpuscle.core.scores`.
     """
 
     run: Run
@@ -35,6 +36,7 @@ class RunArtifacts:
     scores: tuple[Scores, ...]
     maps: tuple[Map, ...]
     altered: tuple[str, str] = "", ""
+    seen: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def all(self) -> tuple[Artifact, ...]:
@@ -81,7 +83,9 @@ def runs_of(plan: Plan, corpora: StoredCorpora) -> list[RunArtifacts]:
         shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if is_shown else []
         drawn = {name: target.cells for name in shown if (target := known.of(name, corpus)).n_known}
         maps = tuple(_map(fit, name, cells, corpora) for name, cells in drawn.items())
-        found.append(RunArtifacts(run, plan.n_steps(run), fit, tuple(scores), maps, _altered(corpus)))
+        found.append(
+            RunArtifacts(run, plan.n_steps(run), fit, tuple(scores), maps, _altered(corpus), plan.seen_by(run))
+        )
     return found
 
 

@@ -20,6 +20,7 @@
 """
 
 import json
+import math
 import os
 import platform
 import sys
@@ -124,7 +125,9 @@ def _artifacts(one: RunArtifacts) -> dict[str, Any]:
         }
         for asked in one.scores
     ]
-    keys = {"model_key": one.fit.key, "cells": one.fit.corpus, "altered": [*one.altered]}
+    # JSON has no NaN.
+    seen = {target: None if math.isnan(share) else share for target, share in one.seen.items()}
+    keys = {"model_key": one.fit.key, "cells": one.fit.corpus, "altered": [*one.altered], "seen": seen}
     return {**one.run._asdict(), **keys, "scores": scores}
 
 

@@ -1,12 +1,13 @@
 """Tables: what a study's runs gave, gathered from the store in the order of the plan."""
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import pandas as pd
 
-from corpuscle.core.scores import ABOUT_ALTERED, ALTERED, COLUMNS, DTYPES, TEXTS, about_altered
+from corpuscle.core.scores import ABOUT_ALTERED, ALTERED, COLUMNS, DTYPES, SEEN, TEXTS, about_altered
 from corpuscle.execution.artifact import Address
 from corpuscle.execution.graph import RunArtifacts
 from corpuscle.model.model import Model
@@ -57,6 +58,10 @@ class RunResults(Protocol):
     def altered(self) -> tuple[str, ...]:
         """What was altered in its corpus: values of the columns `ALTERED`."""
 
+    @property
+    def seen(self) -> Mapping[str, float]:
+        """By target, the share of its cells that the model learned from: the column `SEEN`."""
+
 
 def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
     """Gather the scores that are there."""
@@ -66,8 +71,9 @@ def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
             if folder := store.find(*asked.address):
                 table = pd.read_parquet(folder / "scores.parquet", read_dictionary=TEXTS)
                 place = {"corpus": one.run.corpus, "model": one.run.model, "task": asked.asked}
+                seen = {SEEN: one.seen.get(asked.target_name, math.nan)}
                 altered = dict(zip(ALTERED, one.altered, strict=True))
-                table = table.assign(**place, **altered, seed=one.run.seed, target=asked.target_name)
+                table = table.assign(**place, **altered, **seen, seed=one.run.seed, target=asked.target_name)
                 tables.append(table.assign(**{ABOUT_ALTERED: about_altered(table)}))
     empty = pd.DataFrame(columns=list(COLUMNS))
     return (pd.concat(tables, ignore_index=True) if tables else empty)[list(COLUMNS)].astype(DTYPES)

@@ -1,7 +1,8 @@
 """Unfinished: what is there of a run that is at work, or was stopped, as tables that the report can read."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class _Wanted:
     fit: _Named
     scores: Sequence[_Named]
     altered: tuple[str, ...]
+    seen: Mapping[str, float]
 
 
 def gather(folder: Path) -> list[Run] | None:
@@ -79,4 +81,6 @@ def _wanted(one: dict[str, Any]) -> _Wanted:
     asked = [_Named(Address("scores", str(s["key"])), str(s["task"]), str(s["target"])) for s in one["scores"]]
     run = Run(str(one["corpus"]), str(one["model"]), int(one["seed"]))
     altered = one.get("altered") or [""] * len(ALTERED)
-    return _Wanted(run, fit, asked, tuple(map(str, altered)))
+    shares = (one.get("seen") or {}).items()
+    seen = {str(target): math.nan if share is None else float(share) for target, share in shares}
+    return _Wanted(run, fit, asked, tuple(map(str, altered)), seen)

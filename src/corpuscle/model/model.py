@@ -251,6 +251,11 @@ class Model(Component, ABC):
         return True
 
     @property
+    def pretrained(self) -> bool:
+        """Whether other cells than its corpus' may have shaped its weights: a checkpoint's, or a program's own."""
+        return False
+
+    @property
     def fewest_cells(self) -> int:
         """How many cells a corpus needs at least, each as often as it is used (`Corpus.n_cells`)."""
         return 1

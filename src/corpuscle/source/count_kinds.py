@@ -18,6 +18,7 @@ from corpuscle.source.reader import Reader
 from corpuscle.source.source import Source
 
 Kind = Literal["counts", "nearly whole", "estimated", "normalised", "log-normalised", "square roots", "fractions"]
+Undo = Callable[[Any], Any]
 # What rounding does not make counts.
 TRANSFORMED: tuple[Kind, ...] = ("normalised", "log-normalised", "square roots")
 
@@ -34,7 +35,7 @@ NEAR, MOST = 0.01, 0.95
 FEWEST = 20
 # Of estimated counts (RSEM, alevin, SoupX) at least this share is whole; of scaled ones next to none.
 WHOLE = 0.05
-_UNDO: dict[Kind, tuple[Callable[[Any], Any], ...]] = {
+_UNDO: dict[Kind, tuple[Undo, ...]] = {
     "normalised": (lambda x: x,),
     "log-normalised": (np.expm1, lambda x: np.exp2(x) - 1, lambda x: 10.0**x - 1),
 }
@@ -107,6 +108,25 @@ def count_kind(counts: csr_matrix) -> Kind:
     return "estimated" if share >= WHOLE else "fractions"
 
 
+def undone_by(counts: csr_matrix, kind: Kind) -> Undo | None:
+    """Return what makes scaled counts of values: multiples, in each cell, of a factor; None where nothing does.
+
+    Parameters
+    ----------
+    counts
+        Values of some cells, finite and not negative.
+    kind
+        Their kind; see `count_kind`.
+
+    Examples
+    --------
+    >>> logs = csr_matrix(np.log2(1 + np.arange(1, 51) * [[0.7], [0.9]]))
+    >>> float(undone_by(logs, "log-normalised")(1.0))
+    1.0
+    """
+    return next((undo for undo in _UNDO.get(kind, ()) if _is_scaled(counts, undo)), None)
+
+
 def unlike_counts(survey: pd.DataFrame) -> str:
     """Return why whole numbers are likely no raw counts, for people; empty where nothing shows it.
 
@@ -139,7 +159,7 @@ def _is_whole(data: NDArray[Any]) -> NDArray[np.bool_]:
     return found
 
 
-def _is_scaled(counts: csr_matrix, undo: Callable[[Any], Any]) -> bool:
+def _is_scaled(counts: csr_matrix, undo: Undo) -> bool:
     """Return whether a function makes cells of equal sums of these numbers, or multiples of each cell's smallest."""
     # Powers of what is no logarithm leave the numbers that there are, and those of next to nothing are nothing.
     with np.errstate(over="ignore"):

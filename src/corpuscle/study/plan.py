@@ -17,6 +17,7 @@ from corpuscle.source.genes import By, GeneSpace
 from corpuscle.source.source import Source
 from corpuscle.study.relabelling import COLUMNS as RELABELLED
 from corpuscle.study.replicates import COLUMNS
+from corpuscle.study.seen import Seen
 from corpuscle.study.spec import LabelledModel, Study
 
 COMPOSITION_COLUMNS = ("source", "cell_type", "tissue", "disease", "study", "donor", "batch")
@@ -61,6 +62,8 @@ class Plan:
         The labels that the study calls otherwise than a source's file: see `corpuscle.study.relabelling.relabel`.
     draws
         How much of its pool each corpus takes at a seed, and what two seeds share: see `draw_facts`.
+    seen
+        Which cells of targets models learned from.
     """
 
     study: Study
@@ -75,6 +78,7 @@ class Plan:
     warnings: tuple[Problem, ...] = ()
     draws: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
     relabelled: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(RELABELLED)))
+    seen: Seen = field(default_factory=Seen)
 
     def __repr__(self) -> str:
         n_runs = len(self.runs)
@@ -136,6 +140,14 @@ class Plan:
         model = self.model(run.model).model
         with components.guarded(model):
             return model.n_steps(self.corpus_of(run).n_cells)
+
+    def seen_by(self, run: Run) -> dict[str, float]:
+        """Return by target the share of its cells that a run's model learned from; NaN where that is not known."""
+        model, drawn = self.model(run.model), (run.corpus, self.study.draw_of(run.seed))
+        fits = self.n_steps(run) > 0 or getattr(model.model, "fit_command", None) is not None
+        learns = fits or not model.model.pretrained
+        sizes = {name: len(self.targets[name]) if name in self.targets else 0 for name in self.asked_on}
+        return {name: self.seen.share(model, drawn, (name, n), learns=learns) for name, n in sizes.items()}
 
     def estimate_seconds(self, workers: int) -> float:
         """Measure a few steps of each model on this machine, and say how long all runs' steps would take.

@@ -42,6 +42,7 @@ from corpuscle.study.opening import (
 from corpuscle.study.plan import Plan
 from corpuscle.study.relabelling import relabel
 from corpuscle.study.replicates import replicate_warnings
+from corpuscle.study.seen import seen_of
 from corpuscle.study.spec import Study
 
 
@@ -98,6 +99,7 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
     _check_columns(findings, targets, corpora)
     if not findings.problems:
         check_counts(findings, space, pools, corpora)
+        seen = seen_of(findings, opened, (targets, corpora, copies), store, notice)
     findings.stop()
     _remark(findings, opened, targets, corpora)
     for place, message in _unreached_rates(study, corpora):
@@ -106,7 +108,7 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
         findings.warn(findings.of_corpus(name) if name else key, message)
     warnings = tuple(dict.fromkeys(findings.warnings))
     genes = _gene_table(opened, sources, surveys, space, by)
-    return Plan(study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws, relabelled)
+    return Plan(study, sources, by, space, genes, quality, pools, targets, corpora, warnings, draws, relabelled, seen)
 
 
 def _check_tasks(findings: Findings, space: GeneSpace) -> None:

@@ -16,8 +16,8 @@ from corpuscle.study.tables import (
     CorpusSpec,
     CountsSpec,
     GenesSpec,
-    LabelledSpec,
     LadderSpec,
+    ModelSpec,
     PartSpec,
     SeedsSpec,
     SourceSpec,
@@ -38,7 +38,7 @@ _TABLES: dict[tuple[type[BaseModel], str | int], type[BaseModel]] = {
     (CorpusSpec, "parts"): PartSpec,
     (CorpusSpec, "ladder"): LadderSpec,
     (CorpusSpec, "steps"): StepSpec,
-    (StudySpec, "models"): LabelledSpec,
+    (StudySpec, "models"): ModelSpec,
     (StudySpec, "tasks"): TaskSpec,
     (TaskSpec, "on"): TargetSpec,
 }

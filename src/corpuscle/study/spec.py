@@ -52,10 +52,11 @@ K = TypeVar("K", bound=Component)
 
 @dataclass(frozen=True)
 class LabelledModel:
-    """A model under the label that scores name it by."""
+    """A model under the label that scores name it by, and what its weights were trained on before, where it is said."""
 
     label: str
     model: Model
+    trained_on: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ class _Builder:
             recipe for at, corpus in enumerate(self.spec.corpora) for recipe in self._recipes(f"corpora[{at}]", corpus)
         ]
         models = [
-            LabelledModel(model.label or model.name, built)
+            LabelledModel(model.label or model.name, built, None if model.trained_on is None else (*model.trained_on,))
             for at, model in enumerate(self.spec.models)
             if (built := self._component(Model, f"models[{at}]", model))
         ]

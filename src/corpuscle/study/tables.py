@@ -186,6 +186,12 @@ class LabelledSpec(OpenTable):
     label: Name | None = None
 
 
+class ModelSpec(LabelledSpec):
+    """``[[models]]``."""
+
+    trained_on: list[Annotated[str, Field(min_length=1)]] | None = None
+
+
 class TargetSpec(Table):
     """What a task is asked ``on``: cells of a source."""
 
@@ -247,7 +253,7 @@ class StudySpec(Table):
     labels: dict[str, Names] = {}
     cell_types: dict[Name, Term] = {}
     corpora: Annotated[list[CorpusSpec], Field(min_length=1)]
-    models: Annotated[list[LabelledSpec], Field(min_length=1)]
+    models: Annotated[list[ModelSpec], Field(min_length=1)]
     tasks: list[TaskSpec] = []
 
     @property

@@ -1,8 +1,9 @@
 """Overlap: which cells of a study are one cell, though they stand in two files or twice in one.
 
 Cells are compared over the genes that both files measured. Candidates are found by sorting marks (`overlap_marks`), and
-each is judged on its counts (`overlap_chance`). Time grows with the number of cells, not of pairs; memory is bounded by
-the marks, some 300 bytes a cell. The search is made once for a study; each corpus is then a look-up.
+each is judged on its counts (`overlap_chance`); equal hashes are verified on them. Time grows with the number of cells,
+not of pairs; memory is bounded by the marks, some 300 bytes a cell. The search is made once for a study; each corpus is
+then a look-up.
 
 Axes in names: N cells, G genes of all sources, P pairs of cells.
 """
@@ -21,16 +22,19 @@ from corpuscle.corpus.overlap import chance as chance
 from corpuscle.corpus.overlap import marks as marks
 from corpuscle.corpus.overlap import screen as screen
 from corpuscle.corpus.overlap.candidates import GROUPS, Marked, candidates, identical, tried, unknown
+from corpuscle.corpus.overlap.detection import COLUMNS, Setting, detection
+from corpuscle.corpus.overlap.verified import verified
 from corpuscle.source.genes import GeneSpace
 from corpuscle.source.source import Source
 from corpuscle.store import Store
 
 # It goes into the store's keys: raise it when other copies would be found.
-VERSION = 3
+VERSION = 4
 BLOCK_CELLS = 8192
 BLOCK_PAIRS = 16384
 # Counts of sources are kept in memory up to here (160 MB), and else read again.
 KEPT_VALUES = 20_000_000
+IDENTICAL_COLUMNS = ("cell", "group", "n_genes", "n_detected", "evidence")
 NEAR_COLUMNS = ("one", "two", "identical", "same_barcode", "n_detected", "n_agree", "n_genes", "evidence")
 
 
@@ -44,18 +48,23 @@ class Copies:
         All cells, by source and row: their positions here are what the tables name them by.
     identical
         Cells with exactly the counts of another, over ``n_genes`` genes; those of one ``group`` are one cell. A cell
-        may be in several groups, as two files may have other genes in common than two others.
+        may be in several groups, as two files may have other genes in common than two others. ``evidence`` is minus
+        the natural log of the chance of such counts; NaN for cells that are one as their files are equal.
     near
         Pairs of cells, ``one`` and ``two``, that agree beyond what two cells do: of ``n_detected`` genes of the poorer
         one, the richer has ``n_agree``; ``evidence`` is minus the natural log of the chance of that.
     undecidable
         The cells, ascending, that have so few counts that a copy of them could not be recognised.
+    detection
+        Where it was asked for: which copies of some cells would be found; `detection.detection`'s columns, and ``of``
+        and ``among`` which source.
     """
 
     cells: pd.MultiIndex
     identical: pd.DataFrame
     near: pd.DataFrame
     undecidable: NDArray[np.int64]
+    detection: pd.DataFrame | None = None
 
     def of(self, places: NDArray[np.int64]) -> pd.DataFrame:
         """Return the copies of some cells, all that there are in the study.
@@ -123,7 +132,7 @@ def why(copy: "pd.Series[int]") -> str:
 def no_copies(sources: Mapping[str, Source]) -> Copies:
     """Return that nothing was compared."""
     near = pd.DataFrame({name: np.empty(0, np.int64) for name in NEAR_COLUMNS}).astype({"identical": bool})
-    identical = pd.DataFrame({name: np.empty(0, np.int64) for name in ("cell", "group", "n_genes")})
+    identical = pd.DataFrame({name: np.empty(0, np.int64) for name in IDENTICAL_COLUMNS}).astype({"evidence": float})
     return Copies(_index(sources), identical, near, np.empty(0, np.int64))
 
 
@@ -139,6 +148,8 @@ def find_copies(
     pairs: Iterable[tuple[str, str]],
     store: Store | None = None,
     notice: Callable[[str, float], None] = lambda _what, _share: None,
+    *,
+    detects: bool = False,
 ) -> Copies:
     """Find the cells that are one cell, or take what is in the store.
 
@@ -154,12 +165,14 @@ def find_copies(
         Where results are kept, so that they need not be found again.
     notice
         Called with what is being done, and which share of it is done.
+    detects
+        Whether to try also which copies of some cells would be found; that is not kept in a store.
     """
     wanted = sorted({(min(pair), max(pair)) for pair in pairs})
     if not wanted:
         return no_copies(sources)
     if store is None:
-        return _Search(sources, space, notice).run(wanted)
+        return _Search(sources, space, notice, detects=detects).run(wanted)
     content = {name: [*source.reader.identity(), source.cells["row"].to_numpy(),
                       source.cells["barcode"].astype(str).tolist()] for name, source in sources.items()}  # fmt: skip
     key = fingerprint("copies", VERSION, content, space.fingerprint, [list(pair) for pair in wanted])
@@ -180,8 +193,16 @@ def find_copies(
 class _Search:
     """One search: the sources' counts where they fit, and what is known of all cells."""
 
-    def __init__(self, sources: Mapping[str, Source], space: GeneSpace, notice: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        space: GeneSpace,
+        notice: Callable[[str, float], None],
+        *,
+        detects: bool = False,
+    ) -> None:
         self.sources, self.space, self.notice = sources, space, notice
+        self.detections: list[pd.DataFrame] | None = [] if detects else None
         self.names = list(sources)
         self.starts = np.concatenate([[0], np.cumsum([len(source) for source in sources.values()])]).astype(np.int64)
         self.kept: dict[str, csr_matrix] = {}
@@ -189,7 +210,10 @@ class _Search:
         self.frequency_G = np.zeros(len(self.space))
         barcodes = [core for source in sources.values() for core in _cores(source)]
         codes = pd.factorize(pd.Series(barcodes, dtype=object).where(lambda core: core != "", None))[0]
-        self.barcode_N = (codes + 1).astype(np.uint64)
+        times = np.bincount(codes + 1)
+        times[0] = 0
+        self.barcode_N = np.where(times[codes + 1] > marks.MOST_OF_A_BARCODE, 0, codes + 1).astype(np.uint64)
+        self.detected_N = np.zeros(len(codes), np.int32)
 
     def run(self, pairs: list[tuple[str, str]]) -> Copies:
         """Compare sources, those with the same genes in common together."""
@@ -211,8 +235,10 @@ class _Search:
             behind = {name: chance.background(samples[name], shared_G) for name in used if name in sum(together, ())}
             marked = self._mark(behind, shared_G, arrival_GD)
             self.bars = chance.Evidence.of(len(marked.place_N))
-            equal.append(identical(marked, self.bars, int(shared_G.sum()), len(equal)))
-            near.append(self._near(marked, behind, together))
+            alike = identical(marked, self.bars, int(shared_G.sum()), len(equal))
+            self.notice("comparing cells with equal hashes", 0)
+            equal.append(verified(alike, self._counts_at, shared_G))
+            near.append(self._near(marked, behind, together, (samples, arrival_GD)))
             poor_N[marked.place_N[np.maximum(marked.presence_N, marked.equal_N) < self.bars.near]] = True
         for one, two in pairs:
             equal.append(self._of_equal_files(one, two, len(equal)))
@@ -226,6 +252,7 @@ class _Search:
             empty.identical if tables[0] is None else tables[0],
             empty.near if tables[1] is None else tables[1].drop_duplicates(["one", "two"], ignore_index=True),
             np.flatnonzero(poor_N),
+            None if self.detections is None else _together(self.detections),
         )
 
     def _allowed(self, pairs: list[tuple[str, str]]) -> NDArray[np.bool_]:
@@ -242,6 +269,17 @@ class _Search:
             return self.kept[name][positions]
         rows = self.sources[name].cells["row"].to_numpy(np.int64)[positions]
         return self.space.project(self.sources[name].reader.read_counts(rows), name)
+
+    def _counts_at(self, place_P: NDArray[np.int64]) -> csr_matrix:
+        """Read counts of cells of any sources, in their order."""
+        source_P = np.searchsorted(self.starts, place_P, side="right") - 1
+        pieces, order = [], []
+        for at in np.unique(source_P).tolist():
+            here = np.flatnonzero(source_P == at)
+            places, back = np.unique(place_P[here], return_inverse=True)
+            pieces.append(self._counts(self.names[at], places - self.starts[at])[back])
+            order.append(here)
+        return vstack(pieces, format="csr")[np.argsort(np.concatenate(order), kind="stable")]
 
     def _blocks(self, name: str) -> Iterator[tuple[int, csr_matrix]]:
         """Read all counts of a source; keep them where they are few."""
@@ -270,7 +308,9 @@ class _Search:
         self, behind: Mapping[str, chance.Background], shared_G: NDArray[np.bool_], arrival_GD: NDArray[np.float32]
     ) -> Marked:
         """Read the counts of sources once, for the marks of their cells over some genes."""
-        found = []
+        found, done = [], 0
+        # By far the most of what is known of a cell: never in memory twice.
+        band_NW = np.empty((sum(len(self.sources[name]) for name in behind), marks.BANDS), np.uint32)
         for name, known in behind.items():
             at = self.names.index(name)
             for start, counts in self._blocks(name):
@@ -278,11 +318,14 @@ class _Search:
                 place_N = self.starts[at] + start + np.arange(counts.shape[0])
                 evidence = chance.own_evidence(counts, known)
                 hashes = marks.hashes(counts, shared_G)
-                bands = marks.bands(counts, shared_G, arrival_GD)
-                found.append(
-                    Marked(place_N, np.full(len(place_N), at), self.barcode_N[place_N], *hashes, *evidence, bands)
-                )
-        return Marked(*(np.concatenate(column) for column in zip(*found, strict=True)))
+                band_NW[done : done + len(place_N)] = marks.bands(counts, shared_G, arrival_GD)
+                done += len(place_N)
+                n_detected = np.diff(np.concatenate([[0], np.cumsum(shared_G[counts.indices])])[counts.indptr])
+                self.detected_N[place_N] = n_detected
+                known_N = self.barcode_N[place_N], *hashes, self.detected_N[place_N], *evidence
+                found.append((place_N, np.full(len(place_N), at), *known_N))
+        columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+        return Marked._make([*columns, band_NW])
 
     def _of_equal_files(self, one: str, two: str, turn: int) -> pd.DataFrame:
         """Group the cells that two sources offer of the same file, however few counts they have."""
@@ -295,10 +338,16 @@ class _Search:
         cells = [self.starts[self.names.index(name)] + found for name, found in zip((one, two), at, strict=True)]
         n_genes = int((self.space.measured(one) & self.space.measured(two)).sum())
         group = turn * GROUPS + np.tile(np.arange(len(shared)), 2)
-        return pd.DataFrame({"cell": np.concatenate(cells), "group": group, "n_genes": n_genes})
+        place = np.concatenate(cells)
+        known = {"n_genes": n_genes, "n_detected": self.detected_N[place], "evidence": np.nan}
+        return pd.DataFrame({"cell": place, "group": group, **known}).astype(no_copies(self.sources).identical.dtypes)
 
     def _near(
-        self, marked: Marked, behind: Mapping[str, chance.Background], pairs: list[tuple[str, str]]
+        self,
+        marked: Marked,
+        behind: Mapping[str, chance.Background],
+        pairs: list[tuple[str, str]],
+        tried_on: tuple[Mapping[str, csr_matrix], NDArray[np.float32]],
     ) -> pd.DataFrame:
         """Judge all candidates, and keep those that are copies."""
         known, tables = next(iter(behind.values())), []
@@ -308,7 +357,10 @@ class _Search:
         ]
         few = self._few_genes({name for pair in screened for name in pair}, known.shared_G)
         banded = self._allowed([pair for pair in pairs if pair not in screened])
-        marked_P2 = candidates(marked, self._allowed(pairs), banded, self.bars)
+        marked_P2, fewest_bands = candidates(marked, self._allowed(pairs), banded, self.bars)
+        for pair in pairs if self.detections is not None else ():
+            setting = Setting(tried_on[1], self.bars, 0 if pair in screened else fewest_bands)
+            self._detect(pair, tried_on[0], behind, setting)
         source_P2 = marked.source_N[marked_P2]
         for one, two in pairs:
             a, b = sorted((self.names.index(one), self.names.index(two)))
@@ -325,6 +377,19 @@ class _Search:
         empty = no_copies(self.sources).near
         found_near = pd.concat([empty, *tables], ignore_index=True).astype(empty.dtypes)
         return found_near.assign(n_genes=int(known.shared_G.sum()))
+
+    def _detect(
+        self,
+        pair: tuple[str, str],
+        samples: Mapping[str, csr_matrix],
+        behind: Mapping[str, chance.Background],
+        setting: Setting,
+    ) -> None:
+        """Try copies of cells of either source among those of the other."""
+        assert self.detections is not None
+        for of, among in dict.fromkeys((pair, pair[::-1])):
+            found = detection(samples[of], (behind[of], behind[among]), setting)
+            self.detections.append(found.assign(of=of, among=among)[[*COLUMNS]])
 
     def _few_genes(self, names: set[str], shared_G: NDArray[np.bool_]) -> dict[str, csr_matrix]:
         """Read the counts of all cells of sources, in the genes that a screen looks at."""
@@ -369,6 +434,10 @@ class _Search:
                 "evidence": found.evidence_P,
             }
         )[likely_P]  # fmt: skip
+
+
+def _together(detections: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(detections, ignore_index=True) if detections else pd.DataFrame(columns=list(COLUMNS))
 
 
 def _cores(source: Source) -> list[str]:

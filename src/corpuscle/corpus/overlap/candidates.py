@@ -3,6 +3,8 @@
 Axes in names: N cells, S sources, W bands, P pairs of cells.
 """
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from corpuscle.corpus.overlap import marks
-from corpuscle.corpus.overlap.chance import Evidence
+from corpuscle.corpus.overlap.chance import LEAST_IDENTICAL, Evidence
 
-# Pairs per cell that are remembered: of more, those that share one band so far are forgotten, and may be found again.
-MOST_CANDIDATES = 100
+# Pairs that are in memory at once: of more, those of some of the cells are gone through before those of others.
+MOST_AT_ONCE = 25_000_000
+# Pairs with a band in common, each as often as it has one: were there more, bands that fewer cells share are used.
+MOST_PAIRS = 200_000_000
 # Where bands give more pairs than this, those that share one band only are left out: of a million cells there are tens
 # of millions that share one by chance. A copy thinned to a half, over half of the genes, shares eight on average.
-MOST_OF_ONE_BAND = 5_000_000
-# Bands whose candidates are put together in one sort.
-BANDS_AT_ONCE = 8
+MOST_OF_ONE_BAND = 2_000_000
 # Groups of one turn are numbered from a multiple of this.
 GROUPS = int(1e12)
 
@@ -31,6 +33,7 @@ class Marked(NamedTuple):
     barcode_N: NDArray[np.uint64]
     count_N: NDArray[np.uint64]
     gene_N: NDArray[np.uint64]
+    detected_N: NDArray[np.int32]
     presence_N: NDArray[np.float64]
     equal_N: NDArray[np.float64]
     band_NW: NDArray[np.uint32]
@@ -48,18 +51,33 @@ class Tried(NamedTuple):
     n_known: int
 
 
+class Found(NamedTuple):
+    """Pairs of cells to look at.
+
+    Attributes
+    ----------
+    pairs_P2
+        Positions in `Marked`, ascending, each pair once.
+    fewest_bands
+        How many bands two cells must have in common to be among them, if nothing else is equal.
+    """
+
+    pairs_P2: NDArray[np.int64]
+    fewest_bands: int
+
+
 def identical(marked: Marked, bars: Evidence, n_genes: int, turn: int) -> pd.DataFrame:
-    """Group the cells with exactly equal counts, where these are not so few that they are equal by chance."""
+    """Group the cells with equal hashes of their counts, where these are not so few that they are equal by chance."""
     at = np.flatnonzero((marked.count_N != 0) & (marked.equal_N >= bars.identical))
-    table = pd.DataFrame({"cell": marked.place_N[at], "group": pd.factorize(marked.count_N[at])[0]})
+    table = pd.DataFrame({"cell": marked.place_N[at], "group": pd.factorize(marked.count_N[at])[0], "at": at})
     table = table[table.duplicated("group", keep=False)].astype(np.int64)
-    return table.assign(group=table["group"] + turn * GROUPS, n_genes=n_genes)
+    at = table.pop("at").to_numpy()
+    group, evidence = table["group"] + turn * GROUPS, marked.equal_N[at]
+    return table.assign(group=group, n_genes=n_genes, n_detected=marked.detected_N[at], evidence=evidence)
 
 
-def candidates(
-    marked: Marked, allowed_SS: NDArray[np.bool_], banded_SS: NDArray[np.bool_], bars: Evidence
-) -> NDArray[np.int64]:
-    """Return the pairs of cells to look at, each once, shape (P, 2): positions in `marked`, ascending.
+def candidates(marked: Marked, allowed_SS: NDArray[np.bool_], banded_SS: NDArray[np.bool_], bars: Evidence) -> Found:
+    """Return the pairs of cells to look at.
 
     Parameters
     ----------
@@ -80,34 +98,43 @@ def candidates(
         found: NDArray[np.int64] = ordered[:, 0] * n + ordered[:, 1]
         return found
 
-    exact = [keys(marks.matching_marks(mark_N, all_of_crowds=True), allowed_SS)
-             for mark_N in (marked.gene_N, marked.barcode_N)]  # fmt: skip
+    # Of cells with less evidence than this no pair is likely: a million empty cells make no pairs.
+    some_N = np.maximum(marked.presence_N, marked.equal_N) >= LEAST_IDENTICAL
+    one_N = np.where(marked.equal_N >= bars.identical, marked.count_N, 0).astype(np.uint64)
+    known = [np.where(some_N, mark_N, np.uint64(0)) for mark_N in (marked.gene_N, marked.barcode_N)]
+    exact = [keys(marks.matching_marks(mark_N, all_of_crowds=True, one_N=one_N), allowed_SS) for mark_N in known]
     in_banded_S = np.asarray(banded_SS.any(axis=1))
     able_N = (np.maximum(marked.presence_N, marked.equal_N) >= bars.near) & in_banded_S[marked.source_N]
     able = np.flatnonzero(able_N)
-    pair_P, n_bands_P = np.empty(0, np.int64), np.empty(0, np.uint8)
-    for first in range(0, marks.BANDS if len(able) else 0, BANDS_AT_ONCE):
-        here = range(first, min(first + BANDS_AT_ONCE, marks.BANDS))
-        new = [keys(able[marks.matching_marks(marked.band_NW[able, band])], banded_SS) for band in here]
-        pair_P, n_bands_P = _with_more(pair_P, n_bands_P, np.concatenate(new))
-        if len(pair_P) > MOST_CANDIDATES * n:
-            pair_P, n_bands_P = pair_P[n_bands_P > 1], n_bands_P[n_bands_P > 1]
-    if len(pair_P) > MOST_OF_ONE_BAND:
-        pair_P = pair_P[n_bands_P > 1]
+    pair_P, fewest = _of_bands(marked.band_NW[able], lambda pairs_P2: keys(able[pairs_P2], banded_SS))
     found = np.unique(np.concatenate([*exact, pair_P]))
-    return np.stack([found // n, found % n], axis=1)
+    return Found(np.stack([found // n, found % n], axis=1), fewest)
 
 
-def _with_more(
-    pair_P: NDArray[np.int64], n_bands_P: NDArray[np.uint8], more: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Add pairs, each as often as it was found, to sorted ones of which it is known how often they were found."""
-    new, n_new = np.unique(more, return_counts=True)
-    at = np.minimum(np.searchsorted(pair_P, new), max(0, len(pair_P) - 1))
-    known = pair_P[at] == new if len(pair_P) else np.zeros(len(new), bool)
-    n_bands_P[at[known]] += n_new[known].astype(np.uint8)
-    place = np.searchsorted(pair_P, new[~known])
-    return np.insert(pair_P, place, new[~known]), np.insert(n_bands_P, place, n_new[~known].astype(np.uint8))
+def _of_bands(
+    band_NW: NDArray[np.uint32], keys: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], int]:
+    """Return the keys of pairs with bands in common, and how many they must have; memory is bounded, nothing forgotten.
+
+    Parameters
+    ----------
+    band_NW
+        The bands of the cells that are compared so.
+    keys
+        Makes keys of pairs of positions, leaving out those that are not compared.
+    """
+    cuts, crowd = marks.parts(band_NW, MOST_AT_ONCE, MOST_PAIRS)
+    of_one, of_more, n_of_one, fewest = [], [np.empty(0, np.int64)], 0, 1
+    for firsts in pairwise(cuts):
+        found = [keys(marks.matching_marks(band_N, crowd=crowd, firsts=firsts)) for band_N in band_NW.T]
+        pair_P, n_bands_P = np.unique(np.concatenate(found), return_counts=True)
+        of_more.append(pair_P[n_bands_P > 1])
+        if fewest == 1:
+            of_one.append(pair_P[n_bands_P == 1])
+            n_of_one += len(pair_P)
+        if n_of_one > MOST_OF_ONE_BAND:
+            of_one, fewest = [], 2
+    return np.concatenate([*of_one, *of_more]), fewest
 
 
 def unknown(marked: Marked, pairs_P2: NDArray[np.int64], bars: Evidence) -> NDArray[np.int64]:

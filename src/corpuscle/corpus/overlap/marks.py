@@ -27,6 +27,10 @@ STEEPNESS = -2.0
 RAREST = 0.02
 # A mark that more cells have in common than this distinguishes none of them.
 CROWD = 64
+# A nucleotide sequence in the names of more cells than this is no barcode: a sample's index, say.
+MOST_OF_A_BARCODE = 1000
+# Pairs that crowds give at most, if each of their cells has one: 10^6 cells of one mark are no 10^12 pairs.
+MOST_OF_CROWDS = 20_000_000
 
 _NUCLEOTIDES = re.compile(r"[ACGTN]{10,}")
 _SUFFIX = re.compile(r"[-_.]\d{1,3}$")
@@ -82,7 +86,14 @@ def hashes(counts_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> tuple[NDArray[
     return counts, genes
 
 
-def matching_marks(mark_N: NDArray[np.unsignedinteger], *, all_of_crowds: bool = False) -> NDArray[np.int64]:
+def matching_marks(
+    mark_N: NDArray[np.unsignedinteger],
+    *,
+    all_of_crowds: bool = False,
+    one_N: NDArray[np.uint64] | None = None,
+    crowd: int = CROWD,
+    firsts: tuple[int, int] | None = None,
+) -> NDArray[np.int64]:
     """Pair cells whose marks are equal.
 
     Parameters
@@ -90,7 +101,14 @@ def matching_marks(mark_N: NDArray[np.unsignedinteger], *, all_of_crowds: bool =
     mark_N
         One mark for each cell; 0 is none.
     all_of_crowds
-        Whether cells are paired of which more than `CROWD` have one mark, each with so many; by default, with none.
+        Whether cells are paired of which more than `CROWD` have one mark, each with so many (fewer, where these were
+        more than `MOST_OF_CROWDS` pairs); by default, with none.
+    one_N
+        Cells with one number here, if it is not 0, are known to be one cell: they are not paired.
+    crowd
+        How many cells are no crowd.
+    firsts
+        From which position on, and before which, the first cell of a pair is; by default anywhere.
 
     Returns
     -------
@@ -102,8 +120,45 @@ def matching_marks(mark_N: NDArray[np.unsignedinteger], *, all_of_crowds: bool =
     [[0, 2]]
     """
     order = np.argsort(mark_N, kind="stable")
-    pairs: NDArray[np.int64] = _matches(mark_N[order], order, CROWD, all_of_crowds)
+    marks, known = mark_N[order], np.zeros(len(order), np.uint64) if one_N is None else one_N[order]
+    n_others = 0
+    if all_of_crowds:
+        n_in_crowds = int(_n_in_crowds(marks, crowd))
+        n_others = max(1, min(crowd, MOST_OF_CROWDS // max(1, n_in_crowds)))
+    reach = crowd, n_others
+    pairs: NDArray[np.int64] = _matches(marks, order, known, reach, firsts or (0, len(order)))
     return pairs
+
+
+def parts(band_NW: NDArray[np.uint32], most_at_once: int, most: int) -> tuple[list[int], int]:
+    """Part cells so that the pairs of equal bands whose first cell is in one part are not too many.
+
+    Returns
+    -------
+    Where parts begin and end; and how many cells of one band are no crowd, fewer than `CROWD` where all pairs would be
+    more than `most`.
+
+    Examples
+    --------
+    >>> parts(np.array([[1], [1], [1], [2]], np.uint32), most_at_once=2, most=100)
+    ([0, 1, 4], 64)
+    """
+    n, crowd = len(band_NW), CROWD
+    times_C = np.zeros(CROWD + 1, np.int64)
+    for band_N in band_NW.T:
+        _run_lengths(np.sort(band_N), times_C)
+    pairs_C = np.cumsum(times_C * np.arange(CROWD + 1) * np.arange(-1, CROWD) // 2)
+    while crowd > 2 and pairs_C[crowd] > most:
+        crowd //= 2
+    if pairs_C[crowd] <= most_at_once:
+        return [0, n], crowd
+    n_firsts_N = np.zeros(n, np.int64)
+    for band_N in band_NW.T:
+        order = np.argsort(band_N, kind="stable")
+        _count_firsts(band_N[order], order, crowd, n_firsts_N)
+    done_N = np.cumsum(n_firsts_N)
+    ends = np.searchsorted(done_N, np.arange(most_at_once, done_N[-1], most_at_once))
+    return [0, *np.unique(np.clip(ends, 1, n - 1)).tolist(), n], crowd
 
 
 @njit(cache=True, nogil=True)
@@ -150,16 +205,60 @@ def _bands(starts, genes, shared_G, arrival_GD):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _matches(marks, order, crowd, all_of_crowds):  # type: ignore[no-untyped-def]  # compiled
-    found = np.empty((1024, 2), np.int64)
+def _n_in_crowds(marks, crowd):  # type: ignore[no-untyped-def]  # compiled
     n, start = 0, 0
     while start < len(marks):
         stop = start + 1
         while stop < len(marks) and marks[stop] == marks[start]:
             stop += 1
-        if marks[start] != 0 and (stop - start <= crowd or all_of_crowds):
+        if marks[start] != 0 and stop - start > crowd:
+            n += stop - start
+        start = stop
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _run_lengths(marks, times_C):  # type: ignore[no-untyped-def]  # compiled
+    start = 0
+    while start < len(marks):
+        stop = start + 1
+        while stop < len(marks) and marks[stop] == marks[start]:
+            stop += 1
+        if marks[start] != 0 and stop - start < len(times_C):
+            times_C[stop - start] += 1
+        start = stop
+
+
+@njit(cache=True, nogil=True)
+def _count_firsts(marks, order, crowd, n_firsts_N):  # type: ignore[no-untyped-def]  # compiled
+    start = 0
+    while start < len(marks):
+        stop = start + 1
+        while stop < len(marks) and marks[stop] == marks[start]:
+            stop += 1
+        if marks[start] != 0 and stop - start <= crowd:
             for a in range(start, stop):
-                for b in range(a + 1, min(stop, a + 1 + crowd)):
+                n_firsts_N[order[a]] += stop - a - 1
+        start = stop
+
+
+@njit(cache=True, nogil=True)
+def _matches(marks, order, known, reach_of, firsts):  # type: ignore[no-untyped-def]  # compiled
+    found = np.empty((1024, 2), np.int64)
+    crowd, n_others = reach_of
+    n, start = 0, 0
+    while start < len(marks):
+        stop = start + 1
+        while stop < len(marks) and marks[stop] == marks[start]:
+            stop += 1
+        reach = crowd if stop - start <= crowd else n_others
+        if marks[start] != 0 and reach > 0:
+            for a in range(start, stop):
+                if order[a] < firsts[0] or order[a] >= firsts[1]:
+                    continue
+                for b in range(a + 1, min(stop, a + 1 + reach)):
+                    if known[a] != 0 and known[a] == known[b]:
+                        continue
                     if n == len(found):
                         grown = np.empty((2 * n, 2), np.int64)
                         grown[:n] = found

@@ -84,6 +84,11 @@ class Untrained(WithoutSteps):
         self._model().check_counts(space, totals)
 
     @property
+    def pretrained(self) -> bool:
+        """Whether the model itself begins with weights of others."""
+        return self._model().pretrained
+
+    @property
     def uses(self) -> tuple[Component, ...]:
         """The model itself."""
         return (self._model(),)

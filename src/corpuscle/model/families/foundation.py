@@ -136,6 +136,11 @@ class FoundationModel(LoadsSaved):
     # Which tensor of a published file is which of the network's.
     renames: ClassVar[Renames]
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether it begins with published weights."""
+        return self.checkpoint is not None
+
     @classmethod
     @abstractmethod
     def official(cls, path: Path) -> Official | None:

@@ -35,6 +35,7 @@ from corpuscle.report.sections.learning_curves import LearningCurves
 from corpuscle.report.sections.markers import MarkerTable, marker_tables
 from corpuscle.report.sections.overview import incomplete, overview, sentences, unfinished
 from corpuscle.report.sections.power import cells_leave, more_needed, seed_parts
+from corpuscle.report.sections.seen import SeenRow, seen_rows
 from corpuscle.report.sections.shown import MOST_CORPORA, of_corpora
 from corpuscle.statistics.crossed import fits_of, variance_components
 from corpuscle.statistics.gene_sets import gene_set_table
@@ -350,6 +351,11 @@ class Report:
         }  # fmt: skip
         shown = [numbers.plural(count, noun).split(" ", 1) for noun, count in counts.items() if count]
         return [(noun, count) for count, noun in shown]
+
+    @property
+    def seen(self) -> list[SeenRow]:
+        """Which share of each target's cells each model learned from."""
+        return seen_rows(self.run.scores)
 
     @property
     def design(self) -> list[tuple[str, str]]:

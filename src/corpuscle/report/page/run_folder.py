@@ -13,7 +13,7 @@ import pandas as pd
 from corpuscle.core.errors import FolderError
 from corpuscle.core.paths import SPECIAL, is_special, read_plain
 from corpuscle.core.plain_toml import parse_toml
-from corpuscle.core.scores import ABOUT_ALTERED, COLUMNS, DTYPES, IN_PLACE, TEXTS, completed
+from corpuscle.core.scores import ABOUT_ALTERED, COLUMNS, DTYPES, IN_PLACE, SEEN, TEXTS, completed
 from corpuscle.statistics.crossed import laid_out
 
 OPTIONAL = {
@@ -35,10 +35,12 @@ OPTIONAL = {
 # Columns that hold numbers; `value` is a text in the table of labels, and no others are.
 NUMBERS = {
     "seed", "step", "epoch", "value", "n_cells", "x", "y", "n_genes", "no_id", "merged", "kept", "lost", "counts_kept",
-    "low", "high", "version", "r2_log", "share_error", "pool", "share", "overlap", "seconds",
+    "low", "high", "version", "r2_log", "share_error", "pool", "share", "overlap", "seconds", SEEN,
 }  # fmt: skip
 # Numbers that may not be known.
-UNKNOWN = {"value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap", "seconds"}
+UNKNOWN = {
+    "value", "low", "high", "counts_kept", "epoch", "x", "y", "r2_log", "share_error", "overlap", "seconds", SEEN,
+}  # fmt: skip
 TRUTHS = ("headline", ABOUT_ALTERED)
 # What tables of earlier versions lack, and what stands for it.
 LATER = {"title": "", "meaning": "", "headline": True, "figure": "", "across": "", "seconds": math.nan}

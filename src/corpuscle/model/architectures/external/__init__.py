@@ -129,6 +129,11 @@ class External(WithoutSteps):
         return SEED in placeholders([*self.command, *(self.fit_command or [])])
 
     @property
+    def pretrained(self) -> bool:
+        """Return True: what its program brings along is not known here."""
+        return True
+
+    @property
     def embeds_on_gpu(self) -> bool:
         """What `uses_gpu` says: both commands are given it."""
         return self.uses_gpu
