@@ -4,13 +4,11 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape as without_markup
 from rich.padding import Padding
@@ -29,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from corpuscle.core import components
-from corpuscle.core.component_text import examples, meanings, summary
+from corpuscle.core.component_text import examples, meanings, parameters, summary
 from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import ComponentError, Problem
 from corpuscle.core.text import shown
@@ -463,12 +461,11 @@ def _show_component(console: Console, kind: type[Component], name: str) -> None:
     cls = components.find(kind, name)
     console.print(f"[bold]{escape(name)}[/bold] ({kind.kind})\n")
     console.print(escape(_plain_text(summary(cls))), soft_wrap=True)
-    fields = cls.__pydantic_fields__  # type: ignore[attr-defined]  # by @component
-    texts = meanings(cls)
-    if fields:
+    defaults, texts = parameters(cls), meanings(cls)
+    if defaults:
         console.print("\n[bold]Parameters[/bold]")
-    for field, info in fields.items():
-        console.print(f"{escape(_parameter(field, info))}", soft_wrap=True)
+    for field, parameter in defaults.items():
+        console.print(escape(parameter), soft_wrap=True)
         console.print(Padding(escape(_plain_text(texts.get(field, ""))), (0, 0, 0, 4)))
     if shown_examples := examples(cls):
         console.print(f"\n[bold]Examples[/bold]\n{escape(shown_examples)}", soft_wrap=True)
@@ -497,25 +494,9 @@ def _components_table(kind: type[Component]) -> pd.DataFrame:
             # What another package offers, and which cannot be had.
             rows.append({"name": name, "what": str(error), "parameters": ""})
             continue
-        fields = cls.__pydantic_fields__  # type: ignore[attr-defined]  # by @component
-        parameters = ", ".join(_parameter(field, info) for field, info in fields.items())
-        summary = (cls.__doc__ or "").strip().partition("\n")[0]
-        rows.append({"name": name, "what": summary, "parameters": parameters})
+        what = summary(cls).partition("\n")[0]
+        rows.append({"name": name, "what": what, "parameters": ", ".join(parameters(cls).values())})
     return pd.DataFrame(rows)
-
-
-def _parameter(name: str, info: FieldInfo) -> str:
-    if info.is_required():
-        return f"{name} (required)"
-    default = info.get_default(call_default_factory=True, validated_data={})
-    return f"{name} = {_plain(default)!r}"
-
-
-def _plain(value: Any) -> Any:
-    """Return a default as a study file would have it: a table of settings as a dictionary, what is not set left out."""
-    if not is_dataclass(value):
-        return value
-    return {key: _plain(part) for key, part in vars(value).items() if part is not None}
 
 
 def _print(console: Console, title: str, rows: pd.DataFrame, n_rows: int = 0) -> None:

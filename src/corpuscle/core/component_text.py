@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from dataclasses import is_dataclass
 from typing import Any
 
 # A parameter that a family of components shares is explained once, in the family's class.
@@ -64,6 +65,29 @@ def _class_of(name: str, cls: type) -> type | None:
     modules = [module for at, module in sys.modules.items() if at.partition(".")[0] == package]
     found = (getattr(module, name, None) for module in modules)
     return next((one for one in found if isinstance(one, type) and one is not cls), None)
+
+
+def parameters(cls: type) -> dict[str, str]:
+    """Return each parameter of a component with its default, as a study file would have it: ``n_latent = 10``.
+
+    Examples
+    --------
+    >>> from corpuscle.corpus.alterations.thin import Thin
+    >>> parameters(Thin)
+    {'keep': 'keep (required)', 'where': 'where = None'}
+    """
+    found = {}
+    for name, info in cls.__pydantic_fields__.items():  # type: ignore[attr-defined]  # by @component
+        default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
+        found[name] = f"{name} (required)" if info.is_required() else f"{name} = {_plain(default)!r}"
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a default as plain data: a table of settings as a dictionary, what is not set left out."""
+    if not is_dataclass(value):
+        return value
+    return {key: _plain(part) for key, part in vars(value).items() if part is not None}
 
 
 def examples(cls: type) -> str:
