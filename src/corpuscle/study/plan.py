@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core import components
-from corpuscle.core.errors import ModelError, Problem, StudyError
+from corpuscle.core.errors import Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.evaluation.task import Task, surely_lacks
@@ -136,23 +136,6 @@ class Plan:
         model = self.model(run.model).model
         with components.guarded(model):
             return model.n_steps(self.corpus_of(run).n_cells)
-
-    def estimate_seconds(self, workers: int) -> float:
-        """Measure a few steps of each model on this machine, and say how long all runs' steps would take.
-
-        Raises
-        ------
-        StudyError
-            When a model cannot take these steps: it diverges, say.
-        """
-        seconds = {}
-        for at, model in enumerate(self.study.models):
-            try:
-                with components.guarded(model.model):
-                    seconds[model.label] = model.model.seconds_per_step(len(self.space))
-            except ModelError as error:
-                raise StudyError([self.study.problem(f"models[{at}]", f"model {model.label!r}: {error}")]) from error
-        return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
 
     def composition(self) -> pd.DataFrame:
         """Count each corpus' cells by label: columns corpus, seed, column, value, n_cells."""

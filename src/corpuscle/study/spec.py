@@ -146,9 +146,7 @@ class Study:
         """Return the same study, whose AnnData objects are written into a run's folder when they are needed."""
         return Study._of(**{**vars(self), "place": folder}) if self.given else self
 
-    def cut(
-        self, recipes: Sequence[Recipe], models: Sequence[LabelledModel], tasks: Sequence[LabelledTask]
-    ) -> "Study":
+    def cut(self, recipes: Sequence[Recipe], models: Sequence[LabelledModel], tasks: Sequence[LabelledTask]) -> "Study":
         """Return a study of the same sources with one seed, and with these corpora, models and tasks instead."""
         spec = self.spec.model_copy(update={"seeds": 1, "baseline": None, "control": None})
         parts = {"recipes": tuple(recipes), "models": tuple(models), "tasks": tuple(tasks)}

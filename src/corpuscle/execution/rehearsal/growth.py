@@ -66,7 +66,7 @@ def _growth(axis: int, size: Size, seen: Sequence[Timed]) -> float:
     if times < 1 or min(at.seconds, before.seconds) <= 0:
         return line
     steepness = math.log(at.seconds / before.seconds) / math.log(at.size[axis] / before.size[axis])
-    curve = last.seconds * (times ** min(max(steepness, 0.0), STEEPEST) - 1)
+    curve = last.seconds * (math.pow(times, min(max(steepness, 0.0), STEEPEST)) - 1)
     return max(line, curve)
 
 

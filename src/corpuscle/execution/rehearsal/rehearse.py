@@ -2,9 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,12 +20,12 @@ from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.evaluation.maps import MOST_CELLS
 from corpuscle.execution import measuring
 from corpuscle.execution.artifact import Artifact
-from corpuscle.execution.artifacts import CommonComponents, Fit, Map, Measures, Scores
+from corpuscle.execution.artifacts import Fit, Map, Scores
 from corpuscle.execution.graph import runs_of
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.rehearsal.growth import Size, Timed, seconds_at
 from corpuscle.execution.rehearsal.shortened import Length
-from corpuscle.execution.rehearsal.small_plan import Asked, Small, small_plan
+from corpuscle.execution.rehearsal.small_plan import Asked, Small, runs_programs, small_plan
 from corpuscle.execution.workers import ThisProcess, Worker, pool_of
 from corpuscle.model.imputer import ModelImputer
 from corpuscle.model.model import Model, Progress
@@ -131,7 +130,7 @@ class _LateError(Exception):
 def rehearse(
     plan: Plan,
     notice: Notice | None = None,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
     *,
     workers: int = 1,
     clock: Callable[[], float] = time.monotonic,
@@ -159,20 +158,28 @@ def rehearse(
     with TemporaryDirectory(ignore_cleanup_errors=True, **names) as place:
         opened = Opened(Path(place) / "store")
         with pool_of(workers, opened.store.root, opened.store.errors) as (worker,):
-            rehearsal = _Rehearsal(plan, opened.corpora, worker, notice or (lambda _what, _share: None), limits, clock)
-            with suppress(_LateError):
+            rehearsal = _Rehearsal(
+                plan, opened.corpora, worker, notice or (lambda _what, _share: None), limits or Limits(), clock
+            )
+            try:
                 rehearsal.steps()
                 for draw, size in enumerate(_rounds(plan)):
                     rehearsal.round(size, draw)
+            except _LateError:
+                rehearsal.found.failures.setdefault(Like(""), "there was no time to try it")
+            except (CorpuscleError, OSError) as error:
+                rehearsal.found.failures[Like("")] = str(error)
     return rehearsal.found
 
 
 def models_with_steps(plan: Plan) -> dict[str, Model]:
-    """Return the models of a plan that take optimisation steps, and those that steps of corpora train, by `model_key`."""
+    """Return the models that take optimisation steps, of the study and of steps of its corpora, by `model_key`."""
     found = {run.model: plan.model(run.model).model for run in plan.runs if plan.n_steps(run)}
-    imputers = [one for corpus in plan.corpora.values() for derived in made_once(corpus) for one, _ in derived.trainings]
+    imputers = [
+        one for corpus in plan.corpora.values() for derived in made_once(corpus) for one, _ in derived.trainings
+    ]
     models = [*found.values(), *(one.model for one in imputers if isinstance(one, ModelImputer))]
-    return {model_key(model): model for model in models if not model.programs}
+    return {model_key(model): model for model in models if not runs_programs(model)}
 
 
 def model_key(model: Model) -> str:
@@ -217,7 +224,7 @@ def _rounds(plan: Plan) -> Iterator[Size]:
 class _Rehearsal:
     """A rehearsal in progress."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what `rehearse` is given
+    def __init__(  # noqa: PLR0917  # what `rehearse` is given
         self,
         plan: Plan,
         corpora: StoredCorpora,
@@ -244,13 +251,7 @@ class _Rehearsal:
 
     def round(self, size: Size, draw: int) -> None:
         """Make everything in one size, but what would take too long."""
-        try:
-            small = small_plan(self.plan, size, draw)
-            jobs = [*self._jobs(small)]
-        except CorpuscleError as error:
-            self.found.failures[Like("")] = str(error)
-            return
-        for job in jobs:
+        for job in [*self._jobs(small_plan(self.plan, size, draw))]:
             if all(self.corpora.store.has(*one.address) for one in job.artifact.inputs):
                 self._make(job)
 

@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from corpuscle.core.components import guarded
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import made_once
 from corpuscle.evaluation.task import Compares
 from corpuscle.execution.rehearsal.growth import Size
 from corpuscle.execution.rehearsal.shortened import Length, short_model, short_tasks
+from corpuscle.model.model import Model
 from corpuscle.study.plan import Plan
 from corpuscle.study.spec import LabelledModel, LabelledTask
 
@@ -47,9 +49,7 @@ def small_plan(plan: Plan, size: Size, draw: int) -> Small:
         Which cells: other ones for each number, so that nothing is there already.
     """
     study = plan.study
-    models = [
-        LabelledModel(one.label, short_model(one.model)) for one in study.models if not one.model.programs
-    ]
+    models = [LabelledModel(one.label, short_model(one.model)) for one in study.models if not runs_programs(one.model)]
     tasks, asked = list[LabelledTask](), dict[str, Asked]()
     for one in study.tasks:
         for length, task in short_tasks(one.task):
@@ -64,6 +64,12 @@ def small_plan(plan: Plan, size: Size, draw: int) -> Small:
     pools = {name: _few(pool, max(size), draw) for name, pool in plan.pools.items()}
     cut = study.cut(recipes, models, tasks)
     return Small(replace(plan, study=cut, corpora=corpora, targets=targets, pools=pools), asked)
+
+
+def runs_programs(model: Model) -> bool:
+    """Whether a model runs programs of the user: a check starts none."""
+    with guarded(model):
+        return bool(model.programs)
 
 
 def _names(plan: Plan, compare: Sequence[Compares]) -> list[str]:
