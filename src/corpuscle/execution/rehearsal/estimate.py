@@ -22,10 +22,10 @@ from corpuscle.execution.rehearsal.rehearse import (
     measured_jobs,
     model_key,
     rehearse,
-    runs_programs,
     sizes_of,
 )
 from corpuscle.execution.rehearsal.shortened import Length, length_of
+from corpuscle.execution.rehearsal.small_plan import runs_programs
 from corpuscle.model.imputer import ModelImputer
 from corpuscle.study.opening import Notice
 from corpuscle.study.plan import Plan
