@@ -55,7 +55,7 @@ on = ["blood"]
 """,
     "fine-tuning": f"""
 name = "fine-tuning"
-seeds = 2
+seeds = 1
 {BLOOD}
 [[models]]
 name = "ldvae"
@@ -71,7 +71,7 @@ on = ["blood"]
 """,
     "without-steps": f"""
 name = "models without steps, many tasks"
-seeds = 3
+seeds = 2
 {BLOOD}
 [[corpora]]
 name = "Blood+Blood"

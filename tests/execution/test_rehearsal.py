@@ -1,5 +1,6 @@
 """How long a study takes, by trying it out on a few cells: what counts, what is left behind, and what may go wrong."""
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,13 +14,17 @@ import pytest
 import corpuscle
 from corpuscle.core.components import build
 from corpuscle.evaluation.task import Task
+from corpuscle.execution import workflow
+from corpuscle.execution.artifact import Address
 from corpuscle.execution.graph import runs_of
+from corpuscle.execution.listener import Listener
 from corpuscle.execution.opened import Opened
 from corpuscle.execution.rehearsal import rehearse as rehearsing
 from corpuscle.execution.rehearsal.estimate import PAGE, estimated, needs_of
 from corpuscle.execution.rehearsal.growth import Size, Timed, seconds_at
 from corpuscle.execution.rehearsal.rehearse import Like, Limits, Rehearsed, model_key, rehearse
 from corpuscle.execution.rehearsal.shortened import Length, length_of, short_model, short_tasks
+from corpuscle.execution.remaining import Part, Remaining
 from corpuscle.model.model import Model
 from corpuscle.study.plan import Plan
 
@@ -71,6 +76,7 @@ def plan_of(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(rehearsing, "ROUNDS", (Size(40, 40), Size(40, 60)))
+    monkeypatch.setattr(workflow, "written", lambda *_: None)
 
     def planned(model: str = MODEL, task: str = 'name = "reconstruction"', steps: str = "") -> Plan:
         text = STUDY.replace("STEPS", steps).replace("MODEL", model).replace("TASK", task)
@@ -207,6 +213,50 @@ def test_what_could_not_be_tried_takes_the_time_of_what_is_alike_and_else_is_not
     )
 
 
+# --- what is left of a run -------------------------------------------------------------------------------------------
+
+
+def test_no_time_left_is_shown_before_every_kind_is_known() -> None:
+    fit, score = (
+        Part(Address(kind, "1"), (kind, "model"), weight) for kind, weight in (("models", 100), ("scores", 1))
+    )
+    clock = iter([0.0, 1.0, 60.0, 60.0])
+    remaining = Remaining([fit, score, fit._replace(address=Address("models", "2"))], 1, lambda: next(clock))
+    remaining.update(fit.address, 0.0)
+    remaining.update(fit.address, 0.001)
+    assert remaining.seconds() is None
+    remaining.update(fit.address, 1.0)
+    assert remaining.seconds() is None, "a task may take longer than all trainings"
+    remaining.learn(score.like, 2.0, 60.0)
+    assert remaining.seconds() == pytest.approx(60 + 30)
+
+
+def test_the_first_moments_of_a_training_are_no_measure_of_the_rest() -> None:
+    clock = iter([0.0, 30.0, 35.0])
+    part = Part(Address("models", "1"), ("models", "model"), 2000.0)
+    remaining = Remaining([part], 1, lambda: next(clock))
+    for share, known in ((0.0, False), (0.001, False), (0.1, True)):
+        remaining.update(part.address, share)
+        assert (remaining.seconds() is not None) == known
+
+
+def test_a_run_that_goes_on_knows_what_earlier_ones_took(plan_of: PlanOf, tmp_path: Path) -> None:
+    class Heard(Listener):
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def left(self, seconds: float) -> None:
+            self.times.append(seconds)
+
+    plan = plan_of()
+    assert not corpuscle.run(plan.study, tmp_path / "out", workers=0).failures
+    for name in ("models", "scores"):
+        shutil.rmtree(min((tmp_path / "out" / "store" / name).iterdir()))
+    heard = Heard()
+    corpuscle.run(plan.study, tmp_path / "out", workers=0, listener=heard)
+    assert len(heard.times) >= 4, "before the first of each was made anew, too"
+
+
 # --- the rehearsal ----------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +312,7 @@ def test_a_model_that_ends_its_process_ends_not_the_check(plan_of: PlanOf, monke
     plan = plan_of('name = "toy:MeanProfile"\ntrouble = "B"\nkind_of_trouble = "os_exit"')
     # Workers are not forked where temporary files have long names, and then start slowly.
     monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(rehearsing, "ROUNDS", (Size(40, 40),))
     found = rehearse(plan, limits=Limits(most=600.0))
     assert "ended itself with exit code 3" in found.failures[Like("models", model="toy:MeanProfile")]
     assert Like("measures") in found.seen
