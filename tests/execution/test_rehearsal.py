@@ -196,6 +196,16 @@ def test_trainings_in_tasks_take_as_much_longer_as_they_are(plan_of: PlanOf) -> 
     assert asked == pytest.approx(1.0 + 300 * 0.1, rel=0.3), "sizes differ a little"
 
 
+def test_what_was_tried_with_few_cells_grows_as_what_was_tried_with_more(plan_of: PlanOf) -> None:
+    plan = plan_of('name = "toy:MeanProfile"\n[[models]]\nname = "toy:MeanProfile"\nlabel = "second"\ntrouble = "C"')
+    found = _found(plan)
+    first = Like("scores", "reconstruction", "toy:MeanProfile")
+    found.seen[first] = [Timed(Size(40, 40), 1.0), Timed(Size(120, 60), 10.0)]
+    found.seen[first._replace(model="second")] = [Timed(Size(40, 40), 2.0)]
+    # There are 180 cells to train on, of which 90 and 120 are drawn, and 60 to ask on.
+    assert estimated(plan, found, 1).asking >= 2 * (10.0 + 20.0)
+
+
 def test_what_could_not_be_tried_takes_the_time_of_what_is_alike_and_else_is_not_known(plan_of: PlanOf) -> None:
     second = 'name = "toy:MeanProfile"\n[[models]]\nname = "toy:MeanProfile"\nlabel = "second"\ntrouble = "C"'
     plan = plan_of(second)

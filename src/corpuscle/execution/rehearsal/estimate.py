@@ -238,14 +238,24 @@ class _Times:
     def _at(self, need: Need, like: Like) -> float:
         """Return how long what is alike takes in a size, with trainings as long as they are to be."""
         times = sorted(
-            (one.length.number, seconds_at(need.size, seen))
-            for one, seen in self.found.seen.items()
-            if one[:3] == like[:3]
+            (one.length.number, self._seconds_at(need.size, one)) for one in self.found.seen if one[:3] == like[:3]
         )
         (first, seconds), (last, longer) = times[0], times[-1]
         if last == first or not need.like.length.number:
             return seconds
         return seconds + max(0.0, longer - seconds) / (last - first) * max(0, need.like.length.number - first)
+
+    def _seconds_at(self, size: Size, like: Like) -> float:
+        """Return how long it takes in a size; it grows as that does which is alike and was tried with more cells."""
+        own = self.found.seen[like]
+        grown = [seconds_at(size, own)]
+        for other, seen in self.found.seen.items():
+            if (other.kind, other.task, other.length) == (like.kind, like.task, like.length) and sum(
+                seen[-1].size
+            ) > sum(own[-1].size):
+                then = [one.seconds for one in seen if one.size == own[-1].size and one.seconds > 0]
+                grown += [own[-1].seconds * seconds_at(size, seen) / then[-1]] if then else []
+        return max(grown)
 
     def n_rows(self, like: Like) -> tuple[int, int]:
         """Return how many rows of scores an answer has, and how many about genes."""
