@@ -125,7 +125,8 @@ def test_models_and_tasks_get_short_trainings_wherever_they_have_any() -> None:
     assert short_model(pca) is pca
     tuned = build(Task, "annotation", {"fine_tune": ["frozen"], "training": {"budget": {"steps": 300}}})
     assert length_of(tuned) == Length(300, "steps")
-    assert [(length.number, task.training.budget.steps) for length, task in short_tasks(tuned)] == [(2, 2), (22, 22)]
+    budgets = [(length.number, task.spec()["training"]["budget"]["steps"]) for length, task in short_tasks(tuned)]
+    assert budgets == [(2, 2), (22, 22)]
     published = build(Task, "annotation", {"fine_tune": ["frozen"]})
     assert length_of(published) == Length(500, "epochs")
     assert [length for length, _ in short_tasks(published)] == [Length(1, "epochs"), Length(4, "epochs")]
@@ -173,8 +174,10 @@ def test_parts_are_sums_over_processes(plan_of: PlanOf) -> None:
     plan = plan_of()
     one = estimated(plan, _found(plan), 1, preparing=7.0)
     # 90 and 120 steps, twice each; four corpora and seeds.
-    assert (one.preparing, one.measuring) == (7.0, pytest.approx(4 + 1 + 4 * 2 + 0.5))
-    assert (one.training, one.asking) == (pytest.approx(4 * 3 + 0.1 * 2 * (90 + 120)), pytest.approx(4 * 5))
+    assert one.preparing == 7
+    assert one.measuring == pytest.approx(4 + 1 + 4 * 2 + 0.5)
+    assert one.training == pytest.approx(4 * 3 + 0.1 * 2 * (90 + 120))
+    assert one.asking == pytest.approx(4 * 5)
     assert (one.report, one.unknown) == (PAGE, ())
     assert one.seconds == pytest.approx(7 + 13.5 + 54 + 20 + PAGE)
     two = estimated(plan, _found(plan), 2)

@@ -237,13 +237,23 @@ class _Times:
 
     def _at(self, need: Need, like: Like) -> float:
         """Return how long what is alike takes in a size, with trainings as long as they are to be."""
-        times = sorted(
-            (one.length.number, self._seconds_at(need.size, one)) for one in self.found.seen if one[:3] == like[:3]
-        )
-        (first, seconds), (last, longer) = times[0], times[-1]
-        if last == first or not need.like.length.number:
+        of_length = sorted((one for one in self.found.seen if one[:3] == like[:3]), key=lambda one: one.length)
+        first, last = of_length[0], of_length[-1]
+        seconds, more = self._seconds_at(need.size, first), last.length.number - first.length.number
+        if not more or not need.like.length.number:
             return seconds
-        return seconds + max(0.0, longer - seconds) / (last - first) * max(0, need.like.length.number - first)
+        if need.like.length.unit == "steps":
+            # A step is of a batch, however many cells there are.
+            sizes = [one.size for one in self.found.seen[first]]
+            same = [one for one in self.found.seen[last] if one.size in sizes]
+            at = max((one.size for one in same), default=Size(0))
+            longer = sum(
+                sign * next((one.seconds for one in self.found.seen[of] if one.size == at), 0.0)
+                for sign, of in ((1, last), (-1, first))
+            )
+        else:
+            longer = self._seconds_at(need.size, last) - seconds
+        return seconds + max(0.0, longer) / more * max(0, need.like.length.number - first.length.number)
 
     def _seconds_at(self, size: Size, like: Like) -> float:
         """Return how long it takes in a size; it grows as that does which is alike and was tried with more cells."""
