@@ -27,7 +27,8 @@ def seconds_at(size: Size, seen: Sequence[Timed]) -> float:
 
     Training cells and target cells are each followed alone: by the last two sizes that differ in nothing else. What
     takes a while for any size and then so long for each cell lies on a line, and what compares cells with cells on a
-    curve; the larger of the two counts. Where there is no such pair, time is proportional to cells.
+    curve; the larger of the two counts. Where there is no such pair, time grows with the square root of the cells: half
+    way between not at all and in proportion.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def _growth(axis: int, size: Size, seen: Sequence[Timed]) -> float:
     at, before = _pair(axis, seen)
     if before is None:
         ratio = size[axis] / last.size[axis] if last.size[axis] else 1.0
-        return last.seconds * (ratio - 1)
+        return last.seconds * (math.sqrt(ratio) - 1)
     times = size[axis] / at.size[axis]
     slope = (at.seconds - before.seconds) / (at.size[axis] - before.size[axis])
     line = max(0.0, slope) * (size[axis] - last.size[axis])
