@@ -62,7 +62,10 @@ class Like(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How long a rehearsal may take: in processor seconds, after which nothing is begun, and by the clock."""
+    """How long a rehearsal may take: in processor seconds, after which nothing is begun, and by the clock.
+
+    The first round, in which libraries are loaded, has as many processor seconds of its own.
+    """
 
     seconds: float = 30.0
     most: float = 60.0
@@ -165,6 +168,8 @@ def rehearse(
                 rehearsal.steps()
                 for draw, size in enumerate(_rounds(plan)):
                     rehearsal.round(size, draw)
+                    # To load libraries and compile is no use of the time for more cells.
+                    rehearsal.spent = rehearsal.spent if draw else 0.0
             except _LateError:
                 rehearsal.found.failures.setdefault(Like(""), "there was no time to try it")
             except (CorpuscleError, OSError) as error:
@@ -254,6 +259,14 @@ class _Rehearsal:
         for job in [*self._jobs(small_plan(self.plan, size, draw))]:
             if all(self.corpora.store.has(*one.address) for one in job.artifact.inputs):
                 self._make(job)
+
+    def settle(self) -> None:
+        """Take the first time of what has no second for no longer than that of what is alike: it may have warmed up."""
+        for like in self._cold:
+            (only,) = self.found.seen[like]
+            alike = [seen[-1].seconds for one, seen in self.found.seen.items() if one[:2] == like[:2]]
+            self.found.warm_up[like] = only.seconds - min(alike)
+            self.found.seen[like] = [only._replace(seconds=min(alike))]
 
     def _jobs(self, small: Small) -> Iterator[_Job]:
         plan, corpora = small.plan, self.corpora
