@@ -130,8 +130,9 @@ def test_models_and_tasks_get_short_trainings_wherever_they_have_any() -> None:
     published = build(Task, "annotation", {"fine_tune": ["frozen"]})
     assert length_of(published) == Length(500, "epochs")
     assert [length for length, _ in short_tasks(published)] == [Length(1, "epochs"), Length(4, "epochs")]
-    plain = build(Task, "reconstruction", {})
-    assert [*short_tasks(plain)] == [(Length(), plain)]
+    for name in ("reconstruction", "annotation"):
+        plain = build(Task, name, {})
+        assert [*short_tasks(plain)] == [(Length(), plain)]
 
 
 # --- what counts ------------------------------------------------------------------------------------------------------

@@ -71,7 +71,8 @@ def _built(kind: type[K], one: K, settings: Mapping[str, Any]) -> K | None:
 
 def _length(settings: Any) -> Length | None:
     """Return the longest budget within some settings."""
-    if not isinstance(settings, Mapping):
+    # A task that may fine-tune, and is asked for no way to, trains nothing, whatever its budget.
+    if not isinstance(settings, Mapping) or settings.get("fine_tune") == []:
         return None
     found = [length for value in settings.values() if (length := _length(value)) is not None]
     if isinstance(budget := settings.get(BUDGET), Mapping):
