@@ -58,7 +58,7 @@ def measured(command: str, n_corpora: int, n_cells: int) -> dict[str, Any]:
         if command == "check":
             plan = prepare(Study.read(file))
             with (Path(folder) / "shown").open("w") as shown:
-                terminal.show_plan(Console(file=shown), plan, plan.estimate_seconds(1), 1)
+                terminal.show_plan(Console(file=shown), plan, None, 1)
         elif command == "describe":
             workflow.describe(file, out)
             page = out / "description.html"

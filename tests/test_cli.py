@@ -11,6 +11,10 @@ import pytest
 
 import corpuscle
 from corpuscle import cli
+from corpuscle.execution.rehearsal import estimate
+from corpuscle.execution.rehearsal import rehearse as rehearsing
+from corpuscle.execution.rehearsal.growth import Size
+from corpuscle.execution.rehearsal.rehearse import rehearse
 from repository import ROOT
 
 Outcome = tuple[int, str, str]
@@ -59,12 +63,26 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_check_prints_the_plan(call: Callable[..., Outcome], study: Path) -> None:
-    code, out, _ = call("check", study)
+    code, out, _ = call("check", study, "--plan")
     assert code == 0
+    assert "How long it takes was not estimated" in out
     assert "1 runs" in out
     assert "50 of blood (uniform)" in out
     assert "cells of blood held out by cell" in out
     assert "2,500 of 2,500" in out
+
+
+def test_check_says_how_long_a_run_takes_in_parts(
+    call: Callable[..., Outcome], study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "rehearse", lambda plan, notice, _limits: rehearse(plan, notice, workers=0))
+    monkeypatch.setattr(rehearsing, "ROUNDS", (Size(40, 40), Size(40, 60)))
+    code, out, _ = call("check", study, "--workers", 3)
+    assert code == 0
+    duration = r"\d+ (seconds|minutes)"
+    parts = ", ".join(f"{part} {duration}" for part in ("preparing", "measuring", "training", "asking", "report"))
+    assert re.search(f"About {duration} on 3 cores: {parts}", out)
+    assert "Not in it" not in out
 
 
 def test_run_then_report(call: Callable[..., Outcome], study: Path, tmp_path: Path) -> None:
@@ -330,7 +348,7 @@ def test_nothing_from_data_reaches_the_terminal_as_a_code(
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out + err)
     study.write_text(study.read_text().replace(', where = "nope == 1"', ""))
     study.write_text(study.read_text().replace('path = "odd.h5ad"', 'dataset = "chen2019"'))
-    code, out, _ = call("check", study)
+    code, out, _ = call("check", study, "--plan")
     assert code == 0
     assert r"small \x9b31m\u202e[bold]" in out
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out)

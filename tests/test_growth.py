@@ -116,7 +116,7 @@ def test_check_shows_the_first_of_many_corpora(study: Callable[..., Study]) -> N
     shown = StringIO()
     n_more = 5
     plan = prepare(study(terminal.MOST_ROWS + n_more))
-    terminal.show_plan(Console(file=shown, width=120), plan, 1.0, 1)
+    terminal.show_plan(Console(file=shown, width=120), plan, None, 1)
     assert f"C{terminal.MOST_ROWS - 1} " in shown.getvalue()
     assert f"C{terminal.MOST_ROWS} " not in shown.getvalue()
     assert f"… and {n_more} more" in shown.getvalue()

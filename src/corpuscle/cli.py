@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,9 +79,15 @@ def check(
         Path | None,
         typer.Option("--pilot", metavar="RUN", help="Folder of an earlier run, to say what the seeds can show."),
     ] = None,
+    only_plan: Annotated[bool, typer.Option("--plan", help="Do not try it out to say how long it takes.")] = False,  # noqa: FBT002
 ) -> None:
-    """Print what a study would do, and everything that is wrong with it; train nothing."""
+    """Print what a study would do, how long it would take, and everything that is wrong with it.
+
+    How long: everything is tried out on a few cells, for half a minute, and nothing of that is kept.
+    """
+    started = time.perf_counter()
     from corpuscle import Study, prepare, terminal
+    from corpuscle.execution.rehearsal.estimate import estimate
     from corpuscle.execution.workflow import cores
 
     n_workers, read = workers or cores(), Study.read(study)
@@ -88,9 +95,9 @@ def check(
     preparing = terminal.Preparing(_console(stderr=True))
     with preparing.progress:
         plan = prepare(read, notice=preparing.notice)
-        preparing.notice("timing a few steps of each model", 0)
-        seconds = plan.estimate_seconds(n_workers)
-    terminal.show_plan(_console(), plan, seconds, n_workers)
+        prepared = time.perf_counter() - started
+        expected = None if only_plan else estimate(plan, n_workers, preparing=prepared, notice=preparing.notice)
+    terminal.show_plan(_console(), plan, expected, n_workers)
     terminal.show_power(_console(), plan, known)
 
 

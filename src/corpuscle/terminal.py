@@ -30,13 +30,14 @@ from corpuscle.core import components
 from corpuscle.core.component_text import examples, meanings, parameters, summary
 from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import ComponentError, Problem
-from corpuscle.core.text import shown
+from corpuscle.core.text import plural, shown
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
 from corpuscle.execution.listener import Listener
 from corpuscle.execution.logged import Logged, logging_to_stderr
 from corpuscle.execution.measuring import Measured
+from corpuscle.execution.rehearsal.estimate import Estimate
 from corpuscle.execution.results import Results
 from corpuscle.execution.results_folder import target_facts
 from corpuscle.execution.tally import Tally
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
 # Of a longer table or list, so many lines are shown: a terminal is for reading, the files have all.
 MOST_ROWS = 30
+# Of an estimate, in the order of a run.
+PARTS = ("preparing", "measuring", "training", "asking", "report")
 KINDS: dict[str, type[Component]] = {"samplers": Sampler, "alterations": Alteration, "models": Model, "tasks": Task}
 
 
@@ -161,8 +164,8 @@ class _Left(ProgressColumn):
         return Text(f"{timedelta(seconds=round(seconds))} left", style="progress.remaining")
 
 
-def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> None:
-    """Show what a study would do."""
+def show_plan(console: Console, plan: Plan, expected: Estimate | None, workers: int) -> None:
+    """Show what a study would do, and how long it would take, where that was estimated."""
     study = plan.study
     console.print(f"[bold]{escape(study.name)}[/bold]")
     console.print(
@@ -170,10 +173,7 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
         f"({_seeds(study)}); {sum(plan.n_steps(run) for run in plan.runs):,} steps on {len(plan.space):,} genes "
         f"({escape(study.spec.genes.space)}, by {plan.by})"
     )
-    counted = {run.model for run in plan.runs if plan.n_steps(run)}
-    uncounted = [model.label for model in study.models if model.label not in counted]
-    others = f"; not counted: {', '.join([*uncounted, 'tasks', 'measures'])}"
-    console.print(f"About {_duration(seconds)} of training steps on {workers} cores{escape(others)}\n")
+    _show_estimate(console, expected, workers)
     _print(console, "Sources", _sources_table(plan))
     if len(plan.relabelled):
         _print(console, "Labels that [labels] names", _names_table(plan))
@@ -192,6 +192,19 @@ def show_plan(console: Console, plan: Plan, seconds: float, workers: int) -> Non
         note = f"{model} does not {task.ability}: its scores of {task.name} will be missing"
         console.print(f"[yellow]Note[/yellow] {escape(note)}", soft_wrap=True)
     show_warnings(console, plan.warnings)
+
+
+def _show_estimate(console: Console, expected: Estimate | None, workers: int) -> None:
+    if expected is None:
+        console.print("How long it takes was not estimated (--plan)\n")
+        return
+    parts = ", ".join(f"{part} {_duration(getattr(expected, part))}" for part in PARTS)
+    console.print(f"About {_duration(expected.seconds)} on {plural(workers, 'core')}: {parts}", soft_wrap=True)
+    for lacking in expected.unknown[:MOST_ROWS]:
+        console.print(f"[yellow]Not in it[/yellow], as it is not known: {escape(lacking)}", soft_wrap=True)
+    if len(expected.unknown) > MOST_ROWS:
+        console.print(f"… and {len(expected.unknown) - MOST_ROWS:,} more", style="dim")
+    console.print()
 
 
 def pilots_of(folder: Path) -> list[Pilot]:

@@ -12,7 +12,7 @@ import pytest
 
 import corpuscle
 from corpuscle import store as store_module
-from corpuscle.core.errors import BrokenComponentError, ComponentError, DiskError, DivergedError, StudyError
+from corpuscle.core.errors import ComponentError, DiskError, DivergedError, StudyError
 from corpuscle.corpus.alterations.thin import Thin
 from corpuscle.execution import engine, workflow
 from corpuscle.execution.artifact import Artifact
@@ -21,7 +21,6 @@ from corpuscle.execution.opened import Opened
 from corpuscle.execution.workers import ThisProcess
 from corpuscle.store import CHECKSUMS, RUNS
 from corpuscle.study.plan import Run
-from toy import MeanProfile
 
 pytest.importorskip("resource", reason="limits on the size of files are POSIX")
 
@@ -210,29 +209,6 @@ def test_a_sampler_that_ends_the_process_or_has_a_bug_is_named(cells: Path, how:
     (problem,) = caught.value.problems
     assert problem.place == "corpora[0]"
     assert f"sampler 'toy:Broken' failed: {said} (toy.py, line " in problem.message
-
-
-def test_a_model_that_ends_the_process_when_it_is_timed_is_named(cells: Path) -> None:
-    plan = corpuscle.prepare(study(cells, '{ name = "toy:Impatient" }', UNIFORM))
-    with pytest.raises(BrokenComponentError, match=r"model 'toy:Impatient' failed: it called sys.exit\('no time'\)"):
-        plan.estimate_seconds(1)
-
-
-def test_a_model_that_diverges_when_it_is_timed_is_bad_input_with_its_place(
-    cells: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def diverge(self: MeanProfile, n_genes: int) -> float:
-        raise DivergedError("training left the finite numbers")
-
-    monkeypatch.setattr(MeanProfile, "seconds_per_step", diverge)
-    plan = corpuscle.prepare(study(cells, sampler=UNIFORM))
-    with pytest.raises(StudyError) as caught:
-        plan.estimate_seconds(1)
-    (problem,) = caught.value.problems
-    assert (problem.place, problem.message) == (
-        "models[0]",
-        "model 'toy:MeanProfile': training left the finite numbers",
-    )
 
 
 def test_a_step_that_trains_a_model_which_diverges_is_bad_input_without_the_warnings_before_it(

@@ -435,7 +435,7 @@ def test_a_study_runs_models_of_others_and_one_that_fails_costs_only_itself(stud
 def test_check_shows_the_commands_and_refuses_a_program_that_is_not_there(study, tmp_path, capsys):
     shown = io.StringIO()
     plan = corpuscle.prepare(corpuscle.Study.parse(study, tmp_path))
-    terminal.show_plan(Console(file=shown, width=1000), plan, 1.0, 1)
+    terminal.show_plan(Console(file=shown, width=1000), plan, None, 1)
     text = shown.getvalue()
     assert f"zero-shot runs {sys.executable} -I {{script}} {{cells}} {{embedding}}" in text
     assert f"pca runs {sys.executable} -I {{pca}} fit {{cells}} {{model}} {{seed}}" in text

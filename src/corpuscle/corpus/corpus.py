@@ -3,7 +3,7 @@
 Axes in names: N cells, G genes of the study's gene space, S sources.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +60,11 @@ class DerivedCounts(Protocol):
     @property
     def made_key(self) -> str | None:
         """What its cells are called in a store, if they are made together."""
+        ...
+
+    @property
+    def trainings(self) -> Sequence[tuple[Any, int]]:
+        """The models that are trained to make its cells, each with its number of cells."""
         ...
 
     def state(self) -> dict[str, Any]:

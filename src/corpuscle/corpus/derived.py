@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import row_generators
-from corpuscle.corpus.context import Context
+from corpuscle.corpus.context import Context, Imputer
 from corpuscle.corpus.corpus import KEYS, Corpus, DerivedCounts
 from corpuscle.source.stacking import stack_tables
 
@@ -81,6 +81,11 @@ class Derived(ABC):
     def made_key(self) -> str | None:
         """What all its cells are called in a store, for cells that are made together, once; None: made when asked."""
         return None
+
+    @property
+    def trainings(self) -> Sequence[tuple[Imputer, int]]:
+        """The models that are trained to make them, each with its number of cells; mostly none."""
+        return ()
 
     def make(self, folder: Path, notice: Callable[[str, float], None]) -> None:
         """Make all cells, and write them into a folder; only asked of what has a `made_key`."""

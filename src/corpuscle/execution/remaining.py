@@ -9,6 +9,8 @@ from corpuscle.execution.artifact import Address
 
 # Of so many parts that are left, the longest may decide.
 FEW = 100
+# A part of which less is done says nothing of the rest.
+ENOUGH = 0.05
 
 
 class Part(NamedTuple):
@@ -31,11 +33,18 @@ class Part(NamedTuple):
 
 @dataclass
 class _Group:
-    """Parts that are alike: their weight, how much of it is done, and the seconds that this took."""
+    """Parts that are alike: their weight, how much of it is done, or was earlier, and the seconds that this took."""
 
     weight: float = 0.0
     done: float = 0.0
+    earlier: float = 0.0
     seconds: float = 0.0
+    n: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough was made to say how long the rest takes: first of all, libraries are loaded."""
+        return self.done + self.earlier > ENOUGH * self.weight / max(1, self.n)
 
 
 @dataclass
@@ -50,8 +59,8 @@ class _Making:
 class Remaining:
     """What is left of a run.
 
-    Of parts that nothing alike was made of yet, what is least unlike them counts; where there is none, they count as
-    nothing.
+    Of parts that nothing alike was made of yet, what is least unlike them counts. As long as there is a kind of which
+    nothing was made, nothing is known: tasks may take longer than all trainings.
 
     Parameters
     ----------
@@ -73,7 +82,14 @@ class Remaining:
     def __post_init__(self) -> None:
         self._known = {part.address: part for part in self.parts}
         for part in self._known.values():
-            self._groups.setdefault(part.like, _Group()).weight += part.weight
+            group = self._groups.setdefault(part.like, _Group())
+            group.weight, group.n = group.weight + part.weight, group.n + 1
+
+    def learn(self, like: tuple[str, ...], weight: float, seconds: float) -> None:
+        """Take note of how long something took that was made before; it is no part of what is to be made."""
+        group = self._groups.setdefault(like, _Group())
+        group.earlier += weight
+        group.seconds += seconds
 
     def update(self, address: Address, share: float) -> None:
         """Take note of which share of a part is done; 0 where it begins, also where it begins again."""
@@ -93,15 +109,16 @@ class Remaining:
         for like, group in self._groups.items():
             for depth in range(1, len(like) + 1):
                 all_alike = alike.setdefault(like[:depth], _Group())
-                all_alike.done += group.done
-                all_alike.seconds += group.seconds
+                if group.is_known:
+                    all_alike.done += group.done + group.earlier
+                    all_alike.seconds += group.seconds
         rates: dict[tuple[str, ...], float] = {}
         for like in self._groups:
             known = (alike[like[:depth]] for depth in range(len(like), 0, -1))
-            if rate := next((one.seconds / one.done for one in known if one.done > 0), 0.0):
-                rates[like] = rate
-        if not rates:
-            return None
+            rate = next((one.seconds / one.done for one in known if one.done > 0), None)
+            if rate is None:
+                return None
+            rates[like] = rate
         total = sum(
             rate * max(0.0, self._groups[like].weight - self._groups[like].done) for like, rate in rates.items()
         )

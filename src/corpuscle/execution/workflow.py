@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from corpuscle.execution.opened import Opened
 from corpuscle.execution.remaining import Part, Remaining
 from corpuscle.execution.results import Results
 from corpuscle.execution.run_record import RunRecord, recording, store_of
+from corpuscle.execution.upkeep import Kept
 from corpuscle.execution.workers import Update
 from corpuscle.report.page.outdated import mark_outdated
 from corpuscle.report.page.render import render_description, written
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 FORMS = ("h5ad", "zarr")
 # What stands for a model where a corpus could not be measured.
 MEASURED = "measures"
+# So many results that are there already say how long others take.
+MOST_LEARNED = 1000
 
 
 def cores() -> int:
@@ -120,6 +124,8 @@ def run(
 
         wanted = [artifact for one in missing for artifact in one.all]
         remaining = Remaining(_parts(missing, kept), executor if isinstance(executor, int) else None)
+        for part, seconds in islice(_earlier(runs, kept), MOST_LEARNED if missing else 0):
+            remaining.learn(part.like, part.weight, seconds)
 
         def on_update(news: Update) -> None:
             check()
@@ -212,14 +218,26 @@ def _write_tables(folder: Path, runs: Sequence[RunArtifacts], kept: Store) -> pd
 
 
 def _parts(missing: Sequence[RunArtifacts], kept: Store) -> Iterator[Part]:
-    """Lay out what is to be made, by what takes as long: a model's steps, a task's answers on a target."""
+    """Lay out what is to be made."""
     for one in missing:
+        yield from (_part(one, artifact) for artifact in one.all if not kept.has(*artifact.address))
+
+
+def _part(one: RunArtifacts, artifact: Artifact) -> Part:
+    """Return an artifact by what takes as long: a model's steps, a task's answers on a target."""
+    is_fit = artifact is one.fit
+    what = [artifact.asked, artifact.target_name] if isinstance(artifact, Scores) else []
+    like = (artifact.kind, *([] if is_fit else what), one.run.model)
+    return Part(artifact.address, like, float(max(1, one.n_steps)) if is_fit else 1.0)
+
+
+def _earlier(runs: Sequence[RunArtifacts], kept: Store) -> Iterator[tuple[Part, float]]:
+    """Yield what the store has already, as far as it is known in how many seconds it was made."""
+    for one in runs:
         for artifact in one.all:
-            if not kept.has(*artifact.address):
-                is_fit = artifact is one.fit
-                what = [artifact.asked, artifact.target_name] if isinstance(artifact, Scores) else []
-                like = (artifact.kind, *([] if is_fit else what), one.run.model)
-                yield Part(artifact.address, like, float(max(1, one.n_steps)) if is_fit else 1.0)
+            seconds = Kept(*artifact.address, kept.folder(*artifact.address)).record.get("seconds")
+            if isinstance(seconds, int | float) and seconds >= 0:
+                yield _part(one, artifact), float(seconds)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core import components
-from corpuscle.core.errors import ModelError, Problem, StudyError
+from corpuscle.core.errors import Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.recipe import Recipe
 from corpuscle.evaluation.task import Task, surely_lacks
@@ -148,23 +148,6 @@ class Plan:
         learns = fits or not model.model.pretrained
         sizes = {name: len(self.targets[name]) if name in self.targets else 0 for name in self.asked_on}
         return {name: self.seen.share(model, drawn, (name, n), learns=learns) for name, n in sizes.items()}
-
-    def estimate_seconds(self, workers: int) -> float:
-        """Measure a few steps of each model on this machine, and say how long all runs' steps would take.
-
-        Raises
-        ------
-        StudyError
-            When a model cannot take these steps: it diverges, say.
-        """
-        seconds = {}
-        for at, model in enumerate(self.study.models):
-            try:
-                with components.guarded(model.model):
-                    seconds[model.label] = model.model.seconds_per_step(len(self.space))
-            except ModelError as error:
-                raise StudyError([self.study.problem(f"models[{at}]", f"model {model.label!r}: {error}")]) from error
-        return sum(self.n_steps(run) * seconds[run.model] for run in self.runs) / min(workers, len(self.runs))
 
     def composition(self) -> pd.DataFrame:
         """Count each corpus' cells by label: columns corpus, seed, column, value, n_cells."""

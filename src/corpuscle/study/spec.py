@@ -147,6 +147,12 @@ class Study:
         """Return the same study, whose AnnData objects are written into a run's folder when they are needed."""
         return Study._of(**{**vars(self), "place": folder}) if self.given else self
 
+    def cut(self, recipes: Sequence[Recipe], models: Sequence[LabelledModel], tasks: Sequence[LabelledTask]) -> "Study":
+        """Return a study of the same sources with one seed, and with these corpora, models and tasks instead."""
+        spec = self.spec.model_copy(update={"seeds": 1, "baseline": None, "control": None})
+        parts = {"recipes": tuple(recipes), "models": tuple(models), "tasks": tuple(tasks)}
+        return Study._of(**{**vars(self), "spec": spec, **parts})
+
     def __repr__(self) -> str:
         sizes = {"source": len(self.spec.sources), "corpus": len(self.recipes), "model": len(self.models)}
         sizes |= {"task": len(self.tasks), "seed": len(self.seeds)}

@@ -1,6 +1,6 @@
 """Impute rare: fill rare labels up with cells that a model makes from their own cells."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -15,7 +15,7 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.randomness import drawn_key, row_generators
 from corpuscle.corpus.alteration import MOST_MADE, Alteration, Altered, counted, label_or_refuse, times_used
-from corpuscle.corpus.context import Context, ImputedCounts
+from corpuscle.corpus.context import Context, ImputedCounts, Imputer
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.count_file import read_counts, write_counts
 from corpuscle.corpus.derived import MADE_CELLS, Derived, from_rows, picked, with_made
@@ -181,6 +181,11 @@ class _Imputed(Derived):
     def made_key(self) -> str:
         """What its cells are called in a store; by their sources' content, too."""
         return fingerprint("made 1", self.fingerprint, self.parents.identity(), self.imputer.identity())
+
+    @property
+    def trainings(self) -> Sequence[tuple[Imputer, int]]:
+        """One model a round."""
+        return [(self.imputer, len(one.train)) for one in self.rounds]
 
     def make(self, folder: Path, notice: Callable[[str, float], None]) -> None:
         """Train, and make all cells."""
