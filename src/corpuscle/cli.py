@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle import label_commands, model_commands, store_commands
+from corpuscle import label_commands, mixture_commands, model_commands, store_commands
 from corpuscle.console import console as _console
 from corpuscle.core.version import __version__
 
@@ -347,6 +347,7 @@ def schema(
 
 
 app.command("labels")(label_commands.labels)
+app.command("mixture")(mixture_commands.mixture)
 app.command("trace")(store_commands.trace)
 app.add_typer(store_commands.app)
 app.add_typer(model_commands.app)
