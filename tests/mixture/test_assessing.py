@@ -13,7 +13,9 @@ from corpuscle.mixture import Utility, assess, contest, design, fit, next_runs
 from corpuscle.mixture.ranking import rank_correlation, rankings, reliability
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.table import laid_out
+from repository import ROOT
 
+REGMIX = ROOT.parent / "shared" / "reference" / "regmix"
 SOURCES = ["blood", "lung", "skin"]
 BEST = np.array([0.6, 0.4, 0.0])
 # The quickest surrogates: what is tested here doesn't depend on which.
@@ -175,3 +177,17 @@ def test_equal_scores_give_no_advice() -> None:
     found = assess(fit(mixtures, np.full((12, 2), 3.0)))
     assert found.abstains
     assert found.scorecard.loc["output 1", "reason"] == "all scores are equal"
+
+
+@pytest.mark.skipif(not REGMIX.exists(), reason="the published tables are not here")
+def test_permuted_scores_give_no_advice_and_published_ones_do() -> None:
+    rows = np.random.default_rng(0).choice(512, 32, replace=False)
+    mixtures, losses = (
+        pd.read_csv(REGMIX / f"train_{name}_1m.csv").iloc[rows, 1:].to_numpy() for name in ("mixture", "pile_loss")
+    )
+    assert not assess(fit(mixtures, losses, surrogates=QUICK)).abstains
+    for seed in range(3):
+        permuted = losses[np.random.default_rng(seed).permutation(32)]
+        found = assess(fit(mixtures, permuted, surrogates=QUICK))
+        assert found.abstains
+        assert found.scorecard["reason"].ne("").all()

@@ -1,5 +1,6 @@
 """Fits of mixtures: known laws are found, intervals hold what they say, any table is read right or refused."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -232,3 +233,19 @@ def test_published_tables_are_ranked_from_few_runs() -> None:
     assert correlation(mean, actual) > 0.945
     assert 0.85 < ((low <= actual) & (actual <= high)).mean() < 0.95
     assert set(fitted.shares) == set(SURROGATES)
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason="the published tables are not here")
+def test_the_held_out_losses_of_sldbench_are_predicted() -> None:
+    found, actual = [], []
+    for parts in json.loads((REFERENCE / "sldbench_domain_mixture.json").read_text(encoding="utf-8")).values():
+        if parts["eval"]:
+            weights, scores, new, losses_there = (
+                np.array([run[key] for run in parts[part]])
+                for part in ("train", "eval")
+                for key in ("proportions", "loss")
+            )
+            found.append(fit(weights, scores).predict(new).mean)
+            actual.append(losses_there)
+    known = np.concatenate(actual)
+    assert 1 - ((np.concatenate(found) - known) ** 2).sum() / ((known - known.mean()) ** 2).sum() > 0.996
