@@ -17,7 +17,8 @@ from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.table import SAME_WEIGHTS
 
 # Of the first mixtures, so large a part may be given ones: the best is mostly between sources, and in made-up worlds of
-# eight sources two thirds of given ones left a regret of 0.068, a third 0.054 (benchmarks/mixture.py, 12 worlds).
+# eight sources two thirds of given ones left a regret of 0.068, a third 0.054 (12 of the worlds of
+# benchmarks/mixture.py).
 GIVEN = 1 / 3
 N_CANDIDATES = 512
 # Variance of noise over that of a coefficient: keeps the criterion finite with fewer runs than features.

@@ -14,8 +14,8 @@ POWERS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 class AdditivePowers(Surrogate):
     """L(w) = b + Σ W_i w_i^a, for each output.
 
-    For a given a it is linear, so W has a normal prior and the exponents are averaged by their evidence. The law of the
-    best entries of SLDBench's domain mixtures (Lin et al. 2025, https://arxiv.org/abs/2507.21184).
+    For a given a it is linear, so W has a normal prior and the exponents are averaged by their evidence. A law near
+    the top of SLDBench's task of domain mixtures (Lin et al. 2025, https://arxiv.org/abs/2507.21184).
     """
 
     def fit(self, runs: Runs) -> Predictor:
