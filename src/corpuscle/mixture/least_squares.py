@@ -1,8 +1,8 @@
 """Many small non-linear least-squares problems at once: laws with priors, and how well each noise level explains them.
 
 A study has few runs and asks for many fits: outputs × folds. Each has some tens of numbers, so that a fit by
-`scipy.optimize.least_squares` is mostly Python's overhead, and a table of 13 outputs with 33 fits and seven noise levels
-asks for 3,003; here all take their Levenberg–Marquardt steps together. A test compares the optima with scipy's.
+`scipy.optimize.least_squares` is mostly Python's overhead, and a table of 13 outputs with 33 fits and seven noise
+levels asks for 3,003; here all take their Levenberg–Marquardt steps together. A test compares the optima with scipy's.
 
 Axes: B problems, R runs, P parameters, S noise levels, N new mixtures.
 """
