@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check lint types unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-report bench-growth bench-overhead datasets-check docs clean
+.PHONY: help quick demo test check lint types unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-mixture bench-report bench-growth bench-overhead datasets-check docs clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -70,6 +70,9 @@ bench-tasks: $(VENV)/.dev     ## tasks on 10,000 and 200,000 cells, next to scib
 
 bench-overlap: $(VENV)/.dev  ## the search for cells that are one cell: found, false alarms, time and memory
 	$(BIN)/python benchmarks/overlap.py
+
+bench-mixture: $(VENV)/.dev   ## surrogates of mixtures on public tables, next to LightGBM where it is installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mixture.py
 
 bench-report: $(VENV)/.dev    ## the page of a large study: time, size, screens and printed pages
 	$(BIN)/python benchmarks/report.py

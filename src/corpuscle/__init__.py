@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from corpuscle.core.version import __version__
 
 if TYPE_CHECKING:
+    from corpuscle import mixture
     from corpuscle.alone.altering import alter
     from corpuscle.alone.evaluating import evaluate
     from corpuscle.alone.fitting import Fitted, fit
@@ -50,6 +51,8 @@ _HOMES = {
     "run": "corpuscle.execution.workflow",
     "sample": "corpuscle.alone.sampling",
 }
+# Packages that are offered whole.
+_ROOMS = ("mixture",)
 __all__ = [
     "CorpuscleError",
     "Fitted",
@@ -67,6 +70,7 @@ __all__ = [
     "evaluate",
     "fit",
     "measure",
+    "mixture",
     "open_source",
     "overlap",
     "prepare",
@@ -79,6 +83,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"corpuscle.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

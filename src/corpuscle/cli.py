@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle import label_commands, model_commands, overlap_command, store_commands
+from corpuscle import label_commands, mixture_commands, model_commands, overlap_command, store_commands
 from corpuscle.console import console as _console
 from corpuscle.core.version import __version__
 
@@ -354,6 +354,7 @@ def schema(
 
 
 app.command("labels")(label_commands.labels)
+app.command("mixture")(mixture_commands.mixture)
 app.command("trace")(store_commands.trace)
 app.command("overlap")(overlap_command.overlap)
 app.add_typer(store_commands.app)

@@ -11,12 +11,13 @@ from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
 from corpuscle.evaluation.task import Task
 from corpuscle.measures.measure import Measure
+from corpuscle.mixture.surrogate import Surrogate
 from corpuscle.model.model import Model
 from corpuscle.source.reader import Reader
 
 BUILT_INS = [
     components.find(kind, name)
-    for kind in (Reader, Sampler, Alteration, Measure, Model, Task)
+    for kind in (Reader, Sampler, Alteration, Measure, Model, Surrogate, Task)
     for name in components.names(kind)
 ]
 each = pytest.mark.parametrize("cls", BUILT_INS, ids=lambda cls: cls.__module__.removeprefix("corpuscle."))

@@ -464,7 +464,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_the_public_names_are_there() -> None:
     for name in corpuscle.__all__:
         assert getattr(corpuscle, name) is not None
-    assert set(corpuscle.__all__) == {"__version__", *corpuscle._HOMES}
+    assert set(corpuscle.__all__) == {"__version__", *corpuscle._HOMES, *corpuscle._ROOMS}
 
 
 COMPARED = """

@@ -1,0 +1,186 @@
+"""Rounds: which runs to add, and when more are not worth it.
+
+Axes: K sources, N candidates, D draws.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from corpuscle.core.errors import InputError
+from corpuscle.mixture.fitting import FittedMixture
+from corpuscle.mixture.posterior import Posterior
+from corpuscle.mixture.simplex import checked_caps, dirichlet, within
+from corpuscle.mixture.surrogate import Array
+from corpuscle.mixture.utility import Utility
+
+# Mixtures whose mean is found, around the best of which others are drawn, and those whose draws are.
+N_WIDE, N_NEAR, N_DRAWN = 2000, 1000, 300
+# Dirichlet strengths around a good mixture, over one: standard deviations of a weight of 0.5 of 0.11 to 0.035.
+NEARNESS = (20.0, 60.0, 200.0)
+
+
+class Contest(NamedTuple):
+    """Mixtures that may be the best, and draws of their utility.
+
+    Attributes
+    ----------
+    weights_NK
+        Candidates, those that were run first.
+    n_run
+        How many of them were run.
+    mean_N
+        Expected utility.
+    draws_DN
+        Draws of the utility.
+    """
+
+    weights_NK: Array
+    n_run: int
+    mean_N: Array
+    draws_DN: Array
+
+    @property
+    def best(self) -> int:
+        """The candidate to take: the last, which is the mean of the draws' best, while it ties with the highest mean.
+
+        The highest of many expected utilities is partly luck. More of a source helps less and less, so that a mean of
+        good mixtures is good, and its luck is averaged out.
+        """
+        highest, centre = int(self.mean_N.argmax()), len(self.mean_N) - 1
+        behind_D = self.draws_DN[:, highest] - self.draws_DN[:, centre]
+        return centre if np.quantile(behind_D, 0.05) <= 1e-12 else highest
+
+    def regret(self, quantile: float = 0.9) -> float:
+        """Return how much utility the best candidate may lack of the true best: a quantile over draws."""
+        return float(np.quantile(self.draws_DN.max(axis=1) - self.draws_DN[:, self.best], quantile))
+
+    def tied(self, level: float = 0.9) -> np.ndarray:
+        """Return which candidates are not shown to be worse than the best, shape (N,): the credible set.
+
+        A candidate is out where the interval of its distance to the best, which holds `level` of the draws, is all on
+        one side.
+        """
+        behind_DN = self.draws_DN[:, [self.best]] - self.draws_DN
+        return np.asarray(np.quantile(behind_DN, (1 - level) / 2, axis=0) <= 1e-12)
+
+
+def contest(
+    fitted: FittedMixture,
+    utility: Utility | None = None,
+    *,
+    rng: np.random.Generator,
+    caps: Mapping[str, float] | ArrayLike | None = None,
+    also: pd.DataFrame | None = None,
+) -> Contest:
+    """Find mixtures that may be the best.
+
+    Parameters
+    ----------
+    fitted
+        What is known of scores.
+    utility
+        What is to be high; None: the mean of all outputs.
+    rng
+        The only source of randomness.
+    caps
+        The largest weight of each source; mixtures that were run are candidates where they are within.
+    also
+        Other mixtures to compare, such as baselines; they follow those that were run.
+    """
+    table, utility = fitted.table, utility or Utility()
+    caps_K = checked_caps(caps, table.sources)
+    posterior = Posterior(fitted, utility)
+    run_NK = table.mixtures_MK[(table.mixtures_MK <= caps_K + 1e-6).all(axis=1)]
+    given_NK = run_NK if also is None else np.vstack([run_NK, fitted.weights_of(also)])
+    wide_NK = np.vstack([given_NK, dirichlet(rng, N_WIDE, caps_K), within(np.eye(len(caps_K)), caps_K)])
+    good_NK = wide_NK[np.argsort(-posterior.mean(wide_NK), kind="stable")[:20]]
+    centre_NK = np.resize(good_NK, (N_NEAR, len(caps_K)))
+    near_NK = rng.gamma(np.maximum(np.resize(NEARNESS, N_NEAR)[:, None] * centre_NK, 1e-3)) + 1e-300
+    near_NK = within(near_NK / near_NK.sum(axis=1, keepdims=True), caps_K)
+    others_NK = np.vstack([wide_NK[len(given_NK) :], near_NK])
+    # Half of the best, half of any: the best by the mean may not be the best.
+    order = np.argsort(-posterior.mean(others_NK), kind="stable")
+    rest = rng.choice(order[N_DRAWN // 2 :], N_DRAWN // 2, replace=False)
+    weights_NK = np.vstack([given_NK, others_NK[order[: N_DRAWN // 2]], others_NK[rest]])
+    # The mean of the draws' best takes the place of the last candidate; see `Contest.best`.
+    weights_NK[-1] = weights_NK[posterior.draws(weights_NK, rng).argmax(axis=1)].mean(axis=0)
+    draws_DN = posterior.draws(weights_NK, rng)
+    return Contest(weights_NK, len(run_NK), posterior.mean(weights_NK), draws_DN)
+
+
+def next_runs(
+    fitted: FittedMixture,
+    n: int,
+    utility: Utility | None = None,
+    *,
+    rng: np.random.Generator,
+    caps: Mapping[str, float] | ArrayLike | None = None,
+    repeats: int = 0,
+) -> pd.DataFrame:
+    """Choose mixtures to run next: those that may beat all that were run, then repeats of the best of these.
+
+    New ones by noisy expected improvement (Letham et al. 2019, https://doi.org/10.1214/18-BA1110): the mean over draws
+    of how far a mixture exceeds the best mixture that was run, in the same draw; each chosen one then counts as run, so
+    that a round isn't one mixture many times.
+
+    Parameters
+    ----------
+    fitted, utility, rng, caps
+        See `contest`.
+    n
+        How many runs, repeats among them.
+    repeats
+        How many of them repeat mixtures that were run: those most often the best of the run ones, over their runs.
+
+    Returns
+    -------
+    Mixtures × sources, named ``new 1``, ``again 1``.
+
+    Raises
+    ------
+    InputError
+        When fewer than one run is asked for, or more repeats than runs.
+    """
+    if n < 1 or not 0 <= repeats <= n:
+        raise InputError(f"expected 1 run or more, of which {n} at most are repeats; got {n} and {repeats}")
+    found = contest(fitted, utility, rng=rng, caps=caps)
+    if repeats and not found.n_run:
+        raise InputError("repeats: no mixture that was run is within the caps")
+    best_D = found.draws_DN[:, : found.n_run].max(axis=1, initial=-np.inf)
+    if not found.n_run:
+        # Nothing to improve on: the first is the best by its mean.
+        best_D = np.full(len(found.draws_DN), found.draws_DN.min())
+    rows, names = [], []
+    left = np.arange(len(found.weights_NK)) >= found.n_run
+    for at in range(n - repeats):
+        gain_N = np.maximum(found.draws_DN - best_D[:, None], 0).mean(axis=0)
+        # Where nothing improves, the one with the highest mean.
+        value_N = np.where(left, gain_N + 1e-9 * (found.mean_N - found.mean_N.max()), -np.inf)
+        chosen = int(value_N.argmax())
+        left[chosen] = False
+        best_D = np.maximum(best_D, found.draws_DN[:, chosen])
+        rows.append(found.weights_NK[chosen])
+        names.append(f"new {at + 1}")
+    rows += _repeated(fitted, found, repeats)
+    names += [f"again {at + 1}" for at in range(repeats)]
+    return pd.DataFrame(np.stack(rows), names, list(fitted.table.sources))
+
+
+def _repeated(fitted: FittedMixture, found: Contest, repeats: int) -> list[Array]:
+    """Return mixtures to run again: how often each is the best of those that were run, over the runs it has."""
+    if not repeats:
+        return []
+    often_M = np.bincount(found.draws_DN[:, : found.n_run].argmax(axis=1), minlength=found.n_run) + 1e-3
+    table = fitted.table
+    far_MR = np.abs(found.weights_NK[: found.n_run, None] - table.weights_RK[None]).max(axis=2)
+    runs_M = (far_MR < 2e-6).sum(axis=1).astype(float)
+    rows: list[Array] = []
+    for _ in range(repeats):
+        chosen = int((often_M / (runs_M + 1)).argmax())
+        runs_M[chosen] += 1
+        rows.append(found.weights_NK[chosen])
+    return rows

@@ -1,0 +1,1 @@
+"""Surrogates: one a file."""
