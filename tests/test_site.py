@@ -87,6 +87,9 @@ def test_the_reference_has_every_public_name() -> None:
     page = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\.\. auto\w+:: corpuscle\.(\w+)$", page, re.MULTILINE))
     assert documented == set(corpuscle.__all__) - {"__version__"}
+    listed = re.search(r"automodule:: corpuscle\.mixture\n   :members: (.+)$", page, re.MULTILINE)
+    assert listed is not None
+    assert set(listed[1].split(", ")) == set(corpuscle.mixture.__all__)
     from corpuscle import plot
 
     figures = set(re.findall(r"^\.\. autofunction:: corpuscle\.plot\.(\w+)$", page, re.MULTILINE))

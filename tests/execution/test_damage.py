@@ -124,7 +124,8 @@ def test_every_kind_of_result_is_made_again_when_it_is_damaged(
     pd.testing.assert_frame_equal(after, before)
     caplog.clear()
     assert corpuscle.run(study(cells), out, workers=0).reused == 2
-    assert caplog.text == ""
+    # The plan's own warnings aside.
+    assert [one for one in caplog.records if one.name != "corpuscle"] == []
 
 
 COMPARED = """

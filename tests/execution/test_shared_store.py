@@ -77,7 +77,10 @@ def test_two_runs_on_one_store_make_each_artifact_once(cells: Path, tmp_path: Pa
         study.write_text(text(cells, tmp_path / "marks", name))
         command = [sys.executable, "-c", RUN, str(study), str(tmp_path / name), str(tmp_path / "store")]
         runs.append(subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True))
-    assert [(run.communicate()[1], run.returncode) for run in runs] == [("", 0)] * 2
+    for run in runs:
+        # The plan's warnings aside, nothing is said.
+        assert [line for line in run.communicate()[1].splitlines() if not line.startswith("line ")] == []
+        assert run.returncode == 0
     fitted = Counter((tmp_path / "marks").read_text().splitlines())
     assert fitted == {f"{corpus} {seed}": 1 for corpus in "AB" for seed in range(3)}
     assert left(tmp_path) == []

@@ -56,6 +56,7 @@ class _Run(BaseModel):
     model_key: Key
     cells: Key = ""
     altered: list[str] = []
+    seen: dict[str, float | None] = {}
     scores: list[_Asked]
 
 

@@ -24,7 +24,7 @@ DIALECT = "http://json-schema.org/draft-07/schema#"
 KINDS: dict[str, tuple[type[Component], str]] = {
     "PartSpec": (Sampler, "sampler"),
     "StepSpec": (Alteration, "alteration"),
-    "LabelledSpec": (Model, "name"),
+    "ModelSpec": (Model, "name"),
     "TaskSpec": (Task, "name"),
 }
 

@@ -15,6 +15,7 @@ from corpuscle.execution.rehearsal.growth import Size
 from corpuscle.execution.rehearsal.shortened import Length, short_model, short_tasks
 from corpuscle.model.model import Model
 from corpuscle.study.plan import Plan
+from corpuscle.study.seen import Seen
 from corpuscle.study.spec import LabelledModel, LabelledTask
 
 
@@ -63,7 +64,7 @@ def small_plan(plan: Plan, size: Size, draw: int) -> Small:
     targets = {name: _few(cells, size.target, draw) for name, cells in plan.targets.items()}
     pools = {name: _few(pool, max(size), draw) for name, pool in plan.pools.items()}
     cut = study.cut(recipes, models, tasks)
-    return Small(replace(plan, study=cut, corpora=corpora, targets=targets, pools=pools), asked)
+    return Small(replace(plan, study=cut, corpora=corpora, targets=targets, pools=pools, seen=Seen()), asked)
 
 
 def runs_programs(model: Model) -> bool:
