@@ -106,32 +106,36 @@ def candidates(marked: Marked, allowed_SS: NDArray[np.bool_], banded_SS: NDArray
     in_banded_S = np.asarray(banded_SS.any(axis=1))
     able_N = (np.maximum(marked.presence_N, marked.equal_N) >= bars.near) & in_banded_S[marked.source_N]
     able = np.flatnonzero(able_N)
-    pair_P, fewest = _of_bands(marked.band_NW[able], lambda pairs_P2: keys(able[pairs_P2], banded_SS))
+    pair_P, fewest = _of_bands(marked.band_NW, able, lambda pairs_P2: keys(able[pairs_P2], banded_SS))
     found = np.unique(np.concatenate([*exact, pair_P]))
     return Found(np.stack([found // n, found % n], axis=1), fewest)
 
 
 def _of_bands(
-    band_NW: NDArray[np.uint32], keys: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    band_NW: NDArray[np.uint32], able: NDArray[np.int64], keys: Callable[[NDArray[np.int64]], NDArray[np.int64]]
 ) -> tuple[NDArray[np.int64], int]:
     """Return the keys of pairs with bands in common, and how many they must have; memory is bounded, nothing forgotten.
 
     Parameters
     ----------
     band_NW
-        The bands of the cells that are compared so.
+        The bands of all cells. They are most of the memory, and never copied but for one band at a time.
+    able
+        Positions of the cells that are compared so.
     keys
-        Makes keys of pairs of positions, leaving out those that are not compared.
+        Makes keys of pairs of positions in `able`, leaving out those that are not compared.
     """
-    cuts, crowd = marks.parts(band_NW, MOST_AT_ONCE, MOST_PAIRS)
+    cuts, crowd = marks.parts(band_NW, able, MOST_AT_ONCE, MOST_PAIRS)
     of_one, of_more, n_of_one, fewest = [], [np.empty(0, np.int64)], 0, 1
     for firsts in pairwise(cuts):
-        found = [keys(marks.matching_marks(band_N, crowd=crowd, firsts=firsts)) for band_N in band_NW.T]
-        pair_P, n_bands_P = np.unique(np.concatenate(found), return_counts=True)
-        of_more.append(pair_P[n_bands_P > 1])
+        pair_P = np.concatenate([
+            keys(marks.matching_marks(band_N[able], crowd=crowd, firsts=firsts)) for band_N in band_NW.T
+        ])  # fmt: skip
+        once_P, more_P = marks.once_and_more(pair_P)
+        of_more.append(more_P)
         if fewest == 1:
-            of_one.append(pair_P[n_bands_P == 1])
-            n_of_one += len(pair_P)
+            of_one.append(once_P.copy())
+            n_of_one += len(once_P)
         if n_of_one > MOST_OF_ONE_BAND:
             of_one, fewest = [], 2
     return np.concatenate([*of_one, *of_more]), fewest

@@ -130,8 +130,38 @@ def matching_marks(
     return pairs
 
 
-def parts(band_NW: NDArray[np.uint32], most_at_once: int, most: int) -> tuple[list[int], int]:
+def once_and_more(number_P: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers that are there once, and those that are there more often, each once and ascending.
+
+    Parameters
+    ----------
+    number_P
+        Numbers, which are sorted in place, and written over: tens of millions of pairs are not in memory twice.
+
+    Examples
+    --------
+    >>> once, more = once_and_more(np.array([5, 2, 1, 2, 3, 5, 2]))
+    >>> once.tolist(), more.tolist()
+    ([1, 3], [2, 5])
+    """
+    number_P.sort()
+    once, more = _once_and_more(number_P)
+    return once, more
+
+
+def parts(band_NW: NDArray[np.uint32], able: NDArray[np.int64], most_at_once: int, most: int) -> tuple[list[int], int]:
     """Part cells so that the pairs of equal bands whose first cell is in one part are not too many.
+
+    Parameters
+    ----------
+    band_NW
+        The bands of all cells.
+    able
+        Positions of the cells that are parted.
+    most_at_once
+        The pairs of one part, but for those of its last cell.
+    most
+        All pairs: were there more, bands that fewer cells share are used.
 
     Returns
     -------
@@ -140,13 +170,13 @@ def parts(band_NW: NDArray[np.uint32], most_at_once: int, most: int) -> tuple[li
 
     Examples
     --------
-    >>> parts(np.array([[1], [1], [1], [2]], np.uint32), most_at_once=2, most=100)
+    >>> parts(np.array([[1], [1], [1], [2]], np.uint32), np.arange(4), most_at_once=2, most=100)
     ([0, 1, 4], 64)
     """
-    n, crowd = len(band_NW), CROWD
+    n, crowd = len(able), CROWD
     times_C = np.zeros(CROWD + 1, np.int64)
     for band_N in band_NW.T:
-        _run_lengths(np.sort(band_N), times_C)
+        _run_lengths(np.sort(band_N[able]), times_C)
     pairs_C = np.cumsum(times_C * np.arange(CROWD + 1) * np.arange(-1, CROWD) // 2)
     while crowd > 2 and pairs_C[crowd] > most:
         crowd //= 2
@@ -154,8 +184,8 @@ def parts(band_NW: NDArray[np.uint32], most_at_once: int, most: int) -> tuple[li
         return [0, n], crowd
     n_firsts_N = np.zeros(n, np.int64)
     for band_N in band_NW.T:
-        order = np.argsort(band_N, kind="stable")
-        _count_firsts(band_N[order], order, crowd, n_firsts_N)
+        order = np.argsort(band_N[able], kind="stable")
+        _count_firsts(band_N[able][order], order, crowd, n_firsts_N)
     done_N = np.cumsum(n_firsts_N)
     ends = np.searchsorted(done_N, np.arange(most_at_once, done_N[-1], most_at_once))
     return [0, *np.unique(np.clip(ends, 1, n - 1)).tolist(), n], crowd
@@ -240,6 +270,29 @@ def _count_firsts(marks, order, crowd, n_firsts_N):  # type: ignore[no-untyped-d
             for a in range(start, stop):
                 n_firsts_N[order[a]] += stop - a - 1
         start = stop
+
+
+@njit(cache=True, nogil=True)
+def _once_and_more(number_P):  # type: ignore[no-untyped-def]  # compiled
+    n_more = 0
+    for at in range(1, len(number_P)):
+        # The second of a run.
+        n_more += number_P[at] == number_P[at - 1] and (at == 1 or number_P[at - 2] != number_P[at])
+    more = np.empty(n_more, np.int64)
+    n_once, n_more, start = 0, 0, 0
+    while start < len(number_P):
+        number, stop = number_P[start], start + 1
+        while stop < len(number_P) and number_P[stop] == number:
+            stop += 1
+        if stop - start == 1:
+            # At or before what is read: nothing that is still to be read is lost.
+            number_P[n_once] = number
+            n_once += 1
+        else:
+            more[n_more] = number
+            n_more += 1
+        start = stop
+    return number_P[:n_once], more
 
 
 @njit(cache=True, nogil=True)
