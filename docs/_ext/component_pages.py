@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from corpuscle.core import components
-from corpuscle.core.component_text import examples, meanings, parameters, summary
+from corpuscle.core.component_text import examples, meanings, parameters, references, summary
 from corpuscle.core.components import Component
 from corpuscle.core.scores import Metric
 from corpuscle.measures.measure import Measure
@@ -79,6 +79,8 @@ def _section(kind: type[Component], name: str) -> str:
         parts += ["**In Python**", f"```pycon\n>>> from {cls.__module__} import {cls.__name__}\n{shown}\n```"]
     if found := getattr(cls, "metrics", ()):
         parts += ["**What it finds**", _metrics(found)]
+    if followed := references(cls):
+        parts += ["**References**", followed]
     return "\n\n".join(parts)
 
 

@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from corpuscle.core import components
-from corpuscle.core.component_text import examples, meanings, parameters, summary
+from corpuscle.core.component_text import examples, meanings, parameters, references, summary
 from corpuscle.core.components import Component, guarded, legal_names
 from corpuscle.core.errors import ComponentError, Problem
 from corpuscle.core.text import plural, shown
@@ -482,6 +482,8 @@ def _show_component(console: Console, kind: type[Component], name: str) -> None:
         console.print(Padding(escape(_plain_text(texts.get(field, ""))), (0, 0, 0, 4)))
     if shown_examples := examples(cls):
         console.print(f"\n[bold]Examples[/bold]\n{escape(shown_examples)}", soft_wrap=True)
+    if followed := references(cls):
+        console.print(f"\n[bold]References[/bold]\n{escape(_plain_text(followed))}", soft_wrap=True)
 
 
 def _plain_text(text: str) -> str:

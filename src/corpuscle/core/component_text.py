@@ -92,7 +92,23 @@ def _plain(value: Any) -> Any:
 
 def examples(cls: type) -> str:
     """Return a component's examples; empty where it has none."""
-    _, _, text = inspect.cleandoc(cls.__doc__ or "").partition("\nExamples\n--------\n")
+    return _section(cls, "Examples")
+
+
+def references(cls: type) -> str:
+    """Return what a component follows, as its docstring has it; empty where it names nothing.
+
+    Examples
+    --------
+    >>> from corpuscle.corpus.alterations.ambient import Ambient
+    >>> references(Ambient)
+    "Young and Behjati 2020, GigaScience 9:giaa151 (SoupX): ambient RNA as a mixture with a batch's profile."
+    """
+    return _section(cls, "References")
+
+
+def _section(cls: type, title: str) -> str:
+    _, _, text = inspect.cleandoc(cls.__doc__ or "").partition(f"\n{title}\n{'-' * len(title)}\n")
     following = _SECTION.search(text)
     return text[: following.start() if following else None].strip()
 
