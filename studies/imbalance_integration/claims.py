@@ -1,0 +1,212 @@
+"""What the small runs say of the published claims on imbalance and integration."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from claim import Claim, Estimate, Verdict
+from corpuscle import Results
+from scipy import stats
+
+SPLIT, OTHERS = "published split", "other batches"
+ZERO_SHOT = ("geneformer", "scgpt")
+
+
+def claims(runs: dict[str, Results]) -> list[Claim]:
+    """Return the claims, from the runs of ``small.toml``, ``small_foundation.toml`` and ``small_natural.toml``."""
+    altered, foundation, natural = (runs[name].scores for name in ("small", "small_foundation", "small_natural"))
+    return [
+        _drop(altered, "Down-sampled", "A type that is cut to a tenth in one of two batches has a lower k-NN F1."),
+        _drop(altered, "Ablated", "A type that is removed from one of two batches has a lower k-NN F1."),
+        _relatedness(altered),
+        *_regressions(natural),
+        _worst_type(altered),
+        _unstable_type(altered),
+        _zero_shot_drop(foundation),
+        _fine_tuned(foundation, "F1", "Fine-tuned foundation models have the lowest k-NN F1."),
+        _fine_tuned(foundation, "clusters", "Fine-tuned foundation models do not cluster by type."),
+    ]
+
+
+def _f1(scores: pd.DataFrame, way: str = SPLIT) -> pd.DataFrame:
+    """Return the rows of F1 of each type, on one of its two splits."""
+    return scores[(scores["metric"] == "knn_f1") & (scores["way"] == way)]
+
+
+def _drops(scores: pd.DataFrame, corpus: str, way: str = SPLIT) -> pd.DataFrame:
+    """Return what the altered types of a corpus have more than the same types of the control, a row each."""
+    rows = _f1(scores, way)
+    here, control = rows[(rows["corpus"] == corpus) & rows["about_altered"]], rows[rows["corpus"] == "Control"]
+    both = here.merge(control, on=["model", "seed", "unit"], suffixes=("", "_control"))
+    return both.assign(drop=both["value"] - both["value_control"])
+
+
+def _by_seed(drops: pd.DataFrame) -> "pd.Series[float]":
+    return drops.groupby("seed")["drop"].mean()
+
+
+def _artefact_unless(seen: bool, still: bool) -> Verdict:
+    """Return the verdict on a pattern that is seen as published, and still there, or not, once others are held equal."""
+    if not seen:
+        return "not seen"
+    return "pattern seen" if still else "artefact"
+
+
+def _drop(scores: pd.DataFrame, corpus: str, published: str) -> Claim:
+    drop = Estimate.of(_by_seed(_drops(scores, corpus)))
+    beyond = Estimate.of(_by_seed(_drops(scores, corpus)) - _by_seed(_drops(scores, "Halved in both")))
+    across = Estimate.of(_by_seed(_drops(scores, corpus, OTHERS)))
+    return Claim(
+        f"{corpus} in one batch",
+        published,
+        "F1 on the published split, altered type less the same type of the control, mean of Harmony and scVI, over seeds",
+        drop,
+        _artefact_unless(drop.below_zero, beyond.below_zero),
+        f"Less the drop where a type has as few cells, but in both batches: {beyond}. On the published split, cells of a "
+        f"type's own batch vote, too; where only other batches do, F1 falls by {across}.",
+    )
+
+
+def _relatedness(scores: pd.DataFrame) -> Claim:
+    drops = pd.concat([_drops(scores, corpus) for corpus in ("Down-sampled", "Ablated")])
+    distance = scores[(scores["metric"] == "centre_distance") & (scores["corpus"] == "Control")]
+    both = drops.merge(distance, on=["model", "seed", "unit"], suffixes=("", "_of"))
+    of_seed = both.groupby("seed")[["value_of", "drop"]].mean()
+    slope = _line(of_seed["value_of"].to_numpy(), of_seed["drop"].to_numpy())
+    return Claim(
+        "A near type makes it worse",
+        "The altered type's F1 falls more where another type is near it.",
+        "slope of the change in F1 on the altered type's least distance of centres in the control, over seeds",
+        slope,
+        "pattern seen" if slope.above_zero else "not seen",
+        "Of ten draws of a type among six; the distances are of few cells.",
+    )
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Return the slope of a line through points, with the interval of least squares."""
+    if len(x) < 3 or np.ptp(x) == 0:
+        return Estimate(np.nan, np.nan, np.nan, len(x))
+    found = stats.linregress(x, y)
+    half = stats.t.ppf(0.975, len(x) - 2) * found.stderr
+    return Estimate(found.slope, found.slope - half, found.slope + half, len(x))
+
+
+def _regressions(scores: pd.DataFrame) -> list[Claim]:
+    """Return the two published regressions over types, each also with the other's variable held equal."""
+    wide = scores[scores["metric"].isin(("log2_support", "centre_distance"))].pivot_table(
+        index=["model", "seed", "unit"], columns="metric", values="value"
+    )
+    table = _f1(scores).set_index(["model", "seed", "unit"])["value"].rename("f1").to_frame().join(wide).dropna()
+    what = {"log2_support": "log2 of its cells", "centre_distance": "the least distance of its centre from another's"}
+    published = {
+        "log2_support": ("F1 rises with support", "F1 ~ method + log2 support: a type with more cells has a higher F1."),
+        "centre_distance": (
+            "F1 rises with distance",
+            "F1 ~ method + least distance of centres: a type that is far from others has a higher F1.",
+        ),
+    }
+    found = []
+    for name, other in (("log2_support", "centre_distance"), ("centre_distance", "log2_support")):
+        alone, equal = _slopes(table, [name]), _slopes(table, [name, other])
+        found.append(
+            Claim(
+                *published[name],
+                f"slope of F1 (published split) on {what[name]}, method held equal, over types, for each seed",
+                alone,
+                _artefact_unless(alone.above_zero, equal.above_zero),
+                f"With {what[other]} held equal, too: {equal}.",
+            )
+        )
+    return found
+
+
+def _slopes(table: pd.DataFrame, names: Sequence[str]) -> Estimate:
+    """Return the slope of F1 on the first of some variables, the others and the method held equal, over seeds."""
+    slopes = []
+    for _, of_seed in table.groupby("seed"):
+        centred = of_seed - of_seed.groupby("model").transform("mean")
+        slopes.append(np.linalg.lstsq(centred[[*names]].to_numpy(), centred["f1"].to_numpy(), rcond=None)[0][0])
+    return Estimate.of(np.array(slopes))
+
+
+def _worst_type(scores: pd.DataFrame) -> Claim:
+    of_type = _f1(scores).groupby(["seed", "unit"])["value"].mean().unstack()
+    natural_killers = of_type.pop("cell_type=NK")
+    less = Estimate.of(natural_killers - of_type.min(axis=1))
+    lowest = str(of_type.mean().idxmin()).removeprefix("cell_type=")
+    return Claim(
+        "NK cells are worst",
+        "Of the types of two batches, NK cells have the lowest F1 (poster).",
+        "F1 of NK cells less that of the lowest other type, published split, mean of all corpora and methods, over seeds",
+        less,
+        "pattern seen" if less.below_zero else "not seen",
+        f"Of the others, {lowest} has the lowest mean. NK cells are next to CD8 T cells in these data as in the published.",
+    )
+
+
+def _unstable_type(scores: pd.DataFrame) -> Claim:
+    published, signed = (_instability(scores, way) for way in ("published", "signed"))
+    return Claim(
+        "Markers of CD14 monocytes are least stable",
+        "Over replicates, ranks of the markers of CD14 monocytes scatter most (poster).",
+        "distance of a marker's rank from its mean in the other seeds, CD14 monocytes less the highest other type",
+        published,
+        _artefact_unless(published.above_zero, signed.above_zero),
+        f"By signed scores, in which genes that go down are no markers and ties share a rank: {signed}.",
+    )
+
+
+def _instability(scores: pd.DataFrame, way: str) -> Estimate:
+    """Return by how much CD14 monocytes' ranks scatter more than those of the type that has most of the others."""
+    rows = scores[scores["unit"].str.startswith("marker=") & (scores["way"] == way)]
+    kind = rows["unit"].str.removeprefix("marker=").str.rsplit(": ", n=1).str[0]
+    group = rows.groupby(["model", "corpus", "unit"])["value"]
+    n, total = group.transform("count"), group.transform("sum")
+    elsewhere = (total - rows["value"]) / (n - 1).where(n > 1)
+    enough = n >= rows["seed"].nunique() / 2
+    away = (rows["value"] - elsewhere).abs()[enough]
+    of_type = away.groupby([rows["seed"][enough], kind[enough]]).mean().unstack()
+    if "CD14 Mono" not in of_type:
+        return Estimate.of(np.array([]))
+    monocytes = of_type.pop("CD14 Mono")
+    # The type that scatters most over all seeds: the highest of each seed would be another each time.
+    highest = of_type[of_type.mean().idxmax()] if of_type.notna().any(axis=None) else of_type.mean(axis=1)
+    return Estimate.of(monocytes - highest)
+
+
+def _zero_shot_drop(scores: pd.DataFrame) -> Claim:
+    rows = _drops(scores[scores["model"].isin((*ZERO_SHOT, "transcriptformer"))], "Ablated")
+    drop = Estimate.of(_by_seed(rows))
+    return Claim(
+        "Foundation models lose it, too",
+        "Zero-shot, foundation models have a lower F1 of a type that is rare in one batch (poster).",
+        "F1 on the published split, ablated type less the same type of the control, mean of three models, over seeds",
+        drop,
+        "pattern seen" if drop.below_zero else "not seen",
+        "Networks of minutes of training, whose F1 is low in the control already.",
+    )
+
+
+def _fine_tuned(scores: pd.DataFrame, what: str, published: str) -> Claim:
+    """Compare models with the adversary alone, and with all losses, with those without either."""
+    rows = scores[scores["corpus"] == "Control"]
+    if what == "F1":
+        rows, metric = _f1(rows), "mean F1 of types (published split)"
+    else:
+        rows = rows[(rows["metric"] == "balanced_ari") & (rows["way"] == "Leiden 1") & (rows["unit"] == "all")]
+        metric = "balanced ARI of Leiden clusters and types"
+    of_model = rows.groupby(["seed", "model"])["value"].mean().unstack()
+    alone = Estimate.of(
+        sum((of_model[f"{name}, adversary alone"] - of_model[name] for name in ZERO_SHOT)) / len(ZERO_SHOT)
+    )
+    whole = Estimate.of(of_model["scgpt, integrated"] - of_model["scgpt"])
+    return Claim(
+        f"Fine-tuned worst, by {what}",
+        published,
+        f"{metric}, adversary alone less zero-shot, mean of Geneformer and scGPT, control, over seeds",
+        alone,
+        _artefact_unless(alone.below_zero, whole.below_zero),
+        "The published head trained by its adversary alone. With all six losses, scGPT less zero-shot has "
+        f"{whole}.",
+    )
