@@ -22,7 +22,8 @@ extensions = [
     "plain_properties",
     "repository_links",
 ]
-exclude_patterns = ["_build", "_ext"]
+# Tables under published/claims are parts of the pages that include them.
+exclude_patterns = ["_build", "_ext", "published/claims"]
 
 html_theme = "furo"
 html_title = f"Corpuscle {release}"

@@ -12,10 +12,15 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from scipy.sparse import csr_matrix
 
 from corpuscle import Results
+from corpuscle.evaluation.metrics import mixing
+from corpuscle.evaluation.tasks.annotation import Annotation
+from corpuscle.evaluation.tasks.clustering import Clustering
+from corpuscle.evaluation.tasks.integration import Integration
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 N_GENES = 60
@@ -164,6 +169,15 @@ def cut(study: str, changes: Mapping[str, str]) -> str:
         study, n = re.subn(pattern, new, study)
         assert n, f"no {pattern} in the study"
     return study
+
+
+def leave_out_slow_parts(patch: pytest.MonkeyPatch) -> None:
+    """Leave out of a run what is compiled for a long time and no claim is about: maps, and neighbours' diversity."""
+    for task in (Annotation, Clustering, Integration):
+        patch.setattr(task, "maps", False)
+    patch.setattr(mixing, "lisi", lambda found, label_N: np.ones(len(label_N)))
+    patch.setattr(mixing, "kbet", lambda graph, type_N, batch_N: {})
+    patch.setattr(mixing, "optimal_leiden", lambda found, type_N: (0.5, 0.5))
 
 
 def claims_of(study: str, runs: Mapping[str, Results]) -> list[Any]:

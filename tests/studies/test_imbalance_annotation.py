@@ -6,7 +6,7 @@ import shutil
 import anndata as ad
 import numpy as np
 import pytest
-from imbalance_standins import IDS, STUDIES, cells, claims_of, cut, models
+from imbalance_standins import IDS, STUDIES, cells, claims_of, cut, leave_out_slow_parts, models
 
 import corpuscle
 from corpuscle.source.source import dataset_path
@@ -53,7 +53,8 @@ def test_wrong_names_are_those_of_the_same_genes_and_no_gene_has_its_own(tmp_pat
     assert wrong.var.set_index("symbol")["ensembl_id"].to_dict() == listed.var.set_index("symbol")["ensembl_id"].to_dict()
 
 
-def test_small_runs_give_claims(tmp_path):
+def test_small_runs_give_claims(tmp_path, monkeypatch):
+    leave_out_slow_parts(monkeypatch)
     runpy.run_path(str(HERE / "prepare.py"))["main"](tmp_path)
     few = {r"seeds    = \d+": "seeds = 1"}
     fewer = {

@@ -1,7 +1,7 @@
 """The published study of imbalance in integration: its full files can be planned, and its small ones give claims."""
 
 import pytest
-from imbalance_standins import STUDIES, cells, claims_of, cut, models
+from imbalance_standins import STUDIES, cells, claims_of, cut, leave_out_slow_parts, models
 
 import corpuscle
 from corpuscle.study.preparation import prepare
@@ -38,7 +38,8 @@ def test_the_full_study_can_be_planned(folder, file, n_runs, changes):
     assert len(plan.runs) == n_runs
 
 
-def test_small_runs_give_claims(tmp_path):
+def test_small_runs_give_claims(tmp_path, monkeypatch):
+    leave_out_slow_parts(monkeypatch)
     few = {r"seeds    = \d+": "seeds = 1", r"steps = \d+": "steps = 2"}
     fewer = {
         "small": few | {"n_cells = 480": "n_cells = 240"},
