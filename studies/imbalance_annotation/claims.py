@@ -2,6 +2,7 @@
 
 import pandas as pd
 from claim import Claim, Estimate, Verdict, values
+
 from corpuscle import Results
 
 NETWORKS = ("scgpt", "scbert", "geneformer")
@@ -16,9 +17,15 @@ def claims(runs: dict[str, Results]) -> list[Claim]:
         *(_over_sampling(resampled, name) for name in NETWORKS),
         _rare_types(resampled),
         _under_sampling(resampled),
-        _least(resampled, "scgpt", "fine_tune_seconds", "scGPT is fastest", "Of the three, scGPT takes the least time."),
         _least(
-            resampled, "scbert", "fine_tune_peak_gb", "scBERT is smallest", "Of the three, scBERT takes the least memory."
+            resampled, "scgpt", "fine_tune_seconds", "scGPT is fastest", "Of the three, scGPT takes the least time."
+        ),
+        _least(
+            resampled,
+            "scbert",
+            "fine_tune_peak_gb",
+            "scBERT is smallest",
+            "Of the three, scBERT takes the least memory.",
         ),
         _tokens(tokens),
         _simple(resampled),
@@ -36,7 +43,7 @@ def _gain(scores: pd.DataFrame, corpus: str, models: tuple[str, ...], task: str)
     return Estimate.of(sum(gains[1:], start=gains[0]) / len(gains))
 
 
-def _artefact_unless(seen: bool, still: bool) -> Verdict:
+def _artefact_unless(*, seen: bool, still: bool) -> Verdict:
     """Return the verdict on a pattern that is seen as published, and still there, or not, at equal steps."""
     if not seen:
         return "not seen"
@@ -50,7 +57,7 @@ def _over_sampling(scores: pd.DataFrame, model: str) -> Claim:
         f"{NAMES[model]}, fine-tuned on over-sampled cells, annotates better than on the original ones.",
         "macro-F1 on 600 other cells, over-sampled less original, 6 epochs each, over seeds",
         epochs,
-        _artefact_unless(epochs.above_zero, steps.above_zero),
+        _artefact_unless(seen=epochs.above_zero, still=steps.above_zero),
         f"6 epochs of over-sampled cells are three times the steps; at 150 steps each: {steps}.",
     )
 
@@ -65,7 +72,7 @@ def _rare_types(scores: pd.DataFrame) -> Claim:
         "What over-sampling brings, it brings to the classes that have few cells.",
         "F1 of dendritic cells and megakaryocytes, over-sampled less original, 6 epochs each, mean of three models",
         epochs,
-        _artefact_unless(epochs.above_zero, steps.above_zero),
+        _artefact_unless(seen=epochs.above_zero, still=steps.above_zero),
         f"These are 1 to 2 % of the cells, of which 15 are asked about; at 150 steps each: {steps}.",
     )
 
@@ -85,9 +92,9 @@ def _under_sampling(scores: pd.DataFrame) -> Claim:
         "Fine-tuned on under-sampled cells, none of the models annotates better.",
         "macro-F1, under-sampled less original, 6 epochs each, mean of three models, over seeds",
         epochs,
-        _artefact_unless(epochs.below_zero, steps.below_zero),
-        f"6 epochs of under-sampled cells are a third of the steps; at 150 steps each: {steps}. Imputed cells, of which no "
-        f"direction was published: {imputed}.",
+        _artefact_unless(seen=epochs.below_zero, still=steps.below_zero),
+        f"6 epochs of under-sampled cells are a third of the steps; at 150 each: {steps}. Imputed cells, of which "
+        f"no direction was published: {imputed}.",
     )
 
 
@@ -105,7 +112,7 @@ def _least(scores: pd.DataFrame, model: str, metric: str, name: str, published: 
         f"{unit}, of 150 steps of fine-tuning, {NAMES[model]} less the lower of the two others, over seeds",
         less,
         "pattern seen" if less.below_zero else "not seen",
-        "Of our small sizes, on a CPU, where libraries take more memory than networks; full.toml has the published sizes.",
+        "Of our small sizes, on a CPU, where libraries take more memory than networks; full.toml has published sizes.",
     )
 
 
@@ -114,14 +121,14 @@ def _tokens(scores: pd.DataFrame) -> Claim:
     more = Estimate.of(nearest["right"] - nearest["wrong"])
     return Claim(
         "Geneformer gains least, as it reads ranks",
-        "Geneformer's low scores are put down to its reading ranks; its code gave it numbers of columns as token ids.",
-        "what training brings (macro-F1 by the five nearest cells, less that of the network before any step) to cells whose "
-        "genes are under their own tokens, less to the same cells under wrong ones, over seeds",
+        "Geneformer's low scores are put down to its reading ranks; the code gives it numbers of columns as token ids.",
+        "what training brings (macro-F1 by the five nearest cells, less that of the network before any step) to cells "
+        "whose genes are under their own tokens, less to the same cells under wrong ones, over seeds",
         more,
         "artefact" if more.above_zero else "not seen",
-        f"Training brings {Estimate.of(nearest['right'])} under the right tokens and {Estimate.of(nearest['wrong'])} under "
-        f"wrong ones. Fine-tuned on 750 cells, it brings {Estimate.of(tuned['right'])} and {Estimate.of(tuned['wrong'])}: "
-        "where pre-training is of no use, wrong tokens do no harm.",
+        f"Training brings {Estimate.of(nearest['right'])} under the right tokens and "
+        f"{Estimate.of(nearest['wrong'])} under wrong ones. Fine-tuned on 750 cells, it brings "
+        f"{Estimate.of(tuned['right'])} and {Estimate.of(tuned['wrong'])}.",
     )
 
 

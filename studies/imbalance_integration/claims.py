@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from claim import Claim, Estimate, Verdict
-from corpuscle import Results
 from scipy import stats
+
+from corpuscle import Results
 
 SPLIT, OTHERS = "published split", "other batches"
 # The 30 % of a type's cells that vote are 15 then, as many as the neighbours that are asked.
@@ -47,8 +48,8 @@ def _by_seed(drops: pd.DataFrame) -> "pd.Series[float]":
     return drops.groupby("seed")["drop"].mean()
 
 
-def _artefact_unless(seen: bool, still: bool) -> Verdict:
-    """Return the verdict on a pattern that is seen as published, and still there, or not, once others are held equal."""
+def _artefact_unless(*, seen: bool, still: bool) -> Verdict:
+    """Return the verdict on what is seen as published, or not, and still there, or not, with the rest held equal."""
     if not seen:
         return "not seen"
     return "pattern seen" if still else "artefact"
@@ -61,11 +62,11 @@ def _drop(scores: pd.DataFrame, corpus: str, published: str) -> Claim:
     return Claim(
         f"{corpus} in one batch",
         published,
-        "F1 on the published split, altered type less the same type of the control, mean of Harmony and scVI, over seeds",
+        "F1 on the published split, altered type less that type in the control, mean of Harmony and scVI, over seeds",
         drop,
-        _artefact_unless(drop.below_zero, beyond.below_zero),
-        f"Less the drop where a type has as few cells, but in both batches: {beyond}. On the published split, cells of a "
-        f"type's own batch vote, too; where only other batches do, F1 falls by {across}.",
+        _artefact_unless(seen=drop.below_zero, still=beyond.below_zero),
+        f"Less the drop where a type has as few cells, but in both batches: {beyond}. On the published split, cells of "
+        f"a type's own batch vote, too; where only other batches do, the difference is {across}.",
     )
 
 
@@ -102,7 +103,10 @@ def _regressions(scores: pd.DataFrame) -> list[Claim]:
     table = _f1(scores).set_index(["model", "seed", "unit"])["value"].rename("f1").to_frame().join(wide).dropna()
     what = {"log2_support": "log2 of its cells", "centre_distance": "the least distance of its centre from another's"}
     published = {
-        "log2_support": ("F1 rises with support", "F1 ~ method + log2 support: a type with more cells has a higher F1."),
+        "log2_support": (
+            "F1 rises with support",
+            "F1 ~ method + log2 support: a type with more cells has a higher F1.",
+        ),
         "centre_distance": (
             "F1 rises with distance",
             "F1 ~ method + least distance of centres: a type that is far from others has a higher F1.",
@@ -117,7 +121,7 @@ def _regressions(scores: pd.DataFrame) -> list[Claim]:
                 *published[name],
                 f"slope of F1 (published split) on {what[name]}, method held equal, over types, for each seed",
                 alone,
-                _artefact_unless(alone.above_zero, equal.above_zero and of_many.above_zero),
+                _artefact_unless(seen=alone.above_zero, still=equal.above_zero and of_many.above_zero),
                 f"With {what[other]} held equal, too: {equal}. Of types with 15 voting cells or more, as many as the "
                 f"neighbours that are asked: {of_many}.",
             )
@@ -142,10 +146,10 @@ def _worst_type(scores: pd.DataFrame) -> Claim:
     return Claim(
         "NK cells are worst",
         "Of the types of two batches, NK cells have the lowest F1 (poster).",
-        "F1 of NK cells less that of the lowest other type, published split, mean of all corpora and methods, over seeds",
+        "F1 of NK cells less that of the lowest other type, published split, mean of corpora and methods, over seeds",
         less,
         "pattern seen" if less.below_zero else "not seen",
-        f"Of the others, {lowest} has the lowest mean. NK cells are next to CD8 T cells in these data as in the published.",
+        f"Of the others, {lowest} has the lowest mean, next to which NK cells are, as in the published data.",
     )
 
 
@@ -156,7 +160,7 @@ def _unstable_type(scores: pd.DataFrame) -> Claim:
         "Over replicates, ranks of the markers of CD14 monocytes scatter most (poster).",
         "distance of a marker's rank from its mean in the other seeds, CD14 monocytes less the highest other type",
         published,
-        _artefact_unless(published.above_zero, signed.above_zero),
+        _artefact_unless(seen=published.above_zero, still=signed.above_zero),
         f"By signed scores, in which genes that go down are no markers and ties share a rank: {signed}.",
     )
 
@@ -202,7 +206,7 @@ def _fine_tuned(scores: pd.DataFrame, what: str, published: str) -> Claim:
         metric = "balanced ARI of Leiden clusters and types"
     of_model = rows.groupby(["seed", "model"])["value"].mean().unstack()
     alone = Estimate.of(
-        sum((of_model[f"{name}, adversary alone"] - of_model[name] for name in ZERO_SHOT)) / len(ZERO_SHOT)
+        sum(of_model[f"{name}, adversary alone"] - of_model[name] for name in ZERO_SHOT) / len(ZERO_SHOT)
     )
     whole = Estimate.of(of_model["scgpt, integrated"] - of_model["scgpt"])
     return Claim(
@@ -210,7 +214,6 @@ def _fine_tuned(scores: pd.DataFrame, what: str, published: str) -> Claim:
         published,
         f"{metric}, adversary alone less zero-shot, mean of Geneformer and scGPT, control, over seeds",
         alone,
-        _artefact_unless(alone.below_zero, whole.below_zero),
-        "The published head trained by its adversary alone. With all six losses, scGPT less zero-shot has "
-        f"{whole}.",
+        _artefact_unless(seen=alone.below_zero, still=whole.below_zero),
+        f"The published head trained by its adversary alone. With all six losses, scGPT less zero-shot has {whole}.",
     )

@@ -6,12 +6,12 @@ import shutil
 import anndata as ad
 import numpy as np
 import pytest
-from imbalance_standins import IDS, STUDIES, cells, claims_of, cut, leave_out_slow_parts, models
 
 import corpuscle
 from corpuscle.source.source import dataset_path
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
+from imbalance_standins import IDS, STUDIES, cells, claims_of, cut, leave_out_slow_parts, models
 
 HERE = STUDIES / "imbalance_annotation"
 TYPE, DISEASE = "Factor Value[inferred cell type - authors labels]", "Factor Value[disease]"
@@ -37,7 +37,9 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(("file", "threshold"), [("full", "500"), ("full_sclerosis", "200")])
 def test_the_full_study_can_be_planned(folder, file, threshold):
     # The tiny files have fewer cells than the published thresholds.
-    text = cut((HERE / f"{file}.toml").read_text(), {f"threshold = {threshold}": "threshold = 40", "seeds    = 5": "seeds = 1"})
+    text = cut(
+        (HERE / f"{file}.toml").read_text(), {f"threshold = {threshold}": "threshold = 40", "seeds    = 5": "seeds = 1"}
+    )
     plan = prepare(Study.parse(text, folder))
     assert len(plan.runs) == 16
 
@@ -50,7 +52,9 @@ def test_wrong_names_are_those_of_the_same_genes_and_no_gene_has_its_own(tmp_pat
     listed = right[:, right.var["symbol"].isin(wrong.var["symbol"])]
     assert (wrong.X != listed.X).nnz == 0
     assert not (wrong.var["symbol"].to_numpy() == listed.var["symbol"].to_numpy()).any()
-    assert wrong.var.set_index("symbol")["ensembl_id"].to_dict() == listed.var.set_index("symbol")["ensembl_id"].to_dict()
+    assert (
+        wrong.var.set_index("symbol")["ensembl_id"].to_dict() == listed.var.set_index("symbol")["ensembl_id"].to_dict()
+    )
 
 
 def test_small_runs_give_claims(tmp_path, monkeypatch):

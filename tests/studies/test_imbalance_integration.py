@@ -1,11 +1,11 @@
 """The published study of imbalance in integration: its full files can be planned, and its small ones give claims."""
 
 import pytest
-from imbalance_standins import STUDIES, cells, claims_of, cut, leave_out_slow_parts, models
 
 import corpuscle
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
+from imbalance_standins import STUDIES, cells, claims_of, cut, leave_out_slow_parts, models
 
 HERE = STUDIES / "imbalance_integration"
 
