@@ -40,9 +40,10 @@ def test_the_full_study_can_be_planned(folder, file, n_runs, changes):
 
 def test_small_runs_give_claims(tmp_path, monkeypatch):
     leave_out_slow_parts(monkeypatch)
-    few = {r"seeds    = \d+": "seeds = 1", r"steps = \d+": "steps = 2"}
+    genes = f"genes = {{ space = '{STUDIES}/imbalance_annotation/genes.txt', by = 'symbol', min_counts_kept = 0.0 }}"
+    few = {r"seeds    = \d+": f"seeds = 1\n{genes}", r"steps = \d+": "steps = 1"}
     fewer = {
-        "small": few | {"n_cells = 480": "n_cells = 240"},
+        "small": few | {"n_cells = 480": "n_cells = 192"},
         "small_foundation": few | {"n_cells = 360": "n_cells = 120", "batch_size = 8": "batch_size = 4"},
         "small_natural": few | {"n_cells = 900": "n_cells = 200"},
     }
