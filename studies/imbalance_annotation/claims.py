@@ -73,7 +73,7 @@ def _rare_types(scores: pd.DataFrame) -> Claim:
         "F1 of dendritic cells and megakaryocytes, over-sampled less original, 6 epochs each, mean of three models",
         epochs,
         _artefact_unless(seen=epochs.above_zero, still=steps.above_zero),
-        f"These are 1 to 2 % of the cells, of which 15 are asked about; at 150 steps each: {steps}.",
+        f"These are 1 to 2 % of the cells, and 12 of them are asked about; at 150 steps each: {steps}.",
     )
 
 
@@ -112,7 +112,7 @@ def _least(scores: pd.DataFrame, model: str, metric: str, name: str, published: 
         f"{unit}, of 150 steps of fine-tuning, {NAMES[model]} less the lower of the two others, over seeds",
         less,
         "pattern seen" if less.below_zero else "not seen",
-        "Of our small sizes, on a CPU, where libraries take more memory than networks; full.toml has published sizes.",
+        "Of our small sizes, on a shared CPU, where libraries take most memory; full.toml has the published sizes.",
     )
 
 

@@ -17,10 +17,14 @@ import torch
 from scipy.sparse import csr_matrix
 
 from corpuscle import Results
+from corpuscle.evaluation import embedding
 from corpuscle.evaluation.metrics import mixing
+from corpuscle.evaluation.metrics.neighbours import Neighbours
+from corpuscle.evaluation.tasks import integration
 from corpuscle.evaluation.tasks.annotation import Annotation
 from corpuscle.evaluation.tasks.clustering import Clustering
 from corpuscle.evaluation.tasks.integration import Integration
+from corpuscle.execution import workflow
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 N_GENES = 60
@@ -172,12 +176,22 @@ def cut(study: str, changes: Mapping[str, str]) -> str:
 
 
 def leave_out_slow_parts(patch: pytest.MonkeyPatch) -> None:
-    """Leave out of a run what is compiled for a long time and no claim is about: maps, and neighbours' diversity."""
+    """Leave out of a run what takes long and no claim is about: maps, the report, and metrics that are compiled."""
     for task in (Annotation, Clustering, Integration):
         patch.setattr(task, "maps", False)
-    patch.setattr(mixing, "lisi", lambda found, label_N: np.ones(len(label_N)))
+    patch.setattr(workflow, "written", lambda folder: None)
+    patch.setattr(embedding, "connectivities", _neighbour_graph)
+    patch.setattr(integration, "_measured", lambda *given: (dict.fromkeys(integration.WHOLE, np.nan), {}))
+    patch.setattr(integration, "_by_batch", lambda *given, problem: ())
     patch.setattr(mixing, "kbet", lambda graph, type_N, batch_N: {})
-    patch.setattr(mixing, "optimal_leiden", lambda found, type_N: (0.5, 0.5))
+
+
+def _neighbour_graph(found: Neighbours) -> csr_matrix:
+    """Connect each cell with its nearest, all alike."""
+    n_cells, n_nearest = found.index_NJ.shape
+    ones = np.ones(found.index_NJ.size, np.float32)
+    graph = csr_matrix((ones, (np.repeat(np.arange(n_cells), n_nearest), found.index_NJ.ravel())), (n_cells, n_cells))
+    return graph.maximum(graph.T).tocsr()
 
 
 def claims_of(study: str, runs: Mapping[str, Results]) -> list[Any]:
