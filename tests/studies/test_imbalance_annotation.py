@@ -61,9 +61,13 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     leave_out_slow_parts(monkeypatch)
     runpy.run_path(str(HERE / "prepare.py"))["main"](tmp_path)
     few = {r"seeds    = \d+": "seeds = 1"}
+    fewer_cells = {"n_cells = 400": "n_cells = 120", "share = 0.4": "share = 0.1"}
     fewer = {
-        "small": few | {"steps = 200": "steps = 2", "steps = 150": "steps = 2", "epochs = 6": "steps = 2"},
-        "small_tokens": few | {r"steps = \d+": "steps = 2", "n_cells = 2000": "n_cells = 200"},
+        "small": few
+        | fewer_cells
+        | {"steps = 200": "steps = 2", "steps = 150": "steps = 2", "epochs = 6": "steps = 2"},
+        "small_tokens": few
+        | {r"steps = \d+": "steps = 2", "n_cells = 2000": "n_cells = 200", "fine_tune ": "max_cells = 200\nfine_tune "},
     }
     runs = {}
     for file, changes in fewer.items():
