@@ -192,7 +192,7 @@ def _zero_shot_drop(scores: pd.DataFrame) -> Claim:
         "F1 on the published split, ablated type less the same type of the control, mean of three models, over seeds",
         drop,
         "pattern seen" if drop.below_zero else "not seen",
-        "Networks of minutes of training, whose F1 is low in the control already.",
+        "Networks of seconds of training, whose F1 is low in the control already. Numbers of cells are not held equal.",
     )
 
 
