@@ -278,7 +278,7 @@ def _corpora_table(plan: Plan) -> pd.DataFrame:
         runs = [Run(recipe.name, model.label, seed) for seed in plan.study.seeds for model in plan.study.models]
         # Models that take no steps are not of interest here.
         steps = {plan.n_steps(run) for run in runs} - {0} or {0}
-        cells = plan.corpora[recipe.name, 0].n_cells
+        cells = plan.corpora[recipe.name, plan.study.draws[0]].n_cells
         shown = " to ".join(f"{n:,}" for n in sorted({min(steps), max(steps)}))
         rows.append({"corpus": recipe.name, "cells": f"{cells:,}", "steps": shown, "recipe": str(recipe)})
     return pd.DataFrame(rows)

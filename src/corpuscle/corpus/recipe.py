@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from corpuscle.core.components import guarded
+from corpuscle.core.components import guarded, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import generator
 from corpuscle.corpus.alteration import Alteration, altered
@@ -34,12 +34,19 @@ class Part:
         How to choose among its cells.
     n_cells, fraction
         How many cells: a number, or a share of what the source offers for training. Exactly one of them is set.
+    only
+        Which of the source's cells: a filter on labels; None: any.
+    repeats
+        How often a cell may be used where more are asked for than there are; each is then used as often as the others,
+        or once more.
     """
 
     source: str
     sampler: Sampler
     n_cells: int | None = None
     fraction: float | None = None
+    only: str | None = None
+    repeats: int = 1
 
     def size(self, pool: int) -> int:
         """How many cells this part asks of a pool of this size."""
@@ -53,7 +60,9 @@ class Part:
         amount = f"{self.n_cells:,}" if self.n_cells is not None else f"{self.fraction:.0%}"
         parameters = {key: value for key, value in self.sampler.spec().items() if key != "name" and value is not None}
         settings = "".join(f", {key} = {value}" for key, value in parameters.items())
-        return f"{amount} of {self.source} ({self.sampler.name}{settings})"
+        where = f" where {self.only}" if self.only else ""
+        repeats = f", each at most {self.repeats} times" if self.repeats > 1 else ""
+        return f"{amount} of {self.source}{where} ({self.sampler.name}{settings}){repeats}"
 
 
 @dataclass(frozen=True)
@@ -166,33 +175,36 @@ class Recipe:
         """
         context = context or Context(pools=pools)
         left = self._eligible(pools)
-        offered = {source: len(pool) for source, pool in left.items()}
-        full = [part.size(offered[part.source]) for part in self.parts]
+        offered = {(part.source, part.only): len(self._own(part, left)) for part in self.parts}
+        full = [part.size(offered[part.source, part.only]) for part in self.parts]
         for part, n in zip(self.parts, full, strict=True):
             # Before sizes are laid out: a slip of the finger may ask for more than memory holds.
-            others = sum(offered[source] for source in part.sampler.sources if source != part.source)
-            if n > offered[part.source] + others:
-                raise CorpusError(self._too_few(part, n, offered[part.source], offered[part.source], pools))
+            others = sum(len(left[source]) for source in part.sampler.sources if source != part.source)
+            n_own = offered[part.source, part.only]
+            if n > (n_own + others) * part.repeats:
+                raise CorpusError(self._too_few(part, n, n_own, n_own, pools))
         steps = self.rung.scale(full) if self.rung else [full]
         apart = (str(self.rung),) if self.rung and self.rung.larger is None else ()
-        turn: Counter[str] = Counter()
+        turn: Counter[tuple[str, ...]] = Counter()
         tables, account = [], []
         for at, (part, *sizes) in enumerate(zip(self.parts, *steps, strict=True)):
-            if sizes[0] > len(left[part.source]) and not part.sampler.sources:
-                raise CorpusError(self._too_few(part, sizes[0], len(left[part.source]), offered[part.source], pools))
-            n_own = len(left[part.source])
-            pool = _pool(part, left)
-            rng = generator(seed, "part", part.source, turn[part.source], *apart)
-            largest, chosen = _choose(part, pool, sizes, (rng, context))
-            drawn = pool.take(chosen)
+            own = self._own(part, left)
+            if sizes[0] > len(own) * part.repeats and not part.sampler.sources:
+                whole = offered[part.source, part.only]
+                raise CorpusError(self._too_few(part, sizes[0], len(own), whole, pools))
+            pool = _pool(part, own, left)
+            # What is drawn of a group does not depend on which other groups of its source a corpus has.
+            named = (part.source,) if part.only is None else (part.source, part.only)
+            rng = generator(seed, "part", *named, turn[named], *apart)
+            largest, drawn = _drawn(part, pool, sizes, (rng, context))
             tables.append((drawn.cells, pool.gaps))
             account.append({"part": str(part), "sampler": part.sampler.spec(),
-                            "version": part.sampler.code_version, "source": part.source,
-                            "n_cells": len(drawn), "from": n_own, **part.sampler.notes(drawn)})  # fmt: skip
+                            "version": part.sampler.code_version, "source": part.source, **_chosen_by(part),
+                            "n_cells": drawn.n_cells, "from": len(own), **part.sampler.notes(drawn)})  # fmt: skip
             # What any size of the ladder may have is gone for the parts that follow, so that they nest, too.
             if not {part.source, *part.sampler.sources}.isdisjoint(_draws_from(self.parts[at + 1 :])):
                 _remove(left, pool.take(largest))
-            turn[part.source] += 1
+            turn[named] += 1
         if self.rung:
             account.append({"ladder": str(self.rung), "nested": self.rung.larger is not None})
         if self.exclude:
@@ -252,14 +264,31 @@ class Recipe:
             )
         return left
 
+    def _own(self, part: Part, left: Mapping[str, Corpus]) -> Corpus:
+        """Return what is left of a part's source, as far as it is for this part."""
+        own = left[part.source]
+        if part.only is None:
+            return own
+        if lacking := where_expression.columns(part.only) - set(own.cells.columns):
+            raise CorpusError(
+                f"only uses {', '.join(sorted(lacking))}, which source {part.source!r} does not have; "
+                f"{legal_names(sorted(lacking)[0], map(str, own.cells.columns))}"
+            )
+        return own.take(where_expression.matches(part.only, own.cells))
+
     def _too_few(self, part: Part, n_cells: int, left: int, offered: int, pools: Mapping[str, Corpus]) -> str:
         whole = len(pools[part.source])
         parts = [f"{whole:,} cells for training (after where, quality and hold-out)"]
         if offered != whole:
-            parts.append(f"{offered:,} after exclude")
+            by = [name for name, given in (("exclude", self.exclude), ("only", part.only)) if given]
+            parts.append(f"{offered:,} after {' and '.join(by)}")
         if left != offered:
             parts.append(f"{left:,} after the corpus' earlier parts")
-        return f"it asks for {n_cells:,} cells of {part.source}, which has {', '.join(parts)}; ask for at most {left:,}"
+        repeated = f", each at most {part.repeats} times" if part.repeats > 1 else ""
+        return (
+            f"it asks for {n_cells:,} cells of {part.source}, which has {', '.join(parts)}; ask for at most "
+            f"{left * part.repeats:,}{repeated}"
+        )
 
 
 def _draws_from(parts: Sequence[Part]) -> set[str]:
@@ -282,13 +311,35 @@ def _in_order(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.take(order).reset_index(drop=True)
 
 
-def _pool(part: Part, left: Mapping[str, Corpus]) -> Corpus:
+def _chosen_by(part: Part) -> dict[str, str | int]:
+    """Return what else than its sampler chose a part's cells, where anything did."""
+    only: dict[str, str | int] = {} if part.only is None else {"only": part.only}
+    return only | ({} if part.repeats == 1 else {"most_repeats": part.repeats})
+
+
+def _pool(part: Part, own: Corpus, left: Mapping[str, Corpus]) -> Corpus:
     """Return what a part's sampler sees: its source's cells, then those of the other sources that it asks for."""
-    own = left[part.source]
     others = [left[source].cells for source in part.sampler.sources if source != part.source]
     if not others:
         return own
     return replace(own, cells=stack_tables([own.cells, *others]).reset_index(drop=True))
+
+
+def _drawn(
+    part: Part, pool: Corpus, sizes: Sequence[int], given: tuple[np.random.Generator, Context]
+) -> tuple[NDArray[np.int64], Corpus]:
+    """Draw the cells of the last of falling sizes; return the positions that the first takes, and these cells."""
+    if part.repeats == 1 or sizes[0] <= len(pool):
+        largest, chosen = _choose(part, pool, sizes, given)
+        return largest, pool.take(chosen)
+    # A study has no ladder of a part that repeats cells: there is one size.
+    whole, rest = divmod(sizes[0], len(pool))
+    times_N = np.full(len(pool), whole, np.int64)
+    if rest:
+        times_N[_choose(part, pool, [rest], given)[1]] += 1
+    everything = np.arange(len(pool))
+    drawn = pool.take(everything)
+    return everything, replace(drawn, cells=drawn.cells.assign(times=times_N))
 
 
 def _choose(

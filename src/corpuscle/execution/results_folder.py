@@ -267,6 +267,7 @@ def write_unfinished(folder: Path, plan: Plan) -> None:
 
 
 def _provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
+    first = plan.study.draws[0]
     return {
         "study": plan.study.name,
         "corpuscle": __version__,
@@ -278,7 +279,7 @@ def _provenance(folder: Path, plan: Plan, failures: Sequence[Mapping[str, Any]],
         "inputs": input_facts(plan),
         "targets": [target_facts(plan, name) for name in plan.asked_on],
         "corpora": [
-            {"name": recipe.name, "n_cells": plan.corpora[recipe.name, 0].n_cells, "recipe": str(recipe)}
+            {"name": recipe.name, "n_cells": plan.corpora[recipe.name, first].n_cells, "recipe": str(recipe)}
             for recipe in plan.study.recipes
         ],
         "warnings": [str(warning) for warning in plan.warnings],

@@ -126,8 +126,8 @@ def draw_corpora(
             continue
         with findings.noting(findings.of_corpus(recipe.name)):
             draws = []
-            for seed in study.draws:
-                context.notice(f"drawing {recipe.name}", seed / len(study.draws))
+            for at, seed in enumerate(study.draws):
+                context.notice(f"drawing {recipe.name}", at / len(study.draws))
                 drawn = recipe.draw(pools, seed, context)
                 if (corpus := _altered(findings, recipe, drawn, seed, context)) is not None:
                     corpora[recipe.name, seed] = corpus
@@ -141,7 +141,8 @@ def draw_corpora(
 def _altered(findings: Findings, recipe: Recipe, corpus: Corpus, seed: int, context: Context) -> Corpus | None:
     """Do a recipe's steps; None where one cannot be done."""
     for at, step in enumerate(recipe.steps):
-        context.notice(f"drawing {recipe.name}: {step.name}", seed / len(findings.study.draws))
+        done = findings.study.draws.index(seed) / len(findings.study.draws)
+        context.notice(f"drawing {recipe.name}: {step.name}", done)
         before = len(findings.problems)
         with findings.noting(f"{findings.of_corpus(recipe.name)}.steps[{at}]"):
             corpus = recipe.alter(corpus, seed, at, context)

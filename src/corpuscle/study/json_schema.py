@@ -39,7 +39,7 @@ def study_schema() -> Schema:
     --------
     >>> schema = study_schema()
     >>> sorted(schema["required"])
-    ['corpora', 'models', 'name', 'sources']
+    ['models', 'name', 'sources']
     >>> schema["$defs"]["model ldvae"]["properties"]["n_latent"]["default"]
     10
     """
@@ -68,7 +68,8 @@ def study_schema() -> Schema:
     shared["SourceSpec"]["properties"]["dataset"] = {"enum": [*dataset_names()]}
     shared["holdout"] = {**_variant(Holdout, shared, "holdout"), "title": "holdout"}
     schema["properties"]["holdout"]["additionalProperties"] = {"$ref": _pointer("holdout")}
-    return {"$schema": DIALECT, **schema, "title": "Corpuscle study file"}
+    either = [{"required": ["corpora"]}, {"required": ["mixture"]}]
+    return {"$schema": DIALECT, **schema, "anyOf": either, "title": "Corpuscle study file"}
 
 
 def _pointer(name: str) -> str:

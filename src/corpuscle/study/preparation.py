@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from corpuscle.core.components import guarded
-from corpuscle.core.errors import ModelError
+from corpuscle.core.errors import ModelError, StudyError
 from corpuscle.core.scores import IN_PLACE
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
@@ -66,6 +66,9 @@ def prepare(study: Study | Path | str, store: Store | None = None, notice: Notic
         With everything that is wrong, each with its place in the study file.
     """
     study = study if isinstance(study, Study) else Study.read(study)
+    if study.spec.mixture is not None:
+        message = "a study of mixtures makes its corpora in stages: `corpuscle recommend STUDY -o DIR` does it"
+        raise StudyError([study.problem("mixture", message)])
     findings, notice = Findings(study), notice or (lambda _what, _share: None)
     opened = open_sources(findings, notice)
     opened, relabelled = relabel(findings, opened)

@@ -35,14 +35,15 @@ def draw_facts(recipe: Recipe, pools: Mapping[str, Corpus], draws: Sequence[Corp
     seed's; NaN with one seed. With uniform draws it is near ``share``; a sampler that takes all cells of rare types
     has more.
     """
-    offered: dict[str, int] = {}
+    offered: dict[str, dict[str, int]] = {}
     for entry in draws[0].account:
         if "part" in entry:
-            offered.setdefault(entry["source"], entry["from"])
+            offered.setdefault(entry["source"], {}).setdefault(entry.get("only", ""), entry["from"])
     rows = []
     for source in recipe.sources:
         tables = [draw.cells.loc[draw.cells["source"] == source, ["row", "times"]] for draw in draws]
-        n_cells, pool = float(np.mean([len(table) for table in tables])), offered.get(source, len(pools[source]))
+        n_cells, groups = float(np.mean([len(table) for table in tables])), offered.get(source, {})
+        pool = groups.get("", min(sum(groups.values()), len(pools[source]))) if groups else len(pools[source])
         share, overlap = n_cells / pool if pool else np.nan, draw_overlap([table.to_numpy() for table in tables])
         rows.append((recipe.name, source, n_cells, pool, share, overlap))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -87,7 +88,7 @@ def replicate_warnings(
             "with one seed nothing has an interval: no difference can be distinguished from chance; 3 or more do",
         )
         return
-    alike = [name for name in dict.fromkeys(draws["corpus"]) if _is_one_draw(name, draws, corpora, n_seeds)]
+    alike = [name for name in dict.fromkeys(draws["corpus"]) if _is_one_draw(study, name, draws, corpora)]
     if alike:
         yield alike[0], "", _one_draw(study, alike, n_seeds)
     large = draws[(draws["share"] > LARGE_SHARE) & ~draws["corpus"].isin(alike)]
@@ -107,11 +108,11 @@ def replicate_warnings(
         )
 
 
-def _is_one_draw(name: str, draws: pd.DataFrame, corpora: Mapping[tuple[str, int], Corpus], n_seeds: int) -> bool:
+def _is_one_draw(study: Study, name: str, draws: pd.DataFrame, corpora: Mapping[tuple[str, int], Corpus]) -> bool:
     """Return whether a corpus is the same at every seed."""
     if not (draws.loc[draws["corpus"] == name, "overlap"] > 1 - 1e-9).all():
         return False
-    found = [corpora[name, seed].fingerprint for seed in range(n_seeds) if (name, seed) in corpora]
+    found = [corpora[name, seed].fingerprint for seed in study.draws if (name, seed) in corpora]
     return len(found) > 1 and len(set(found)) == 1
 
 

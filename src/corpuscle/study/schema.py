@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from corpuscle.core.components import explain
 from corpuscle.core.errors import Problem
 from corpuscle.study.lines import line_of
+from corpuscle.study.mixture_tables import GroupsSpec, MixtureSpec, ProxySpec, UtilitySpec
 from corpuscle.study.tables import (
     TAGS,
     CorpusSpec,
@@ -38,6 +39,10 @@ _TABLES: dict[tuple[type[BaseModel], str | int], type[BaseModel]] = {
     (CorpusSpec, "parts"): PartSpec,
     (CorpusSpec, "ladder"): LadderSpec,
     (CorpusSpec, "steps"): StepSpec,
+    (StudySpec, "mixture"): MixtureSpec,
+    (MixtureSpec, "groups"): GroupsSpec,
+    (MixtureSpec, "proxy"): ProxySpec,
+    (MixtureSpec, "utility"): UtilitySpec,
     (StudySpec, "models"): ModelSpec,
     (StudySpec, "tasks"): TaskSpec,
     (TaskSpec, "on"): TargetSpec,
@@ -106,13 +111,16 @@ def read_tables(raw: dict[str, Any], text: str) -> tuple[StudySpec | None, list[
     """
     problems: list[Problem] = []
     raw = copy.deepcopy(raw)
+    if not {"corpora", "mixture"} & set(raw):
+        problems.append(Problem("corpora", "'corpora' is required and missing"))
+        raw["corpora"] = copy.deepcopy(_VALUES["corpora"])
     for at in range(_ROUNDS):
         try:
             return StudySpec.model_validate(raw), problems
         except ValidationError as error:
             details = error.errors()
         if at == 0:
-            problems = list(dict.fromkeys(_problem(detail, text) for detail in details[:MOST_SAID]))
+            problems += dict.fromkeys(_problem(detail, text) for detail in details[:MOST_SAID])
             if len(details) > MOST_SAID:
                 problems.append(Problem("", f"{len(details) - MOST_SAID:,} more faults of the kinds of these"))
         # Backwards: what is left out of a list moves those behind it.

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from corpuscle.source.source import RESERVED, dataset_path
 from corpuscle.study.given import GivenCells
 from corpuscle.study.in_python import as_toml
 from corpuscle.study.lines import line_of
+from corpuscle.study.mixture_checks import mixture_problems, settings_of
 from corpuscle.study.schema import follows_from, place_of, read_tables
 from corpuscle.study.tables import (
     CorpusSpec,
@@ -143,13 +144,17 @@ class Study:
         study._fill({"given": {}, "place": None, **values})
         return study
 
+    def of_given(self, other: "Study") -> "Study":
+        """Return the same study with the AnnData objects of another as sources, and the other's place for them."""
+        return Study._of(**{**vars(self), "given": other.given, "place": other.place}) if other.given else self
+
     def placed(self, folder: Path) -> "Study":
         """Return the same study, whose AnnData objects are written into a run's folder when they are needed."""
         return Study._of(**{**vars(self), "place": folder}) if self.given else self
 
     def cut(self, recipes: Sequence[Recipe], models: Sequence[LabelledModel], tasks: Sequence[LabelledTask]) -> "Study":
         """Return a study of the same sources with one seed, and with these corpora, models and tasks instead."""
-        spec = self.spec.model_copy(update={"seeds": 1, "baseline": None, "control": None})
+        spec = self.spec.model_copy(update={"seeds": 1, "first_seed": 0, "baseline": None, "control": None})
         parts = {"recipes": tuple(recipes), "models": tuple(models), "tasks": tuple(tasks)}
         return Study._of(**{**vars(self), "spec": spec, **parts})
 
@@ -174,12 +179,12 @@ class Study:
 
         Where draws and fits are crossed, run r is of draw r // fits and fit r % fits.
         """
-        return range(self.spec.n_draws * self.spec.n_fits)
+        return range(self.draws.start * self.spec.n_fits, self.draws.stop * self.spec.n_fits)
 
     @property
     def draws(self) -> range:
         """The seeds that corpora are drawn with."""
-        return range(self.spec.n_draws)
+        return range(self.spec.first_seed, self.spec.first_seed + self.spec.n_draws)
 
     def draw_of(self, seed: int) -> int:
         """Return the seed that the corpus of a run is drawn with."""
@@ -286,6 +291,7 @@ class _Builder:
         self._check_terms()
         self._check_names()
         self._check_margins(tasks)
+        self._check_mixture(tasks)
         n_seeds = self.spec.n_draws * self.spec.n_fits
         n_runs = len(recipes) * len(self.spec.models) * n_seeds
         if n_runs > MOST_RUNS:
@@ -416,13 +422,20 @@ class _Builder:
         sized = [size for size in (part.n_cells, part.fraction) if size is not None]
         if len(sized) > 1 or not (sized or whole):
             self._fault(place, "give either n_cells (a number of cells) or fraction (a share of the source's cells)")
+        self._check_where(f"{place}.only", part.only)
+        if whole and part.repeats > 1:
+            self._fault(f"{place}.repeats", "a corpus with a ladder uses each cell once; leave out one of the two")
         sampler = self._component(Sampler, place, part, named_by="sampler")
         if sampler is None:
             return None
+        if part.repeats > 1 and (sampler.sources or not sampler.exact):
+            self._fault(f"{place}.repeats", f"{sampler.name} cannot repeat cells; uniform can")
         for source in {*sampler.sources, *sampler.looks_at}:
             key = next((key for key, value in part.parameters.items() if value == source), "sampler")
             self._check_source_name(f"{place}.{key}", source)
-        return Part(part.source, sampler, part.n_cells, part.fraction if sized else 1.0)
+        return Part(
+            part.source, sampler, part.n_cells, part.fraction if sized else 1.0, only=part.only, repeats=part.repeats
+        )
 
     def _component(self, kind: type[K], place: str, table: OpenTable, *, named_by: str = "name") -> K | None:
         """Build the component that a table names, of the keys that are not the table's own."""
@@ -517,6 +530,24 @@ class _Builder:
         for name, margin in self.spec.margins.items():
             if scales.get(name) == "share" and margin >= 1:
                 self._fault(f"margins.{name}", f"{name} is a share, and differs by less than 1; got {margin:g}")
+
+    def _check_mixture(self, tasks: Sequence[LabelledTask]) -> None:
+        """Refuse a ``[mixture]`` that the study cannot have, and settings that its proxy does not."""
+        if self.spec.mixture is None:
+            return
+        for place, message in mixture_problems(self.spec, tasks):
+            self._fault(place, message)
+        faults: dict[tuple[str, str], None] = {}
+        for table in settings_of(self.spec.models, self.spec.mixture) if self.spec.mixture.proxy.tried else []:
+            settings = {key: value for key, value in table.items() if key not in ("name", "label")}
+            with suppress(InputError):
+                cls = components.find(Model, table["name"])
+                try:
+                    components.construct(cls, cls.located(settings, self._located), f"model {table['name']!r}: ", ())
+                except ComponentError as error:
+                    faults |= {(place_of(("mixture.proxy", *where)), message): None for where, message in error.faults}
+        for place, message in faults:
+            self._fault(place, message)
 
     def _check_reference(self, place: str, task: TaskSpec, kind: str, known: list[str]) -> None:
         """Refuse a task that compares with a corpus or model that the study does not have."""

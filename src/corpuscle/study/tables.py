@@ -9,9 +9,13 @@ from corpuscle.core.components import MOST, STRICT
 from corpuscle.core.text import is_missing
 from corpuscle.corpus.recipe import Rung
 from corpuscle.source.source import ROLES
+from corpuscle.study.mixture_tables import MixtureSpec
 
 # A size of a nested ladder is drawn through all larger ones, so that time grows with the square of their number.
 MOST_RUNGS = 200
+
+# Nobody wants a cell more often in an epoch.
+MOST_REPEATS = 1000
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -130,6 +134,8 @@ class PartSpec(OpenTable):
     n_cells: Count | None = None
     fraction: Share | None = None
     sampler: str = "uniform"
+    only: str | None = None
+    repeats: Annotated[int, Field(ge=1, le=MOST_REPEATS)] = 1
 
 
 class StepSpec(OpenTable):
@@ -243,6 +249,7 @@ class StudySpec(Table):
     name: Name
     question: str = ""
     seeds: Seeds = 3
+    first_seed: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     baseline: str | None = None
     control: str | None = None
     margins: dict[Name, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
@@ -252,7 +259,9 @@ class StudySpec(Table):
     holdout: dict[str, dict[str, Any]] = {}
     labels: dict[str, Names] = {}
     cell_types: dict[Name, Term] = {}
-    corpora: Annotated[list[CorpusSpec], Field(min_length=1)]
+    # Of a study of mixtures, they are made; see `corpuscle.study.schema.read_tables`.
+    corpora: Annotated[list[CorpusSpec], Field(min_length=1)] = []
+    mixture: MixtureSpec | None = None
     models: Annotated[list[ModelSpec], Field(min_length=1)]
     tasks: list[TaskSpec] = []
 
