@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.calibrated import calibrated_clusters
     from corpuscle.execution.results import Results
     from corpuscle.execution.workflow import compose, describe, run
+    from corpuscle.oracle.recommending import recommend
     from corpuscle.report.analyse import analyse
     from corpuscle.report.page.render import render
     from corpuscle.source.source import dataset_path, open_source
@@ -47,6 +48,7 @@ _HOMES = {
     "open_source": "corpuscle.source.source",
     "overlap": "corpuscle.alone.overlapping",
     "prepare": "corpuscle.study.preparation",
+    "recommend": "corpuscle.oracle.recommending",
     "render": "corpuscle.report.page.render",
     "run": "corpuscle.execution.workflow",
     "sample": "corpuscle.alone.sampling",
@@ -74,6 +76,7 @@ __all__ = [
     "open_source",
     "overlap",
     "prepare",
+    "recommend",
     "render",
     "run",
     "sample",

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle import label_commands, mixture_commands, model_commands, overlap_command, store_commands
+from corpuscle import (
+    label_commands,
+    mixture_commands,
+    model_commands,
+    overlap_command,
+    recommend_command,
+    store_commands,
+)
 from corpuscle.console import console as _console
 from corpuscle.core.version import __version__
 
@@ -91,6 +98,9 @@ def check(
     from corpuscle.execution.workflow import cores
 
     n_workers, read = workers or cores(), Study.read(study)
+    if read.spec.mixture is not None:
+        recommend_command.check(read, workers, only_plan=only_plan)
+        return
     known = terminal.pilots_of(pilot) if pilot else None
     preparing = terminal.Preparing(_console(stderr=True))
     with preparing.progress:
@@ -355,6 +365,7 @@ def schema(
 
 app.command("labels")(label_commands.labels)
 app.command("mixture")(mixture_commands.mixture)
+app.command("recommend")(recommend_command.recommend)
 app.command("trace")(store_commands.trace)
 app.command("overlap")(overlap_command.overlap)
 app.add_typer(store_commands.app)

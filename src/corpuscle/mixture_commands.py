@@ -134,13 +134,13 @@ def _table(frame: "pd.DataFrame") -> None:
     from corpuscle.store_commands import show
 
     rows = [
-        (str(name), *(_cell(value) for value in row))
+        (str(name), *(cell(value) for value in row))
         for name, row in zip(frame.index, frame.itertuples(index=False), strict=True)
     ]
     show((frame.index.name or "", *map(str, frame.columns)), rows)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """Write a number with two digits; nothing where it is missing."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"

@@ -63,6 +63,12 @@ class Measured(NamedTuple):
     failures: Mapping[tuple[str, int], str]
 
 
+def none() -> Measured:
+    """Return what is found where nothing is measured: tables without rows."""
+    measures, profiles, types = (pd.DataFrame(columns=list(names)) for names in (MEASURES, PROFILES, CELL_TYPES))
+    return Measured(measures, profiles, types, {})
+
+
 def measure(
     plan: Plan, corpora: StoredCorpora, notice: Notice | None = None, workers: "int | Executor" = 0
 ) -> Measured:

@@ -55,7 +55,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(
+def run(  # noqa: PLR0913  # all but two by name
     study: Study | Path | str,
     folder: Path | str,
     *,
@@ -63,6 +63,7 @@ def run(
     store: Path | None = None,
     cluster: Path | str | None = None,
     listener: Listener | None = None,
+    page: bool = True,
 ) -> Results:
     """Do a study: draw corpora, train models, ask the tasks, write scores and report.
 
@@ -83,6 +84,8 @@ def run(
         ``"slurm"``, or a TOML file with what SLURM's jobs are to have. Scores do not depend on it.
     listener
         Hears how it goes; by default it is shown in a notebook, and logged under ``corpuscle`` elsewhere.
+    page
+        Whether corpora are measured and the report is written; without, `corpuscle.render` can write one later.
 
     Raises
     ------
@@ -116,8 +119,7 @@ def run(
         record.refer(artifact.address for one in runs for artifact in one.all)
         results_folder.write_unfinished(folder, plan)
         mark_outdated(folder / "report.html")
-        measured = measuring.measure(plan, corpora, notice, executor)
-        results_folder.write_measures(folder, measured)
+        measured = _measured(folder, measuring.measure(plan, corpora, notice, executor) if page else measuring.none())
         missing = [one for one in runs if not one.is_done(kept)]
         listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
         shares = RunShares(missing, [one.address for run in missing for one in run.all if kept.has(*one.address)])
@@ -148,10 +150,17 @@ def run(
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
         # What an earlier study in this folder used is no longer of use.
         record.refer((artifact.address for one in runs for artifact in one.all), only=True)
-        written(folder)
+        if page:
+            written(folder)
         results = Results(folder, scores, failures, len(runs) - len(missing))
         listener.finished(results)
     return results
+
+
+def _measured(folder: Path, measured: Measured) -> Measured:
+    """Write what was measured; return it."""
+    results_folder.write_measures(folder, measured)
+    return measured
 
 
 @dataclass(frozen=True)
@@ -286,6 +295,7 @@ def describe(
     workers: int | None = None,
     store: Path | None = None,
     notice: Notice | None = None,
+    page: bool = True,
 ) -> Measured:
     """Measure a study's corpora, and how well they cover its targets, without training.
 
@@ -302,6 +312,8 @@ def describe(
         Where what is made is kept, as for `run`.
     notice
         Called with what is being done, and which share of it is done; by default as `run` shows it.
+    page
+        Whether figures and the page are written.
 
     Raises
     ------
@@ -331,7 +343,8 @@ def describe(
             for (name, seed), why in measured.failures.items()
         ]
         results_folder.write_provenance(folder, plan, failures, time.perf_counter() - started, "description.json")
-        render_description(folder)
+        if page:
+            render_description(folder)
     return measured
 
 

@@ -52,14 +52,14 @@ def reliability(scores: pd.DataFrame) -> pd.DataFrame:
     whole = means["size"] == means.groupby(others, sort=False)["size"].transform("max")
     means = means[whole].rename(columns={"mean": "value"}).assign(target=ALL_TARGETS)
     rows = [
-        (*place, _intraclass(here), _paired(here), here["corpus"].nunique(), len(here))
+        (*place, intraclass(here), _paired(here), here["corpus"].nunique(), len(here))
         for part in (known, means)
         for place, here in part.groupby(SCORE, sort=False)
     ]
     return pd.DataFrame(rows, columns=[*SCORE, "reliability", "paired", "n_corpora", "n_scores"])
 
 
-def _intraclass(here: pd.DataFrame) -> float:
+def intraclass(here: pd.DataFrame) -> float:
     """Return ICC(1): seeds of different corpora have nothing in common."""
     grouped = here.groupby("corpus", sort=False)["value"]
     size, mean = grouped.size().to_numpy(float), grouped.mean().to_numpy()

@@ -100,7 +100,8 @@ class Mixing:
                 f"weights: expected numbers from 0 on, some above 0, of {shortened(', '.join(self.names))}; got "
                 f"{shortened(repr(dict(weights)))}"
             )
-        exact_K = share_K / share_K.sum() * n_cells
+        # Rounded, so that equal shares have equal remainders, however they were found.
+        exact_K = np.round(share_K / share_K.sum() * n_cells, 9)
         most_K = np.array([one.cells for one in self.ingredients]) * self.spec.most_repeats
         if short := [name for name, n, most in zip(self.names, exact_K, most_K, strict=True) if n > most + 0.5]:
             raise InputError(

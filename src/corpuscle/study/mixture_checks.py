@@ -8,7 +8,7 @@ from corpuscle.core.components import legal_names
 from corpuscle.core.scores import IN_PLACE
 from corpuscle.evaluation.task import Task
 from corpuscle.study.mixture_tables import MixtureSpec, UtilitySpec
-from corpuscle.study.tables import ModelSpec, StudySpec
+from corpuscle.study.tables import LONGEST_NAME, ModelSpec, StudySpec
 
 # Of the gate: mixtures (natural, uniform, two single sources), and seeds of each.
 GATE_MIXTURES, GATE_SEEDS = 4, 3
@@ -64,11 +64,15 @@ def settings_of(models: Sequence[ModelSpec], spec: MixtureSpec) -> list[dict[str
     label = model.label or model.name
     own = {"name": model.name, **model.parameters}
     tried = {key: value if isinstance(value, list) else [value] for key, value in spec.proxy.tried.items()}
-    found = []
+    found: list[dict[str, Any]] = []
     for values in product(*tried.values()):
         chosen = dict(zip(tried, values, strict=True))
         said = ", ".join(_said(key, value) for key, value in chosen.items())
-        found.append({**own, **chosen, "label": f"{label} ({said})" if said else label})
+        named = f"{label} ({said})" if said else label
+        if len(named) > LONGEST_NAME:
+            ending = f" (setting {len(found) + 1})"
+            named = label[: LONGEST_NAME - len(ending)] + ending
+        found.append({**own, **chosen, "label": named})
     return found
 
 
@@ -141,6 +145,8 @@ def _model_problems(spec: StudySpec, mixture: MixtureSpec) -> Iterator[tuple[str
     for key, values in mixture.proxy.tried.items():
         if not isinstance(values, list) or not values:
             yield f"mixture.proxy.{key}", f"{key} should be a list of what the gate tries; got {values!r:.80}"
+        elif any(value in values[:at] for at, value in enumerate(values)):
+            yield f"mixture.proxy.{key}", f"{key} has a value twice; the gate tries each once"
     if mixture.transfer is not None:
         if mixture.transfer not in labels:
             yield "mixture.transfer", f"there is no model {mixture.transfer!r}; {legal_names(mixture.transfer, labels)}"

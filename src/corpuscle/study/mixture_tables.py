@@ -76,9 +76,9 @@ class MixtureSpec(_Table):
     most_repeats: Annotated[int, Field(ge=1, le=1000)] = 4
     prior: dict[Text, Positive] = {}
     leave_prior: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
-    runs: Annotated[int, Field(gt=0, le=1_000_000)] = 160
+    runs: Annotated[int, Field(gt=0, le=1_000_000)] = 200
     mixtures: Annotated[int, Field(ge=8, le=MOST_MIXTURES)] = 16
-    held_out: Annotated[int, Field(ge=0, le=MOST_MIXTURES)] = 6
+    held_out: Annotated[int, Field(ge=0, le=MOST_MIXTURES)] = 8
     seeds: Annotated[int, Field(ge=2, le=100)] = 2
     rounds: Annotated[int, Field(ge=0, le=100)] = 2
     tolerance: Positive = 0.1

@@ -17,7 +17,8 @@ MOST_RUNGS = 200
 # Nobody wants a cell more often in an epoch.
 MOST_REPEATS = 1000
 
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
+LONGEST_NAME = 80
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(gt=0, le=MOST)]

@@ -168,7 +168,7 @@ def _write_figures(folder: Path, report: "Report", kinds: tuple[str, ...], forms
 
 
 def _write_page(page: Path, report: "Report") -> Path:
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     _write(page, template.render(report=report, run=report.run, embed=Downloads()))
     return page
 
@@ -498,7 +498,7 @@ def _learning_figures(found: LearningCurves, names: Callable[..., str]) -> list[
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Templates of this package, with everything escaped and nothing undefined let through."""
     environment = Environment(
         loader=PackageLoader("corpuscle.report.page", "."), autoescape=True,

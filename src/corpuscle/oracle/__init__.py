@@ -1,0 +1,1 @@
+"""The mixture oracle: what to train on, found in stages, each of which is an ordinary study."""

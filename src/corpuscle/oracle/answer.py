@@ -1,0 +1,251 @@
+"""Answer: what a search has found, in sentences and tables."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from corpuscle.core.text import plural
+from corpuscle.mixture import Assessment, FittedMixture
+from corpuscle.mixture.agreement import LEAST_AGREEMENT
+from corpuscle.mixture.assessing import UTILITY
+from corpuscle.mixture.effects import effects
+from corpuscle.mixture.held_out import held_out
+from corpuscle.mixture.pareto import non_dominated
+from corpuscle.mixture.ranking import LEAST_RELIABILITY
+from corpuscle.oracle.recommendation import Recommendation
+from corpuscle.oracle.search import Search, credible_set
+from corpuscle.oracle.stages import joined
+
+ALPHA = 0.05
+# Reliability that more seeds are planned for.
+WANTED = 0.75
+
+
+def answered(search: Search, folder: Path) -> Recommendation:
+    """Put a search into tables and sentences."""
+    tables = _tables(search)
+    reasons = [*search.reasons, *_disagreements(search)]
+    abstains = bool(reasons)
+    notes = _notes(search)
+    weights = {}
+    if not abstains and search.contenders:
+        row = search.history.mixtures.loc[search.contenders[0]]
+        weights = {str(name): float(value) for name, value in row.items() if value > 0}
+    said = f"No advice: {'; '.join(reasons)}." if abstains else _advice(search, weights)
+    facts = {
+        "proxy": search.label,
+        "runs": search.n_runs,
+        "failed": search.failures,
+        "regrets": search.regrets,
+        "regret": search.assessment.regret if search.assessment is not None else float("nan"),
+        "rivals": search.rivals,
+        "contenders": search.contenders,
+        "agreements": {what: found._asdict() for what, found in search.agreements.items()},
+        "caps": search.stages.caps,
+        "cells": search.stages.mixing.cells,
+        "n_cells": search.stages.spec.n_cells,
+    }
+    return Recommendation(
+        search.stages.mixing.study.name, folder, abstains, said, _next(search, reasons), (*reasons, *notes),
+        weights, tables, facts,
+    )  # fmt: skip
+
+
+def _disagreements(search: Search) -> list[str]:
+    """Return where ranks of the proxy are not those of another setting or model."""
+    found = []
+    for what, one in search.agreements.items():
+        if not one.rank_correlation >= LEAST_AGREEMENT:
+            shown = (
+                "no order" if math.isnan(one.rank_correlation) else f"a rank correlation of {one.rank_correlation:.2f}"
+            )
+            found.append(f"{what} and the proxy rank {plural(one.n_mixtures, 'mixture')} with {shown}, under 0.5")
+    return found
+
+
+def _notes(search: Search) -> list[str]:
+    """Return what else is not known, or was left out."""
+    history, stages = search.history, search.stages
+    found = []
+    if lacking := [one.name for one in history.outputs if one.name not in history.better]:
+        found.append(f"There are no scores of {', '.join(lacking)}: they do not count.")
+    trials = search.trials()
+    names = [one.name for one in history.outputs if one.name in history.better]
+    if missing := int(trials[names].isna().any(axis=1).sum()):
+        found.append(f"{missing} of {plural(len(trials), 'training')} diverged or failed, and count as missing.")
+    if len(stages.settings) < 2:
+        found.append("The proxy has one setting: whether another learning rate ranks alike is not known.")
+    if stages.spec.transfer is None:
+        found.append("No second model was asked (transfer): whether its ranks are the proxy's is not known.")
+    short = sorted(name for name, cap in stages.caps.items() if cap < 1)
+    if short:
+        found.append(
+            f"Cells, their repeats or the prior limit {', '.join(short)}: “only” such a source has others, too."
+        )
+    return found
+
+
+def _advice(search: Search, weights: Mapping[str, float]) -> str:
+    """Say what to train on, and what fresh seeds have shown."""
+    found = search.assessment
+    assert found is not None, "there is advice"
+    largest = sorted(weights, key=lambda name: -weights[name])
+    parts = [f"{100 * weights[name]:.0f} % {name}" for name in largest if weights[name] >= 0.005]
+    mixture = ", ".join(parts[:8]) + (" and less of others" if len(parts) > 8 else "")
+    tied = len(credible_set(search, found)) - 1
+    ties = f"; {plural(tied, 'named mixture')} cannot be told from it" if tied else ""
+    return f"Train on {mixture}{ties}. {_confirmed(search)}"
+
+
+def _confirmed(search: Search) -> str:
+    """Say of which rivals the recommended mixture was better with fresh seeds."""
+    rows = search.confirmed
+    recommended = search.contenders[0]
+    roles: dict[str, list[str]] = {}
+    for role, name in search.rivals.items():
+        roles.setdefault(name, []).append(role)
+    said: dict[str, list[str]] = {"better than": [], "worse than": [], "not shown to differ from": []}
+    own = roles.get(recommended, [])
+    for row in rows[(rows["output"] == UTILITY) & (rows["mixture"] == recommended)].itertuples():
+        shown = row.p_holm <= ALPHA
+        key = "not shown to differ from" if not shown else "better than" if row.difference > 0 else "worse than"
+        named = " = ".join(roles.get(str(row.rival), [str(row.rival)]))
+        said[key].append(f"{named} ({f'{row.difference:+.2f}'.replace('-', '−')} SD)")
+    parts = [f"{key} {', '.join(names)}" for key, names in said.items() if names]
+    itself = f"It is {' and '.join(own)} itself. " if own else ""
+    seeds = search.stages.spec.confirm_seeds
+    return f"{itself}With {seeds} fresh seeds it is {'; '.join(parts) or 'compared with nothing'} (Holm, 5 %)."
+
+
+def _next(search: Search, reasons: Sequence[str]) -> str:
+    """Say in a sentence what to do next."""
+    if search.assessment is None:
+        return "Look at why trainings failed, in recommendation.json, and run the same command again."
+    return _next_without(search, search.assessment, reasons) if reasons else _next_with(search, search.assessment)
+
+
+def _next_without(search: Search, found: Assessment, reasons: Sequence[str]) -> str:
+    """Say what to do where there is no advice."""
+    reliable, spec = float(found.scorecard.loc[UTILITY, "reliability"]), search.stages.spec
+    if reliable < LEAST_RELIABILITY:
+        return (
+            "Seeds differ about as much as mixtures do: let the proxy train longer or at a lower learning rate, or "
+            f"raise seeds from {spec.seeds}{_seeds_for(reliable, spec.seeds)}; until then, natural proportions are as "
+            "good a guess as any."
+        )
+    if search.reasons:
+        return (
+            "Mixtures hardly differ in what counts, or not in a way that could be learnt: take natural proportions, or "
+            "ask for targets that sources differ on."
+        )
+    if any(reason.startswith("the model") for reason in reasons):
+        return f"Search with {spec.transfer} itself as the proxy, if you can pay for it."
+    return "Give the proxy lower learning rates and more steps: its ranks depend on them."
+
+
+def _next_with(search: Search, found: Assessment) -> str:
+    """Say what to do with a recommendation."""
+    rows, spec = search.confirmed, search.stages.spec
+    shown = rows[(rows["output"] == UTILITY) & (rows["p_holm"] <= ALPHA) & (rows["difference"] > 0)]
+    beaten = {*shown["rival"], search.contenders[0]}
+    plain = [name for name in ("natural", "uniform") if name in search.rivals and search.rivals[name] not in beaten]
+    if plain:
+        return (
+            f"It is not shown to be better than {' and '.join(plain)}: if these are simpler, train on them, or raise "
+            "confirm_seeds to see a smaller difference."
+        )
+    if found.regret > spec.tolerance:
+        return (
+            f"Train on it; the best may still lack {found.regret:.2f} SD of utility, more than the {spec.tolerance:g} "
+            "that is tolerated: raise runs to search on, what is there is used again."
+        )
+    return "Train on it at full size."
+
+
+def _seeds_for(reliable: float, seeds: int) -> str:
+    """Return how many seeds would make a mean reliable (Spearman and Brown), as words."""
+    if not 0 < reliable < 1:
+        return ""
+    one = reliable / (seeds - (seeds - 1) * reliable)
+    return f" to about {math.ceil(WANTED * (1 - one) / (one * (1 - WANTED)))}"
+
+
+def _tables(search: Search) -> dict[str, pd.DataFrame]:
+    """Return everything that is written as CSV."""
+    mixtures = search.history.mixtures
+    cells = pd.Series(search.stages.mixing.cells)
+    counts = (mixtures * search.stages.spec.n_cells).round().astype(int)
+    tables = {
+        "forecast": search.forecast.reset_index(names="mixture"),
+        "gate": search.settings.reset_index(names="setting"),
+        "trials": search.history.trials(),
+        "mixtures": mixtures.assign(
+            n_cells=counts.sum(axis=1), unique_cells=counts.clip(upper=cells, axis=1).sum(axis=1),
+            most_repeats=(counts / cells).max(axis=1).clip(lower=1).apply(math.ceil),
+        ).reset_index(names="mixture"),
+        "confirmation": search.confirmed,
+        "agreement": pd.DataFrame(
+            [(what, *one) for what, one in search.agreements.items()],
+            columns=["with", "rank_correlation", "n_mixtures"],
+        ),
+    }  # fmt: skip
+    return tables | (_of_assessment(search) if search.assessment is not None else {})
+
+
+def _of_assessment(search: Search) -> dict[str, pd.DataFrame]:
+    """Return the tables that need a fit."""
+    found, history, stages = search.assessment, search.history, search.stages
+    assert found is not None, "the caller has looked"
+    held = set(stages.designed[1].index)
+    trials = search.trials()
+    inside, outside = trials[~trials["mixture"].isin(held)], trials[trials["mixture"].isin(held)]
+    honest = history.fitted(inside)
+    card = found.scorecard
+    tested = held_out(honest, history.mixtures.loc[outside["mixture"]], outside, history.utility)
+    about = pd.DataFrame({"weight": one.weight, "unseen": one.unseen} for one in history.outputs)
+    about.index = pd.Index([one.name for one in history.outputs])
+    card = card.join(about, how="left").join(tested, how="left")
+    card["unseen"] = card["unseen"].eq(other=True)
+    own = history.mixtures.loc[search.contenders]
+    shown = joined(own, stages.usual, stages.singles)
+    shown = shown[~shown.index.duplicated()]
+    parts = {
+        name: pd.DataFrame(part, shown.index, list(found.fitted.table.outputs)).stack(future_stack=True)
+        for name, part in found.fitted.predict(shown)._asdict().items()
+    }
+    predicted = pd.concat(parts, axis=1).reset_index(names=["mixture", "output"])
+    base = search.contenders[0] if search.contenders else "natural"
+    start = history.mixtures.loc[base] if base in history.mixtures.index else stages.usual.loc["natural"]
+    tried = history.mixtures.loc[list(dict.fromkeys(trials["mixture"]))]
+    expected = pd.DataFrame(found.fitted.means(tried.to_numpy()), tried.index, list(found.fitted.table.outputs))
+    front = non_dominated(expected, history.better)
+    return {
+        "pareto": front.join(tried).reset_index(names="mixture"),
+        "scorecard": card.reset_index(names="output"),
+        "credible_set": credible_set(search, found).reset_index(names="mixture"),
+        "credible_ranges": found.ranges.reset_index(names="source"),
+        "predicted": predicted,
+        "predictions": _predictions(search, honest, inside, outside),
+        "effects": effects(found.fitted, history.utility, start.to_dict(), seed=stages.first_seed).reset_index(),
+    }
+
+
+def _predictions(search: Search, honest: FittedMixture, inside: pd.DataFrame, outside: pd.DataFrame) -> pd.DataFrame:
+    """Return each mixture's mean score, and what was predicted by fits that did not see it."""
+    history = search.history
+    names = list(honest.table.outputs)
+    parts = []
+    for held, trials in ((False, inside), (True, outside)):
+        if trials.empty:
+            continue
+        known = honest.left_out if not held else honest.means(history.mixtures.loc[trials["mixture"]].to_numpy())
+        said = pd.DataFrame(known, columns=names).assign(mixture=trials["mixture"].to_numpy())
+        means = {"observed": trials[["mixture", *names]], "predicted": said}
+        both = pd.concat(
+            {name: one.groupby("mixture", sort=False).mean().stack(future_stack=True) for name, one in means.items()},
+            axis=1,
+        )
+        parts.append(both.reset_index(names=["mixture", "output"]).assign(held_out=held))
+    return pd.concat(parts, ignore_index=True)

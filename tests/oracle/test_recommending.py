@@ -1,0 +1,110 @@
+"""`corpuscle recommend`, end to end on three small sources, with a proxy that is fitted at once."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from corpuscle import Study, recommend
+from corpuscle.cli import app
+from corpuscle.core.errors import StudyError
+from corpuscle.execution.listener import Listener
+from corpuscle.study.plan import Run
+
+N_GENES = 40
+# Cells, and shares of four cell types.
+SOURCES = {"a": (120, (0.7, 0.3, 0, 0)), "b": (90, (0, 0.6, 0.4, 0)), "c": (30, (0.1, 0, 0.2, 0.7)),
+           "<new>": (40, (0, 0.1, 0.1, 0.8))}  # fmt: skip
+STUDY = """
+name = "three & one"
+[quality]
+min_genes = 1
+[mixture]
+sources = ["a", "b", "c"]
+n_cells = 40
+mixtures = 8
+held_out = 0
+rounds = 0
+[[models]]
+name = "toy:MeanProfile"
+[[tasks]]
+name = "reconstruction"
+on = ["<new>"]
+[sources]
+"""
+
+
+class Heard(Listener):
+    """Counts what is to do and what is there, and stops when a stage begins."""
+
+    def __init__(self, stops_at: str = "") -> None:
+        self.stops_at = stops_at
+        self.to_do, self.there = 0, 0
+
+    def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
+        self.to_do, self.there = self.to_do + len(n_steps), self.there + reused
+
+    def said(self, text: str) -> None:
+        if self.stops_at and text.startswith(self.stops_at):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recommend")
+    rng = np.random.default_rng(0)
+    profile_tg = rng.gamma(0.6, 1.0, (4, N_GENES))
+    profile_tg /= profile_tg.sum(axis=1, keepdims=True)
+    lines = []
+    for at, (name, (n_cells, shares)) in enumerate(SOURCES.items()):
+        type_n = rng.choice(4, n_cells, p=shares)
+        counts_ng = rng.poisson(profile_tg[type_n] * rng.integers(150, 400, n_cells)[:, None]).astype(np.int32)
+        counts_ng[:, 0] += 1
+        obs = pd.DataFrame({"cell_type": type_n.astype(str)}, index=[f"{at}-{n}" for n in range(n_cells)])
+        var = pd.DataFrame(index=[f"G{g}" for g in range(N_GENES)])
+        ad.AnnData(counts_ng, obs=obs, var=var).write_h5ad(folder / f"{at}.h5ad")
+        lines.append(f'"{name}" = {{ path = "{at}.h5ad" }}')
+    (folder / "study.toml").write_text(STUDY + "\n".join(lines))
+    return folder / "study.toml"
+
+
+@pytest.mark.slow
+def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        recommend(file, out, workers=0, listener=Heard("confirmation"))
+    assert not (out / "recommendation.json").exists()
+    second = Heard()
+    found = recommend(file, out, workers=0, listener=second)
+    assert second.there == 16
+    n_confirmed = len(found.tables["trials"].query("stage == 'confirmation'"))
+    assert second.to_do == n_confirmed >= 5 * 4
+    document = json.loads((out / "recommendation.json").read_text())
+    assert document["advice"] == found.advice
+    # The unseen target is mostly of the type that c has most of.
+    assert document["weights"]["c"] > 0.5
+    assert set(document["tables"].values()) <= {path.name for path in out.iterdir()}
+    page = (out / "recommendation.html").read_text()
+    assert "three &amp; one" in page
+    assert "&lt;new&gt;" in page
+    assert "<new>" not in page
+    mixtures = pd.read_csv(out / "mixtures.csv").set_index("mixture")
+    assert mixtures.loc["only c", ["n_cells", "unique_cells", "most_repeats"]].tolist() == [40, 30, 2]
+    again = CliRunner().invoke(app, ["recommend", str(file), "-o", str(out), "-w", "1"])
+    assert again.exit_code == 0, again.output
+    assert found.advice in again.stdout
+    assert json.loads((out / "recommendation.json").read_text()) == document
+
+
+def test_check_says_what_each_stage_takes_and_run_that_recommend_does_it(file: Path, tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["check", str(file), "--plan"])
+    assert found.exit_code == 0, found.output
+    assert "confirmation  40" in found.stdout
+    with pytest.raises(StudyError, match="corpuscle recommend"):
+        raise CliRunner().invoke(app, ["run", str(file), "-o", str(tmp_path / "run")]).exception or AssertionError
+    assert Study.read(file).spec.mixture is not None
