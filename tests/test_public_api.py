@@ -12,7 +12,7 @@ from repository import ROOT
 OFFERED = {
     "alter", "analyse", "calibrated_clusters", "evaluate", "fit", "Fitted", "measure", "mixture", "sample",
     "CorpuscleError", "InputError", "Plan", "Results", "Study", "__version__", "compose", "dataset_path", "describe",
-    "open_source", "overlap", "prepare", "recommend", "render", "run",
+    "open_source", "overlap", "prepare", "recommend", "render", "run", "value", "advise",
 }  # fmt: skip
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.calibrated import calibrated_clusters
     from corpuscle.execution.results import Results
     from corpuscle.execution.workflow import compose, describe, run
+    from corpuscle.oracle.advising import advise
     from corpuscle.oracle.recommending import recommend
+    from corpuscle.oracle.valuing import value
     from corpuscle.report.analyse import analyse
     from corpuscle.report.page.render import render
     from corpuscle.source.source import dataset_path, open_source
@@ -48,7 +50,9 @@ _HOMES = {
     "open_source": "corpuscle.source.source",
     "overlap": "corpuscle.alone.overlapping",
     "prepare": "corpuscle.study.preparation",
+    "advise": "corpuscle.oracle.advising",
     "recommend": "corpuscle.oracle.recommending",
+    "value": "corpuscle.oracle.valuing",
     "render": "corpuscle.report.page.render",
     "run": "corpuscle.execution.workflow",
     "sample": "corpuscle.alone.sampling",
@@ -63,6 +67,7 @@ __all__ = [
     "Results",
     "Study",
     "__version__",
+    "advise",
     "alter",
     "analyse",
     "calibrated_clusters",
@@ -80,6 +85,7 @@ __all__ = [
     "render",
     "run",
     "sample",
+    "value",
 ]
 
 

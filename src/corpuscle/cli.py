@@ -12,11 +12,13 @@ import typer
 
 from corpuscle import (
     label_commands,
+    leaderboard_command,
     mixture_commands,
     model_commands,
     overlap_command,
     recommend_command,
     store_commands,
+    value_commands,
 )
 from corpuscle.console import console as _console
 from corpuscle.core.version import __version__
@@ -365,7 +367,10 @@ def schema(
 
 app.command("labels")(label_commands.labels)
 app.command("mixture")(mixture_commands.mixture)
+app.command("leaderboard")(leaderboard_command.leaderboard)
 app.command("recommend")(recommend_command.recommend)
+app.command("value")(value_commands.value)
+app.command("advise")(value_commands.advise)
 app.command("trace")(store_commands.trace)
 app.command("overlap")(overlap_command.overlap)
 app.add_typer(store_commands.app)

@@ -122,7 +122,7 @@ def laid_out(
     unused = [name for name, used in zip(sources, np.asarray(weights_RK.any(axis=0)), strict=True) if not used]
     if unused:
         notes.append(f"no mixture has any of {shortened(', '.join(unused))}: nothing is known of what it would do")
-    return Table(sources, outputs, weights_RK, scores_RO, _lower(better, outputs), mixture_R, tuple(notes))
+    return Table(sources, outputs, weights_RK, scores_RO, lower_outputs(better, outputs), mixture_R, tuple(notes))
 
 
 def checked_weights(frame: pd.DataFrame, *, normalise: bool = False) -> tuple[Array, list[str]]:
@@ -260,7 +260,7 @@ def _checked_scores(frame: pd.DataFrame) -> Array:
     return values
 
 
-def _lower(better: str | Mapping[str, str], outputs: Sequence[str]) -> NDArray[np.bool_]:
+def lower_outputs(better: str | Mapping[str, str], outputs: Sequence[str]) -> NDArray[np.bool_]:
     """Return for each output whether lower is better."""
     ways = dict.fromkeys(outputs, better) if isinstance(better, str) else {**better}
     unknown = [name for name in ways if name not in outputs]

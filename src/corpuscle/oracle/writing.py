@@ -1,4 +1,4 @@
-"""Writing: a recommendation as files: one JSON document, tables as CSV, and a page."""
+"""Writing: a recommendation, or a valuation, as files: one JSON document, tables as CSV, and a page."""
 
 import json
 import math
@@ -6,8 +6,11 @@ from typing import Any
 
 from corpuscle.core.csv_text import csv_text
 from corpuscle.core.version import __version__
+from corpuscle.oracle.advice import Advice
 from corpuscle.oracle.recommendation import Recommendation
+from corpuscle.oracle.valuation import WAYS, Valuation
 from corpuscle.report.page.recommended import render_recommendation
+from corpuscle.report.page.valued import render_valuation
 from corpuscle.store import write_text
 
 # What each table has.
@@ -54,6 +57,33 @@ def write(found: Recommendation) -> None:
             path.unlink(missing_ok=True)
     write_text(found.folder / "recommendation.json", json.dumps(document(found), indent=1, allow_nan=False) + "\n")
     render_recommendation(found.folder)
+
+
+def write_valuation(found: Valuation) -> None:
+    """Write a valuation into its folder: ``valuation.json``, tables as CSV, and the page."""
+    for name, table in found.tables.items():
+        write_text(found.folder / f"{name}.csv", csv_text(table))
+    plain = _plain({
+        "corpuscle": __version__, "study": found.study, "proxy": found.proxy, "sentences": found.sentences(),
+        "ways": {way: WAYS[way] for way in found.ledgers}, "failed": dict(found.failures),
+        "remarks": list(dict.fromkeys(note for one in found.ledgers.values() for note in one.notes)),
+        "tables": {name: f"{name}.csv" for name in found.tables},
+    })  # fmt: skip
+    write_text(found.folder / "valuation.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    render_valuation(found.folder)
+
+
+def write_advice(found: Advice) -> None:
+    """Write advice on a candidate into its folder: ``advice.json``, and tables as CSV."""
+    tables = {"candidate_values": found.values, "known_sources": found.known, "candidate_features": found.features}
+    for name, table in tables.items():
+        write_text(found.folder / f"{name}.csv", csv_text(table))
+    plain = _plain({
+        "corpuscle": __version__, "candidate": found.candidate, "abstains": found.abstains,
+        "advice": found.sentence(), "check": found.check, "slopes": found.slopes.to_dict(),
+        "tables": {name: f"{name}.csv" for name in tables},
+    })  # fmt: skip
+    write_text(found.folder / "advice.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

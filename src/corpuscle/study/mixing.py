@@ -7,6 +7,7 @@ them therefore works on mixtures.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ class Mixing:
         return expanded(self.study, corpora, models=models, seeds=seeds, first_seed=first_seed, question=question)
 
 
-def expanded(
+def expanded(  # noqa: PLR0913  # all but two by name
     study: Study,
     corpora: Sequence[Mapping[str, Any]],
     *,
@@ -157,12 +158,13 @@ def expanded(
     seeds: int = 1,
     first_seed: int = 0,
     question: str = "",
+    sources: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Study:
-    """Return an ordinary study of a study of mixtures; see `Mixing.expand`."""
+    """Return an ordinary study of a study of mixtures, with more sources if any are given; see `Mixing.expand`."""
     import tomli_w
 
     tables = {name: table for name, table in parse_toml(study.text).items() if name not in _OWN}
-    tables |= {"corpora": [*corpora], "seeds": seeds}
+    tables |= {"corpora": [*corpora], "seeds": seeds, "sources": {**tables["sources"], **sources}}
     tables |= {"first_seed": first_seed} if first_seed else {}
     tables |= {"models": [*models]} if models is not None else {}
     tables |= {"question": question} if question else {}

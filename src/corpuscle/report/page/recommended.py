@@ -117,7 +117,7 @@ class RecommendationPage:
         card = self.tables.get("scorecard")
         columns = [name for name in SCORECARD if card is not None and name in card]
         rows: list[list[str]] = [] if card is None else [
-            [_shown(value) for value in row] for row in card[columns].itertuples(index=False)
+            [shown_value(value) for value in row] for row in card[columns].itertuples(index=False)
         ]  # fmt: skip
         return [[SCORECARD[name] for name in columns], *rows] if rows else []
 
@@ -127,7 +127,7 @@ class RecommendationPage:
         if table is None or table.empty:
             return []
         head = [str(column).replace("_", " ") for column in table]
-        return [head, *([_shown(value) for value in row] for row in table.head(MOST_ROWS).itertuples(index=False))]
+        return [head, *([shown_value(value) for value in row] for row in table.head(MOST_ROWS).itertuples(index=False))]
 
 
 SCORECARD = {
@@ -164,7 +164,8 @@ def _role(name: str, roles: list[str]) -> str:
     return f"{', '.join(known)} ({name})" if known else name
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object) -> str:
+    """Return a table's cell as text; nothing where it is not known."""
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, float):

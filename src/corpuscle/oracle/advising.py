@@ -1,0 +1,214 @@
+"""Advising: what adding a data set would bring, before anything is trained on it; what the command line calls."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from corpuscle.core.errors import InputError
+from corpuscle.core.text import plural
+from corpuscle.execution import results_folder, workflow
+from corpuscle.execution.default_listener import default_listener
+from corpuscle.execution.listener import Listener
+from corpuscle.execution.run_record import store_of
+from corpuscle.mixture.coalitions import subset_name
+from corpuscle.mixture.marginal import left_out, marginal
+from corpuscle.oracle.advice import Advice
+from corpuscle.oracle.outputs import Output, outputs_of, trials_of
+from corpuscle.oracle.stages import Stages
+from corpuscle.oracle.writing import write_advice
+from corpuscle.source.source import dataset_names
+from corpuscle.statistics.divergence import RUN, without_diverged
+from corpuscle.store import Store
+from corpuscle.study.mixing import expanded, mixing_of, whole_pools
+from corpuscle.study.preparation import prepare
+from corpuscle.study.spec import Study
+
+# Known sources that it takes: each is foretold from the others.
+FEWEST = 4
+# Of a target, by which a source can be foretold; higher is made to be nearer.
+FEATURES = ("knn_distance", "moment_proxy", "squared_mmd", "coverage", "gene_coverage")
+
+
+def advise(  # noqa: PLR0913  # all but three by name
+    study: Study | Path | str,
+    folder: Path | str,
+    candidate: Path | str,
+    *,
+    name: str = "candidate",
+    workers: int | None = None,
+    store: Path | None = None,
+    cluster: Path | str | None = None,
+    listener: Listener | None = None,
+) -> Advice:
+    """Foretell what adding a data set to a study's sources would bring, from a pilot of its cells.
+
+    All sources but one are trained on, for each source, and all; so it is known what each adds, and how much nearer to
+    each target it brings the corpus. Nothing is trained on the candidate: how much nearer it brings the corpus places
+    it among the known sources (`corpuscle.mixture.marginal`). Each known source is foretold from the others, too, so
+    that one sees what that is worth.
+
+    Parameters
+    ----------
+    study
+        A study with a ``[mixture]`` table of four sources or more, or the path of such a file.
+    folder
+        Where everything is written; that of `recommend` or `value` will do, whose trainings are used again.
+    candidate
+        Cells of the data set: a file or folder in any format that sources have, or a data set of the package. Two
+        thousand are enough.
+    name
+        What it is called.
+    workers, store, cluster, listener
+        As for `corpuscle.run`.
+
+    Raises
+    ------
+    InputError
+        When the study or the candidate cannot be used: too few sources, or the candidate has other genes.
+    ClusterError
+        When the cluster is lost. What was made is kept.
+    """
+    study = study if isinstance(study, Study) else Study.read(study)
+    if study.spec.mixture is None:
+        raise InputError("expected a study with a [mixture] table, which says what to mix")
+    if name in study.spec.sources:
+        raise InputError(f"the study has a source {name!r} already; give the candidate another name")
+    table = _table(candidate)
+    folder, heard = Path(folder), listener or default_listener()
+    study = study.placed(folder)
+    with results_folder.claimed(folder, study) as check:
+        root = store_of(folder, store)
+        plan = prepare(whole_pools(study), Store(root), heard.notice)
+        results_folder.claim(folder, study)
+        stages = Stages(mixing_of(study, plan.pools))
+        if len(stages.mixing.names) < FEWEST:
+            raise InputError(
+                f"mixture.sources: expected at least {FEWEST} sources, to learn from what a new one would add; got "
+                f"{len(stages.mixing.names)}"
+            )
+        measured = _candidate(stages, name, table)
+        # First, as it takes no training and a candidate that cannot be used ends here.
+        heard.said(f"candidate: {plural(len(measured.spec.corpora), 'corpus')} measured. {measured.spec.question}")
+        measures = workflow.describe(
+            measured, folder / "stages" / "candidate", workers=workers, store=root, notice=heard.notice
+        ).measures
+        check()
+        trained = _one_out(stages)
+        heard.said(f"one-out: {plural(len(trained.spec.corpora) * stages.spec.confirm_seeds, 'training')}. "
+                   f"{trained.spec.question}")  # fmt: skip
+        place = folder / "stages" / "one-out"
+        found = workflow.run(trained, place, workers=workers, store=root, cluster=cluster, listener=heard, page=False)
+        result = _advice(stages, name, measures, (found.scores, pd.read_parquet(place / "fits.parquet")), folder)
+        check()
+        write_advice(result)
+    return result
+
+
+def _table(candidate: Path | str) -> dict[str, Any]:
+    """Return a candidate as a table of ``[sources]``."""
+    if str(candidate) in dataset_names():
+        return {"dataset": str(candidate)}
+    path = Path(candidate).expanduser()
+    if not path.exists():
+        raise InputError(
+            f"--candidate: {path} does not exist; expected a file or folder of cells, or a data set of the package: "
+            f"{', '.join(dataset_names())}"
+        )
+    return {"path": str(path.resolve())}
+
+
+def _subsets(stages: Stages) -> dict[str, dict[str, float]]:
+    """Return the weights of all sources, and of all but each, by the names that `value` gives them."""
+    names = stages.mixing.names
+    found = {"all": dict(stages.prior)}
+    for name in names:
+        rest = np.array([one != name for one in names])
+        found[subset_name(names, rest)] = {one: stages.prior[one] for one in names if one != name}
+    return found
+
+
+def _one_out(stages: Stages) -> Study:
+    """Return the ordinary study of all sources, and of all but each."""
+    corpora = [stages.mixing.corpus(name, weights) for name, weights in _subsets(stages).items()]
+    return stages.mixing.expand(
+        corpora, models=[stages.settings[0]], seeds=stages.spec.confirm_seeds, first_seed=stages.first_seed,
+        question="What does each known source add to all others? A stage of `corpuscle advise`.",
+    )  # fmt: skip
+
+
+def _candidate(stages: Stages, name: str, table: Mapping[str, Any]) -> Study:
+    """Return the ordinary study that measures all of these, and all with the candidate, which has an equal share."""
+    mixing = stages.mixing
+    corpora = [mixing.corpus(one, weights) for one, weights in _subsets(stages).items()]
+    n_cells, k = mixing.spec.n_cells, len(mixing.names)
+    n_new = max(1, round(n_cells / (k + 1)))
+    whole = mixing.corpus(f"all and {name}", stages.prior, n_cells - n_new)
+    part = {"source": name, "n_cells": n_new, "repeats": mixing.spec.most_repeats}
+    corpora.append({**whole, "parts": [*whole["parts"], part]})
+    question = f"How much nearer to the targets is the corpus with {name}? A stage of `corpuscle advise`."
+    return expanded(
+        mixing.study, corpora, models=[stages.settings[0]], first_seed=stages.first_seed, question=question,
+        sources={name: table},
+    )  # fmt: skip
+
+
+def _advice(
+    stages: Stages, name: str, measures: pd.DataFrame, left: tuple[pd.DataFrame, pd.DataFrame], folder: Path
+) -> Advice:
+    """Foretell the candidate, and each known source as if it were one."""
+    outputs = outputs_of(stages.mixing.study)
+    known = _known(stages, outputs, left)
+    features = _features(stages, name, outputs, measures)
+    of_candidate = features["source"] == name
+    found = marginal(known, features[~of_candidate], features[of_candidate])
+    checked = left_out(known, features[~of_candidate])
+    values = found.values.drop(columns="source")
+    return Advice(name, folder, values, checked, features, found.slopes)
+
+
+def _known(stages: Stages, outputs: Sequence[Output], left: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
+    """Return what each source adds to all others: the mean over seeds of the difference, positive is good."""
+    scores, fits = left
+    label, subsets = str(stages.settings[0]["label"]), _subsets(stages)
+    seeds = range(stages.first_seed, stages.first_seed + stages.spec.confirm_seeds)
+    grid = pd.DataFrame([(name, label, seed) for name in subsets for seed in seeds], columns=RUN)
+    trials, better = trials_of(without_diverged(scores, fits), outputs, grid)
+    rows = []
+    for one in outputs:
+        if one.name not in better:
+            continue
+        table = trials.pivot_table(index="seed", columns="mixture", values=one.name)
+        sign = 1.0 if better[one.name] == "higher" else -1.0
+        for source, subset in zip(stages.mixing.names, list(subsets)[1:], strict=True):
+            if {"all", subset} <= set(table.columns):
+                added = sign * (table["all"] - table[subset]).dropna()
+                if len(added) >= 2:
+                    rows.append((source, one.name, float(added.mean()), float(added.std(ddof=1) / np.sqrt(len(added)))))
+    if not rows:
+        raise InputError("mixture.utility: no two seeds have the scores that it names, so nothing is known of sources")
+    return pd.DataFrame(rows, columns=["source", "output", "value", "se"])
+
+
+def _features(stages: Stages, name: str, outputs: Sequence[Output], measures: pd.DataFrame) -> pd.DataFrame:
+    """Return how much better each measure of the corpus is with each source, the candidate last."""
+    kept = measures[measures["measure"].isin(FEATURES)]
+    # One size of each: of equal numbers of cells where there is that.
+    equal = set(kept.loc[kept["size"] == "equal", "measure"])
+    kept = kept[(kept["size"] == "equal") | ~kept["measure"].isin(equal)]
+    value = kept.assign(value=kept["value"] * np.where(kept["better"] == "lower", -1.0, 1.0)).pivot_table(
+        index="corpus", columns=["target", "measure"], values="value"
+    )
+    without_one = [*_subsets(stages)][1:]
+    pairs = {source: ("all", subset) for source, subset in zip(stages.mixing.names, without_one, strict=True)}
+    pairs[name] = (f"all and {name}", "all")
+    rows = []
+    for source, (whole, less) in pairs.items():
+        for one in outputs:
+            gained = value.loc[whole, one.target] - value.loc[less, one.target]
+            rows.append({"source": source, "output": one.name, **gained.to_dict()})
+    table = pd.DataFrame(rows)
+    # What is not measured of some (too few cells for a distance) tells none apart.
+    return table.dropna(axis=1)
