@@ -1,15 +1,15 @@
 """Write sciplex2 as it is downloaded from GEO as one AnnData file, which the full study files read.
 
-``python studies/bulk_finetuning/convert.py FOLDER`` reads from FOLDER the three files of accession GSM4150377 (Srivatsan
-et al. 2020, doi 10.1126/science.aax6234), as they are:
+``python studies/bulk_finetuning/convert.py FOLDER`` reads from FOLDER the three files of accession GSM4150377
+(Srivatsan et al. 2020, doi 10.1126/science.aax6234), as they are:
 
 - ``GSM4150377_sciPlex2_A549_Transcription_Modulators_UMI.count.matrix.gz``: gene, cell, count; both from 1;
 - ``GSM4150377_sciPlex2_A549_Transcription_Modulators_gene.annotations.txt.gz``: Ensembl id and symbol;
 - ``GSM4150377_sciPlex2_pData.txt.gz``: a row for each cell, in the order of the matrix.
 
 It writes ``FOLDER/sciplex2.h5ad``. A cell's drug and dose are those of its first hash oligo (``top_oligo``,
-``DRUG_DOSE_WELL``); at dose 0, cells had the vehicle alone and are ``Untreated``. As the authors of the data did, cells are
-kept with more than 30 hash UMIs, ten times as many of the first oligo as of the second, and a q-value below 0.01.
+``DRUG_DOSE_WELL``); at dose 0, cells had the vehicle alone and are ``Untreated``. As the authors of the data did, cells
+are kept with more than 30 hash UMIs, ten times as many of the first oligo as of the second, and a q-value below 0.01.
 """
 
 import sys

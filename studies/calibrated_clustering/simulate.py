@@ -1,7 +1,8 @@
 """Write the simulated cells that the small studies here read: kinds of cells whose number is known.
 
-``python studies/calibrated_clustering/simulate.py`` writes ``simulated.h5ad`` next to itself (a few megabytes, not kept
-in the repository), the same to the bit each time.
+``python studies/calibrated_clustering/simulate.py`` writes ``simulated.h5ad`` next to itself (15 MB, not kept in the
+repository), the same to the bit each time; ``… simulate.py FOLDER CELLS`` writes as many cells of each kind of simulation
+as the full study draws from, 100,000, into a folder.
 
 The model is that of Splatter, which the publication used, without its outliers and trends: the mean of a gene is drawn
 from a gamma distribution, the depth of a cell is log-normal, and a count is negative binomial around their product.
@@ -15,6 +16,7 @@ Kinds differ in a share of the genes, which one kind expresses at a multiple. Wh
 Axes in names: N cells, G genes.
 """
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +63,11 @@ def simulated(design: Design, rng: np.random.Generator, n_cells: int = N_CELLS) 
     return csr_matrix(counts.astype(np.float32)), kind_N
 
 
-def cells() -> ad.AnnData:
-    """Return the cells of all designs."""
+def cells(n_cells: int = N_CELLS) -> ad.AnnData:
+    """Return the cells of all designs, so many of each."""
     parts = []
     for at, (name, design) in enumerate(DESIGNS.items()):
-        counts, kind_N = simulated(design, np.random.default_rng([SEED, at]))
+        counts, kind_N = simulated(design, np.random.default_rng([SEED, at]), n_cells)
         obs = pd.DataFrame({"simulation": name, "cell_type": [f"kind {kind + 1}" for kind in kind_N]})
         parts.append(ad.AnnData(counts, obs.set_index(f"cell_{at}_" + obs.index.astype(str))))
     whole = ad.concat(parts)
@@ -74,4 +76,5 @@ def cells() -> ad.AnnData:
 
 
 if __name__ == "__main__":
-    cells().write_h5ad(HERE / "simulated.h5ad", compression="gzip")
+    into, n_cells = (Path(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (HERE, N_CELLS)
+    cells(n_cells).write_h5ad(into / "simulated.h5ad", compression="gzip")
