@@ -62,7 +62,7 @@ def _depth(scores: pd.DataFrame) -> Claim:
         excess,
         _when(not excess.above_zero),
         "A negative binomial law that is fitted gene by gene takes depth, which all genes share, for a kind; the "
-        f"default finds one in {int((with_zip == 1).sum())} of {len(with_zip)} draws. Depths in Splatter deviate by 0.2.",
+        f"default finds one in {int((with_zip == 1).sum())} of {len(with_zip)} draws. Splatter's depths: 0.2.",
     )
 
 
@@ -87,7 +87,7 @@ def _agreement(scores: pd.DataFrame, corpus: str, known: str) -> Claim:
     ari = values(scores, way="calibrated", **of).mean()
     return Claim(
         f"Known types, {corpus}",
-        "On 20 tissues of Tabula Muris, recall has a mean ARI of 0.571 with the known types (sc-SHC 0.426, CHOIR 0.248) "
+        "On 20 tissues of Tabula Muris, recall has a mean ARI of 0.571 with known types (sc-SHC 0.426, CHOIR 0.248) "
         "and the best ARI in 17.",
         f"ARI of calibrated clustering minus that of plain Leiden (0.8), 1,000 cells of {known}",
         gain,

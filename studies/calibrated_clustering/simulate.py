@@ -1,8 +1,8 @@
 """Write the simulated cells that the small studies here read: kinds of cells whose number is known.
 
 ``python studies/calibrated_clustering/simulate.py`` writes ``simulated.h5ad`` next to itself (15 MB, not kept in the
-repository), the same to the bit each time; ``… simulate.py FOLDER CELLS`` writes as many cells of each kind of simulation
-as the full study draws from, 100,000, into a folder.
+repository), the same to the bit each time; ``… simulate.py FOLDER CELLS`` writes so many cells of each simulation into
+a folder, as the full study needs.
 
 The model is that of Splatter, which the publication used, without its outliers and trends: the mean of a gene is drawn
 from a gamma distribution, the depth of a cell is log-normal, and a count is negative binomial around their product.
