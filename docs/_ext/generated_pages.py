@@ -13,7 +13,7 @@ from typing import Any
 from command_line_page import command_line
 from component_pages import components_of, data_sets, measures
 from sphinx.application import Sphinx
-from study_pages import studies
+from study_pages import examples, published_studies
 
 from corpuscle.corpus.alteration import Alteration
 from corpuscle.corpus.sampler import Sampler
@@ -29,7 +29,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "measures": measures,
     "datasets": data_sets,
     "command line": command_line,
-    "studies": studies,
+    "example studies": examples,
+    "published studies": published_studies,
 }
 MARK = re.compile(r"<!-- generated: ([\w ]+) -->")
 SCHEMA = "study.schema.json"

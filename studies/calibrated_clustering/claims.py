@@ -1,5 +1,6 @@
 """What the small runs say of calibrated clustering as it was published (recall, DenAdel et al. 2025)."""
 
+import numpy as np
 import pandas as pd
 from claim import Claim, Estimate, Verdict, difference, values
 
@@ -60,7 +61,8 @@ def _depth(scores: pd.DataFrame) -> Claim:
         "Nulls can be exchanged: zero-inflated Poisson by default, negative binomial as another.",
         "clusters beyond the one there is, negative binomial null, cells of one kind whose log depth deviates by 0.7",
         excess,
-        _when(not excess.above_zero),
+        # One draw has no interval, and shows no absence.
+        _when(bool(np.isfinite(excess.low)) and not excess.above_zero),
         "A negative binomial law that is fitted gene by gene takes depth, which all genes share, for a kind; the "
         f"default finds one in {int((with_zip == 1).sum())} of {len(with_zip)} draws. Splatter's depths: 0.2.",
     )

@@ -1,0 +1,36 @@
+"""The published studies under ``studies/``, whose modules are no part of the package."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from repository import ROOT
+
+STUDIES = ROOT / "studies"
+
+
+def module_at(path: Path) -> ModuleType:
+    """Return a file of ``studies/`` as a module."""
+    spec = importlib.util.spec_from_file_location(f"studies_{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# It puts the folder of `claim` where claims.py finds it.
+sys.path.insert(0, str(STUDIES))
+summarise: Any = module_at(STUDIES / "summarise.py")
+
+
+def changed(path: Path, changes: dict[str, str]) -> str:
+    """Return a study file's text with each pattern, which must be there, replaced."""
+    text = path.read_text(encoding="utf-8")
+    for pattern, new in changes.items():
+        text, n = re.subn(pattern, new, text)
+        assert n, f"{path} has no {pattern}"
+    return text

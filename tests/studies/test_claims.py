@@ -1,0 +1,89 @@
+"""Published claims: estimates over replicates, the tables that are made of them, and that each study has what it should."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from published import STUDIES, summarise
+from repository import ROOT
+
+claim = sys.modules["claim"]
+
+
+def scores(**columns):
+    table = {"corpus": "A", "model": "m", "task": "t", "target": "x", "metric": "f1", "way": "", "unit": "all"}
+    n = max(len(values) for values in columns.values())
+    return pd.DataFrame({**{name: [value] * n for name, value in table.items()}, **columns})
+
+
+def test_an_estimate_is_students_interval_of_known_replicates():
+    found = claim.Estimate.of(np.array([1.0, 2.0, 3.0, np.nan]))
+    # t with two degrees of freedom has 4.303 at 97.5 %.
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.low == pytest.approx(2 - 4.3027 / np.sqrt(3), abs=1e-4)
+    assert found.high == pytest.approx(2 + 4.3027 / np.sqrt(3), abs=1e-4)
+    assert not found.above_zero
+    assert claim.Estimate.of(np.array([-1.0, -1.1, -0.9])).below_zero
+
+
+def test_one_replicate_has_no_interval_and_shows_nothing():
+    found = claim.Estimate.of(np.array([5.0]))
+    assert (found.mean, found.n) == (5.0, 1)
+    assert not found.above_zero
+    assert not found.below_zero
+    assert str(found) == "5.000 no interval, n = 1"
+    assert np.isnan(claim.Estimate.of(np.array([])).mean)
+
+
+def test_differences_are_paired_by_seed():
+    table = scores(corpus=["A", "A", "B", "B"], seed=[0, 1, 1, 0], value=[1.0, 2.0, 1.5, 0.25])
+    found = claim.difference(table, {"corpus": "A"}, {"corpus": "B"}, metric="f1")
+    assert found.mean == pytest.approx(np.mean([0.75, 0.5]))
+
+
+def test_scores_that_are_not_there_or_not_told_apart_are_refused():
+    table = scores(corpus=["A", "B"], seed=[0, 0], value=[1.0, 2.0])
+    with pytest.raises(ValueError, match="no score has"):
+        claim.values(table, corpus="C")
+    with pytest.raises(ValueError, match="differ in corpus"):
+        claim.values(table, metric="f1")
+
+
+def test_a_table_has_a_row_for_each_claim_whatever_its_texts():
+    estimate = claim.Estimate.of(np.array([1.0, 1.1, 0.9]))
+    odd = claim.Claim(
+        "A | B", "Of <b>p</b> & *q* in [x](y.md)", "`c`_d_\nnext", estimate, "not seen", "Back\\slash | end."
+    )
+    lines = summarise.table([odd, odd]).splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 4
+    rendered = pytest.importorskip("markdown_it").MarkdownIt().enable("table").render("\n".join(lines))
+    assert rendered.count("<td>") == 6
+    for shown in ("A | B", "&lt;b&gt;p&lt;/b&gt; &amp; *q* in [x](y.md)", "`c`_d_ next", "Back\\slash | end."):
+        assert shown in rendered
+    assert re.findall(r"<(\w+)", rendered.partition("<tbody>")[2]) == ["tr", *["td", "strong", "td", "td", "strong"]] * 2
+
+
+def test_each_published_study_has_its_files_page_and_table():
+    studies = summarise.published_studies()
+    assert studies
+    for study in studies:
+        assert summarise.small_files(study)
+        assert [*(STUDIES / study).glob("full*.toml")]
+        page = (ROOT / "docs" / "published" / f"{study}.md").read_text(encoding="utf-8")
+        assert f"claims/{study}.md" in page
+        written = (ROOT / "docs" / "published" / "claims" / f"{study}.md").read_text(encoding="utf-8")
+        assert written.startswith("| published | measured here | |\n|---|---|---|\n| **")
+        assert written in (ROOT / "docs" / "published" / "claims" / "all.md").read_text(encoding="utf-8")
+
+
+def test_ruff_looks_at_studies():
+    command = [sys.executable, "-m", "ruff", "check", "--show-files", str(ROOT)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    for path in STUDIES.rglob("*.py"):
+        assert str(path) in shown
