@@ -46,13 +46,7 @@ MARKUP = re.compile(r"[\\`*_\[\]<|&]")
 
 
 def cell(text: str) -> str:
-    """Return a text as it is in a cell of a table in Markdown: one line, no markup.
-
-    Examples
-    --------
-    >>> print(cell("a|b <i> *c*"))
-    a\\|b \\<i> \\*c\\*
-    """
+    """Return a text as it is in a cell of a table in Markdown: one line, no markup."""
     return MARKUP.sub(lambda sign: "\\" + sign[0], " ".join(text.split()))
 
 

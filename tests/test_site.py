@@ -79,7 +79,9 @@ def test_every_page_is_in_a_table_of_contents() -> None:
             if info.strip() == "{toctree}":
                 entries = [line for line in code.splitlines() if line.strip() and not line.startswith(":")]
                 for path in (re.sub(r"^.* <(.+)>$", r"\1", entry) for entry in entries):
-                    listed |= {*page.parent.glob(f"{path}.md")} if "*" in path else {(page.parent / f"{path}.md").resolve()}
+                    listed |= (
+                        {*page.parent.glob(f"{path}.md")} if "*" in path else {(page.parent / f"{path}.md").resolve()}
+                    )
     assert sorted(page.relative_to(DOCS).as_posix() for page in set(PAGES) - listed) == []
     assert sorted(page.as_posix() for page in listed - set(PAGES)) == []
 

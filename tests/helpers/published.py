@@ -3,10 +3,16 @@
 import importlib.util
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
+from corpuscle import Results
+from corpuscle.evaluation.tasks.annotation import Annotation
+from corpuscle.execution import workflow
 from repository import ROOT
 
 STUDIES = ROOT / "studies"
@@ -34,3 +40,15 @@ def changed(path: Path, changes: dict[str, str]) -> str:
         text, n = re.subn(pattern, new, text)
         assert n, f"{path} has no {pattern}"
     return text
+
+
+def claims_of(study: str, runs: Mapping[str, Results]) -> list[Any]:
+    """Ask a study's claims.py for its claims, as ``studies/summarise.py`` does."""
+    found: list[Any] = module_at(STUDIES / study / "claims.py").claims(dict(runs))
+    return found
+
+
+def without_slow_parts(patch: pytest.MonkeyPatch) -> None:
+    """Leave out of a run what takes long and no claim is about: maps of cells, and the report."""
+    patch.setattr(Annotation, "maps", False)
+    patch.setattr(workflow, "written", lambda folder: None)

@@ -1,4 +1,4 @@
-"""Published claims: estimates over replicates, the tables that are made of them, and that each study has what it should."""
+"""Published claims: estimates over replicates, the tables that are made of them, and what each study should have."""
 
 import re
 import subprocess
@@ -66,7 +66,9 @@ def test_a_table_has_a_row_for_each_claim_whatever_its_texts():
     assert rendered.count("<td>") == 6
     for shown in ("A | B", "&lt;b&gt;p&lt;/b&gt; &amp; *q* in [x](y.md)", "`c`_d_ next", "Back\\slash | end."):
         assert shown in rendered
-    assert re.findall(r"<(\w+)", rendered.partition("<tbody>")[2]) == ["tr", *["td", "strong", "td", "td", "strong"]] * 2
+    assert (
+        re.findall(r"<(\w+)", rendered.partition("<tbody>")[2]) == ["tr", *["td", "strong", "td", "td", "strong"]] * 2
+    )
 
 
 def test_each_published_study_has_its_files_page_and_table():

@@ -1,0 +1,108 @@
+"""The published study of labels taught by bulk: its full files can be planned, and its small ones give claims."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import corpuscle
+from corpuscle.study.preparation import prepare
+from corpuscle.study.spec import Study
+from published import STUDIES, changed, claims_of, module_at, without_slow_parts
+
+HERE = STUDIES / "bulk_finetuning"
+DRUGS = ("BMS_0", "BMS_10", "Dex_1", "Nutlin3A_5", "SAHA_1")
+# Cells of a drug enough for the largest profiles that the full files ask for.
+N_GENES, N_OF_EACH = 40, 120
+CONFIG = {
+    "model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
+    "vocab_size": N_GENES + 2, "max_position_embeddings": 16, "hidden_act": "relu", "hidden_dropout_prob": 0.02,
+}  # fmt: skip
+
+
+def geneformer(folder):
+    """Write a folder as Geneformer's first version: config.json, pytorch_model.bin, and its dictionaries."""
+    folder.mkdir(parents=True)
+    width, layer, head = 8, "bert.encoder.layer.0", "cls.predictions.transform"
+    square = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
+    square += [
+        f"{layer}.attention.output.dense",
+        f"{layer}.intermediate.dense",
+        f"{layer}.output.dense",
+        f"{head}.dense",
+    ]
+    norms = ["bert.embeddings.LayerNorm", f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+    weights = {f"bert.embeddings.{name}_embeddings.weight": torch.zeros(n, width)
+               for name, n in (("word", N_GENES + 2), ("position", 16), ("token_type", 2))}  # fmt: skip
+    weights |= {f"{name}.weight": torch.zeros(width, width) for name in square}
+    weights |= {f"{name}.weight": torch.ones(width) for name in [*norms, f"{head}.LayerNorm"]}
+    weights |= {f"{name}.bias": torch.zeros(width) for name in [*square, *norms, f"{head}.LayerNorm"]}
+    torch.save(weights | {"cls.predictions.bias": torch.zeros(N_GENES + 2)}, folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    ids = [f"ENSG{gene:011}" for gene in range(N_GENES)]
+    tokens = {name: at for at, name in enumerate(["<pad>", "<mask>", *ids])}
+    (folder / "token_dictionary_gc30M.json").write_text(json.dumps(tokens))
+    (folder / "gene_median_dictionary_gc30M.json").write_text(json.dumps(dict.fromkeys(ids, 1.5)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with tiny files of the names and schema of those on GEO, converted, and of the published weights."""
+    made = tmp_path_factory.mktemp("bulk_finetuning")
+    (made / "data").mkdir()
+    geneformer(made / "models" / "gf-12L-30M-i2048")
+    convert, rng = module_at(HERE / "convert.py"), np.random.default_rng(0)
+    n_cells = N_OF_EACH * len(DRUGS)
+    oligos = [f"{DRUGS[cell % len(DRUGS)]}_A{cell % 12 + 1}" for cell in range(n_cells)]
+    # What is not sure: too few hash UMIs, a second oligo, a q-value, none at all.
+    sure = [(50, 20.0, 1e-9)] * (n_cells - 3) + [(30, 20.0, 1e-9), (50, 2.0, 1e-9), (50, 20.0, 0.5)]
+    rows = [
+        f"c{at} {oligo} {umis} {ratio} {q}"
+        for at, (oligo, (umis, ratio, q)) in enumerate(zip(oligos, sure, strict=True))
+    ]
+    rows.append("none NA NA NA NA")
+    header = "cell top_oligo hash_umis top_to_second_best_ratio qval"
+    counts = rng.poisson(3.0, (n_cells + 1, N_GENES))
+    triplets = [f"{gene + 1}\t{cell + 1}\t{counts[cell, gene]}" for cell, gene in zip(*np.nonzero(counts), strict=True)]
+    genes = [f"ENSG{gene:011}.{gene % 9}\tGEN{gene}" for gene in range(N_GENES)]
+    for name, lines in ((convert.CELLS, [header, *rows]), (convert.COUNTS, triplets), (convert.GENES, genes)):
+        with gzip.open(made / "data" / name, "wt") as file:
+            file.write("\n".join(lines) + "\n")
+    found = convert.sciplex2(made / "data")
+    assert (found.X.toarray() == counts[: n_cells - 3]).all()
+    found.write_h5ad(made / "data" / "sciplex2.h5ad")
+    return made
+
+
+def test_downloads_are_converted_to_cells_with_a_sure_drug(folder):
+    found = module_at(HERE / "convert.py").sciplex2(folder / "data")
+    assert set(found.obs["drug"]) == {"Untreated", "BMS", "Dex", "Nutlin3A", "SAHA"}
+    assert set(found.obs.loc[found.obs["drug"] == "Untreated", "dose"]) == {0.0}
+    assert found.var_names[1] == "ENSG00000000001"
+    assert found.n_obs == N_OF_EACH * len(DRUGS) - 3
+
+
+@pytest.mark.parametrize(("file", "n_runs"), [("full", 33), ("full_two", 15)])
+def test_the_full_study_can_be_planned(folder, file, n_runs):
+    few = {r"seeds    = 3": "seeds = 1", r"n_cells = 2000": "n_cells = 5"}
+    few |= {"fraction = 0.02": "fraction = 0.2"} if file == "full" else {}
+    plan = prepare(Study.parse(changed(HERE / f"{file}.toml", few), folder))
+    assert len(plan.runs) == n_runs
+
+
+def test_small_runs_give_claims(tmp_path, monkeypatch):
+    without_slow_parts(monkeypatch)
+    few = {r"seeds    = \d+ *": "seeds = 1 ", r"steps = 150": "steps = 1", r"width = 32": "width = 8"}
+    runs = {}
+    for file, changes in {"small": few, "small_two": few | {"share = 0.15": "share = 0.05"}}.items():
+        study = Study.parse(changed(HERE / f"{file}.toml", changes), HERE)
+        runs[file] = corpuscle.run(study, tmp_path / file, workers=0, store=tmp_path / "store")
+    found = {claim.name: claim for claim in claims_of("bulk_finetuning", runs)}
+    assert len(found) == 9
+    # One replicate has no interval, so no pattern can be said to be there.
+    assert {claim.verdict for claim in found.values()} == {"not seen"}
+    assert all(claim.estimate.n == 1 for claim in found.values())
+    # What holds at any number of steps: to a model of ranks, the three aggregations are one input.
+    assert found["Three aggregations, ranks"].estimate.mean == 0
