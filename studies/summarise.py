@@ -50,9 +50,15 @@ def cell(text: str) -> str:
     return MARKUP.sub(lambda sign: "\\" + sign[0], " ".join(text.split()))
 
 
+def title(study: str) -> str:
+    """Return the heading of a study's page; its name, where there is none."""
+    page = PAGES.parent / f"{study}.md"
+    return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") if page.exists() else study
+
+
 def table(claims: Sequence[Claim]) -> str:
     """Return claims as a table in Markdown."""
-    lines = ["| published | measured here | |", "|---|---|---|"]
+    lines = ["| published | measured here | verdict |", "|---|---|---|"]
     for one in claims:
         measured = cell(f"{one.measured}: {one.estimate}")
         parts = f"**{cell(one.name)}.** {cell(one.published)}", measured, f"**{one.verdict}.** {cell(one.because)}"
@@ -69,7 +75,7 @@ def main(runs: Path) -> None:
         if (runs / study).is_dir():
             page.write_text(table(claims_of(study, runs)), encoding="utf-8")
         if page.exists():
-            whole.append(f"### [{study}](../{study}.md)\n\n{page.read_text(encoding='utf-8')}")
+            whole.append(f"### [{title(study)}](../{study}.md)\n\n{page.read_text(encoding='utf-8')}")
     (PAGES / "all.md").write_text("\n".join(whole), encoding="utf-8")
 
 

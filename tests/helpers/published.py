@@ -8,9 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from corpuscle import Results
+from corpuscle.evaluation import calibrated
+from corpuscle.evaluation.metrics.neighbours import Neighbours
 from corpuscle.evaluation.tasks.annotation import Annotation
 from corpuscle.execution import workflow
 from repository import ROOT
@@ -49,6 +53,15 @@ def claims_of(study: str, runs: Mapping[str, Results]) -> list[Any]:
 
 
 def without_slow_parts(patch: pytest.MonkeyPatch) -> None:
-    """Leave out of a run what takes long and no claim is about: maps of cells, and the report."""
+    """Leave out of a run what takes long and no claim is about: maps of cells, the report, and UMAP's weights."""
     patch.setattr(Annotation, "maps", False)
+    patch.setattr(calibrated, "connectivities", _neighbour_graph)
     patch.setattr(workflow, "written", lambda folder: None)
+
+
+def _neighbour_graph(found: Neighbours) -> csr_matrix:
+    """Connect each cell with its nearest, all alike."""
+    n_cells, n_nearest = found.index_NJ.shape
+    ends = np.repeat(np.arange(n_cells), n_nearest), found.index_NJ.ravel()
+    graph = csr_matrix((np.ones(found.index_NJ.size, np.float32), ends), (n_cells, n_cells))
+    return graph.maximum(graph.T).tocsr()
