@@ -3,11 +3,13 @@
 import gzip
 import json
 
+import anndata as ad
 import numpy as np
 import pytest
 import torch
 
 import corpuscle
+from corpuscle.source.source import dataset_path
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 from published import STUDIES, changed, claims_of, module_at, without_slow_parts
@@ -94,10 +96,16 @@ def test_the_full_study_can_be_planned(folder, file, n_runs):
 
 def test_small_runs_give_claims(tmp_path, monkeypatch):
     without_slow_parts(monkeypatch)
-    few = {r"seeds    = \d+ *": "seeds = 1 ", r"steps = 150": "steps = 1", r"width = 32": "width = 8"}
+    common = ad.read_h5ad(dataset_path("kang2018"))
+    common[:, np.argsort(np.asarray(common.X.sum(axis=0)).ravel())[-60:]].write_h5ad(tmp_path / "few_genes.h5ad")
+    few = {r"seeds    = \d+": "seeds = 1", "steps = 150": "steps = 1", "width = 32": "width = 8",
+           "n_cells = [35]00": "n_cells = 150",
+           r"dataset *= \"kang2018\"": "path = 'few_genes.h5ad'", r"share = 0.\d+": "share = 0.05"}  # fmt: skip
+    # The simple model that no claim is about.
+    without = {r"\[\[models\]\]\nname = \"logistic_regression\".*": ""}
     runs = {}
-    for file, changes in {"small": few, "small_two": few | {"share = 0.15": "share = 0.05"}}.items():
-        study = Study.parse(changed(HERE / f"{file}.toml", changes), HERE)
+    for file, changes in {"small": few | without, "small_two": few}.items():
+        study = Study.parse(changed(HERE / f"{file}.toml", changes), tmp_path)
         runs[file] = corpuscle.run(study, tmp_path / file, workers=0, store=tmp_path / "store")
     found = {claim.name: claim for claim in claims_of("bulk_finetuning", runs)}
     assert len(found) == 9
