@@ -33,7 +33,7 @@ def sciplex2(folder: Path) -> ad.AnnData:
     where = found["cell"].to_numpy() - 1, found["gene"].to_numpy() - 1
     counts = csr_matrix((found["count"].to_numpy(np.float32), where), shape=(len(obs), len(var)))
     var["ensembl_id"] = var["ensembl_id"].str.partition(".")[0]
-    cells = ad.AnnData(counts, obs.set_index(obs["cell"].astype(str)), var.set_index(var["ensembl_id"].rename(None)))
+    cells = ad.AnnData(counts, obs.set_index(obs.index.astype(str)), var.set_index(var["ensembl_id"].rename(None)))
     cells.var_names_make_unique()
     sure = (obs["hash_umis"] > 30) & (obs["top_to_second_best_ratio"] > 10) & (obs["qval"] < 0.01)
     cells = cells[(sure & obs["top_oligo"].notna()).to_numpy()].copy()

@@ -1,52 +1,22 @@
 """The published study of labels taught by bulk: its full files can be planned, and its small ones give claims."""
 
 import gzip
-import json
 
 import anndata as ad
 import numpy as np
 import pytest
-import torch
 
 import corpuscle
 from corpuscle.source.source import dataset_path
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
+from imbalance_standins import IDS, geneformer
 from published import STUDIES, changed, claims_of, module_at, without_slow_parts
 
 HERE = STUDIES / "bulk_finetuning"
 DRUGS = ("BMS_0", "BMS_10", "Dex_1", "Nutlin3A_5", "SAHA_1")
 # Cells of a drug enough for the largest profiles that the full files ask for.
-N_GENES, N_OF_EACH = 40, 120
-CONFIG = {
-    "model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
-    "vocab_size": N_GENES + 2, "max_position_embeddings": 16, "hidden_act": "relu", "hidden_dropout_prob": 0.02,
-}  # fmt: skip
-
-
-def geneformer(folder):
-    """Write a folder as Geneformer's first version: config.json, pytorch_model.bin, and its dictionaries."""
-    folder.mkdir(parents=True)
-    width, layer, head = 8, "bert.encoder.layer.0", "cls.predictions.transform"
-    square = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
-    square += [
-        f"{layer}.attention.output.dense",
-        f"{layer}.intermediate.dense",
-        f"{layer}.output.dense",
-        f"{head}.dense",
-    ]
-    norms = ["bert.embeddings.LayerNorm", f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-    weights = {f"bert.embeddings.{name}_embeddings.weight": torch.zeros(n, width)
-               for name, n in (("word", N_GENES + 2), ("position", 16), ("token_type", 2))}  # fmt: skip
-    weights |= {f"{name}.weight": torch.zeros(width, width) for name in square}
-    weights |= {f"{name}.weight": torch.ones(width) for name in [*norms, f"{head}.LayerNorm"]}
-    weights |= {f"{name}.bias": torch.zeros(width) for name in [*square, *norms, f"{head}.LayerNorm"]}
-    torch.save(weights | {"cls.predictions.bias": torch.zeros(N_GENES + 2)}, folder / "pytorch_model.bin")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    ids = [f"ENSG{gene:011}" for gene in range(N_GENES)]
-    tokens = {name: at for at, name in enumerate(["<pad>", "<mask>", *ids])}
-    (folder / "token_dictionary_gc30M.json").write_text(json.dumps(tokens))
-    (folder / "gene_median_dictionary_gc30M.json").write_text(json.dumps(dict.fromkeys(ids, 1.5)))
+N_OF_EACH = 120
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +35,11 @@ def folder(tmp_path_factory):
         for at, (oligo, (umis, ratio, q)) in enumerate(zip(oligos, sure, strict=True))
     ]
     rows.append("none NA NA NA NA")
-    header = "cell top_oligo hash_umis top_to_second_best_ratio qval"
-    counts = rng.poisson(3.0, (n_cells + 1, N_GENES))
+    # As R writes a table with names of rows: the header has none for these.
+    header = "top_oligo hash_umis top_to_second_best_ratio qval"
+    counts = rng.poisson(3.0, (n_cells + 1, len(IDS)))
     triplets = [f"{gene + 1}\t{cell + 1}\t{counts[cell, gene]}" for cell, gene in zip(*np.nonzero(counts), strict=True)]
-    genes = [f"ENSG{gene:011}.{gene % 9}\tGEN{gene}" for gene in range(N_GENES)]
+    genes = [f"{name}.{at % 9}\tGEN{at}" for at, name in enumerate(IDS)]
     for name, lines in ((convert.CELLS, [header, *rows]), (convert.COUNTS, triplets), (convert.GENES, genes)):
         with gzip.open(made / "data" / name, "wt") as file:
             file.write("\n".join(lines) + "\n")

@@ -80,7 +80,7 @@ def test_each_published_study_has_its_files_page_and_table():
         page = (ROOT / "docs" / "published" / f"{study}.md").read_text(encoding="utf-8")
         assert f"claims/{study}.md" in page
         written = (ROOT / "docs" / "published" / "claims" / f"{study}.md").read_text(encoding="utf-8")
-        assert written.startswith("| published | measured here | verdict |\n|---|---|---|\n| **")
+        assert re.match(r"\| published \| measured here \| .*\|\n\|---\|---\|---\|\n\| \*\*", written)
         assert written in (ROOT / "docs" / "published" / "claims" / "all.md").read_text(encoding="utf-8")
 
 
