@@ -49,7 +49,8 @@ def _section(path: Path) -> str:
     comment = " ".join(line.removeprefix("#").strip() for line in _first_comment(text))
     rows = [
         ("sources", [_source(key, table) for key, table in study["sources"].items()]),
-        ("corpora", [f"{table['name']}" for table in study["corpora"]]),
+        ("corpora", [f"{table['name']}" for table in study.get("corpora", [])]),
+        ("mixture of", study.get("mixture", {}).get("sources", [])),
         ("models", [f"`{table.get('label', table['name'])}`" for table in study.get("models", [])]),
         ("tasks", [f"`{table['name']}`" for table in study.get("tasks", [])]),
         ("seeds", [str(study.get("seeds", 3))]),

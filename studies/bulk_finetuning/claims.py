@@ -134,7 +134,7 @@ def _law(scores: pd.DataFrame) -> Claim:
         "macro-F1, Geneformer: synthetic cells drawn as correlated counts minus those drawn as clipped normals",
         found,
         _above(found),
-        f"Of the model that reads counts, it is {read}. The published way costs a part of what bulk knows.",
+        f"Of the model that reads counts, it is {read}.",
     )
 
 
