@@ -1,6 +1,7 @@
 """Every sampler, alteration, measure, model and task on AnnData, without a study, equals what a study does."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import anndata
@@ -48,6 +49,14 @@ def cells(n=N, seed=0, genes=12):
     found = anndata.AnnData(counts, pd.DataFrame(obs, index), pd.DataFrame(index=[f"G{at:02}" for at in range(genes)]))
     found.obsm["X_pca"] = rng.normal(size=(n, 3)).astype(np.float32)
     found.uns["note"] = "kept"
+    return found
+
+
+def with_places():
+    """Return cells with counts in a layer and in raw, and logarithms elsewhere."""
+    found = cells()
+    found.raw = found
+    found.layers["counts"], found.layers["logs"] = found.X.copy(), found.X.log1p()
     return found
 
 
@@ -205,6 +214,71 @@ def test_a_backed_anndata_is_read_in_place(tmp_path):
     backed.file.close()
 
 
+@pytest.mark.parametrize("layer", [None, "X", "raw", "counts", "layers/counts"])
+def test_a_layer_is_named_as_at_the_command_line_or_by_itself(layer):
+    assert corpuscle.sample(with_places(), n_cells=3, layer=layer).n_obs == 3
+
+
+def test_a_label_that_a_setting_names_may_have_another_name():
+    named = cells()
+    named.obs["stage of life"] = named.obs["batch"]
+    labels = {"stage": "stage of life"}
+    assert corpuscle.sample(named, "label_balanced", n_cells=8, by="stage", labels=labels).n_obs == 8
+    kept = corpuscle.alter(named, "exclude", where="stage == 'b1'", labels=labels)
+    assert set(kept.obs["batch"]) == {"b2"}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, bool])
+def test_dense_counts_of_any_precision_are_read(dtype):
+    precise, other = cells(), cells()
+    precise.X = (precise.X.toarray() > 0).astype(np.float32)
+    other.X = precise.X.astype(dtype)
+    assert corpuscle.sample(other, n_cells=5).X.dtype == dtype
+    pd.testing.assert_frame_equal(corpuscle.measure(other, "depth"), corpuscle.measure(precise, "depth"))
+    # Of 0 and 1, a copy is not recognised for sure: that they are read is what is asked here.
+    assert len(corpuscle.overlap(other, precise).shares) == 2
+
+
+def test_a_seed_and_a_new_generator_of_it_give_the_same_model_and_numbers():
+    # Not a study's model of that seed: a study has named generators.
+    settings = {"n_hidden": 4, "n_latent": 2, "budget": {"steps": 2}}
+    models = [corpuscle.fit(cells(), "ldvae", rng=rng, **settings) for rng in (7, np.random.default_rng(7))]
+    one, two = (model.embed(cells(seed=1)).obsm["X_ldvae"] for model in models)
+    np.testing.assert_array_equal(one, two)
+    measured = [corpuscle.measure(cells(), "vendi", rng=rng) for rng in (7, np.random.default_rng(7))]
+    pd.testing.assert_frame_equal(*measured)
+
+
+def test_genes_are_found_by_symbol_in_cells_without_ensembl_ids(tmp_path):
+    both = cells()
+    both.var["ensembl_id"] = [f"ENSG{at:011}" for at in range(12, 0, -1)]
+    fitted = corpuscle.fit(both, "pca", n_components=3)
+    fitted.save(tmp_path / "model")
+    z = fitted.embed(both).obsm["X_pca"]
+    for model in (fitted, corpuscle.Fitted.load(tmp_path / "model")):
+        with pytest.warns(UserWarning, match="adata has no Ensembl ids, so its genes are matched .* by symbol"):
+            np.testing.assert_array_equal(model.embed(cells()).obsm["X_pca"], z)
+    # Ids alone will do, too; a model of symbols alone says what it needs.
+    ids = both.copy()
+    ids.var_names, ids.var = both.var["ensembl_id"], pd.DataFrame(index=both.var["ensembl_id"].to_numpy())
+    np.testing.assert_array_equal(fitted.embed(ids).obsm["X_pca"], z)
+    with pytest.raises(InputError, match=r"ENSG\S+, ENSG\S+, ENSG\S+, …; add their symbols as a column gene_symbol"):
+        corpuscle.fit(cells(), "hvg", n_genes=3).embed(ids)
+    unnamed = replace(fitted, symbols=())
+    with pytest.raises(InputError, match="called G00, G01, G02, …; add their Ensembl ids as a column ensembl_id"):
+        unnamed.embed(cells())
+
+
+def test_cells_with_few_of_the_models_genes_are_warned_of_and_with_hardly_any_refused():
+    wide = cells(genes=120)
+    fitted = corpuscle.fit(wide, "pca", n_components=3)
+    with pytest.warns(UserWarning, match=r"adata has 59 of the 120 genes of the model \(49.17%\)"):
+        fitted.embed(wide[:, :59].copy())
+    fitted.embed(wide[:, :60].copy())
+    with pytest.raises(InputError, match=r"adata has 1 of the 120 genes of the model \(0.83%\), less than 1%"):
+        corpuscle.evaluate(wide[:, :1].copy(), "annotation", model=fitted)
+
+
 def test_raw_holds_counts_of_its_own_genes():
     whole = cells()
     whole.raw = whole
@@ -221,6 +295,34 @@ def test_raw_holds_counts_of_its_own_genes():
         (lambda: corpuscle.sample(cells(), "unifrom", n_cells=1), "did you mean 'uniform'"),
         (lambda: corpuscle.sample(cells(), n_cells=1, layer="raw"), "this AnnData has no 'raw'; Legal here: X"),
         (lambda: corpuscle.sample(cells(), n_cells=1, labels={"donor": "who"}), "the file has no such column"),
+        (
+            lambda: corpuscle.sample(with_places(), n_cells=1, layer="cuonts"),
+            "'counts'. Legal here: X, raw, counts, logs",
+        ),
+        (lambda: corpuscle.calibrated_clusters("cells.h5ad"), "expected an AnnData, got a str"),
+        *(
+            (partial(call, given), f"labels: {message}")
+            for given, message in (
+                ({"celltype": "batch"}, "nothing here uses a label 'celltype'; did you mean 'cell_type'"),
+                ({"": "batch"}, "nothing here uses a label ''"),
+                ({"barcode": "batch"}, "nothing here uses a label 'barcode'"),
+                ({5: "batch"}, "nothing here uses a label 5"),
+                ({"cell_type": 5}, "cell_type: expected the name of a column of obs, a text; got 5"),
+                ("batch", "expected which column holds each label, .* got 'batch'"),
+                (["batch"], r"expected which column holds each label, .* got \['batch'\]"),
+            )
+            for call in (
+                lambda given: corpuscle.sample(cells(), n_cells=3, labels=given),
+                lambda given: corpuscle.alter(cells(), "thin", keep=0.5, labels=given),
+                lambda given: corpuscle.measure(cells(), "richness", labels=given),
+                lambda given: corpuscle.fit(cells(), "hvg", labels=given),
+                lambda given: corpuscle.fit(cells(), "hvg").embed(cells(), labels=given),
+                lambda given: corpuscle.evaluate(cells(), "annotation", embedding="X_pca", labels=given),
+                lambda given: corpuscle.evaluate(
+                    cells(seed=1), "annotation", model=corpuscle.fit(cells(), "hvg"), labels=given
+                ),
+            )
+        ),
         (lambda: corpuscle.measure(cells(), "vendy"), "there is no measure 'vendy'; did you mean 'vendi'"),
         (lambda: corpuscle.measure(cells(), "mmd"), "compares cells with targets"),
         (lambda: corpuscle.evaluate(cells(), "annotation"), "give either model"),
@@ -232,7 +334,7 @@ def test_raw_holds_counts_of_its_own_genes():
         (lambda: corpuscle.calibrated_clusters(cells(), evidence="ZIP"), "evidence should be 'zip'"),
         (lambda: corpuscle.calibrated_clusters(cells(), q=2.0), "q should be less than 1"),
         (lambda: corpuscle.calibrated_clusters(cells(), n_genes=0), "n_genes should be"),
-        (lambda: corpuscle.calibrated_clusters(cells(), layer="nope"), "this AnnData has no 'layers/nope'"),
+        (lambda: corpuscle.calibrated_clusters(cells(), layer="nope"), "this AnnData has no 'nope'; .*Legal here: X"),
         (lambda: corpuscle.calibrated_clusters(cells()[:0]), "nothing to cluster: 0 cells and 12 genes"),
         *(
             (partial(call, rng=rng), "rng: expected a numpy Generator, or a seed, a whole number of 0 or more")
@@ -256,7 +358,7 @@ def test_raw_holds_counts_of_its_own_genes():
         ),
         (lambda: corpuscle.fit(cells(), "pca", n_components=2).embed(cells(), key_added=""), "key_added: expected a"),
         (lambda: corpuscle.calibrated_clusters(cells(), offset=True), "offset should be 0 or 1"),
-        (lambda: corpuscle.calibrated_clusters(cells(), layer=5), "this AnnData has no 'layers/5'"),
+        (lambda: corpuscle.calibrated_clusters(cells(), layer=5), "this AnnData has no 5; Legal here: X"),
         (lambda: corpuscle.sample(cells(), n_cells="3"), "n_cells: expected 1 to 40, .* got '3'"),
         (lambda: corpuscle.sample(cells(), n_cells=True), "n_cells: expected 1 to 40, .* got True"),
         (lambda: corpuscle.evaluate(cells(), "annotation", embedding=5), "obsm has no 5"),

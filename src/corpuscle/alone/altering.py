@@ -10,6 +10,7 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 
 from corpuscle.alone.cells import SOURCE, Rng, as_corpus, context_of, settled
+from corpuscle.alone.label_columns import label_columns
 from corpuscle.core.randomness import given_generator
 from corpuscle.corpus.alteration import Alteration, altered
 
@@ -57,7 +58,7 @@ def alter(  # all but two by name
     (198, 19)
     """
     step = settled(Alteration, alteration, settings)
-    corpus = as_corpus(adata, layer=layer, labels=labels)
+    corpus = as_corpus(adata, layer=layer, labels=label_columns(labels, step))
     after = altered(step, corpus, given_generator(rng), context_of(corpus))
     used = np.repeat(np.arange(len(after)), after.cells["times"])
     # What is said of rows of a corpus' table goes: each row of this one is a cell, used once.

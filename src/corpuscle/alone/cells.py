@@ -12,7 +12,7 @@ from corpuscle.core.randomness import given_generator
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.model.imputer import model_imputer
-from corpuscle.source.genes import By, GeneSpace, gene_space, given_genes
+from corpuscle.source.genes import GeneSpace, gene_space
 from corpuscle.source.in_memory import place_of
 from corpuscle.source.quality import survey
 from corpuscle.source.source import Source, open_source
@@ -28,26 +28,21 @@ def as_corpus(
     *,
     layer: str | None = None,
     labels: Mapping[str, str] | None = None,
-    genes: tuple[tuple[str, ...], By] | None = None,
 ) -> Corpus:
     """Return an AnnData's cells as a corpus: what samplers, measures, models and tasks are given.
 
     Parameters
     ----------
     adata, layer, labels
-        As for `sample`.
-    genes
-        The genes to have, and by what they are matched; by default all that there are.
+        As for `sample`; labels were checked.
 
     Raises
     ------
     InputError
-        When there are no raw counts, a column is not there, or none of the genes is.
+        When there are no raw counts, or a column is not there.
     """
     source = opened_cells(SOURCE, adata, layer, labels)
-    names = source.gene_names
-    space = gene_space({SOURCE: names}) if genes is None else given_genes(SOURCE, names, *genes)
-    return corpus_of(source, space)
+    return corpus_of(source, gene_space({SOURCE: source.gene_names}))
 
 
 def corpora_of(
@@ -72,8 +67,6 @@ def settled(kind: type[C], named: str | C, settings: Mapping[str, Any]) -> C:
 
 def opened_cells(name: str, adata: AnnData, layer: str | None, labels: Mapping[str, str] | None) -> Source:
     """Open an AnnData's cells as a source of a name; see `as_corpus`."""
-    if not isinstance(adata, AnnData):
-        raise InputError(f"expected an AnnData, got a {type(adata).__name__}; anndata.read_h5ad reads one from a file")
     try:
         return open_source(name, adata, counts=place_of(adata, layer), roles=labels)
     except SourceError as error:
@@ -95,6 +88,5 @@ def context_of(corpus: Corpus) -> Context:
 
 
 def seed_of(rng: Rng) -> int:
-    """Return a seed; a generator gives one, and what is neither is refused."""
-    generator = given_generator(rng)
-    return int(rng) if isinstance(rng, int | np.integer) else int(generator.integers(2**31))
+    """Return a seed that a generator draws: the same one for a seed and for a new generator of that seed."""
+    return int(given_generator(rng).integers(2**31))

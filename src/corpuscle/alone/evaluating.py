@@ -11,7 +11,8 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from corpuscle.alone.cells import SOURCE, Rng, as_corpus, settled
-from corpuscle.alone.fitting import Fitted
+from corpuscle.alone.fitting import Fitted, cells_for
+from corpuscle.alone.label_columns import label_columns
 from corpuscle.core.components import guarded, legal_names
 from corpuscle.core.errors import InputError, ModelError
 from corpuscle.core.randomness import given_generator
@@ -82,11 +83,12 @@ def evaluate(  # noqa: PLR0913  # all but two by name
         raise InputError(f"model: expected what corpuscle.fit returned, got a {type(model).__name__}")
     if model is None:
         assert embedding is not None
-        target = as_corpus(adata, layer=layer, labels=labels)
+        target = as_corpus(adata, layer=layer, labels=label_columns(labels, asked))
         fitted: FittedModel = _Given(_embedding(adata, embedding))
         training = None
     else:
-        target, fitted, training = model.cells(adata, layer=layer, labels=labels), model.fitted, model.training
+        columns = label_columns(labels, asked, model.model)
+        target, fitted, training = cells_for(model, adata, layer, columns), model.fitted, model.training
     refuse_absent_columns(asked, {SOURCE: target})
     if training is not None and not asked.in_place:
         _warn_of_training_cells(target, training, asked.name)

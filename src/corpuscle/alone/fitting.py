@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from corpuscle.alone.cells import SOURCE, Rng, as_corpus, corpus_of, opened_cells, seed_of, settled
+from corpuscle.alone.cells import SOURCE, Rng, corpus_of, opened_cells, seed_of, settled
+from corpuscle.alone.known_genes import known_genes
+from corpuscle.alone.label_columns import label_columns
 from corpuscle.core.components import build, guarded
 from corpuscle.core.disk import writing
 from corpuscle.core.errors import InputError, ModelError
@@ -39,6 +41,8 @@ class Fitted:
         The genes that it knows, and by what they are matched, ``"ensembl"`` ids or ``"symbol"``.
     training
         The cells that it was fitted on; None where it was read from a folder.
+    symbols
+        The symbols of its genes, by which they are found in cells without Ensembl ids; empty where they are not known.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Fitted:
     fitted: FittedModel
     genes: tuple[tuple[str, ...], By]
     training: Corpus | None = None
+    symbols: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         cells = "" if self.training is None else f", fitted on {self.training.n_cells:,} cells"
@@ -59,12 +64,19 @@ class Fitted:
     def cells(self, adata: AnnData, *, layer: str | None = None, labels: Mapping[str, str] | None = None) -> Corpus:
         """Return cells in the model's genes: those that `adata` lacks count as not measured.
 
+        Genes are matched by Ensembl id where the model knows these; in cells that have none, by symbol.
+
         Raises
         ------
         InputError
-            When there are no raw counts, or none of the model's genes.
+            When there are no raw counts, or less than 1 % of the model's genes.
+
+        Warns
+        -----
+        UserWarning
+            When there is less than half of the model's genes, and when genes with Ensembl ids are matched by symbol.
         """
-        return as_corpus(adata, layer=layer, labels=labels, genes=self.genes)
+        return cells_for(self, adata, layer, label_columns(labels, self.model))
 
     def embed(
         self,
@@ -90,8 +102,9 @@ class Fitted:
             The same one.
         """
         key = f"X_{self.name}" if key_added is None else column_to_add(key_added)
+        cells = cells_for(self, adata, layer, label_columns(labels, self.model))
         with guarded(self.model):
-            adata.obsm[key] = self.fitted.embed(self.cells(adata, layer=layer, labels=labels))
+            adata.obsm[key] = self.fitted.embed(cells)
         return adata
 
     def annotate(
@@ -112,8 +125,9 @@ class Fitted:
         if not isinstance(self.fitted, Annotates):
             raise ModelError(f"the model {self.name} knows no cell types; logistic_regression and mlp_classifier do")
         key = column_to_add(key_added)
+        cells = cells_for(self, adata, layer, label_columns(labels, self.model))
         with guarded(self.model):
-            share_NL = self.fitted.label_probabilities(self.cells(adata, layer=layer, labels=labels))
+            share_NL = self.fitted.label_probabilities(cells)
         adata.obs[key] = pd.Categorical.from_codes(share_NL.argmax(axis=1), list(self.fitted.labels))
         adata.obs[f"{key}_probability"] = share_NL.max(axis=1)
         return adata
@@ -134,7 +148,7 @@ class Fitted:
         """
         if not isinstance(self.fitted, Reconstructs):
             raise ModelError(f"the model {self.name} does not reconstruct counts")
-        cells = self.cells(adata, layer=layer, labels=labels)
+        cells = cells_for(self, adata, layer, label_columns(labels, self.model))
         with guarded(self.model):
             blocks = [block for _, block in self.fitted.expected_fractions(cells)]
         return pd.DataFrame(np.concatenate(blocks), index=adata.obs_names, columns=list(self.genes[0]))
@@ -155,7 +169,7 @@ class Fitted:
             with guarded(self.model):
                 self.fitted.save(folder)
             genes, by = self.genes
-            facts = {"model": self.model.spec(), "genes": list(genes), "by": by}
+            facts = {"model": self.model.spec(), "genes": list(genes), "by": by, "symbols": list(self.symbols)}
             write_text(folder / SETTINGS, json.dumps(facts))
 
     @staticmethod
@@ -171,12 +185,20 @@ class Fitted:
         try:
             facts = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             spec, genes, by = dict(facts["model"]), tuple(map(str, facts["genes"])), facts["by"]
-            name = str(spec.pop("name"))
+            name, symbols = str(spec.pop("name")), tuple(map(str, facts.get("symbols", ())))
+            if len(symbols) not in (0, len(genes)):
+                raise ValueError(f"{len(symbols):,} symbols of {len(genes):,} genes")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} holds no model that Fitted.save wrote ({error})") from None
         model = build(Model, name, spec)
         with guarded(model):
-            return Fitted(name, model, model.load_fitted(folder), (genes, by))
+            return Fitted(name, model, model.load_fitted(folder), (genes, by), symbols=symbols)
+
+
+def cells_for(model: Fitted, adata: AnnData, layer: str | None, labels: Mapping[str, str]) -> Corpus:
+    """Return cells in a model's genes, as `Fitted.cells`; labels were checked."""
+    source = opened_cells(SOURCE, adata, layer, labels)
+    return corpus_of(source, known_genes(source, model.genes, model.symbols))
 
 
 def fit(  # all but two by name
@@ -220,10 +242,10 @@ def fit(  # all but two by name
     (1500, 10)
     """
     chosen = settled(Model, model, settings)
-    source = opened_cells(SOURCE, adata, layer, labels)
+    source = opened_cells(SOURCE, adata, layer, label_columns(labels, chosen))
     by: By = "ensembl" if source.gene_names.has_ensembl else "symbol"
     corpus = corpus_of(source, gene_space({SOURCE: source.gene_names}, "intersection", by))
     with guarded(chosen):
         chosen.check(corpus.space)
         fitted = chosen.fit(corpus, seed_of(rng))
-    return Fitted(chosen.name, chosen, fitted, (corpus.space.ids, by), corpus)
+    return Fitted(chosen.name, chosen, fitted, (corpus.space.ids, by), corpus, corpus.space.symbols)

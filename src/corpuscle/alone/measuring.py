@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from corpuscle.alone.cells import SOURCE, Rng, corpora_of, seed_of
+from corpuscle.alone.label_columns import label_columns
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import InputError, MeasureError
 from corpuscle.corpus.cell_ontology import CellOntology, CellTypes, mapped, type_labels
@@ -61,7 +62,7 @@ def measure(  # all but two by name
     """
     chosen, only = _measures(measures, with_targets=bool(targets))
     sources = {SOURCE: adata, **{f"target {name}": cells for name, cells in (targets or {}).items()}}
-    corpora = corpora_of(sources, layer=layer, labels=labels)
+    corpora = corpora_of(sources, layer=layer, labels=label_columns(labels, *chosen))
     corpus, *others = corpora.values()
     cells = dict(zip(targets or {}, others, strict=True))
     ontology, known = attempt(CellOntology), sorted({*type_labels(corpus)})

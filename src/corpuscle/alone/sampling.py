@@ -7,6 +7,7 @@ import numpy as np
 from anndata import AnnData
 
 from corpuscle.alone.cells import Rng, as_corpus, context_of, settled
+from corpuscle.alone.label_columns import label_columns
 from corpuscle.core.components import guarded
 from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import given_generator
@@ -37,11 +38,12 @@ def sample(  # all but three by name
     rng
         A generator, or the seed of one.
     layer
-        Where the raw counts are: a layer, or ``"raw"``; by default ``X``.
+        Where the raw counts are: the name of a layer, ``"raw"``, or by default ``"X"``.
     labels
         Which columns of ``obs`` hold the labels that components know by name (``cell_type``, ``donor``, ``batch``,
         ``study``, ``tissue``, ``disease``, ``assay``, ``organism``), where they have other names there, such as
-        ``{"cell_type": "louvain"}``.
+        ``{"cell_type": "louvain"}``; a label that a setting names (``by``, or in a filter) may be given, too. What
+        nothing here uses is refused.
     settings
         The sampler's own.
 
@@ -65,7 +67,7 @@ def sample(  # all but three by name
     chooser = settled(Sampler, sampler, settings)
     if chooser.sources or chooser.looks_at:
         raise InputError(f"the sampler {chooser.name!r} needs other sources, too, so it works in a study alone")
-    pool = as_corpus(adata, layer=layer, labels=labels)
+    pool = as_corpus(adata, layer=layer, labels=label_columns(labels, chooser))
     if isinstance(n_cells, bool) or not isinstance(n_cells, int | np.integer) or not 0 < n_cells <= len(pool):
         raise InputError(f"n_cells: expected 1 to {len(pool):,}, the cells that there are; got {n_cells!r:.80}")
     with guarded(chooser):

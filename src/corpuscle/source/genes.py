@@ -158,8 +158,19 @@ def gene_space(names: Mapping[str, GeneNames], genes: Path | str = "intersection
     return GeneSpace(tuple(ids), tuple(_symbols(ids, names, columns)), columns)
 
 
-def given_genes(source: str, names: GeneNames, ids: tuple[str, ...], by: By) -> GeneSpace:
+def given_genes(
+    source: str, names: GeneNames, ids: tuple[str, ...], by: By, symbols: tuple[str, ...] = ()
+) -> GeneSpace:
     """Return a space of given genes, and where a source has them: those that it lacks count as not measured.
+
+    Parameters
+    ----------
+    source, names
+        The source, and the names of its genes.
+    ids, by
+        The genes, and what they are matched by.
+    symbols
+        Their symbols, by which they are matched where `matched_by` says so. A symbol of several genes matches none.
 
     Raises
     ------
@@ -171,16 +182,39 @@ def given_genes(source: str, names: GeneNames, ids: tuple[str, ...], by: By) -> 
     >>> names = gene_names(pd.DataFrame(index=["CD14", "LYZ"]))
     >>> given_genes("blood", names, ("INS", "LYZ"), "symbol").columns["blood"].tolist()
     [-1, 1]
+    >>> given_genes("blood", names, ("ENSG00000090382",), "ensembl", ("LYZ",)).columns["blood"].tolist()
+    [-1, 0]
     """
-    position = {gene: at for at, gene in enumerate(ids)}
-    columns = np.array([position.get(gene, -1) for gene in names.ids(by).tolist()], np.int32)
+    kind = matched_by(names, by, symbols)
+    known = ids if kind == by else symbols
+    times = Counter(known)
+    position = {name: at for at, name in enumerate(known) if times[name] == 1}
+    columns = np.array([position.get(name, -1) for name in names.ids(kind).tolist()], np.int32)
     if not (columns >= 0).any():
         raise SourceError(
-            f"source {source!r} has none of the {len(ids):,} genes, such as {', '.join(ids[:3])} (matched by {by}); "
-            f"it has {', '.join(names.ids(by)[:3].tolist()) or 'no names'}, …"
+            f"source {source!r} has none of the {len(ids):,} genes, such as {', '.join(known[:3])} (matched by {kind}); "
+            f"{_other_names(names, kind)}"
         )
-    space = GeneSpace(ids, ids, {source: columns})
-    return replace(space, symbols=tuple(_symbols([*ids], {source: names}, space.columns)))
+    space = GeneSpace(ids, symbols or ids, {source: columns})
+    return replace(space, symbols=tuple(_symbols([*ids], {source: names}, space.columns))) if not symbols else space
+
+
+def matched_by(names: GeneNames, by: By, symbols: tuple[str, ...]) -> By:
+    """Return what given genes are matched by: symbols stand in for Ensembl ids that a source does not have."""
+    return "symbol" if symbols and by == "ensembl" and not names.has_ensembl else by
+
+
+def _other_names(names: GeneNames, by: By) -> str:
+    """Return what a source's genes are called, and what to do where given genes are called otherwise."""
+    ids, symbols = ([name for name in kind.tolist() if name][:3] for kind in (names.ensembl, names.symbols))
+    named = " and ".join(f"{', '.join(some)}, …" for some in (symbols, ids) if some)
+    if by == "ensembl" and not ids:
+        to_do = "add their Ensembl ids as a column ensembl_id of var"
+    elif by == "symbol" and not symbols:
+        to_do = "add their symbols as a column gene_symbol of var"
+    else:
+        to_do = "give cells of the same organism, whose genes have names of the same kind"
+    return f"its genes are called {named or 'nothing'}; {to_do}"
 
 
 def _refuse_other_organism(offered: Mapping[str, set[str]], kinds: Mapping[str, str], by: By) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, issparse
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import InputError, SourceError
 from corpuscle.source.reader import Cells, Reader, all_rows
+from corpuscle.source.storage.soundness import native
 
 # Where counts can be, as a study file names it; a layer is "layers/NAME".
 X, RAW, LAYERS = "X", "raw", "layers/"
@@ -32,10 +33,25 @@ def column_to_add(name: object) -> str:
 
 
 def place_of(adata: AnnData, layer: str | None) -> str:
-    """Return where counts are, as a study file names it, by the name of a layer: None is X, ``"raw"`` raw."""
-    if layer is None:
-        return X
-    return layer if layer == RAW and RAW not in adata.layers else f"{LAYERS}{layer}"
+    """Return where counts are, as a study file names it, by the name of a layer.
+
+    None and ``"X"`` are X, ``"raw"`` is raw, where no layer has that name; ``"layers/NAME"`` is understood, too.
+
+    Raises
+    ------
+    InputError
+        When this is no AnnData, or it has no such layer; the message has those there are.
+    """
+    if not isinstance(adata, AnnData):
+        raise InputError(f"expected an AnnData, got a {type(adata).__name__}; anndata.read_h5ad reads one from a file")
+    places = {**({X: X} if adata.X is not None else {}), **({RAW: RAW} if adata.raw is not None else {})}
+    places |= {str(name): f"{LAYERS}{name}" for name in adata.layers}
+    wanted = X if layer is None else layer
+    if isinstance(wanted, str):
+        name = wanted if wanted in places else wanted.removeprefix(LAYERS)
+        if name in places and (name == wanted or name in adata.layers):
+            return places[name]
+    raise SourceError(f"layer: this AnnData has no {wanted!r:.80}; {legal_names(str(wanted), places)}")
 
 
 class InMemory(Reader):
@@ -93,7 +109,8 @@ class InMemory(Reader):
         # Backed matrices take rows in ascending order, none twice.
         ascending, back = np.unique(rows, return_inverse=True)
         found = self._matrix()[ascending]
-        found = csr_matrix(found.to_memory() if hasattr(found, "to_memory") else found)
+        found = found.to_memory() if hasattr(found, "to_memory") else found
+        found = csr_matrix(found if issparse(found) else native(np.asarray(found)))
         return found if np.array_equal(ascending, rows) else found[back]
 
     def _matrix(self) -> Any:
