@@ -101,6 +101,30 @@ def test_a_cell_that_is_used_twice_has_two_rows():
     np.testing.assert_array_equal(kept.X.toarray(), cells()[kept.obs_names].X.toarray())
 
 
+def test_altered_cells_keep_their_genes_as_they_were_and_what_is_of_cells_that_stay():
+    before = cells()
+    before.var = pd.DataFrame(
+        {"ensembl_id": [f"ENSG{at:011}" for at in range(12)], "length": range(12)}, before.var_names
+    )
+    # A gene without an id stays, too.
+    before.var.iloc[3, 0] = ""
+    before.obsm["places"] = pd.DataFrame({"x": range(N)}, before.obs_names)
+    twice = corpuscle.alter(before, "oversample")
+    pd.testing.assert_frame_equal(twice.var, before.var)
+    np.testing.assert_array_equal(twice.X[:N].toarray().sum(axis=0) > 0, np.ones(12, bool))
+    at = np.array([before.obs_names.get_loc("-".join(name.split("-")[:2])) for name in twice.obs_names])
+    np.testing.assert_array_equal(twice.X.toarray(), before.X.toarray()[at])
+    np.testing.assert_array_equal(twice.obsm["X_pca"], before.obsm["X_pca"][at])
+    assert twice.obsm["places"]["x"].tolist() == at.tolist()
+    # Of changed counts, places are not theirs.
+    thinner = corpuscle.alter(before, "thin", keep=0.5)
+    pd.testing.assert_frame_equal(thinner.var, before.var)
+    assert not thinner.obsm
+    before.raw = before
+    of_raw = corpuscle.alter(before[:, :4].copy(), "exclude", where="cell_type == 'NK'", layer="raw")
+    pd.testing.assert_frame_equal(of_raw.var, before.raw.var)
+
+
 def test_altered_cells_have_their_genes_in_the_order_that_they_had():
     # By name they would come the other way round.
     before = cells()[:, ::-1].copy()

@@ -46,9 +46,9 @@ def label_columns(labels: object, *users: Component) -> dict[str, str]:
     named = {name for user in users for name in _names(user.spec())} - {"", *RESERVED, *ROLES}
     for label, column in labels.items():
         if label not in {*ROLES, TERM_COLUMN, *named}:
-            hint = legal_names(str(label), [*ROLES, *sorted(named & set(map(str, labels)))])
+            hint = legal_names(str(label), ROLES)
             raise InputError(
-                f"labels: nothing here uses a label {label!r:.80}; {hint}, and what a setting names, such as by or where"
+                f"labels: nothing here uses a label {label!r:.80}; {hint}, and what a setting such as by or where names"
             )
         if not isinstance(column, str):
             raise InputError(f"labels: {label}: expected the name of a column of obs, a text; got {column!r:.80}")

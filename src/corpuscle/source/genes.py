@@ -192,8 +192,8 @@ def given_genes(
     columns = np.array([position.get(name, -1) for name in names.ids(kind).tolist()], np.int32)
     if not (columns >= 0).any():
         raise SourceError(
-            f"source {source!r} has none of the {len(ids):,} genes, such as {', '.join(known[:3])} (matched by {kind}); "
-            f"{_other_names(names, kind)}"
+            f"source {source!r} has none of the {len(ids):,} genes, such as {', '.join(known[:3])} "
+            f"(matched by {kind}); {_other_names(names, kind)}"
         )
     space = GeneSpace(ids, symbols or ids, {source: columns})
     return replace(space, symbols=tuple(_symbols([*ids], {source: names}, space.columns))) if not symbols else space
