@@ -1,5 +1,6 @@
 """What a run left, read again: tables that mix nothing, models by name, short texts."""
 
+import shutil
 from pathlib import Path
 
 import anndata
@@ -69,7 +70,19 @@ def test_a_table_is_the_mean_over_seeds_of_one_metric_and_nothing_else(run: corp
         ({"task": "annotation", "metric": "f2"}, "no score has the metric 'f2'"),
         ({"task": "annotation", "unit": "donor=x"}, "no score has the unit 'donor=x'"),
         ({"task": "annotation", "way": "best"}, "no score has the way 'best'"),
-        ({"task": "annotation", "by": "donor"}, "by: .*Legal here: corpus, model"),
+        (
+            {"task": "annotation", "metric": "f1"},
+            r"no score has the unit 'all' \(f1 of .*give one .* unit=; .*cell_type=",
+        ),
+        ({"task": None, "metric": None}, "no score has the task None; Legal here: annotation"),
+        ({"task": "annotation", "metric": 3}, "no score has the metric 3; Legal here: "),
+        ({"task": "annotation", "unit": ["all"]}, r"no score has the unit \['all'\]; "),
+        ({"task": "annotation", "way": ()}, r"no score has the way \(\); "),
+        ({"task": "annotation", "by": "donor"}, "by: expected one name, got 'donor'; .*Legal here: corpus, model"),
+        ({"task": "annotation", "by": "cell_type"}, "by: expected one name, got 'cell_type'; "),
+        ({"task": "annotation", "by": ["corpus", "seed"]}, r"by: expected one name, got \['corpus', 'seed'\]; "),
+        ({"task": "annotation", "by": ()}, r"by: expected one name, got \(\); "),
+        ({"task": "annotation", "by": []}, r"by: expected one name, got \[\]; "),
     ],
 )
 def test_what_there_is_not_is_one_message(run: corpuscle.Results, asked: dict[str, str], message: str) -> None:
@@ -104,6 +117,27 @@ def test_a_notebook_shows_tables_with_names_as_they_are(run: corpuscle.Results) 
     assert "<b>A</b>" not in page
     assert "&lt;b&gt;A&lt;/b&gt;" in page
     assert "mean over seeds" in page
+
+
+def test_models_are_a_mapping_also_where_some_are_gone(run: corpuscle.Results, tmp_path: Path) -> None:
+    models = run.models
+    assert ("A", "pca", 0) in models
+    assert ("A", "pca", np.int64(1)) in models
+    missing = [("C", "pca", 0), ("A", "pca", 9), ("A", "pca"), ("A", "pca", "0"), ("A", "pca", True), "A", None, ["A"]]
+    for place in missing:
+        assert place not in models
+        assert models.get(place) is None
+    assert models.get(("C", "pca", 0), "none") == "none"
+    assert models.get(("A", "pca", 1)).name == "pca"
+    for place in missing[2:]:
+        with pytest.raises(InputError, match=r"expected corpus, model and seed, such as models\[.*; got "):
+            models[place]
+    shutil.copytree(run.folder, tmp_path / "run")
+    left = corpuscle.Results.load(tmp_path / "run").models
+    assert CliRunner().invoke(app, ["models", "prune", str(tmp_path / "run"), "--model", "pca"]).exit_code == 0
+    assert ("A", "pca", 0) not in left
+    assert left.get(("A", "pca", 0)) is None
+    assert len(left) == len(dict(left)) == 4
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -96,9 +96,9 @@ def evaluate(  # noqa: PLR0913  # all but two by name
     train = target.take(np.empty(0, np.int64)) if training is None else training
     with guarded(asked):
         scores = list(answers(asked, fitted, train, target, given_generator(rng)))
-    columns = ["metric", "way", "unit", "value", "n_cells", "better", "reason", "title", "meaning"]
+    shown = ["metric", "way", "unit", "value", "n_cells", "better", "reason", "title", "meaning"]
     name = "" if model is None else model.name
-    return score_table(scores, corpus="", model=name, seed=0, task=asked.name, target="")[columns]
+    return score_table(scores, corpus="", model=name, seed=0, task=asked.name, target="")[shown]
 
 
 def _refuse_references(task: Task) -> None:

@@ -186,10 +186,10 @@ class Fitted:
             facts = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             spec, genes, by = dict(facts["model"]), tuple(map(str, facts["genes"])), facts["by"]
             name, symbols = str(spec.pop("name")), tuple(map(str, facts.get("symbols", ())))
-            if len(symbols) not in (0, len(genes)):
-                raise ValueError(f"{len(symbols):,} symbols of {len(genes):,} genes")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} holds no model that Fitted.save wrote ({error})") from None
+        if len(symbols) not in (0, len(genes)):
+            raise ModelError(f"{folder}: {SETTINGS} has {len(symbols):,} symbols of {len(genes):,} genes")
         model = build(Model, name, spec)
         with guarded(model):
             return Fitted(name, model, model.load_fitted(folder), (genes, by), symbols=symbols)

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -65,19 +66,41 @@ class Models(Mapping[tuple[str, str, int], Fitted]):
         InputError
             When there is no such model, or it is not there any more.
         """
-        place = Run(*place)
-        if place not in self._keys:
-            raise InputError(f"there is no model of {_named(place)}; {self._legal(place)}")
-        folder = self._store.find("models", self._keys[place])
+        run = self._run(place)
+        if run is None:
+            raise InputError(
+                f'models: expected corpus, model and seed, such as models["Blood", "ldvae", 0]; got {place!r:.80}'
+            )
+        if run not in self._keys:
+            raise InputError(f"there is no model of {_named(run)}; {self._legal(run)}")
+        folder = self._store.find("models", self._keys[run])
         if folder is None:
             why = "is not in the store (not trained yet, failed, or removed); run the study again"
-            raise InputError(f"the model of {_named(place)} {why}")
+            raise InputError(f"the model of {_named(run)} {why}")
         spec = dict(json.loads((folder / "run.json").read_text(encoding="utf-8"))["model"])
         model = build(Model, str(spec.pop("name")), spec)
         with guarded(model):
             fitted = model.load_fitted(folder)
         genes = tuple(fitted.genes)
         return Fitted(model.name, model, fitted, (genes, "ensembl" if genes and ENSEMBL.match(genes[0]) else "symbol"))
+
+    def __contains__(self, place: object) -> bool:
+        """Return whether a model is there; it is not read."""
+        run = self._run(place)
+        return run in self._keys and self._store.has("models", self._keys[run])
+
+    def get(self, place: Any, default: Any = None) -> Any:
+        """Read a model, or return the default where it is not there."""
+        return self[place] if place in self else default
+
+    @staticmethod
+    def _run(place: object) -> Run | None:
+        """Return the run that a key names; None where it is no corpus, model and seed."""
+        if not isinstance(place, tuple) or len(place) != len(Run._fields):
+            return None
+        corpus, model, seed = place
+        is_seed = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        return Run(corpus, model, int(seed)) if isinstance(corpus, str) and isinstance(model, str) and is_seed else None
 
     @property
     def n_runs(self) -> int:
@@ -218,17 +241,21 @@ class Results:
         InputError
             When there is no such task, metric, unit or way; the message has those there are.
         """
+        if not isinstance(by, str) or by not in COLUMNS:
+            raise InputError(f"by: expected one name, got {by!r:.80}; {legal_names(str(by), COLUMNS)}")
         rows = _chosen(self.scores, "task", task)
         if metric is None:
             known = rows[rows["headline"]]
             rows = known if len(known) else rows[rows["metric"] == rows["metric"].iloc[0]]
         else:
             rows = _chosen(rows, "metric", metric)
+        if isinstance(unit, str) and not (rows["unit"] == unit).any():
+            units = legal_names(unit, dict.fromkeys(map(str, rows["unit"])))
+            named = rows["metric"].iloc[0]
+            raise InputError(f"no score has the unit {unit!r} ({named} of {task}); give one there is as unit=; {units}")
         rows = _chosen(rows, "unit", unit)
         if way is not None:
             rows = _chosen(rows, "way", way)
-        if by not in COLUMNS:
-            raise InputError(f"by: {legal_names(by, COLUMNS)}")
         index = [name for name in ("target", "model", "way", "corpus") if name != by and rows[name].nunique() > 1]
         index = index or ["target" if by != "target" else "model"]
         table = rows.pivot_table(index=index, columns=by, values="value", aggfunc="mean", observed=True, sort=False)
@@ -259,8 +286,8 @@ class Results:
 
 
 def _chosen(rows: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
-    found = rows[rows[column] == value]
+    found = rows[rows[column] == value] if isinstance(value, str) else rows[:0]
     if found.empty:
         known: Sequence[str] = [str(one) for one in rows[column].unique()]
-        raise InputError(f"no score has the {column} {value!r}; {legal_names(value, known)}")
+        raise InputError(f"no score has the {column} {value!r:.80}; {legal_names(str(value), known)}")
     return found
