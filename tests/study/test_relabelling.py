@@ -225,8 +225,45 @@ def test_a_filter_that_calls_labels_as_the_files_do_is_refused(planned, where):
         return
     with pytest.raises(StudyError) as caught:
         planned(table('"B" = "B cell"'), extra=extra)
-    (problem,) = [one for one in caught.value.problems if one.place == "corpora[0].exclude"]
+    (problem,) = caught.value.problems
+    assert problem.place == "corpora[0].exclude"
     assert "compares cell_type with 'B', which [labels] calls 'B cell'; write that" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("place", "extra"),
+    [
+        ("steps[0].types", ', steps = [{ alteration = "downsample", keep = 0.5, types = ["B"] }]'),
+        ("steps[0].batches", ', steps = [{ alteration = "ablate", batches = ["B"], batch = "cell_type" }]'),
+        ("steps[0].where", """, steps = [{ alteration = "exclude", where = "cell_type == 'B'" }]"""),
+        ("steps[0].labels", ', steps = [{ alteration = "synthesize_from_bulk", n_cells = 3, labels = ["B"] }]'),
+        ("parts[1].weights", None),
+    ],
+)
+def test_a_setting_that_calls_labels_as_the_files_do_is_refused_once(planned, monkeypatch, place, extra):
+    if extra is None:
+        part = '{{ source = "other", fraction = 0.5, sampler = "label_balanced", weights = {{ B = 0.5 }} }}]'
+        monkeypatch.setitem(globals(), "STUDY", STUDY.replace("= 1.0 }}]", f"= 0.1 }}}}, {part}"))
+    with pytest.raises(StudyError) as caught:
+        planned(table('"B" = "B cell"'), extra=extra or "")
+    (problem,) = caught.value.problems
+    assert problem.place == f"corpora[0].{place}"
+    assert "'B', which [labels] calls 'B cell'; write that" in problem.message
+
+
+def test_a_hold_out_that_calls_donors_as_the_file_does_is_refused_once(planned):
+    labels = '[labels]\ndonor = { "other 1" = "d1" }\n[holdout.other]\nby = "donor"\nvalues = ["other 1"]'
+    with pytest.raises(StudyError) as caught:
+        planned(labels)
+    (problem,) = caught.value.problems
+    assert "holdout.other.values: names the donor 'other 1', which [labels] calls 'd1'" in str(problem)
+
+
+def test_a_weight_of_no_label_is_answered_with_the_labels_there_are(planned, monkeypatch):
+    part = 'fraction = 0.5, sampler = "label_balanced", weights = {{ "Bx" = 0.5 }} }}]'
+    monkeypatch.setitem(globals(), "STUDY", STUDY.replace("fraction = 1.0 }}]", part))
+    with pytest.raises(StudyError, match="weights has 'Bx', .*Legal here: B, CD14"):
+        planned("")
 
 
 def test_a_sources_where_is_about_its_file(named):

@@ -14,6 +14,7 @@ from corpuscle.core.errors import CorpusError, ModelError
 from corpuscle.corpus.changed_groups import CHANGED, changed_groups
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.corpus.named_labels import NamedLabels
 from corpuscle.source import cell_filter as where_expression
 
 # A step fills a label up to at most so many cells, and makes at most ten times as many in all: each is a row of the
@@ -54,6 +55,11 @@ class Alteration(Component, ABC):
     def needs(self) -> tuple[str, Mapping[str, Any]] | None:
         """Name and settings of the model that it needs, if it needs one: it is checked when the study is read."""
         return None
+
+    @property
+    def names_labels(self) -> tuple[NamedLabels, ...]:
+        """The labels that its settings name: a study checks that they are called so."""
+        return ()
 
     @abstractmethod
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:

@@ -12,6 +12,7 @@ from corpuscle.core.errors import CorpusError
 from corpuscle.core.randomness import row_numbers
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import KEYS, Corpus
+from corpuscle.corpus.named_labels import NamedLabels
 
 
 class Sampler(Component, ABC):
@@ -38,6 +39,11 @@ class Sampler(Component, ABC):
     def exact(self) -> bool:
         """Whether exactly `n_cells` are chosen; only a faithful copy of a published fault may choose fewer."""
         return True
+
+    @property
+    def names_labels(self) -> tuple[NamedLabels, ...]:
+        """The labels that its settings name: a study checks that they are called so."""
+        return ()
 
     def notes(self, chosen: Corpus) -> dict[str, Any]:
         """Return what the corpus' account should say of the cells that were chosen, as plain data."""

@@ -14,6 +14,7 @@ from corpuscle.core.components import component, legal_names
 from corpuscle.core.errors import CorpusError
 from corpuscle.corpus.alteration import Alteration, label_or_refuse, matching, times_used
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.named_labels import NamedLabels, named_labels
 
 
 def _choice(value: Any) -> Any:
@@ -51,6 +52,14 @@ class GroupAlteration(Alteration):
     where: str | None = None
     by: str = "cell_type"
     batch: str = "batch"
+
+    @property
+    def names_labels(self) -> tuple[NamedLabels, ...]:
+        """Types and batches, where they are given by name."""
+        return (
+            *named_labels("types", self.by, self.types),
+            *named_labels("batches", self.batch, self.batches),
+        )
 
 
 class Patch(NamedTuple):

@@ -91,7 +91,7 @@ class Models(Mapping[tuple[str, str, int], Fitted]):
 
     def get(self, place: Any, default: Any = None) -> Any:
         """Read a model, or return the default where it is not there."""
-        return self[place] if place in self else default
+        return self[place] if place in self else default  # noqa: SIM401  # this is get
 
     @staticmethod
     def _run(place: object) -> Run | None:

@@ -124,15 +124,20 @@ def draw_corpora(
     for recipe in study.recipes:
         if not {*recipe.sources, *recipe.looks_at} <= set(pools):
             continue
+        if findings.is_at_fault(findings.of_corpus(recipe.name)):
+            # What is wrong is said, and a draw would say it again in other words.
+            continue
         with findings.noting(findings.of_corpus(recipe.name)):
             draws = []
             for at, seed in enumerate(study.draws):
                 context.notice(f"drawing {recipe.name}", at / len(study.draws))
                 drawn = recipe.draw(pools, seed, context)
-                if (corpus := _altered(findings, recipe, drawn, seed, context)) is not None:
-                    corpora[recipe.name, seed] = corpus
-                    # Made cells are in no pool: of those, what they were made from was drawn.
-                    draws.append(drawn if corpus.used_makers else corpus)
+                if (corpus := _altered(findings, recipe, drawn, seed, context)) is None:
+                    # Other draws may lack other labels, and would say the same a little differently.
+                    break
+                corpora[recipe.name, seed] = corpus
+                # Made cells are in no pool: of those, what they were made from was drawn.
+                draws.append(drawn if corpus.used_makers else corpus)
             if draws:
                 facts.append(draw_facts(recipe, pools, draws))
     return corpora, pd.concat(facts, ignore_index=True) if facts else pd.DataFrame()

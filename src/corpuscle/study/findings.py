@@ -40,6 +40,10 @@ class Findings:
         except InputError as error:
             self.refuse(place, str(error))
 
+    def is_at_fault(self, place: str) -> bool:
+        """Return whether something within a place is a problem already: what follows from it need not be said."""
+        return any(problem.place.startswith((f"{place}.", f"{place}[")) for problem in self.problems)
+
     def stop(self) -> None:
         """Raise all problems, if there are any.
 

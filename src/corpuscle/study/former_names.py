@@ -1,4 +1,7 @@
-"""Former names: filters of a study that still call labels as the files do; they would silently match too little."""
+"""Former names: filters and settings of a study that still call labels as the files do.
+
+A filter would silently match too little; a setting would be refused without a word on why its label is gone.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,7 +15,7 @@ from corpuscle.study.spec import Study
 
 
 def refuse_former_names(findings: Findings, sources: Mapping[str, Source], relabelled: pd.DataFrame) -> None:
-    """Note as problems the filters that compare labels with names which a study's ``[labels]`` took from them.
+    """Note as problems the filters and settings that call labels by names which a study's ``[labels]`` took from them.
 
     A source's own ``where`` is not looked at: it is about its file, and calls labels as that does.
 
@@ -35,17 +38,37 @@ def refuse_former_names(findings: Findings, sources: Mapping[str, Source], relab
         for column in relabelled["label"].unique()
         if column in source.cells
     }
-    for place, expression, names in filters(findings.study):
-        compared = cell_filter.compared(expression)
-        for column, text in compared:
-            new = {
-                called[name, column, text]
-                for name in names
-                if (name, column, text) in called and text not in there[name, column]
-            }
-            if lacking := sorted(one for one in new if (column, one) not in compared):
-                instead = " or ".join(repr(one) for one in lacking)
-                findings.refuse(place, f"compares {column} with {text!r}, which [labels] calls {instead}; write that")
+    filtered = ((place, cell_filter.compared(text), names) for place, text, names in filters(findings.study))
+    for say, found in (("compares {} with {!r}", filtered), ("names the {} {!r}", settings(findings.study))):
+        for place, compared, names in found:
+            for column, text in sorted(compared):
+                new = {
+                    called[name, column, text]
+                    for name in names
+                    if (name, column, text) in called and text not in there[name, column]
+                }
+                if lacking := sorted(one for one in new if (column, one) not in compared):
+                    instead = " or ".join(repr(one) for one in lacking)
+                    what = say.format(column, text)
+                    findings.refuse(place, f"{what}, which [labels] calls {instead}; write that")
+
+
+def settings(study: Study) -> Iterator[tuple[str, set[tuple[str, str]], list[str]]]:
+    """Yield each setting that names labels: its place, the columns and labels, and the sources it may be about."""
+    for name, holdout in study.holdout.items():
+        if holdout.values:
+            yield f"holdout.{name}.values", {(holdout.by, value) for value in holdout.values}, [name]
+    recipes = {recipe.name: recipe for recipe in study.recipes}
+    for at, corpus in enumerate(study.spec.corpora):
+        recipe = recipes[next(iter(corpus.rungs))]
+        for position, part in enumerate(recipe.parts):
+            for one in part.sampler.names_labels:
+                place = f"corpora[{at}].parts[{position}].{one.setting}"
+                yield place, {(one.column, label) for label in one.labels}, [part.source, *part.sampler.sources]
+        for position, step in enumerate(recipe.steps):
+            for one in step.names_labels:
+                place = f"corpora[{at}].steps[{position}].{one.setting}"
+                yield place, {(one.column, label) for label in one.labels}, recipe.sources
 
 
 def filters(study: Study) -> Iterator[tuple[str, str, list[str]]]:

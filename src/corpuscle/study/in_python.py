@@ -50,7 +50,10 @@ def _source(name: str, table: Any, given: dict[str, GivenCells]) -> Any:
         table = {"path": table}
     elif isinstance(table, str | Path):
         table = {"path": str(table)}
-    if not isinstance(table, Mapping) or not isinstance(adata := table.get("path"), AnnData):
+    elif not isinstance(table, Mapping):
+        expected = 'an AnnData, the path of a file, or a table such as {"path": adata}'
+        raise StudyError([Problem(f"sources.{name}", f"expected {expected}; got {table!r:.80}")])
+    if not isinstance(adata := table.get("path"), AnnData):
         return table
     counts = table.get("counts", X)
     place = counts.get("layer", X) if isinstance(counts, Mapping) else counts

@@ -167,12 +167,12 @@ def split(
         cells.insert(3, "times", 1)
         whole = Corpus(name, cells, readers, space, relabelled=relabelled)
         pools[name] = whole
-        if name in study.holdout:
+        if name in study.holdout and not findings.is_at_fault(f"holdout.{name}"):
             with findings.noting(f"holdout.{name}"):
                 # The same cells for every seed and corpus, so that scores can be compared.
                 mask = study.holdout[name].mask(cells, generator(0, "holdout", name))
                 pools[name], held[name] = whole.take(~mask), whole.take(mask)
-        else:
+        elif name not in study.holdout:
             held[name] = whole
     return pools, held
 
@@ -181,7 +181,7 @@ def targets_of(findings: Findings, held: Mapping[str, Corpus]) -> dict[str, Corp
     """Choose the cells of each target."""
     targets = {}
     for name, spec in findings.study.targets.items():
-        if spec.source in held:
+        if spec.source in held and not findings.is_at_fault(findings.of_target(name)):
             with findings.noting(findings.of_target(name)):
                 targets[name] = _target(name, spec, held[spec.source])
     return targets

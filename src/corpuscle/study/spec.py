@@ -92,6 +92,8 @@ class Study:
         The sources that are AnnData objects.
     place
         The run's folder, where these are written; None: one that is gone with this process.
+    has_lines
+        Whether the text was written by somebody, so that a message may name its lines.
 
     Raises
     ------
@@ -123,6 +125,7 @@ class Study:
     targets: Mapping[str, TargetSpec]
     given: Mapping[str, GivenCells]
     place: Path | None
+    has_lines: bool
 
     def __init__(self, **tables: Any) -> None:
         text, given = as_toml(tables)
@@ -131,7 +134,7 @@ class Study:
         except StudyError as error:
             # Nobody has seen the text that lines are counted in.
             raise StudyError([Problem(found.place, found.message) for found in error.problems]) from None
-        self._fill({**vars(made), "given": given})
+        self._fill({**vars(made), "given": given, "has_lines": False})
 
     def _fill(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -141,7 +144,7 @@ class Study:
     def _of(cls, **values: Any) -> "Study":
         """Return a study of its attributes."""
         study = object.__new__(cls)
-        study._fill({"given": {}, "place": None, **values})
+        study._fill({"given": {}, "place": None, "has_lines": True, **values})
         return study
 
     def of_given(self, other: "Study") -> "Study":
@@ -212,7 +215,7 @@ class Study:
 
     def problem(self, place: str, message: str) -> Problem:
         """Return a problem with the line of the study file that its place stands on."""
-        return Problem(place, message, 0 if self.given else line_of(self.text, place))
+        return Problem(place, message, line_of(self.text, place) if self.has_lines else 0)
 
     @staticmethod
     def read(path: Path | str) -> "Study":

@@ -193,6 +193,10 @@ class LabelledSpec(OpenTable):
     label: Name | None = None
 
 
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class ModelSpec(LabelledSpec):
     """``[[models]]``."""
 
@@ -263,8 +267,11 @@ class StudySpec(Table):
     # Of a study of mixtures, they are made; see `corpuscle.study.schema.read_tables`.
     corpora: Annotated[list[CorpusSpec], Field(min_length=1)] = []
     mixture: MixtureSpec | None = None
-    models: Annotated[list[ModelSpec], Field(min_length=1)]
-    tasks: list[TaskSpec] = []
+    # A bare name is a component with its own settings; a task needs `on`, too, so its name alone says what is missing.
+    models: Annotated[
+        list[Annotated[ModelSpec, BeforeValidator(_named, json_schema_input_type=ModelSpec | str)]], Field(min_length=1)
+    ]
+    tasks: list[Annotated[TaskSpec, BeforeValidator(_named)]] = []
 
     @property
     def n_draws(self) -> int:

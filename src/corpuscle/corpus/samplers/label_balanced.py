@@ -12,6 +12,7 @@ from corpuscle.core.randomness import drawn_key, name_numbers
 from corpuscle.corpus.balanced_order import rank_within, take_turns
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.named_labels import NamedLabels, named_labels
 from corpuscle.corpus.sampler import Groups, Sampler, cell_numbers, label_groups, n_missing
 
 
@@ -42,6 +43,11 @@ class LabelBalanced(Sampler):
     within: str | None = None
     max_per_donor: Annotated[int, Field(gt=0)] | None = None
 
+    @property
+    def names_labels(self) -> tuple[NamedLabels, ...]:
+        """The labels that have a weight."""
+        return named_labels("weights", self.by, self.weights)
+
     def choose(self, pool: Corpus, n_cells: int, rng: np.random.Generator, context: Context) -> NDArray[np.int64]:
         """Choose cells; see `Sampler.choose`."""
         groups = label_groups(pool, self.by, self)
@@ -71,7 +77,7 @@ class LabelBalanced(Sampler):
             if label not in groups.names:
                 raise CorpusError(
                     f"label_balanced: weights has {label!r}, which is no {self.by} here; "
-                    f"{legal_names(label, groups.names)}"
+                    f"{legal_names(label, [name for name in groups.names if name])}"
                 )
         return np.array([self.weights.get(name, 1.0) for name in groups.names])
 

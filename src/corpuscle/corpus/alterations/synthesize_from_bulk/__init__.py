@@ -24,6 +24,7 @@ from corpuscle.corpus.alterations.synthesize_from_bulk.cell_distributions import
 from corpuscle.corpus.alterations.synthesize_from_bulk.gaussian_copula import CorrelationFactors, Margins, find_factors
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.named_labels import NamedLabels, named_labels
 from corpuscle.corpus.derived import Derived, from_rows, with_made
 
 
@@ -77,6 +78,11 @@ class SynthesizeFromBulk(Alteration):
     only: bool = False
     source: str | None = None
     n_factors: Annotated[int, Field(gt=0, le=1000)] = 20
+
+    @property
+    def names_labels(self) -> tuple[NamedLabels, ...]:
+        """The labels to draw; those of a bulk are called as it calls them."""
+        return () if self.bulk else named_labels("labels", self.by, self.labels)
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
         """Find what to draw from; see `Alteration.apply`."""
