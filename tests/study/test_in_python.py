@@ -100,9 +100,48 @@ def test_what_is_backed_by_a_file_is_read_there(tmp_path: Path) -> None:
     backed.file.close()
 
 
+@pytest.mark.parametrize("in_table", [False, True])
+def test_normalised_values_are_refused_with_the_place_of_the_counts(in_table: bool) -> None:
+    given = cells()
+    given.layers["counts"] = given.X.copy()
+    given.X = np.log1p(given.X.toarray() / 7)
+    with pytest.raises(StudyError, match=r'but X holds .*; say where the raw counts are: counts = "layers/counts"'):
+        corpuscle.prepare(corpuscle.Study(**tables({"path": given} if in_table else given)))
+    given.layers["logs"] = given.X
+    wrong = {"path": given, "counts": "layers/logs"}
+    with pytest.raises(StudyError, match=r'but layers/logs holds .*: counts = "layers/counts"'):
+        corpuscle.prepare(corpuscle.Study(**tables(wrong)))
+    corpuscle.prepare(corpuscle.Study(**tables({"path": given, "counts": "layers/counts"})))
+
+
+def test_a_study_of_files_made_in_python_has_no_lines_when_they_are_opened(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"nope\.h5ad") as error:
+        corpuscle.prepare(corpuscle.Study(**tables(str(tmp_path / "nope.h5ad"))))
+    assert [problem.line for problem in error.value.problems] == [0]
+    # What was written in a file has lines.
+    read = corpuscle.Study.parse(corpuscle.Study(**tables(str(tmp_path / "nope.h5ad"))).to_toml())
+    with pytest.raises(StudyError, match=r"line [1-9]"):
+        corpuscle.prepare(read)
+
+
+def test_a_model_may_be_its_name_alone_in_a_file_as_in_python() -> None:
+    text = corpuscle.Study(**tables("blood.h5ad", models=["hvg", "pca"])).to_toml()
+    start = text.index("models = [")
+    short = text.replace(text[start : text.index("]", start) + 1], 'models = ["hvg", "pca"]')
+    assert short != text
+    assert corpuscle.Study.parse(short).spec == corpuscle.Study.parse(text).spec
+    with pytest.raises(StudyError, match=r"models\[1\].*there is no model 'pcaa'; did you mean 'pca'"):
+        corpuscle.Study.parse(short.replace('"pca"', '"pcaa"'))
+    with pytest.raises(StudyError, match=r"tasks\[0\].*'on' is required and missing"):
+        corpuscle.Study(**tables("blood.h5ad", tasks=["annotation"]))
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        ({"sources": {"a": None}}, r"sources.a: expected an AnnData, the path of a file, or a table .*; got None"),
+        ({"sources": {"a": 5}}, r"sources.a: expected an AnnData, .*; got 5"),
+        ({"sources": {"a": pd.DataFrame()}}, r"sources.a: expected an AnnData, .*; got "),
         (
             {"sources": {"blood": {"path": cells(), "counts": "umis"}}},
             "sources.blood.counts: .*no 'umis'.*Legal here: X",

@@ -33,7 +33,13 @@ SOUND = {
             "steps": [{"alteration": "downsample", "keep": 0.1, "types": ["B"]}],
         }
     ],
-    "models": [{"name": "ldvae", "budget": "published"}, {"name": "geneformer", "size": "tiny"}, {"name": "my:Model"}],
+    "models": [
+        {"name": "ldvae", "budget": "published"},
+        {"name": "geneformer", "size": "tiny"},
+        {"name": "my:Model"},
+        "pca",
+        "my:Other",
+    ],
     "tasks": [{"name": "annotation", "on": ["a", {"source": "a", "where": "x == 1"}]}],
 }
 
@@ -72,6 +78,8 @@ def test_the_demo_and_a_study_of_every_form_are_legal(validator: Any) -> None:
         (("models", 0, "budget"), "for ever"),
         (("models", 0, "n_latent"), "ten"),
         (("models", 1, "size"), "tinny"),
+        (("models", 3), "pcaa"),
+        (("models", 3), "external"),
         (("tasks", 0, "on"), []),
         (("tasks", 0, "neighbours"), 5),
     ],

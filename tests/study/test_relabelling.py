@@ -262,7 +262,7 @@ def test_a_hold_out_that_calls_donors_as_the_file_does_is_refused_once(planned):
 def test_a_weight_of_no_label_is_answered_with_the_labels_there_are(planned, monkeypatch):
     part = 'fraction = 0.5, sampler = "label_balanced", weights = {{ "Bx" = 0.5 }} }}]'
     monkeypatch.setitem(globals(), "STUDY", STUDY.replace("fraction = 1.0 }}]", part))
-    with pytest.raises(StudyError, match="weights has 'Bx', .*Legal here: B, CD14"):
+    with pytest.raises(StudyError, match=r"weights has 'Bx', .*Legal here: B, CD14"):
         planned("")
 
 

@@ -4,6 +4,8 @@ import atexit
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from corpuscle.core.fingerprint import fingerprint
 from corpuscle.core.paths import safe_name
 from corpuscle.corpus.obs import holdable
 from corpuscle.source.in_memory import InMemory
+from corpuscle.source.reader import Reader, Wrapper
+from corpuscle.source.source import Source
+from corpuscle.source.storage.change_guard import ChangeGuard
 from corpuscle.store import atomic
 
 # The folder, within a run's, that given cells are written into.
@@ -86,6 +91,47 @@ class GivenCells:
                         f"source {self.name!r}: this AnnData cannot be written as .h5ad ({error})"
                     ) from error
         return path
+
+    def hinting(self, source: Source) -> Source:
+        """Return a source, opened from what was written, that knows where in the AnnData object there are counts."""
+        if self.file is not None:
+            return source
+        reader = ChangeGuard(source.reader.opened, GivenReader(source.reader.reader, self._reader))
+        return replace(source, reader=reader)
+
+
+class GivenReader(Wrapper):
+    """A reader of what was written of an AnnData object, where only one place of it is; messages name the others.
+
+    Parameters
+    ----------
+    written
+        Reads the file.
+    given
+        Reads the AnnData object.
+    """
+
+    def __init__(self, written: Reader, given: InMemory) -> None:
+        super().__init__(written)
+        self.given, self.counts = given, given.counts
+
+    def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
+        """Read the counts of some cells, as they were written."""
+        return self.reader.read_counts(rows)
+
+    def alternatives(self) -> Sequence[str]:
+        """List the places of the AnnData object that could hold counts."""
+        return self.given.alternatives()
+
+    def elsewhere(self, counts: str) -> Reader:
+        """Return a reader of the same cells that takes their counts from another place of the AnnData object."""
+        return self.given.elsewhere(counts)
+
+    def place(self, counts: str, *, rounded: bool = False) -> str:
+        """Return what to write next to the AnnData object; see `Reader.place`."""
+        if rounded:
+            return f'counts = {{ layer = "{counts}", round = true }}'
+        return f'counts = "{counts}"'
 
 
 def _hashed(table: pd.DataFrame) -> list[object]:

@@ -38,6 +38,7 @@ def as_toml(tables: Mapping[str, Any]) -> tuple[str, dict[str, GivenCells]]:
     tables = {name: table for name, table in tables.items() if table is not None}
     if isinstance(sources := tables.get("sources"), Mapping):
         tables["sources"] = {str(name): _source(str(name), table, given) for name, table in sources.items()}
+    # A name alone is legal in a study file, too; a file of ours says it in full.
     for kind in ("models", "tasks"):
         if isinstance(listed := tables.get(kind), list | tuple):
             tables[kind] = [_named(table) for table in listed]

@@ -61,6 +61,7 @@ def study_schema() -> Schema:
         named = [*dict.fromkeys([*required, key])]
         others: Schema = {"type": "object", "properties": elsewhere, "required": named}
         shared[table] = {"anyOf": [*variants, others]}
+    schema["properties"]["models"]["items"] = {"anyOf": [{"$ref": _pointer("ModelSpec")}, _bare_models(shared)]}
     of_quality = _variant(Quality, shared, "quality")
     shared["quality"] = {**of_quality, "title": "quality"}
     schema["properties"]["quality"] = {"$ref": _pointer("quality")}
@@ -70,6 +71,15 @@ def study_schema() -> Schema:
     schema["properties"]["holdout"]["additionalProperties"] = {"$ref": _pointer("holdout")}
     either = [{"required": ["corpora"]}, {"required": ["mixture"]}]
     return {"$schema": DIALECT, **schema, "anyOf": either, "title": "Corpuscle study file"}
+
+
+def _bare_models(shared: Schema) -> Schema:
+    """Return the schema of a model by its name alone: one that can do without parameters, or one of the user's."""
+    names = [*components.names(Model), *components.installed(Model)]
+    return {"anyOf": [
+        {"enum": [name for name in names if set(shared[f"model {name}"]["required"]) <= {"name"}]},
+        {"type": "string", "pattern": ":"},
+    ]}  # fmt: skip
 
 
 def _pointer(name: str) -> str:

@@ -46,7 +46,7 @@ def open_sources(findings: Findings, notice: Notice) -> dict[str, Source]:
                 genes=spec.genes,
             )  # fmt: skip
             refuse_repeats(source)
-            opened[name] = source
+            opened[name] = study.given[name].hinting(source) if name in study.given else source
     if not opened:
         findings.stop()
     return opened

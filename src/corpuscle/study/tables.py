@@ -268,9 +268,7 @@ class StudySpec(Table):
     corpora: Annotated[list[CorpusSpec], Field(min_length=1)] = []
     mixture: MixtureSpec | None = None
     # A bare name is a component with its own settings; a task needs `on`, too, so its name alone says what is missing.
-    models: Annotated[
-        list[Annotated[ModelSpec, BeforeValidator(_named, json_schema_input_type=ModelSpec | str)]], Field(min_length=1)
-    ]
+    models: Annotated[list[Annotated[ModelSpec, BeforeValidator(_named)]], Field(min_length=1)]
     tasks: list[Annotated[TaskSpec, BeforeValidator(_named)]] = []
 
     @property

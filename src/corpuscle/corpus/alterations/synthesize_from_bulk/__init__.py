@@ -24,8 +24,8 @@ from corpuscle.corpus.alterations.synthesize_from_bulk.cell_distributions import
 from corpuscle.corpus.alterations.synthesize_from_bulk.gaussian_copula import CorrelationFactors, Margins, find_factors
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.named_labels import NamedLabels, named_labels
 from corpuscle.corpus.derived import Derived, from_rows, with_made
+from corpuscle.corpus.named_labels import NamedLabels, named_labels
 
 
 @component
