@@ -102,7 +102,7 @@ def repeated_files(opened: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
     for at, name in enumerate(names):
         for other in names[:at]:
             one, two = opened[name], opened[other]
-            if one.content == two.content and one.reader.counts == two.reader.counts:
+            if one.content == two.content and one.reader.opened.counts == two.reader.opened.counts:
                 n = int(np.isin(one.cells["row"].to_numpy(), two.cells["row"].to_numpy()).sum())
                 if n:
                     yield (
