@@ -263,6 +263,20 @@ def test_dense_counts_of_any_precision_are_read(dtype):
     assert len(corpuscle.overlap(other, precise).shares) == 2
 
 
+def test_sparse_counts_of_half_precision_are_read():
+    half = cells()
+    half.X.data = half.X.data.astype(np.float16)
+    pd.testing.assert_frame_equal(corpuscle.measure(half, "depth"), corpuscle.measure(cells(), "depth"))
+
+
+@pytest.mark.parametrize("dtype", [object, str, complex])
+def test_what_is_no_numbers_is_refused(dtype):
+    other = cells()
+    other.X = other.X.toarray().astype(dtype)
+    with pytest.raises(InputError, match=r"X holds values of the type .*; expected numbers"):
+        corpuscle.sample(other, n_cells=5)
+
+
 def test_a_seed_and_a_new_generator_of_it_give_the_same_model_and_numbers():
     # Not a study's model of that seed: a study has named generators.
     settings = {"n_hidden": 4, "n_latent": 2, "budget": {"steps": 2}}

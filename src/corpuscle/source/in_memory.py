@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, issparse
 from corpuscle.core.components import legal_names
 from corpuscle.core.errors import InputError, SourceError
 from corpuscle.source.reader import Cells, Reader, all_rows
-from corpuscle.source.storage.soundness import native
+from corpuscle.source.storage.soundness import native, native_type
 
 # Where counts can be, as a study file names it; a layer is "layers/NAME".
 X, RAW, LAYERS = "X", "raw", "layers/"
@@ -105,10 +105,24 @@ class InMemory(Reader):
         return table.set_axis(table.index.astype(str))
 
     def read_counts(self, rows: NDArray[np.int64]) -> csr_matrix:
-        """Return the counts of some cells; see `Reader.read_counts`."""
+        """Return the counts of some cells; see `Reader.read_counts`.
+
+        Raises
+        ------
+        SourceError
+            When what is there is no numbers: texts, objects, complex numbers.
+        """
         # Backed matrices take rows in ascending order, none twice.
         ascending, back = np.unique(rows, return_inverse=True)
-        found = self._matrix()[ascending]
+        matrix = self._matrix()
+        if matrix.dtype.kind not in "iufb":
+            raise SourceError(
+                f"{self.counts} holds values of the type {matrix.dtype}; expected numbers, such as float32"
+            )
+        if issparse(matrix):
+            # Its rows are taken by SciPy, so its numbers have to be of a kind that SciPy computes with.
+            matrix = matrix.astype(native_type(matrix.dtype), copy=False)
+        found = matrix[ascending]
         found = found.to_memory() if hasattr(found, "to_memory") else found
         found = csr_matrix(found if issparse(found) else native(np.asarray(found)))
         return found if np.array_equal(ascending, rows) else found[back]
