@@ -259,6 +259,15 @@ def test_a_hold_out_that_calls_donors_as_the_file_does_is_refused_once(planned):
     assert "holdout.other.values: names the donor 'other 1', which [labels] calls 'd1'" in str(problem)
 
 
+def test_a_part_that_calls_labels_as_the_file_does_is_refused_once(planned, monkeypatch):
+    part = """fraction = 1.0, only = "cell_type == 'B'" }}]"""
+    monkeypatch.setitem(globals(), "STUDY", STUDY.replace("fraction = 1.0 }}]", part))
+    with pytest.raises(StudyError) as caught:
+        planned(table('"B" = "B cell"'))
+    (problem,) = caught.value.problems
+    assert problem.place == "corpora[0].parts[0].only"
+
+
 def test_a_weight_of_no_label_is_answered_with_the_labels_there_are(planned, monkeypatch):
     part = 'fraction = 0.5, sampler = "label_balanced", weights = {{ "Bx" = 0.5 }} }}]'
     monkeypatch.setitem(globals(), "STUDY", STUDY.replace("fraction = 1.0 }}]", part))

@@ -81,6 +81,9 @@ def filters(study: Study) -> Iterator[tuple[str, str, list[str]]]:
     for at, corpus in enumerate(study.spec.corpora):
         if corpus.exclude:
             yield f"corpora[{at}].exclude", corpus.exclude, everywhere
+        for position, part in enumerate(corpus.parts):
+            if part.only:
+                yield f"corpora[{at}].parts[{position}].only", part.only, [part.source]
         for kind, tables in (("parts", corpus.parts), ("steps", corpus.steps)):
             for position, table in enumerate(tables):
                 where = table.parameters.get("where")

@@ -149,7 +149,8 @@ class Study:
 
     def of_given(self, other: "Study") -> "Study":
         """Return the same study with the AnnData objects of another as sources, and the other's place for them."""
-        return Study._of(**{**vars(self), "given": other.given, "place": other.place}) if other.given else self
+        own = {"given": other.given, "place": other.place, "has_lines": other.has_lines}
+        return Study._of(**{**vars(self), **own})
 
     def placed(self, folder: Path) -> "Study":
         """Return the same study, whose AnnData objects are written into a run's folder when they are needed."""
