@@ -162,7 +162,9 @@ class _Origins:
     def _named(self, what: str, name: object) -> Any:
         """Return a table of the study file by its label or name."""
         listed = self.study.get(what, [])
-        tables = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        listed = listed if isinstance(listed, list) else []
+        # A model may be its name alone.
+        tables = [{"name": one} if isinstance(one, str) else one for one in listed if isinstance(one, dict | str)]
         return next((one for one in tables if one.get("label", one.get("name")) == name), None)
 
     def _manifest(self, place: Mapping[str, Any]) -> dict[str, Any]:
