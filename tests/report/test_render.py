@@ -290,6 +290,14 @@ def test_corpora_of_very_different_size_are_drawn_as_shares(make_run: MakeRun) -
     assert "bars show shares" in Page(render(folder)).text
 
 
+def test_a_label_that_no_cell_has_is_said_to_be_missing(make_run: MakeRun) -> None:
+    folder = make_run()
+    table = pd.read_parquet(folder / "composition.parquet")
+    donors = table[["corpus", "seed"]].drop_duplicates().assign(column="donor", value="(missing)", n_cells=100)
+    pd.concat([table[table["column"] != "donor"], donors]).to_parquet(folder / "composition.parquet")
+    assert "donor (missing)." in Page(render(folder)).text
+
+
 @pytest.mark.parametrize("name", ["scores.parquet", "study.toml", "provenance.json"])
 def test_a_folder_that_is_no_run_is_refused(make_run: MakeRun, name: str) -> None:
     folder = make_run()

@@ -448,6 +448,8 @@ def _columns(composition: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]
         for column in known
         if counts.get(column, 0) == 1 and column not in shown
     ]
+    # What no cell has is in parentheses by itself.
+    uniform = [(column, "missing" if value == tables.MISSING else value) for column, value in uniform]
     return shown, uniform
 
 
