@@ -78,8 +78,10 @@ def plan_of(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
     monkeypatch.setattr(rehearsing, "ROUNDS", (Size(40, 40), Size(40, 60)))
     monkeypatch.setattr(workflow, "written", lambda *_: None)
 
-    def planned(model: str = MODEL, task: str = 'name = "reconstruction"', steps: str = "") -> Plan:
-        text = STUDY.replace("STEPS", steps).replace("MODEL", model).replace("TASK", task)
+    def planned(
+        model: str = MODEL, task: str = 'name = "reconstruction"', steps: str = "", top: str = "seeds = 2"
+    ) -> Plan:
+        text = STUDY.replace("STEPS", steps).replace("MODEL", model).replace("TASK", task).replace("seeds = 2", top)
         return corpuscle.prepare(corpuscle.Study.parse(text, cells))
 
     return planned
@@ -155,6 +157,8 @@ def test_maps_are_counted(plan_of: PlanOf, tmp_path: Path) -> None:
     runs = runs_of(plan, Opened(tmp_path / "other").corpora)
     assert after.keys() == {artifact.address for run in runs for artifact in run.all}
     assert sum(address.kind == "maps" for address in after) == 2
+    _, without = needs_of(plan_of(task='name = "clustering"', top="seeds = 2\nmaps = false"), tmp_path / "store")
+    assert without.keys() == {address for address in after if address.kind != "maps"}
 
 
 def _found(plan: Plan) -> Rehearsed:

@@ -79,7 +79,7 @@ def runs_of(plan: Plan, corpora: StoredCorpora) -> list[RunArtifacts]:
                 of_task = task.task, fingerprint(code), task.label
                 scores.append(Scores(key, label, *of_task, of_target, name, fit, reference, target.note))
         # One seed is enough to look at.
-        is_shown = run.seed == plan.study.seeds[0] and run.corpus in mapped
+        is_shown = plan.study.spec.maps and run.seed == plan.study.seeds[0] and run.corpus in mapped
         shown = [name for task in plan.study.tasks if task.task.maps for name in task.targets] if is_shown else []
         drawn = {name: target.cells for name in shown if (target := known.of(name, corpus)).n_known}
         maps = tuple(_map(fit, name, cells, corpora) for name, cells in drawn.items())

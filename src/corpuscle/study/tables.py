@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StrictBool, Tag, model_validator
 
 from corpuscle.core.components import MOST, STRICT
 from corpuscle.core.text import is_missing
@@ -258,6 +258,7 @@ class StudySpec(Table):
     baseline: str | None = None
     control: str | None = None
     margins: dict[Name, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    maps: StrictBool = True
     sources: Annotated[dict[Name, SourceSpec], Field(min_length=1)]
     quality: dict[str, Any] = {}
     genes: GenesSpec = GenesSpec()
