@@ -16,7 +16,7 @@ from corpuscle.core import components
 from corpuscle.study.json_schema import KINDS, study_schema
 from repository import ROOT
 
-STUDIES = sorted((ROOT / "studies").glob("*.toml"))
+STUDIES = sorted((ROOT / "studies").rglob("*.toml"))
 SOUND = {
     "name": "sound",
     "seeds": {"draws": 2, "fits": 2},
@@ -51,7 +51,7 @@ def validator() -> Any:
     return jsonschema.Draft7Validator(schema)
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.relative_to(ROOT / "studies").as_posix())
 def test_every_study_of_the_repository_is_legal(path: Path, validator: Any) -> None:
     validator.validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
