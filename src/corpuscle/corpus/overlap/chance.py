@@ -18,13 +18,14 @@ is common in one cell type is not taken for evidence.
 Axes in names: N cells, G genes (of all sources), K groups, L levels of depth, B bins of counts, P pairs of cells.
 """
 
-from math import lgamma
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+
+from corpuscle.corpus.overlap.twin import expected_again, found_again, log_binomial, log_ratio, summary
 
 # Share of a copy's genes that may disagree: another annotation or aligner moves a few percent of the counts.
 ERROR = 0.1
@@ -187,8 +188,8 @@ def _bin(count: float) -> int:
 @njit(cache=True, nogil=True)
 def _log_chance(log_counts, count, depth):  # type: ignore[no-untyped-def]  # compiled
     """Return the log of the chance of a gene's count above 0 in a cell so many times as deep as the typical one."""
-    chance = log_counts[_bin(count)]
-    return max(chance, log_counts[_bin(max(count / depth, 1.0))] - np.log(depth)) if depth > 1 else chance
+    scaled = log_counts[_bin(max(count / depth, 1.0))] - np.log(depth)
+    return min(0.0, max(log_counts[_bin(count)], scaled))
 
 
 @njit(cache=True, nogil=True)
@@ -223,17 +224,15 @@ def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
             if shared_G[gene]:
                 zeros_L[level] -= log_none_LG[level, gene]
     for cell in range(len(presence_N)):
-        n, total = 0, 0.0
-        for at in range(starts[cell], starts[cell + 1]):
-            if shared_G[genes[at]]:
-                n += 1
-                total += counts[at]
+        n, total, unit = summary(rows, cell, shared_G)
+        again = expected_again(rows, cell, shared_G, unit)
         level = min(int(np.searchsorted(level_L, n)), len(level_L) - 1)
         presence, equal = 0.0, zeros_L[level]
         for at in range(starts[cell], starts[cell + 1]):
             gene = genes[at]
             if shared_G[gene]:
-                presence += np.log((1 - ERROR) / detected_LG[level, gene])
+                seen = max(detected_LG[level, gene], found_again(counts[at] / unit, again, 1.0))
+                presence += np.log((1 - ERROR) / seen)
                 equal += log_none_LG[level, gene] - _log_chance(log_count_GB[gene], counts[at], total / typical)
         if n > 0:
             presence_N[cell], equal_N[cell] = presence, equal
@@ -280,16 +279,6 @@ def compare(
 
 
 @njit(cache=True, nogil=True)
-def _log_binomial(k, n, p):  # type: ignore[no-untyped-def]  # compiled
-    if k > n:
-        return -np.inf
-    if p >= 1:
-        return 0.0 if k == n else -np.inf
-    chosen = lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
-    return chosen + k * np.log(p) + (n - k) * np.log1p(-p)
-
-
-@njit(cache=True, nogil=True)
 def _in_common(one, two, pair, shared_G):  # type: ignore[no-untyped-def]  # compiled
     """Count the genes that both cells have."""
     a, b = one[0][pair[0]], two[0][pair[1]]
@@ -320,14 +309,9 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
                     zeros[side, level, gene] = np.log((1 - ERROR) * np.exp(-log_none[side][level, gene]) + ERROR)
                     nothing[side, level] += zeros[side, level, gene]
     for pair in range(len(pairs_P2)):
-        n, total = np.zeros(2, np.int64), np.zeros(2)
+        n, total, unit = np.zeros(2, np.int64), np.zeros(2), np.zeros(2)
         for side in range(2):
-            starts, genes, counts = one if side == 0 else two
-            row = pairs_P2[pair, side]
-            for at in range(starts[row], starts[row + 1]):
-                if shared_G[genes[at]]:
-                    n[side] += 1
-                    total[side] += counts[at]
+            n[side], total[side], unit[side] = summary(one if side == 0 else two, pairs_P2[pair, side], shared_G)
         # Presence is asked of the cell with fewer genes, counts of the one with fewer counts.
         fewer = 0 if n[0] < n[1] or (n[0] == n[1] and total[0] <= total[1]) else 1
         thinner = 0 if total[0] <= total[1] else 1
@@ -339,7 +323,10 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
         level = min(np.searchsorted(level_L, n[1 - fewer]), len(level_L) - 1)
         thin_level = min(np.searchsorted(level_L, n[thinner]), len(level_L) - 1)
         depth = total[thinner] / typical[thinner]
-        presence, drawn, equal = 0.0, nothing[thinner, thin_level], True
+        # Values that were scaled, with or without a logarithm, are counts of the smallest one; else genes say how deep.
+        deeper = max(total[1 - fewer] / unit[1 - fewer] * unit[fewer] / total[fewer], (n[1 - fewer] / n[fewer]) ** 2)
+        again = expected_again(one if fewer == 0 else two, pairs_P2[pair, fewer], shared_G, unit[fewer])
+        presence, drawn, twin, equal = 0.0, nothing[thinner, thin_level], 0.0, True
         chance = 0.0
         a, b = one[0][pairs_P2[pair, 0]], two[0][pairs_P2[pair, 1]]
         a_end, b_end = one[0][pairs_P2[pair, 0] + 1], two[0][pairs_P2[pair, 1] + 1]
@@ -356,20 +343,21 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
             equal &= x == y
             poor, rich = (x, y) if fewer == 0 else (y, x)
             if poor > 0:
-                seen = detected[1 - fewer][level, gene]
+                seen = max(detected[1 - fewer][level, gene], found_again(poor / unit[fewer], again, deeper))
                 presence += np.log((1 - ERROR) / seen) if rich > 0 else np.log(ERROR / max(1 - seen, ERROR))
             thin, thick = (x, y) if thinner == 0 else (y, x)
             none = log_none[thinner][thin_level, gene]
             other = _log_chance(log_counts[thinner][gene], thin, depth) if thin > 0 else none
-            drawn += np.log((1 - ERROR) * np.exp(_log_binomial(thin, thick, share) - other) + ERROR)
+            drawn += np.log((1 - ERROR) * np.exp(log_binomial(thin, thick, share) - other) + ERROR)
             drawn -= zeros[thinner, thin_level, gene]
+            twin += np.log((1 - ERROR) * np.exp(log_ratio(thin, thick, share)) + ERROR)
             chance += none - other
         if equal:
             for gene in range(len(shared_G)):
                 if shared_G[gene]:
                     chance -= log_none[thinner][thin_level, gene]
-            drawn = chance
-        evidence_P[pair] = max(presence, drawn)
+            drawn = twin = chance
+        evidence_P[pair] = max(presence, min(drawn, twin))
         how_P3[pair, 0] = int(equal)
     return evidence_P, how_P3
 
