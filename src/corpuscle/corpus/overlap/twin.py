@@ -89,3 +89,23 @@ def log_ratio(thin, thick, share):  # type: ignore[no-untyped-def]  # compiled
     # The chance of the sum, all counts of the thicker one being as likely: each adds one, or with its draw two.
     sums = (1 - (-share) ** (both + 1)) / (1 + share)
     return drawn - np.log(sums) - log_binomial(thin, both, share / (1 + share))
+
+
+@njit(cache=True, nogil=True)
+def log_drawn_again(count, of, share, spread):  # type: ignore[no-untyped-def]  # compiled
+    """Return the log of the chance of a count in a cell of one profile with another, given the other's count.
+
+    Parameters
+    ----------
+    count, of
+        The counts of a gene in either cell.
+    share
+        The first cell's sum of counts, divided by the other's.
+    spread
+        The square of the coefficient of variation that the gene's mean has between such cells.
+    """
+    # Jeffreys' prior for the mean: of the counts that it is used for, hardly a matter.
+    mean = (of + 0.5) * share
+    size = 1 / (1 / (of + 0.5) + spread)
+    chosen = lgamma(count + size) - lgamma(size) - lgamma(count + 1)
+    return chosen + count * np.log(mean / (mean + size)) + size * np.log(size / (mean + size))
