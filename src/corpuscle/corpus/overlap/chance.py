@@ -53,6 +53,7 @@ GROUP_CELLS = 40
 FEW_GROUPS, FEW_GROUP_CELLS = 5, 7
 RICH_GENES = 20
 MAX_GROUPS = 10
+FEWEST_CELLS = 5
 _WHOLE = 10
 # Of so many counts of a gene, or more, those of the richer cell say how many another one of its kind has.
 MANY_COUNTS = 10
@@ -111,7 +112,9 @@ def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background
     none_Lg = np.zeros((len(level_L), len(genes)), np.float32)
     count_gB = np.zeros((len(genes), BINS), np.float32)
     excess_2g = np.zeros((2, len(genes)))
-    for group in np.unique(group_N):
+    sizes = np.bincount(group_N)
+    # A few cells, one of which may be the very cell that is judged, do not show what others look like.
+    for group in np.flatnonzero(sizes >= min(FEWEST_CELLS, sizes.max())):
         cells = compared[np.flatnonzero(group_N == group)]
         rate_g = (np.bincount(cells.indices, minlength=len(genes)) + 0.5) / (cells.shape[0] + 1)
         _raise_detected((detected_Lg, none_Lg), rate_g.astype(np.float32), level_L)
@@ -210,12 +213,15 @@ def _bin(count: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _log_chance(log_counts, count, depth):  # type: ignore[no-untyped-def]  # compiled
-    """Return the log of the chance of a gene's count above 0 in a cell so many times as deep as the typical one."""
+def _log_chance(log_counts, detected, count, depth):  # type: ignore[no-untyped-def]  # compiled
+    """Return the log of the chance of a gene's count above 0 in a cell so many times as deep as the typical one.
+
+    Of a cell far shallower than others, it is the chance that the gene is detected at all, which is more.
+    """
     chance = log_counts[_bin(count)]
-    if SHALLOW < depth <= 1:
-        return chance
-    return min(0.0, max(chance, log_counts[_bin(max(count / depth, 1.0))] - np.log(depth)))
+    if depth < SHALLOW:
+        return max(chance, np.log(detected))
+    return max(chance, log_counts[_bin(max(count / depth, 1.0))] - np.log(depth)) if depth > 1 else chance
 
 
 @njit(cache=True, nogil=True)
@@ -262,7 +268,7 @@ def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
                 surprise -= np.log(seen)
                 presence += np.log((1 - ERROR) / seen)
                 again_present += np.log((1 - ERROR) / max(seen, found_again(counts[at] / unit, again, 1.0)))
-                equal += log_none_LG[level, gene] - _log_chance(log_count_GB[gene], counts[at], total / typical)
+                equal += log_none_LG[level, gene] - _log_chance(log_count_GB[gene], seen, counts[at], total / typical)
         if n > 0:
             odd = surprise - n * usual_L[level] > ODD * np.sqrt(n * varies_L[level])
             presence_N[cell], equal_N[cell] = again_present if odd else presence, equal
@@ -399,11 +405,14 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
                 presence += np.log((1 - ERROR) / seen) if rich > 0 else np.log(ERROR / max(1 - seen, ERROR))
             thin, thick = (x, y) if thinner == 0 else (y, x)
             none = log_none[thinner][thin_level, gene]
-            other = _log_chance(log_counts[thinner][gene], thin, depth) if thin > 0 else none
+            other = none
+            if thin > 0:
+                seen = detected[thinner][thin_level, gene]
+                other = _log_chance(
+                    log_counts[thinner][gene], seen, thin, 1.0 if thick >= MANY_COUNTS and depth < 1 else depth
+                )
             if thick >= MANY_COUNTS:
                 other = max(other, log_drawn_again(thin, thick, share, spread[thinner][gene]))
-            elif thin > 0 and depth < SHALLOW:
-                other = max(other, np.log(detected[thinner][thin_level, gene]))
             drawn += np.log((1 - ERROR) * np.exp(log_binomial(thin, thick, share) - other) + ERROR)
             drawn -= zeros[thinner, thin_level, gene]
             twin += np.log((1 - ERROR) * np.exp(log_ratio(thin, thick, share)) + ERROR)
