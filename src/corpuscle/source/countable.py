@@ -16,7 +16,6 @@ from corpuscle.source.count_kinds import SAMPLE, Kind, Undo, count_kind, places_
 from corpuscle.source.source import Source
 from corpuscle.source.storage.change_guard import ChangeGuard
 
-
 # Of a cell with fractions in more than this share of the genes, zeros are gone.
 DENSE = 0.9
 
@@ -79,9 +78,9 @@ class CountableReader(ChangeGuard):
         """
         if self._undetected() and np.mean(_zeros_gone(stored)) > 0.5:
             raise SourceError(
-                f"source {self.opened.name!r}: {self.counts} holds fractions in nearly all genes of most cells, as after "
-                "imputation or denoising; raw counts are needed, whose zeros are genes that were not found; say where "
-                f"there are some: {self._elsewhere() or 'this file has none'}"
+                f"source {self.opened.name!r}: {self.counts} holds fractions in nearly all genes of most cells, as "
+                "after imputation or denoising; raw counts are needed, whose zeros are genes that were not found; say "
+                f"where there are some: {self._elsewhere() or 'this file has none'}"
             )
 
     def _undetected(self) -> bool:

@@ -55,8 +55,9 @@ RICH_GENES = 20
 MAX_GROUPS = 10
 FEWEST_CELLS = 5
 _WHOLE = 10
-# Of so many counts of a gene, or more, those of the richer cell say how many another one of its kind has.
-MANY_COUNTS = 10
+# Of so many counts of a gene, or more, those of the richer cell say how many another one of its kind has: the first
+# where depths differ much (standard deviation of their logarithm), as counts of all depths say little of one depth then.
+MANY_COUNTS, MIXED_DEPTHS = (3.0, 10.0), 0.7
 # Cells that are shallower than so much of the typical one: others of their depth may be too few to be learned from.
 SHALLOW = 0.25
 # A cell whose genes are rarer than those of others, by so many standard deviations, has no peers. Of three packaged
@@ -83,6 +84,8 @@ class Background(NamedTuple):
         Counts of the median cell.
     spread_G
         The square of the coefficient of variation of a gene's mean, between cells of one group.
+    many
+        From how many counts of a gene on the richer cell is compared with; see `MANY_COUNTS`.
     """
 
     shared_G: NDArray[np.bool_]
@@ -92,6 +95,7 @@ class Background(NamedTuple):
     log_none_LG: NDArray[np.float32]
     typical: float
     spread_G: NDArray[np.float32]
+    many: float
 
 
 def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background:
@@ -126,10 +130,12 @@ def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background
     detected_LG[:, genes], log_count_GB[genes] = detected_Lg, np.log(count_gB)
     log_none_LG = np.zeros_like(detected_LG)
     log_none_LG[:, genes] = np.log(np.maximum(none_Lg, count_gB[:, 0]))
-    typical = float(np.median(np.asarray(compared.sum(axis=1))))
     spread_G = np.zeros(len(shared_G), np.float32)
     spread_G[genes] = np.maximum(excess_2g[0], 0) / np.maximum(excess_2g[1], 1e-12)
-    return Background(shared_G, level_L, detected_LG, log_count_GB, log_none_LG, max(typical, 1.0), spread_G)
+    depth_N = np.asarray(compared.sum(axis=1), np.float64).ravel()
+    many = MANY_COUNTS[int(np.std(np.log(np.maximum(depth_N, 1))) < MIXED_DEPTHS)]
+    typical = max(float(np.median(depth_N)), 1.0)
+    return Background(shared_G, level_L, detected_LG, log_count_GB, log_none_LG, typical, spread_G, many)
 
 
 def _excess(cells: csr_matrix) -> NDArray[np.float64]:
@@ -248,7 +254,7 @@ def own_evidence(counts_NG: csr_matrix, behind: Background) -> tuple[NDArray[np.
 @njit(cache=True, nogil=True)
 def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
     starts, genes, counts = rows
-    shared_G, level_L, detected_LG, log_count_GB, log_none_LG, typical, _ = behind
+    shared_G, level_L, detected_LG, log_count_GB, log_none_LG, typical, _, _ = behind
     presence_N, equal_N = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1)
     zeros_L, usual_L, varies_L = np.zeros(len(level_L)), np.zeros(len(level_L)), np.zeros(len(level_L))
     for level in range(len(level_L)):
@@ -348,7 +354,7 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
     shared_G, level_L = behind_one[0], behind_one[1]
     detected, log_counts = (behind_one[2], behind_two[2]), (behind_one[3], behind_two[3])
     log_none, typical = (behind_one[4], behind_two[4]), (behind_one[5], behind_two[5])
-    spread = behind_one[6], behind_two[6]
+    spread, many = (behind_one[6], behind_two[6]), (behind_one[7], behind_two[7])
     usual, varies = np.zeros((2, len(level_L))), np.zeros((2, len(level_L)))
     evidence_P, how_P3 = np.zeros(len(pairs_P2)), np.zeros((len(pairs_P2), 3), np.int64)
     # What a gene that neither has says for one cell; summed over all genes once, for either source and each level.
@@ -409,9 +415,9 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
             if thin > 0:
                 seen = detected[thinner][thin_level, gene]
                 other = _log_chance(
-                    log_counts[thinner][gene], seen, thin, 1.0 if thick >= MANY_COUNTS and depth < 1 else depth
+                    log_counts[thinner][gene], seen, thin, 1.0 if thick >= many[thinner] and depth < 1 else depth
                 )
-            if thick >= MANY_COUNTS:
+            if thick >= many[thinner]:
                 other = max(other, log_drawn_again(thin, thick, share, spread[thinner][gene]))
             drawn += np.log((1 - ERROR) * np.exp(log_binomial(thin, thick, share) - other) + ERROR)
             drawn -= zeros[thinner, thin_level, gene]
