@@ -56,7 +56,7 @@ MAX_GROUPS = 10
 FEWEST_CELLS = 5
 _WHOLE = 10
 # Of so many counts of a gene, or more, those of the richer cell say how many another one of its kind has: the first
-# where depths differ much (standard deviation of their logarithm), as counts of all depths say little of one depth then.
+# where depths differ much (standard deviation of their logarithm), as counts of all depths say little of one depth.
 MANY_COUNTS, MIXED_DEPTHS = (3.0, 10.0), 0.7
 # Cells that are shallower than so much of the typical one: others of their depth may be too few to be learned from.
 SHALLOW = 0.25
