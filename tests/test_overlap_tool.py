@@ -194,3 +194,19 @@ def test_the_command_compares_files_and_corpora_and_writes_matches(tmp_path, mon
     assert both.shares.loc[[0, 2], "identical"].sum() == 1
     run = CliRunner().invoke(app, ["overlap", "a.h5ad", "-o", "found.txt"])
     assert "csv or .parquet" in str(run.exception)
+
+
+def test_cells_whose_zeros_are_gone_are_refused_or_unknown():
+    one = cells()
+    denoised = one.X.toarray() + np.random.default_rng(0).random(one.shape) * 0.01
+    with pytest.raises(corpuscle.InputError, match=r"raw counts are needed.*this file has none"):
+        corpuscle.overlap(one, altered(one, denoised))
+    # A few such cells among others: nothing is known of them, and no copies of them are tried.
+    mixed = one.X.toarray() * 1.0
+    mixed[:6] = denoised[:6]
+    found = corpuscle.overlap(one, altered(one, mixed))
+    assert found.matches["row_b"].min() == 6
+    of_mixed = found.shares.set_index("of").loc["adata 2"]
+    assert of_mixed["unknown"] == 6 / N
+    assert of_mixed["identical"] == (N - 6) / N
+    assert found.detection.query("of == 'adata 2' and kept == 1")["n_cells"].sum() == N - 6

@@ -16,6 +16,9 @@ from corpuscle.source.count_kinds import SAMPLE, Kind, Undo, count_kind, places_
 from corpuscle.source.source import Source
 from corpuscle.source.storage.change_guard import ChangeGuard
 
+# Of a cell with fractions in more than this share of the genes, zeros are gone.
+DENSE = 0.9
+
 
 class CountableReader(ChangeGuard):
     """A reader that gives counts for values that are no raw counts; those that are counts stay as they are.
@@ -59,8 +62,30 @@ class CountableReader(ChangeGuard):
         if self.values == "counts" and (data.dtype.kind != "f" or np.array_equal(data, np.rint(data))):
             return stored
         counts = csr_matrix((self._restored(stored), stored.indices, stored.indptr), stored.shape, copy=True)
+        if self._undetected():
+            # Which genes such a cell has is not known: of nothing, nothing is concluded.
+            counts.data[np.repeat(_zeros_gone(stored), np.diff(stored.indptr))] = 0
         counts.eliminate_zeros()
         return counts
+
+    def refuse_without_zeros(self, stored: csr_matrix) -> None:
+        """Refuse values of which most cells have no zeros, as after imputation or denoising.
+
+        Raises
+        ------
+        SourceError
+            With the places of the file that hold counts.
+        """
+        if self._undetected() and np.mean(_zeros_gone(stored)) > 0.5:
+            raise SourceError(
+                f"source {self.opened.name!r}: {self.counts} holds fractions in nearly all genes of most cells, as "
+                "after imputation or denoising; raw counts are needed, whose zeros are genes that were not found; say "
+                f"where there are some: {self._elsewhere() or 'this file has none'}"
+            )
+
+    def _undetected(self) -> bool:
+        """Return whether a value above 0 may be no count at all."""
+        return self.undo is None and self.values not in ("square roots", "nearly whole")
 
     def _restored(self, stored: csr_matrix) -> NDArray[np.float32]:
         values = stored.data.astype(np.float64)
@@ -81,6 +106,14 @@ class CountableReader(ChangeGuard):
         return " or ".join(self.reader.place(place) for place in places_of_counts(self.reader, rows))
 
 
+def _zeros_gone(stored: csr_matrix) -> NDArray[np.bool_]:
+    """Return which cells have values other than 0, and no whole ones, in nearly all genes, shape (N,)."""
+    row = np.repeat(np.arange(stored.shape[0]), np.diff(stored.indptr))
+    fractions = (stored.data != 0) & (stored.data != np.rint(stored.data))
+    found: NDArray[np.bool_] = np.bincount(row[fractions], minlength=stored.shape[0]) > DENSE * stored.shape[1]
+    return found
+
+
 def countable(source: Source) -> tuple[Source, Kind]:
     """Return a source that gives counts, and which kind of values its file has.
 
@@ -92,7 +125,7 @@ def countable(source: Source) -> tuple[Source, Kind]:
     Raises
     ------
     SourceError
-        When there are negative values, or some that are not finite.
+        When there are negative values, some that are not finite, or none that are 0 (imputed, denoised).
 
     Examples
     --------
@@ -114,4 +147,5 @@ def countable(source: Source) -> tuple[Source, Kind]:
     reader = CountableReader(source.reader, kind, undone_by(sound, kind))
     # What cannot be restored is refused before anything is compared.
     reader.counted(stored)
+    reader.refuse_without_zeros(stored)
     return replace(source, reader=reader), kind

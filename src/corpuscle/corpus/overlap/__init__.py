@@ -29,7 +29,7 @@ from corpuscle.source.source import Source
 from corpuscle.store import Store
 
 # It goes into the store's keys: raise it when other copies would be found.
-VERSION = 4
+VERSION = 5
 BLOCK_CELLS = 8192
 BLOCK_PAIRS = 16384
 # Counts of sources are kept in memory up to here (160 MB), and else read again.

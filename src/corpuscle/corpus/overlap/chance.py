@@ -18,13 +18,14 @@ is common in one cell type is not taken for evidence.
 Axes in names: N cells, G genes (of all sources), K groups, L levels of depth, B bins of counts, P pairs of cells.
 """
 
-from math import lgamma
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+
+from corpuscle.corpus.overlap.twin import expected_again, found_again, log_binomial, log_drawn_again, log_ratio, summary
 
 # Share of a copy's genes that may disagree: another annotation or aligner moves a few percent of the counts.
 ERROR = 0.1
@@ -52,7 +53,16 @@ GROUP_CELLS = 40
 FEW_GROUPS, FEW_GROUP_CELLS = 5, 7
 RICH_GENES = 20
 MAX_GROUPS = 10
+FEWEST_CELLS = 5
 _WHOLE = 10
+# Of so many counts of a gene, or more, those of the richer cell say how many another one of its kind has: the first
+# where depths differ much (standard deviation of their logarithm), as counts of all depths say little of one depth.
+MANY_COUNTS, MIXED_DEPTHS = (3.0, 10.0), 0.7
+# Cells that are shallower than so much of the typical one: others of their depth may be too few to be learned from.
+SHALLOW = 0.25
+# A cell whose genes are rarer than those of others, by so many standard deviations, has no peers. Of three packaged
+# data sets, no cell is above 3.1.
+ODD = 5.0
 
 
 class Background(NamedTuple):
@@ -72,6 +82,10 @@ class Background(NamedTuple):
         Log of the largest probability, over groups, that a gene is not detected in a cell with so many genes.
     typical
         Counts of the median cell.
+    spread_G
+        The square of the coefficient of variation of a gene's mean, between cells of one group.
+    many
+        From how many counts of a gene on the richer cell is compared with; see `MANY_COUNTS`.
     """
 
     shared_G: NDArray[np.bool_]
@@ -80,6 +94,8 @@ class Background(NamedTuple):
     log_count_GB: NDArray[np.float32]
     log_none_LG: NDArray[np.float32]
     typical: float
+    spread_G: NDArray[np.float32]
+    many: float
 
 
 def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background:
@@ -99,19 +115,37 @@ def background(sample_NG: csr_matrix, shared_G: NDArray[np.bool_]) -> Background
     detected_Lg = np.zeros((len(level_L), len(genes)), np.float32)
     none_Lg = np.zeros((len(level_L), len(genes)), np.float32)
     count_gB = np.zeros((len(genes), BINS), np.float32)
-    for group in np.unique(group_N):
+    excess_2g = np.zeros((2, len(genes)))
+    sizes = np.bincount(group_N)
+    # A few cells, one of which may be the very cell that is judged, do not show what others look like.
+    for group in np.flatnonzero(sizes >= min(FEWEST_CELLS, sizes.max())):
         cells = compared[np.flatnonzero(group_N == group)]
         rate_g = (np.bincount(cells.indices, minlength=len(genes)) + 0.5) / (cells.shape[0] + 1)
         _raise_detected((detected_Lg, none_Lg), rate_g.astype(np.float32), level_L)
         np.maximum(count_gB, _count_rates(cells), out=count_gB)
+        excess_2g += _excess(cells)
     # Genes that are not compared are never looked up.
     detected_LG = np.ones((len(level_L), len(shared_G)), np.float32)
     log_count_GB = np.zeros((len(shared_G), BINS), np.float32)
     detected_LG[:, genes], log_count_GB[genes] = detected_Lg, np.log(count_gB)
     log_none_LG = np.zeros_like(detected_LG)
     log_none_LG[:, genes] = np.log(np.maximum(none_Lg, count_gB[:, 0]))
-    typical = float(np.median(np.asarray(compared.sum(axis=1))))
-    return Background(shared_G, level_L, detected_LG, log_count_GB, log_none_LG, max(typical, 1.0))
+    spread_G = np.zeros(len(shared_G), np.float32)
+    spread_G[genes] = np.maximum(excess_2g[0], 0) / np.maximum(excess_2g[1], 1e-12)
+    depth_N = np.asarray(compared.sum(axis=1), np.float64).ravel()
+    many = MANY_COUNTS[int(np.std(np.log(np.maximum(depth_N, 1))) < MIXED_DEPTHS)]
+    typical = max(float(np.median(depth_N)), 1.0)
+    return Background(shared_G, level_L, detected_LG, log_count_GB, log_none_LG, typical, spread_G, many)
+
+
+def _excess(cells: csr_matrix) -> NDArray[np.float64]:
+    """Return by how much counts vary more than Poisson draws do, and the square of their mean, summed; shape (2, G)."""
+    depth_n = np.asarray(cells.sum(axis=1), np.float64).ravel()
+    total_g = np.asarray(cells.sum(axis=0), np.float64).ravel()
+    share_g = total_g / max(depth_n.sum(), 1.0)
+    squared_g = np.bincount(cells.indices, cells.data.astype(np.float64) ** 2, cells.shape[1])
+    mean_squared_g = share_g**2 * np.sum(depth_n**2)
+    return np.stack([squared_g - 2 * share_g * (cells.T @ depth_n) + mean_squared_g - total_g, mean_squared_g])
 
 
 def _distinct(sample_NG: csr_matrix) -> csr_matrix:
@@ -185,9 +219,14 @@ def _bin(count: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _log_chance(log_counts, count, depth):  # type: ignore[no-untyped-def]  # compiled
-    """Return the log of the chance of a gene's count above 0 in a cell so many times as deep as the typical one."""
+def _log_chance(log_counts, detected, count, depth):  # type: ignore[no-untyped-def]  # compiled
+    """Return the log of the chance of a gene's count above 0 in a cell so many times as deep as the typical one.
+
+    Of a cell far shallower than others, it is the chance that the gene is detected at all, which is more.
+    """
     chance = log_counts[_bin(count)]
+    if depth < SHALLOW:
+        return max(chance, np.log(detected))
     return max(chance, log_counts[_bin(max(count / depth, 1.0))] - np.log(depth)) if depth > 1 else chance
 
 
@@ -215,28 +254,30 @@ def own_evidence(counts_NG: csr_matrix, behind: Background) -> tuple[NDArray[np.
 @njit(cache=True, nogil=True)
 def _own_evidence(rows, behind):  # type: ignore[no-untyped-def]  # compiled
     starts, genes, counts = rows
-    shared_G, level_L, detected_LG, log_count_GB, log_none_LG, typical = behind
+    shared_G, level_L, detected_LG, log_count_GB, log_none_LG, typical, _, _ = behind
     presence_N, equal_N = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1)
-    zeros_L = np.zeros(len(level_L))
+    zeros_L, usual_L, varies_L = np.zeros(len(level_L)), np.zeros(len(level_L)), np.zeros(len(level_L))
     for level in range(len(level_L)):
+        usual_L[level], varies_L[level] = _surprise(detected_LG[level], shared_G)
         for gene in range(len(shared_G)):
             if shared_G[gene]:
                 zeros_L[level] -= log_none_LG[level, gene]
     for cell in range(len(presence_N)):
-        n, total = 0, 0.0
-        for at in range(starts[cell], starts[cell + 1]):
-            if shared_G[genes[at]]:
-                n += 1
-                total += counts[at]
+        n, total, unit = summary(rows, cell, shared_G)
+        again = expected_again(rows, cell, shared_G, unit)
         level = min(int(np.searchsorted(level_L, n)), len(level_L) - 1)
-        presence, equal = 0.0, zeros_L[level]
+        presence, again_present, surprise, equal = 0.0, 0.0, 0.0, zeros_L[level]
         for at in range(starts[cell], starts[cell + 1]):
             gene = genes[at]
             if shared_G[gene]:
-                presence += np.log((1 - ERROR) / detected_LG[level, gene])
-                equal += log_none_LG[level, gene] - _log_chance(log_count_GB[gene], counts[at], total / typical)
+                seen = detected_LG[level, gene]
+                surprise -= np.log(seen)
+                presence += np.log((1 - ERROR) / seen)
+                again_present += np.log((1 - ERROR) / max(seen, found_again(counts[at] / unit, again, 1.0)))
+                equal += log_none_LG[level, gene] - _log_chance(log_count_GB[gene], seen, counts[at], total / typical)
         if n > 0:
-            presence_N[cell], equal_N[cell] = presence, equal
+            odd = surprise - n * usual_L[level] > ODD * np.sqrt(n * varies_L[level])
+            presence_N[cell], equal_N[cell] = again_present if odd else presence, equal
     return presence_N, equal_N
 
 
@@ -280,16 +321,6 @@ def compare(
 
 
 @njit(cache=True, nogil=True)
-def _log_binomial(k, n, p):  # type: ignore[no-untyped-def]  # compiled
-    if k > n:
-        return -np.inf
-    if p >= 1:
-        return 0.0 if k == n else -np.inf
-    chosen = lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
-    return chosen + k * np.log(p) + (n - k) * np.log1p(-p)
-
-
-@njit(cache=True, nogil=True)
 def _in_common(one, two, pair, shared_G):  # type: ignore[no-untyped-def]  # compiled
     """Count the genes that both cells have."""
     a, b = one[0][pair[0]], two[0][pair[1]]
@@ -304,11 +335,27 @@ def _in_common(one, two, pair, shared_G):  # type: ignore[no-untyped-def]  # com
 
 
 @njit(cache=True, nogil=True)
+def _surprise(detected_G, shared_G):  # type: ignore[no-untyped-def]  # compiled
+    """Return mean and variance of minus the log of the rate of a gene, over those that a cell of such a depth has."""
+    total, first, second = 0.0, 0.0, 0.0
+    for gene in range(len(shared_G)):
+        if shared_G[gene]:
+            rate = detected_G[gene]
+            total += rate
+            first -= rate * np.log(rate)
+            second += rate * np.log(rate) ** 2
+    mean = first / total
+    return mean, max(second / total - mean**2, 1e-9)
+
+
+@njit(cache=True, nogil=True)
 def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915  # compiled
     one, two = rows
     shared_G, level_L = behind_one[0], behind_one[1]
     detected, log_counts = (behind_one[2], behind_two[2]), (behind_one[3], behind_two[3])
     log_none, typical = (behind_one[4], behind_two[4]), (behind_one[5], behind_two[5])
+    spread, many = (behind_one[6], behind_two[6]), (behind_one[7], behind_two[7])
+    usual, varies = np.zeros((2, len(level_L))), np.zeros((2, len(level_L)))
     evidence_P, how_P3 = np.zeros(len(pairs_P2)), np.zeros((len(pairs_P2), 3), np.int64)
     # What a gene that neither has says for one cell; summed over all genes once, for either source and each level.
     zeros = np.zeros((2, len(level_L), len(shared_G)))
@@ -319,15 +366,11 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
                 if shared_G[gene]:
                     zeros[side, level, gene] = np.log((1 - ERROR) * np.exp(-log_none[side][level, gene]) + ERROR)
                     nothing[side, level] += zeros[side, level, gene]
+            usual[side, level], varies[side, level] = _surprise(detected[side][level], shared_G)
     for pair in range(len(pairs_P2)):
-        n, total = np.zeros(2, np.int64), np.zeros(2)
+        n, total, unit = np.zeros(2, np.int64), np.zeros(2), np.zeros(2)
         for side in range(2):
-            starts, genes, counts = one if side == 0 else two
-            row = pairs_P2[pair, side]
-            for at in range(starts[row], starts[row + 1]):
-                if shared_G[genes[at]]:
-                    n[side] += 1
-                    total[side] += counts[at]
+            n[side], total[side], unit[side] = summary(one if side == 0 else two, pairs_P2[pair, side], shared_G)
         # Presence is asked of the cell with fewer genes, counts of the one with fewer counts.
         fewer = 0 if n[0] < n[1] or (n[0] == n[1] and total[0] <= total[1]) else 1
         thinner = 0 if total[0] <= total[1] else 1
@@ -339,7 +382,12 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
         level = min(np.searchsorted(level_L, n[1 - fewer]), len(level_L) - 1)
         thin_level = min(np.searchsorted(level_L, n[thinner]), len(level_L) - 1)
         depth = total[thinner] / typical[thinner]
-        presence, drawn, equal = 0.0, nothing[thinner, thin_level], True
+        # Values that were scaled, with or without a logarithm, are counts of the smallest one; else genes say how deep.
+        deeper = max(total[1 - fewer] / unit[1 - fewer] * unit[fewer] / total[fewer], (n[1 - fewer] / n[fewer]) ** 2)
+        again = expected_again(one if fewer == 0 else two, pairs_P2[pair, fewer], shared_G, unit[fewer])
+        own_level = min(np.searchsorted(level_L, n[fewer]), len(level_L) - 1)
+        surprise, again_present = 0.0, 0.0
+        presence, drawn, twin, equal = 0.0, nothing[thinner, thin_level], 0.0, True
         chance = 0.0
         a, b = one[0][pairs_P2[pair, 0]], two[0][pairs_P2[pair, 1]]
         a_end, b_end = one[0][pairs_P2[pair, 0] + 1], two[0][pairs_P2[pair, 1] + 1]
@@ -357,18 +405,32 @@ def _compare(rows, pairs_P2, behind_one, behind_two):  # type: ignore[no-untyped
             poor, rich = (x, y) if fewer == 0 else (y, x)
             if poor > 0:
                 seen = detected[1 - fewer][level, gene]
+                surprise -= np.log(detected[fewer][own_level, gene])
+                again_seen = max(seen, found_again(poor / unit[fewer], again, deeper))
+                again_present += np.log((1 - ERROR) / again_seen if rich > 0 else ERROR / max(1 - again_seen, ERROR))
                 presence += np.log((1 - ERROR) / seen) if rich > 0 else np.log(ERROR / max(1 - seen, ERROR))
             thin, thick = (x, y) if thinner == 0 else (y, x)
             none = log_none[thinner][thin_level, gene]
-            other = _log_chance(log_counts[thinner][gene], thin, depth) if thin > 0 else none
-            drawn += np.log((1 - ERROR) * np.exp(_log_binomial(thin, thick, share) - other) + ERROR)
+            other = none
+            if thin > 0:
+                seen = detected[thinner][thin_level, gene]
+                other = _log_chance(
+                    log_counts[thinner][gene], seen, thin, 1.0 if thick >= many[thinner] and depth < 1 else depth
+                )
+            if thick >= many[thinner]:
+                other = max(other, log_drawn_again(thin, thick, share, spread[thinner][gene]))
+            drawn += np.log((1 - ERROR) * np.exp(log_binomial(thin, thick, share) - other) + ERROR)
             drawn -= zeros[thinner, thin_level, gene]
+            twin += np.log((1 - ERROR) * np.exp(log_ratio(thin, thick, share)) + ERROR)
             chance += none - other
         if equal:
             for gene in range(len(shared_G)):
                 if shared_G[gene]:
                     chance -= log_none[thinner][thin_level, gene]
-            drawn = chance
+            drawn = twin = chance
+        odd = surprise - n[fewer] * usual[fewer, own_level] > ODD * np.sqrt(n[fewer] * varies[fewer, own_level])
+        if odd and not equal:
+            presence, drawn = again_present, min(drawn, twin)
         evidence_P[pair] = max(presence, drawn)
         how_P3[pair, 0] = int(equal)
     return evidence_P, how_P3
