@@ -128,8 +128,8 @@ def test_blue_and_orange_mean_better_and_worse_and_nothing_else() -> None:
         if isinstance(node, ast.Constant) and node.value in ("cool", "warm")
     }
     assert naming == {
-        "drawing/svg.py", "sections/bar_table.py", "sections/gene_residuals.py", "sections/heatmaps.py",
-        "sections/overview.py",
+        "drawing/mixture_figures.py", "drawing/svg.py", "sections/bar_table.py", "sections/gene_residuals.py",
+        "sections/heatmaps.py", "sections/overview.py",
     }  # fmt: skip
 
 
@@ -168,5 +168,5 @@ def test_the_report_names_no_metric_and_no_curve() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    # Columns of the tables of fits and of gene sets.
-    assert known & found == {"r2_log", "nes"}
+    # Columns of the tables of fits and of gene sets, and of the scorecard of mixtures.
+    assert known & found == {"r2_log", "nes", "rank_correlation", "coverage"}
