@@ -57,3 +57,19 @@ def test_odd_cells_match_nothing_but_their_copies(setting, seed):
     table = corpuscle.overlap(data(copies, "a"), data(two, "b")).matches
     found = set(zip(table["row_a"] - len(one), table["row_b"], strict=True))
     assert found == {(turn, int(cell)) for turn, cell in enumerate(np.concatenate([at, at]))}
+
+
+def test_one_shallow_cell_next_to_a_deep_library_matches_none() -> None:
+    # Before, the shallow cell was called a copy of four different ones, at a chance of 1e-83.
+    rng = np.random.default_rng(0)
+    law = rng.lognormal(0, 2, 2500)
+    law /= law.sum()
+
+    def cells(name: str, depths: np.ndarray) -> AnnData:
+        counts = rng.poisson(depths[:, None] * law * rng.gamma(4, 0.25, (len(depths), 2500)))
+        names = pd.DataFrame(index=[f"{name}{at}" for at in range(len(depths))])
+        return AnnData(csr_matrix(counts), obs=names, var=pd.DataFrame(index=[f"G{at}" for at in range(2500)]))
+
+    deep = cells("a", DEEP * np.exp(0.2 * rng.standard_normal(200)))
+    other = cells("b", np.r_[DEEP * np.exp(0.2 * rng.standard_normal(200)), 1000])
+    assert not len(corpuscle.overlap(deep, other).matches)
