@@ -22,6 +22,7 @@ from corpuscle import (
 )
 from corpuscle.console import console as _console
 from corpuscle.core.version import __version__
+from corpuscle.options import ClusterOption, Output, StoreOption, StudyFile, Workers
 
 if TYPE_CHECKING:
     from corpuscle import Results, Study
@@ -37,34 +38,6 @@ app = typer.Typer(
 
 # Problems of a study that are printed at most, and about how many letters.
 PROBLEMS, LETTERS = 200, 500_000
-
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (TOML).", show_default=False)]
-Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that work at once. Default: all cores."),
-]
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--store",
-        metavar="STORE",
-        help="Where what is made is kept; runs may share it. Default: where it was, or the output folder's own.",
-        show_default=False,
-    ),
-]
-
-ClusterOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cluster",
-        metavar="WHERE",
-        help="A Dask scheduler (tcp://host:port), slurm, or a TOML file with what SLURM's jobs are to have.",
-        show_default=False,
-    ),
-]
 
 
 def _version(value: bool) -> None:  # noqa: FBT001  # typer's signature

@@ -1,4 +1,4 @@
-"""The command `corpuscle leaderboard`: which measures of a corpus foretell the scores of models trained on it."""
+"""The command `corpuscle leaderboard`: which measures of a corpus predict the scores of models trained on it."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ def leaderboard(
         typer.Option("-o", "--output", metavar="DIR", help="Folder to write the tables into.", show_default=False),
     ] = None,
 ) -> None:
-    """Say which measures of a corpus foretell how models score that were trained on it.
+    """Say which measures of a corpus predict how models score that were trained on it.
 
     Over the corpora of a run: how well each measure ranks them as the scores do, for targets of sources that are
     trained on and for others apart. What measures well on one study's corpora need not on another's.

@@ -1,12 +1,12 @@
 """The command `corpuscle recommend`, and what `corpuscle check` shows of a study of mixtures."""
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from corpuscle.console import console as _console
+from corpuscle.options import ClusterOption, MixtureFile, Output, StoreOption, Workers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,29 +24,11 @@ SCORECARD = (
 
 
 def recommend(
-    study: Annotated[
-        Path, typer.Argument(metavar="STUDY", help="A study file with a [mixture] table.", show_default=False)
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)
-    ],
-    workers: Annotated[
-        int | None,
-        typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that work at once. Default: all cores."),
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option("--store", metavar="STORE", help="Where what is made is kept; default: in the output folder."),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="WHERE",
-            help="A Dask scheduler, slurm, or a TOML file; as for run.",
-            show_default=False,
-        ),
-    ] = None,
+    study: MixtureFile,
+    output: Output,
+    workers: Workers = None,
+    store: StoreOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Find which mixture of sources to train on, and how sure that is, or say that there is no advice.
 

@@ -1,11 +1,11 @@
 """The commands `corpuscle value` and `corpuscle advise`: what sources are worth, and what another would be."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corpuscle.console import console as _console
+from corpuscle.options import ClusterOption, MixtureFile, Output, StoreOption, Workers
 
 if TYPE_CHECKING:
     from corpuscle.oracle.advice import Advice
@@ -15,34 +15,16 @@ MOST_ROWS = 40
 
 
 def value(  # noqa: PLR0913, PLR0917  # typer's arguments
-    study: Annotated[
-        Path, typer.Argument(metavar="STUDY", help="A study file with a [mixture] table.", show_default=False)
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)
-    ],
+    study: MixtureFile,
+    output: Output,
     subsets: Annotated[int, typer.Option(min=4, metavar="N", help="Subsets of sources at most, for each way.")] = 64,
     way: Annotated[
         list[str] | None,
         typer.Option("--way", metavar="WAY", help="fixed (others fill the place) or additive. Default: both."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that work at once. Default: all cores."),
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option("--store", metavar="STORE", help="Where what is made is kept; default: in the output folder."),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="WHERE",
-            help="A Dask scheduler, slurm, or a TOML file; as for run.",
-            show_default=False,
-        ),
-    ] = None,
+    workers: Workers = None,
+    store: StoreOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Say which source earns its place: how much better each score is with it, by models trained on subsets of sources.
 
@@ -88,12 +70,8 @@ def show(found: "Valuation") -> None:
 
 
 def advise(  # noqa: PLR0913, PLR0917  # typer's arguments
-    study: Annotated[
-        Path, typer.Argument(metavar="STUDY", help="A study file with a [mixture] table.", show_default=False)
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.", show_default=False)
-    ],
+    study: MixtureFile,
+    output: Output,
     candidate: Annotated[
         str,
         typer.Option(
@@ -101,27 +79,13 @@ def advise(  # noqa: PLR0913, PLR0917  # typer's arguments
         ),
     ],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What it is called.")] = "candidate",
-    workers: Annotated[
-        int | None,
-        typer.Option("-w", "--workers", min=1, metavar="N", help="Processes that work at once. Default: all cores."),
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option("--store", metavar="STORE", help="Where what is made is kept; default: in the output folder."),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="WHERE",
-            help="A Dask scheduler, slurm, or a TOML file; as for run.",
-            show_default=False,
-        ),
-    ] = None,
+    workers: Workers = None,
+    store: StoreOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
-    """Foretell what adding a data set would bring, from a pilot of its cells and from what the known sources add.
+    """Predict what adding a data set would bring, from a pilot of its cells and from what the known sources add.
 
-    Trains on all sources, and on all but each; nothing on the candidate. Known sources are foretold from the others.
+    Trains on all sources, and on all but each; nothing on the candidate. Known sources are predicted from the others.
     """
     from corpuscle import Study, terminal
     from corpuscle.oracle.advising import advise as advised
@@ -139,7 +103,7 @@ def advise(  # noqa: PLR0913, PLR0917  # typer's arguments
 
 
 def show_advice(found: "Advice") -> None:
-    """Print what a candidate would add, and how well known sources were foretold."""
+    """Print what a candidate would add, and how well known sources were predicted."""
     from corpuscle.core.text import shown
     from corpuscle.mixture_commands import cell
     from corpuscle.store_commands import show as show_rows

@@ -99,6 +99,14 @@ def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
     assert again.exit_code == 0, again.output
     assert found.advice in again.stdout
     assert json.loads((out / "recommendation.json").read_text()) == document
+    # Measures are those of the forecast's stage, scores those of all others.
+    board = CliRunner().invoke(app, ["leaderboard", str(out), "-o", str(tmp_path / "board")])
+    assert board.exit_code == 0, board.output
+    assert "Targets of other sources" in board.stdout
+    assert "knn_distance" in board.stdout
+    table = pd.read_csv(tmp_path / "board" / "standings.csv")
+    assert table["n_corpora"].min() >= 8
+    assert not table["seen"].any()
 
 
 def test_check_says_what_each_stage_takes_and_run_that_recommend_does_it(file: Path, tmp_path: Path) -> None:

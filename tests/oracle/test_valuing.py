@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_sources_are_valued_and_a_candidate_is_foretold_from_them(folder: Path, tmp_path: Path) -> None:
+def test_sources_are_valued_and_a_candidate_is_predicted_from_them(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = value(folder / "study.toml", out, ways=["fixed"], workers=0)
     values = found.ledgers["fixed"].values

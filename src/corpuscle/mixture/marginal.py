@@ -40,7 +40,7 @@ class Marginal:
 
 
 def marginal(known: pd.DataFrame, features: pd.DataFrame, candidates: pd.DataFrame) -> Marginal:
-    """Foretell what candidates add from how features and values go together in known sources.
+    """Predict what candidates add from how features and values go together in known sources.
 
     A linear model with a normal prior of its slopes, shared by all outputs, a deviation of each source (common to all
     of its outputs) and one of each source and output, all in units of the output's own values (their root mean
@@ -89,7 +89,7 @@ def marginal(known: pd.DataFrame, features: pd.DataFrame, candidates: pd.DataFra
 
 
 def left_out(known: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """Foretell each known source from the others, as if nobody had trained on it.
+    """Predict each known source from the others, as if nobody had trained on it.
 
     Returns
     -------

@@ -156,7 +156,7 @@ class OutputValues:
         k, size_S = subset_SK.shape[1], subset_SK.sum(axis=1)
         mean_S, missing_S = self.mean_S.copy(), self.n_S == 0
         if missing_S.any():
-            # As main effects and pairs have it: the reader is told how many.
+            # As main effects and pairs predict it; `Ledger.fit` says how many are missing.
             design = _with_pairs(subset_SK)
             mean_S[missing_S] = (design @ np.linalg.lstsq(design[~missing_S], mean_S[~missing_S], rcond=None)[0])[
                 missing_S

@@ -14,7 +14,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, repr=False)
 class Advice:
-    """What a candidate would add, and how well known sources were foretold the same way.
+    """What a candidate would add, and how well known sources were predicted the same way.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Advice:
         A row per known source and score: ``value``, what it adds to all others, its ``se``, and ``predicted``, ``low``
         and ``high`` as if nobody had trained on it.
     features
-        What both were foretold from: how much nearer the corpus is to the target with the source.
+        What both were predicted from: how much nearer the corpus is to the target with the source.
     slopes
         How much a feature counts.
     """
@@ -43,11 +43,11 @@ class Advice:
 
     @property
     def check(self) -> dict[str, float]:
-        """How well known sources were foretold.
+        """How well known sources were predicted.
 
         Returns
         -------
-        ``correlation``, Spearman's, between what left-out sources add and what was foretold, each score in its own
+        ``correlation``, Spearman's, between what left-out sources add and what was predicted, each score in its own
         unit, and its chance ``p``; ``n_sure``, the values beyond two standard errors, and ``sign``, the share of these
         with the right sign; ``within``, the share of values in their intervals.
         """
@@ -65,7 +65,7 @@ class Advice:
 
     @property
     def abstains(self) -> bool:
-        """Whether known sources were not foretold better than by chance."""
+        """Whether known sources were not predicted better than by chance."""
         return not self.check["p"] <= ALPHA
 
     def sentence(self) -> str:
@@ -74,7 +74,7 @@ class Advice:
             found = self.check["correlation"]
             shown = "no order" if np.isnan(found) else f"a rank correlation of {found:.2f}"
             return (
-                f"No advice on {self.candidate}: what known sources add is foretold with {shown}, which is not beyond "
+                f"No advice on {self.candidate}: what known sources add is predicted with {shown}, which is not beyond "
                 "chance. Train with it and see."
             )
         better, worse = (self.values[self.values["low"] > 0], self.values[self.values["high"] < 0])

@@ -8,27 +8,22 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import InputError
-from corpuscle.core.text import plural
-from corpuscle.execution import results_folder, workflow
-from corpuscle.execution.default_listener import default_listener
 from corpuscle.execution.listener import Listener
-from corpuscle.execution.run_record import store_of
 from corpuscle.mixture.coalitions import subset_name
 from corpuscle.mixture.marginal import left_out, marginal
 from corpuscle.oracle.advice import Advice
 from corpuscle.oracle.outputs import Output, outputs_of, trials_of
 from corpuscle.oracle.stages import Stages
+from corpuscle.oracle.workplace import Left, workplace
 from corpuscle.oracle.writing import write_advice
 from corpuscle.source.source import dataset_names
 from corpuscle.statistics.divergence import RUN, without_diverged
-from corpuscle.store import Store
-from corpuscle.study.mixing import expanded, mixing_of, whole_pools
-from corpuscle.study.preparation import prepare
+from corpuscle.study.mixing import expanded
 from corpuscle.study.spec import Study
 
-# Known sources that it takes: each is foretold from the others.
+# Known sources that it takes: each is predicted from the others.
 FEWEST = 4
-# Of a target, by which a source can be foretold; higher is made to be nearer.
+# Of a target, by which a source can be predicted; higher is made to be nearer.
 FEATURES = ("knn_distance", "moment_proxy", "squared_mmd", "coverage", "gene_coverage")
 
 
@@ -43,11 +38,11 @@ def advise(  # noqa: PLR0913  # all but three by name
     cluster: Path | str | None = None,
     listener: Listener | None = None,
 ) -> Advice:
-    """Foretell what adding a data set to a study's sources would bring, from a pilot of its cells.
+    """Predict what adding a data set to a study's sources would bring, from a pilot of its cells.
 
     All sources but one are trained on, for each source, and all; so it is known what each adds, and how much nearer to
     each target it brings the corpus. Nothing is trained on the candidate: how much nearer it brings the corpus places
-    it among the known sources (`corpuscle.mixture.marginal`). Each known source is foretold from the others, too, so
+    it among the known sources (`corpuscle.mixture.marginal`). Each known source is predicted from the others, too, so
     that one sees what that is worth.
 
     Parameters
@@ -71,38 +66,20 @@ def advise(  # noqa: PLR0913  # all but three by name
     ClusterError
         When the cluster is lost. What was made is kept.
     """
-    study = study if isinstance(study, Study) else Study.read(study)
-    if study.spec.mixture is None:
-        raise InputError("expected a study with a [mixture] table, which says what to mix")
-    if name in study.spec.sources:
-        raise InputError(f"the study has a source {name!r} already; give the candidate another name")
     table = _table(candidate)
-    folder, heard = Path(folder), listener or default_listener()
-    study = study.placed(folder)
-    with results_folder.claimed(folder, study) as check:
-        root = store_of(folder, store)
-        plan = prepare(whole_pools(study), Store(root), heard.notice)
-        results_folder.claim(folder, study)
-        stages = Stages(mixing_of(study, plan.pools))
+    with workplace(study, folder, workers=workers, store=store, cluster=cluster, listener=listener) as place:
+        stages = place.stages
+        if name in place.study.spec.sources:
+            raise InputError(f"the study has a source {name!r} already; give the candidate another name")
         if len(stages.mixing.names) < FEWEST:
             raise InputError(
                 f"mixture.sources: expected at least {FEWEST} sources, to learn from what a new one would add; got "
                 f"{len(stages.mixing.names)}"
             )
-        measured = _candidate(stages, name, table)
-        # First, as it takes no training and a candidate that cannot be used ends here.
-        heard.said(f"candidate: {plural(len(measured.spec.corpora), 'corpus')} measured. {measured.spec.question}")
-        measures = workflow.describe(
-            measured, folder / "stages" / "candidate", workers=workers, store=root, notice=heard.notice
-        ).measures
-        check()
-        trained = _one_out(stages)
-        heard.said(f"one-out: {plural(len(trained.spec.corpora) * stages.spec.confirm_seeds, 'training')}. "
-                   f"{trained.spec.question}")  # fmt: skip
-        place = folder / "stages" / "one-out"
-        found = workflow.run(trained, place, workers=workers, store=root, cluster=cluster, listener=heard, page=False)
-        result = _advice(stages, name, measures, (found.scores, pd.read_parquet(place / "fits.parquet")), folder)
-        check()
+        # First, as it takes no training, and a candidate that cannot be used ends here.
+        measures = place.measure("candidate", _candidate(stages, name, table))
+        result = _advice(stages, name, measures, place.run("one-out", _one_out(stages)), place.folder)
+        place.check()
         write_advice(result)
     return result
 
@@ -155,10 +132,8 @@ def _candidate(stages: Stages, name: str, table: Mapping[str, Any]) -> Study:
     )  # fmt: skip
 
 
-def _advice(
-    stages: Stages, name: str, measures: pd.DataFrame, left: tuple[pd.DataFrame, pd.DataFrame], folder: Path
-) -> Advice:
-    """Foretell the candidate, and each known source as if it were one."""
+def _advice(stages: Stages, name: str, measures: pd.DataFrame, left: Left, folder: Path) -> Advice:
+    """Predict the candidate, and each known source as if it were one."""
     outputs = outputs_of(stages.mixing.study)
     known = _known(stages, outputs, left)
     features = _features(stages, name, outputs, measures)
@@ -169,13 +144,12 @@ def _advice(
     return Advice(name, folder, values, checked, features, found.slopes)
 
 
-def _known(stages: Stages, outputs: Sequence[Output], left: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
+def _known(stages: Stages, outputs: Sequence[Output], left: Left) -> pd.DataFrame:
     """Return what each source adds to all others: the mean over seeds of the difference, positive is good."""
-    scores, fits = left
     label, subsets = str(stages.settings[0]["label"]), _subsets(stages)
     seeds = range(stages.first_seed, stages.first_seed + stages.spec.confirm_seeds)
     grid = pd.DataFrame([(name, label, seed) for name in subsets for seed in seeds], columns=RUN)
-    trials, better = trials_of(without_diverged(scores, fits), outputs, grid)
+    trials, better = trials_of(without_diverged(left.scores, left.fits), outputs, grid)
     rows = []
     for one in outputs:
         if one.name not in better:

@@ -8,22 +8,17 @@ import pandas as pd
 
 from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import generator
-from corpuscle.core.text import plural, shortened
-from corpuscle.execution import results_folder, workflow
-from corpuscle.execution.default_listener import default_listener
+from corpuscle.core.text import shortened
 from corpuscle.execution.listener import Listener
-from corpuscle.execution.run_record import store_of
 from corpuscle.mixture.coalitions import coalitions
 from corpuscle.mixture.gate import merit
 from corpuscle.mixture.ledger import ledger
 from corpuscle.oracle.outputs import Output, outputs_of, trials_of
 from corpuscle.oracle.stages import Stages
 from corpuscle.oracle.valuation import UTILITY, WAYS, Valuation
+from corpuscle.oracle.workplace import Left, Workplace, workplace
 from corpuscle.oracle.writing import write_valuation
 from corpuscle.statistics.divergence import RUN, without_diverged
-from corpuscle.store import Store
-from corpuscle.study.mixing import mixing_of, whole_pools
-from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
 UNTRAINED = "untrained"
@@ -67,44 +62,18 @@ def value(  # noqa: PLR0913  # all but two by name
     ClusterError
         When the cluster is lost. What was made is kept.
     """
-    study = study if isinstance(study, Study) else Study.read(study)
-    if study.spec.mixture is None:
-        raise InputError("expected a study with a [mixture] table, which says what to mix")
     if not ways or (unknown := [way for way in ways if way not in WAYS]):
         raise InputError(f"ways: expected some of {', '.join(WAYS)}; got {shortened(repr(unknown or ways))}")
-    folder, heard = Path(folder), listener or default_listener()
-    study = study.placed(folder)
-    with results_folder.claimed(folder, study) as check:
-        root = store_of(folder, store)
-        plan = prepare(whole_pools(study), Store(root), heard.notice)
-        results_folder.claim(folder, study)
-        stages = Stages(mixing_of(study, plan.pools))
-        rng = generator(study.spec.first_seed, "coalitions")
-        members = coalitions(stages.mixing.names, subsets, rng=rng)
-        planned = {f"value-{way}": _planned(stages, members, way) for way in dict.fromkeys(ways)}
-        planned["value-nothing"] = _nothing(stages, members)
-        left: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
-        failures: dict[str, str] = {}
-        for name, stage in planned.items():
-            check()
-            n = len(stage.spec.corpora) * stages.spec.seeds
-            heard.said(f"{name}: {plural(n, 'training')}. {stage.spec.question}")
-            place = folder / "stages" / name
-            found = workflow.run(stage, place, workers=workers, store=root, cluster=cluster, listener=heard, page=False)
-            left[name] = found.scores, pd.read_parquet(place / "fits.parquet")
-            failures |= {f"{name}: {' · '.join(map(str, run))}": why for run, why in found.failures.items()}
-        outputs = outputs_of(study)
-        better = trials_of(pd.concat([scores for scores, _ in left.values()]), outputs, pd.DataFrame(columns=RUN))[1]
-        nothing = _trials(left.pop("value-nothing"), outputs, ["all"], UNTRAINED, stages).assign(subset="nothing")
-        parts = []
-        label = str(stages.settings[0]["label"])
-        for name, one in left.items():
-            trained = _trials(one, outputs, [name for name in members.index if name != "nothing"], label, stages)
-            parts.append(pd.concat([trained, nothing], ignore_index=True).assign(way=name.removeprefix("value-")))
-        trials = pd.concat(parts, ignore_index=True)
-        trials.attrs["better"] = better
-        result = _valued(study, folder, members, trials, failures)
-        check()
+    with workplace(study, folder, workers=workers, store=store, cluster=cluster, listener=listener) as place:
+        stages = place.stages
+        members = coalitions(stages.mixing.names, subsets, rng=generator(stages.first_seed, "coalitions"))
+        # All are planned before any is run: what cannot be done is refused at once.
+        planned = {way: _planned(stages, members, way) for way in dict.fromkeys(ways)}
+        untrained = _nothing(stages, members)
+        left = {way: place.run(f"value-{way}", stage) for way, stage in planned.items()}
+        nothing = place.run("value-nothing", untrained)
+        result = _valued(place, members, left, nothing)
+        place.check()
         write_valuation(result)
     return result
 
@@ -145,7 +114,7 @@ def _refuse_small(stages: Stages) -> None:
 def _nothing(stages: Stages, members: pd.DataFrame) -> Study:
     """Return the ordinary study of the empty subset: the proxy before its first step, which sees no cell."""
     mixing = stages.mixing
-    inner = {key: value for key, value in stages.settings[0].items() if key not in ("label", "budget", "replaces")}
+    inner = {key: value for key, value in stages.settings[0].items() if key not in ("label", "budget")}
     # Any corpus will do; that of all sources is there already.
     corpus = mixing.corpus("all", {source: stages.prior[source] for source in members.columns})
     model: Mapping[str, Any] = {"name": UNTRAINED, "label": UNTRAINED, "model": inner}
@@ -161,42 +130,39 @@ def _nothing(stages: Stages, members: pd.DataFrame) -> Study:
         ) from error
 
 
-def _trials(
-    left: tuple[pd.DataFrame, pd.DataFrame], outputs: Sequence[Output], subsets: Sequence[str], label: str,
-    stages: Stages,
-) -> pd.DataFrame:  # fmt: skip
+def _valued(place: Workplace, members: pd.DataFrame, left: Mapping[str, Left], nothing: Left) -> Valuation:
+    """Make a ledger of each way."""
+    stages, outputs = place.stages, outputs_of(place.study)
+    label = str(stages.settings[0]["label"])
+    failures = {
+        f"value-{way}: {run}": why
+        for way, one in {**left, "nothing": nothing}.items()
+        for run, why in one.failures.items()
+    }
+    scores = pd.concat([one.scores for one in (*left.values(), nothing)])
+    better = trials_of(scores, outputs, pd.DataFrame(columns=RUN))[1]
+    if not better:
+        first = next(iter(failures.values()), "no task gave the scores that utility names")
+        raise InputError(f"mixture.utility: there is no score to value sources by ({first})")
+    weights = {one.name: one.weight for one in outputs if one.name in better}
+    names = [*weights]
+    empty = _trials(stages, nothing, outputs, ["all"], UNTRAINED).assign(mixture="nothing")
+    ledgers, parts = {}, []
+    for way, one in left.items():
+        trained = _trials(stages, one, outputs, [name for name in members.index if name != "nothing"], label)
+        trials = pd.concat([trained, empty], ignore_index=True)
+        trials[UTILITY] = merit(trials, better, weights, worst=stages.spec.combine == "worst")
+        ledgers[way] = ledger(
+            members.loc[trials["mixture"]].reset_index(drop=True), trials[[*names, UTILITY]], seeds=trials["seed"],
+            better={**{name: better[name] for name in names}, UTILITY: "higher"},
+        )  # fmt: skip
+        parts.append(trials.rename(columns={"mixture": "subset"}).assign(way=way))
+    whole = pd.concat(parts, ignore_index=True)[["way", "subset", "seed", *names, UTILITY]]
+    return Valuation(place.study.name, place.folder, label, ledgers, whole, members, failures)
+
+
+def _trials(stages: Stages, left: Left, outputs: Sequence[Output], subsets: Sequence[str], label: str) -> pd.DataFrame:
     """Lay out what a stage left; a fit that diverged is missing."""
     seeds = range(stages.first_seed, stages.first_seed + stages.spec.seeds)
     grid = pd.DataFrame([(str(name), label, seed) for name in subsets for seed in seeds], columns=RUN)
-    scores, fits = left
-    found, _ = trials_of(without_diverged(scores, fits), outputs, grid)
-    return found.rename(columns={"mixture": "subset"})
-
-
-def _valued(
-    study: Study, folder: Path, members: pd.DataFrame, trials: pd.DataFrame, failures: Mapping[str, str]
-) -> Valuation:
-    """Make a ledger of each way."""
-    outputs: list[Output] = outputs_of(study)
-    better: dict[str, str] = trials.attrs["better"]
-    names = [one.name for one in outputs if one.name in better]
-    if not names:
-        first = next(iter(failures.values()), "no task gave the scores that utility names")
-        raise InputError(f"mixture.utility: there is no score to value sources by ({first})")
-    spec = study.spec.mixture
-    assert spec is not None, "the caller has looked"
-    weights = {one.name: one.weight for one in outputs if one.name in better}
-    ledgers, parts = {}, []
-    for way, rows in trials.groupby("way", sort=False):
-        scored = rows.reset_index(drop=True)
-        scored[UTILITY] = merit(
-            scored.rename(columns={"subset": "mixture"}), better, weights, worst=spec.combine == "worst"
-        )
-        ledgers[str(way)] = ledger(
-            members.loc[scored["subset"]].reset_index(drop=True), scored[[*names, UTILITY]], seeds=scored["seed"],
-            better={**{name: better[name] for name in names}, UTILITY: "higher"},
-        )  # fmt: skip
-        parts.append(scored)
-    whole = pd.concat(parts, ignore_index=True)[["way", "subset", "seed", *names, UTILITY]]
-    label = str(trials.loc[trials["model"] != UNTRAINED, "model"].iloc[0])
-    return Valuation(study.name, folder, label, ledgers, whole, members, failures)
+    return trials_of(without_diverged(left.scores, left.fits), outputs, grid)[0]

@@ -1,4 +1,4 @@
-"""Leaderboard of runs: how well measures of the corpora of some runs foretell the scores of the same runs."""
+"""Leaderboard of runs: how well measures of the corpora of some runs predict the scores of the same runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,9 @@ import pandas as pd
 from corpuscle.core.errors import InputError
 from corpuscle.report.page.run_folder import RunFolder
 from corpuscle.statistics.leaderboard import leaderboard, standings
+
+# What a run leaves, and what is left where corpora were measured alone.
+ORIGINS = ("provenance.json", "description.json")
 
 
 class Standings(NamedTuple):
@@ -39,14 +42,14 @@ def standings_of(folder: Path) -> Standings:
     FolderError
         When it is not the folder of a run.
     """
-    stages = sorted(path.parent for path in folder.glob("stages/*/provenance.json"))
-    runs = [RunFolder.read(one) for one in stages or [folder]]
+    stages = sorted({path.parent for name in ORIGINS for path in folder.glob(f"stages/*/{name}")})
+    runs = [RunFolder.read(one, described=not (one / ORIGINS[0]).is_file()) for one in stages or [folder]]
     trained = [run for run in runs if run.trained and len(run.scores)]
     measured = [run.measures for run in runs if len(run.measures)]
     if not trained or not measured:
-        what = "measures" if trained else "scores"
         raise InputError(
-            f"{folder}: has no {what}; run a study with corpora, models and tasks that measures its corpora"
+            f"{folder}: has no {'measures' if trained else 'scores'}; expected a run that measured its corpora and "
+            "scored models, as `corpuscle run` and `corpuscle recommend` do"
         )
     measures = pd.concat(measured, ignore_index=True).drop_duplicates(
         ["corpus", "seed", "measure", "of", "target", "size"]

@@ -1,4 +1,4 @@
-"""Leaderboard: how well each measure of a corpus foretells the scores of models trained on it.
+"""Leaderboard: how well each measure of a corpus predicts the scores of models trained on it.
 
 Axes: C corpora, P places (a score of a model, or several).
 """
