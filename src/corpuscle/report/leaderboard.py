@@ -43,7 +43,7 @@ def standings_of(folder: Path) -> Standings:
         When it is not the folder of a run.
     """
     stages = sorted({path.parent for name in ORIGINS for path in folder.glob(f"stages/*/{name}")})
-    runs = [RunFolder.read(one, described=not (one / ORIGINS[0]).is_file()) for one in stages or [folder]]
+    runs = [RunFolder.read(one, described=_described(one)) for one in stages or [folder]]
     trained = [run for run in runs if run.trained and len(run.scores)]
     measured = [run.measures for run in runs if len(run.measures)]
     if not trained or not measured:
@@ -57,6 +57,12 @@ def standings_of(folder: Path) -> Standings:
     scores = pd.concat([run.scores for run in trained], ignore_index=True)
     board = leaderboard(measures, scores, _seen(trained))
     return Standings(standings(measures, scores, board), board)
+
+
+def _described(folder: Path) -> bool:
+    """Return whether corpora were measured alone."""
+    trained, described = ((folder / name).is_file() for name in ORIGINS)
+    return described and not trained
 
 
 def _seen(runs: Sequence[RunFolder]) -> dict[str, bool]:
