@@ -1,12 +1,21 @@
 """The study of what is added to blood: full files fit what is downloaded, and the small ones lead to claims."""
 
+import anndata as ad
 import pytest
+from scipy.io import mmwrite
 
 from cut_studies import claims_of_cut_runs
+from published import module_at
 from repository import ROOT
-from stand_ins_composition import by_id, by_symbol, planned, write, write_hosted_census
+from stand_ins_composition import NAMES, by_id, by_symbol, file_of, planned, write, write_hosted_census
 
 FOLDER = ROOT / "studies" / "composition_blood"
+convert = module_at(FOLDER / "convert.py")
+# As GTEx writes its medians: a line for the version, one for the size, then Name and Description.
+GTEX = (
+    "#1.2\n3\t3\nName\tDescription\tLung\tWhole Blood\tBrain - Cortex\n"
+    "E1\tGATA1\t0.1\t9.0\t0.0\nE2\tPAX6\t0.2\t0.0\t8.0\nE3\tNONE\t0.0\t0.0\t0.0\n"
+)
 CENSUS = {
     "tissue_general": ["blood", "bone marrow", "lung", "brain", "blood", "lung"],
     "cell_type": ["classical monocyte", "B cell", "T cell", "neuron", "T cell", "classical monocyte", "B cell"],
@@ -20,17 +29,45 @@ MALIGNANT = {"cell_type": ["Malignant", "Malignant", "T_cell"], "sample": ["s1",
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
+    """A folder with tiny files of the names and schema of the downloads, converted where the study files say so."""
     write_hosted_census(tmp_path, CENSUS, monkeypatch)
-    for at, study in enumerate(("Galen2019", "Liu2021", "Rendeiro2020")):
-        write(tmp_path / "data" / "3ca" / f"{study}.h5ad", 90, {**MALIGNANT, "study": [study]}, by_symbol(), 10 + at)
-    write(tmp_path / "data" / "3ca" / "Bi2021.h5ad", 90, {**MALIGNANT, "study": ["Bi2021"]}, by_symbol(), 20)
-    write(tmp_path / "data" / "Ji2020.h5ad", 90, MALIGNANT, by_symbol(), 21)
+    data = tmp_path / "data"
+    data.mkdir()
+    NAMES.set_axis(["feature_id", "feature_name"], axis=1).to_csv(data / "genes.csv", index=False)
+    folders = ["Data_Galen2019_Hematologic", "Data_Liu2021_Hematologic/one", "Data_Liu2021_Hematologic/two",
+               "Data_Rendeiro2020_Hematologic", "Data_Bi2021_Hematologic", "Data_Ji2020_Skin"]  # fmt: skip
+    for at, name in enumerate(folders):
+        _as_3ca(data / name, file_of(90, MALIGNANT, by_symbol(), 10 + at))
+    (data / "Data_Plates2017_Brain").mkdir()
     lines = {"gene": ["RPL3", "non-targeting"], "gem_group": [1, 2], "UMI_count": [2000.0], "mitopercent": [0.01]}
     for at, name in enumerate(("K562_essential_raw_singlecell_01", "GSE264667_jurkat_raw_singlecell_01")):
-        write(tmp_path / "data" / f"{name}.h5ad", 80, lines, by_id("gene_name"), 30 + at)
-    factors = {"TF": ["TFORF0001-GATA1"], "batch": [0, 1], "n_counts": [2000.0], "percent_mito": [0.01]}
-    write(tmp_path / "data" / "GSE217460_210322_TFAtlas.h5ad", 80, factors, by_symbol(), 40)
+        write(data / f"{name}.h5ad", 80, lines, by_id("gene_name"), 30 + at)
+    factors = {"TF": ["TFORF0001-GATA1", "TFORF0002-PAX6"], "batch": [0, 1], "n_counts": [2000.0]}
+    write(data / convert.TF_ATLAS, 80, factors, by_symbol()[[]], 40)
+    (data / convert.GTEX).write_text(GTEX)
+    convert.convert(data)
     return tmp_path
+
+
+def _as_3ca(folder, cells):
+    """Write cells as studies of 3CA are downloaded."""
+    folder.mkdir(parents=True)
+    mmwrite(folder / "Exp_data_UMIcounts.mtx", cells.X.T)
+    # Symbols that the Census does not have, and a gene that is there twice.
+    (folder / "Genes.txt").write_text("\n".join([*cells.var_names[:-2], "AC00001.1", cells.var_names[0]]))
+    cells.obs.rename_axis("cell_name").to_csv(folder / "Cells.csv")
+
+
+def test_downloads_are_converted_to_raw_counts_by_ensembl_id(sources):
+    liu = ad.read_h5ad(sources / "data" / "3ca" / "Liu2021.h5ad")
+    assert liu.shape == (180, len(NAMES) - 2) and set(liu.obs["study"]) == {"Liu2021"} and liu.obs_names.is_unique
+    first = file_of(90, MALIGNANT, by_symbol(), 11)
+    assert (liu.X[:90].toarray() == first.X[:, :-2].toarray()).all()
+    assert list(liu.var["ensembl_id"]) == list(NAMES["ensembl_id"][:-2])
+    assert (sources / "data" / "Ji2020.h5ad").exists() and not (sources / "data" / "3ca" / "Ji2020.h5ad").exists()
+    factors = ad.read_h5ad(sources / "data" / "tf_atlas.h5ad")
+    # Of two factors, GTEx finds one in whole blood.
+    assert len(factors) == 40 and set(factors.obs["gene"]) == {"GATA1"}
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("full*.toml")), ids=lambda file: file.stem)

@@ -1,0 +1,112 @@
+"""Write the Curated Cancer Cell Atlas and the TF Atlas as they are downloaded as the files that the full studies read.
+
+``python studies/composition_blood/convert.py FOLDER`` reads from FOLDER what it finds there:
+
+- ``Data_STUDY_TISSUE/`` of the Curated Cancer Cell Atlas (3CA, https://www.weizmann.ac.il/sites/3CA), unpacked, with
+  ``Exp_data_UMIcounts.mtx`` (genes × cells), ``Genes.txt`` and ``Cells.csv``, in itself or in folders of their own. It
+  writes ``3ca/STUDY.h5ad`` for the haematological ones (``TISSUE`` is ``Hematologic``), ``STUDY.h5ad`` for others.
+  Studies that have no UMI counts are named and left out.
+- ``GSE217460_210322_TFAtlas_subsample_raw.h5ad`` of accession GSE217460 (Joung et al. 2023, doi
+  10.1016/j.cell.2022.11.026), and GTEx' ``GTEx_Analysis_2017-06-05_v8_RNASeQCv1.1.9_gene_median_tpm.gct``. It writes
+  ``tf_atlas.h5ad`` with the cells whose factor GTEx finds in whole blood, as published: z-score of its median TPM over
+  tissues above -0.25.
+
+Both name genes by symbol. The Ensembl ids are those that the Census has for the symbols: from ``genes.csv`` in FOLDER
+(``feature_id``, ``feature_name``), which is written at first from the Census itself (over the network; extra
+``census``). Genes without an id are left out, as published; of several with one id, the first is kept.
+"""
+
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy.io import mmread
+from scipy.sparse import csr_matrix
+
+CENSUS = "2023-05-15"
+COUNTS = "Exp_data_UMIcounts"
+TF_ATLAS = "GSE217460_210322_TFAtlas_subsample_raw.h5ad"
+GTEX = "GTEx_Analysis_2017-06-05_v8_RNASeQCv1.1.9_gene_median_tpm.gct"
+LEAST_Z = -0.25
+
+
+def ids_of_symbols(folder: Path) -> "pd.Series[str]":
+    """Return Ensembl ids by symbol; ``genes.csv`` is written where it is not there yet."""
+    path = folder / "genes.csv"
+    if not path.exists():
+        import cellxgene_census
+
+        with cellxgene_census.open_soma(census_version=CENSUS) as census:
+            genes = census["census_data"]["homo_sapiens"].ms["RNA"].var
+            genes.read(column_names=["feature_id", "feature_name"]).concat().to_pandas().to_csv(path, index=False)
+    known = pd.read_csv(path, dtype=str).drop_duplicates("feature_name")
+    return known.set_index("feature_name")["feature_id"]
+
+
+def with_ids(counts: csr_matrix, obs: pd.DataFrame, symbols: "pd.Index[str]", ids: "pd.Series[str]") -> ad.AnnData:
+    """Return cells with the genes that have an id of their own, in ``var["ensembl_id"]``, by symbol."""
+    found = pd.DataFrame({"ensembl_id": ids.reindex(symbols).to_numpy()}, symbols)
+    own = (found["ensembl_id"].notna() & ~found["ensembl_id"].duplicated()).to_numpy()
+    return ad.AnnData(counts[:, np.flatnonzero(own)], obs, found[own])
+
+
+def cancer(folder: Path, ids: "pd.Series[str]") -> ad.AnnData | None:
+    """Return all cells of a study of 3CA: raw counts and the columns of Cells.csv; None where it has no UMI counts."""
+    name, parts = folder.name.split("_")[1], []
+    for path in sorted(folder.rglob(f"{COUNTS}*.mtx")):
+        suffix = path.stem.removeprefix(COUNTS)
+        obs = pd.read_csv(path.with_name(f"Cells{suffix}.csv"), index_col=0)
+        genes = pd.read_csv(path.with_name(f"Genes{suffix}.txt"), header=None, sep="\t", dtype=str)[0]
+        counts = csr_matrix(mmread(path).T, dtype=np.float32)
+        if counts.shape != (len(obs), len(genes)):
+            raise SystemExit(f"{path}: expected {len(genes)} genes × {len(obs)} cells, got {counts.shape[::-1]}")
+        obs.index = obs.index.astype(str) + f" {len(parts)}"
+        parts.append(with_ids(counts, obs, pd.Index(genes.to_numpy()), ids))
+    if not parts:
+        return None
+    cells = ad.concat(parts, merge="same")
+    cells.obs["study"] = name
+    # Columns of mixed kinds, such as numbers and words, cannot be written.
+    for column in cells.obs.select_dtypes("object"):
+        cells.obs[column] = cells.obs[column].astype("string").astype("category")
+    return cells
+
+
+def factors_in_blood(path: Path) -> set[str]:
+    """Return the symbols whose z-score over GTEx' tissues is high enough in whole blood."""
+    tissues = pd.read_csv(path, sep="\t", skiprows=2).drop(columns="Name").set_index("Description")
+    spread = tissues.std(axis=1, ddof=0)
+    z = (tissues["Whole Blood"] - tissues.mean(axis=1)) / spread.where(spread > 0)
+    return set(z.index[z > LEAST_Z])
+
+
+def tf_atlas(folder: Path, ids: "pd.Series[str]") -> ad.AnnData:
+    """Return the cells of factors of whole blood: raw counts, ``TF`` as published and ``gene``, its symbol."""
+    cells = ad.read_h5ad(folder / TF_ATLAS)
+    cells.obs["gene"] = cells.obs["TF"].astype(str).str.split("-").str[1]
+    cells = cells[cells.obs["gene"].isin(factors_in_blood(folder / GTEX)).to_numpy()].copy()
+    return with_ids(csr_matrix(cells.X, dtype=np.float32), cells.obs, cells.var_names, ids)
+
+
+def convert(folder: Path) -> list[Path]:
+    """Write what the downloads in a folder allow; return the files."""
+    ids, written = ids_of_symbols(folder), []
+    for study in sorted(folder.glob("Data_*_*")):
+        if (cells := cancer(study, ids)) is None:
+            sys.stderr.write(f"{study.name}: no {COUNTS}.mtx, left out\n")
+            continue
+        into = folder / "3ca" if study.name.endswith("_Hematologic") else folder
+        into.mkdir(exist_ok=True)
+        written.append(into / f"{study.name.split('_')[1]}.h5ad")
+        cells.write_h5ad(written[-1], compression="gzip")
+    if (folder / TF_ATLAS).exists():
+        written.append(folder / "tf_atlas.h5ad")
+        tf_atlas(folder, ids).write_h5ad(written[-1], compression="gzip")
+    return written
+
+
+if __name__ == "__main__":
+    for path in convert(Path(sys.argv[1])):
+        sys.stdout.write(f"{path}\n")
