@@ -82,7 +82,7 @@ def _relatedness(scores: pd.DataFrame) -> Claim:
         "slope of the change in F1 on the altered type's least distance of centres in the control, over seeds",
         slope,
         "pattern seen" if slope.above_zero else "not seen",
-        "Of ten draws of a type among six; the distances are of few cells.",
+        f"Of {slope.n} draws of a type among six; the distances are of few cells.",
     )
 
 
