@@ -6,7 +6,8 @@
 
 Prints, for random subsets of runs, Spearman's correlation with held-out runs (mean over outputs), the share of held-out
 runs within their 90 % intervals, and seconds of processor time for a fit with intervals; then whether tables whose
-scores were permuted lead to abstention, and how good the choice is after rounds in made-up worlds.
+scores were permuted lead to abstention, how good the choice is after rounds in made-up worlds, and how often a
+trade-off is found where there is one and where there is none.
 """
 
 import argparse
@@ -20,11 +21,11 @@ from scipy import stats
 
 from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import generator
-from corpuscle.mixture import Utility, contest, design, fit, next_runs
+from corpuscle.mixture import Utility, assess, contest, design, fit, front, next_runs
 from corpuscle.mixture.posterior import Posterior
 from corpuscle.mixture.ranking import ALPHA, rank_correlation
 
-PARTS = ("regmix", "olmix", "sldbench", "permuted", "worlds")
+PARTS = ("regmix", "olmix", "sldbench", "permuted", "worlds", "fronts")
 REFERENCES = ("saturating", "log_linear", "additive_powers", "gaussian_process", "linear", "trees")
 
 
@@ -186,6 +187,66 @@ def worlds(n_worlds: int, rounds: tuple[int, ...]) -> None:
         )
 
 
+# The quickest surrogates: fronts are found many times.
+QUICK = ("additive_powers", "gaussian_process")
+
+
+def traded(seed: int, noise: float, n_outputs: int, *, opposed: bool) -> str:
+    """Say what a table of 16 mixtures of four sources, run twice, is answered with."""
+    rng = np.random.default_rng(seed)
+    weights = np.repeat(rng.dirichlet(np.ones(4), 16), 2, axis=0)
+    rooted = np.sqrt(weights)
+    scores = rooted[:, :n_outputs] if opposed else np.tile(rooted[:, :2].sum(axis=1), (n_outputs, 1)).T
+    scores = scores + noise * scores.std(axis=0) * rng.standard_normal(scores.shape)
+    found = assess(fit(weights, scores, better="higher", surrogates=QUICK), Utility(pareto=True))
+    return "no advice" if found.abstains else "trade-off" if found.traded else "no trade-off"
+
+
+def front_searched(seed: int, noise: float, n_sources: int, n_targets: int, *, pareto: bool) -> list[float]:
+    """Return the regret of the front after a design of 16 and two rounds: of any weights, of the worst end."""
+    world, rng = World(seed, n_sources, n_targets), generator(seed, "front")
+    weights = design(world.sources, 16, rng=rng).runs.to_numpy()
+    scores = world.run(weights, noise, rng)
+    for n in (8, 8):
+        fitted = fit(weights, scores, better="higher", surrogates=QUICK)
+        more = next_runs(fitted, n, Utility(pareto=pareto), rng=rng).to_numpy()
+        weights, scores = np.vstack([weights, more]), np.vstack([scores, world.run(more, noise, rng)])
+    found = front(fit(weights, scores, better="higher", surrogates=QUICK), rng=rng)
+    ways = np.vstack([np.eye(n_targets), np.random.default_rng(2).dirichlet(np.ones(n_targets), 100)])
+    pool = np.vstack([np.random.default_rng(1).dirichlet(np.full(n_sources, one), 20_000) for one in (0.1, 0.3, 1)])
+    values = world.scores(pool) / world.spread @ ways.T
+    middle = np.median(values, axis=0)
+    for step in range(12):
+        top = pool[values.argmax(axis=0)]
+        moved = np.repeat(top, 60, axis=0)
+        near = np.maximum(moved + 0.03 * np.random.default_rng(step).standard_normal(moved.shape), 0)
+        pool = np.vstack([top, near / near.sum(axis=1, keepdims=True)])
+        values = world.scores(pool) / world.spread @ ways.T
+    got = (world.scores(found.weights_NK[found.best_W]) / world.spread @ ways.T).max(axis=0)
+    regret = (values.max(axis=0) - got) / (values.max(axis=0) - middle)
+    return [float(regret.mean()), float(regret[:n_targets].max())]
+
+
+def fronts(n_worlds: int) -> None:
+    for opposed in (True, False):
+        for noise, n_outputs in ((0.1, 2), (0.5, 2), (0.1, 4), (0.5, 4)):
+            said = pd.Series([traded(seed, noise, n_outputs, opposed=opposed) for seed in range(2 * n_worlds)])
+            kind = "opposed" if opposed else "alike"
+            print(f"{n_outputs} {kind} scores, noise {noise} SD:", said.value_counts().to_dict(), flush=True)
+    for n_sources, n_targets, noise in ((8, 5, 0.1), (8, 2, 0.3)):
+        for pareto in (True, False):
+            found = np.array([
+                front_searched(200 + seed, noise, n_sources, n_targets, pareto=pareto) for seed in range(n_worlds)
+            ])  # fmt: skip
+            mean, error = found.mean(axis=0), found.std(axis=0) / np.sqrt(n_worlds)
+            print(
+                f"{n_worlds} worlds of {n_sources} sources and {n_targets} targets, noise {noise} SD, rounds of "
+                f"{'the front' if pareto else 'the mean'}: regret {mean[0]:.3f} ± {error[0]:.3f}, of the worst end "
+                f"{mean[1]:.3f} ± {error[1]:.3f}",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=Path(__file__).parents[2] / "shared" / "reference")
@@ -205,6 +266,8 @@ def main() -> None:
         permuted(given.tables, given.trials)
     if "worlds" in given.only:
         worlds(given.worlds, tuple(given.rounds))
+    if "fronts" in given.only:
+        fronts(given.worlds)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def mixture(  # noqa: PLR0913, PLR0917  # typer's arguments
         typer.Option("--of", metavar="OUTPUT=WEIGHT", help="What counts, and how much. Default: all alike."),
     ] = None,
     worst: Annotated[bool, typer.Option("--worst", help="The worst output counts, not the mean.")] = False,  # noqa: FBT002
+    pareto: Annotated[bool, typer.Option("--pareto", help="Look for the front of all outputs that count.")] = False,  # noqa: FBT002
     cap: Annotated[
         list[str] | None,
         typer.Option("--cap", metavar="SOURCE=SHARE", help="The largest weight of a source; may be given often."),
@@ -77,7 +78,7 @@ def mixture(  # noqa: PLR0913, PLR0917  # typer's arguments
         weight_table = read_table(weights, "weights")
     fitted = fit(weight_table, score_table, better=ways, normalise=normalise, seed=seed)
     usual = baselines(sizes, caps=caps or None) if sizes else None
-    found = assess(fitted, Utility(counts or None, worst), caps=caps or None, also=usual, seed=seed)
+    found = assess(fitted, Utility(counts or None, worst, pareto), caps=caps or None, also=usual, seed=seed)
     _show(found)
     if output is not None:
         _write(output, found, fitted)
@@ -119,14 +120,27 @@ def _show(found: "Assessment") -> None:
     if len(card) > MOST_ROWS:
         typer.echo(f"… {len(card) - MOST_ROWS:,} more outputs; -o writes all")
     if not found.abstains:
-        typer.echo("\nMixtures that cannot be told from the best")
+        pareto = len(found.front) > 0
+        typer.echo(f"\nMixtures that {'are not shown to be dominated' if pareto else 'cannot be told from the best'}")
         # Of many sources, weights are in the folder, and their ranges below.
-        columns = 3 + (len(table.sources) if len(table.sources) <= MOST_COLUMNS else 0)
-        _table(found.credible.iloc[:MOST_ROWS, :columns])
-        typer.echo("\nWeights in the credible set")
+        n_sources = len(table.sources)
+        shown_set = _short_front(found.front, n_sources) if pareto else found.credible
+        columns = shown_set.shape[1] - (n_sources if n_sources > MOST_COLUMNS else 0)
+        _table(shown_set.iloc[:MOST_ROWS, :columns])
+        typer.echo(f"\nWeights in {'these' if pareto else 'the credible set'}")
         _table(found.ranges)
-        typer.echo(f"\nThe best lacks at most {found.regret:.2f} standard deviations of utility (90 % of draws)")
+        what = "Any point of the front" if pareto else "The best"
+        typer.echo(f"\n{what} lacks at most {found.regret:.2f} standard deviations of utility (90 % of draws)")
     typer.echo(shown(f"\n{found.advice}"))
+
+
+def _short_front(front: "pd.DataFrame", n_sources: int) -> "pd.DataFrame":
+    """Return a front without its intervals, and at most eight scores."""
+    import pandas as pd
+
+    n_scores = (front.shape[1] - 2 - n_sources) // 3
+    scores = front.iloc[:, 2 : 2 + 3 * min(n_scores, MOST_COLUMNS) : 3]
+    return pd.concat([front.iloc[:, :2], scores, front.iloc[:, front.shape[1] - n_sources :]], axis=1)
 
 
 def _table(frame: "pd.DataFrame") -> None:
@@ -164,6 +178,7 @@ def _write(folder: Path, found: "Assessment", fitted: "FittedMixture") -> None:
         "scorecard": found.scorecard.reset_index(names="output"),
         "credible_set": found.credible.reset_index(names="mixture"),
         "credible_ranges": found.ranges.reset_index(names="source"),
+        **({"front": found.front.reset_index(names="mixture")} if len(found.front) else {}),
         "left_out_predictions": left_out.reset_index(names="row"),
     }
     for name, table in tables.items():

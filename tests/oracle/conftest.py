@@ -11,5 +11,5 @@ def _quickly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("corpuscle.oracle.history.SURROGATES", ("additive_powers",))
         for name, number in (("N_WIDE", 300), ("N_NEAR", 150), ("N_DRAWN", 60)):
-            patch.setattr(f"corpuscle.mixture.rounds.{name}", number)
+            patch.setattr(f"corpuscle.mixture.candidates.{name}", number)
         yield

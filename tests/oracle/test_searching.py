@@ -17,6 +17,7 @@ from corpuscle.oracle.outputs import outputs_of
 from corpuscle.oracle.recommendation import Recommendation
 from corpuscle.oracle.search import Search, searched
 from corpuscle.oracle.stages import Stage, Stages
+from corpuscle.oracle.writing import write
 from corpuscle.study.mixing import Ingredient, Mixing
 
 STUDY = """
@@ -187,3 +188,53 @@ def test_caps_come_from_cells_repeats_and_the_prior() -> None:
     assert (stages.design(stages.settings[0]).mixtures <= pd.Series(stages.caps) + 1e-3).all(axis=None)
     with pytest.raises(InputError, match="no mixture is within them"):
         stages_of(STUDY.replace("n_cells = 1000", "n_cells = 100_000"))
+
+
+FRONT = STUDY.replace("n_cells = 1000", 'n_cells = 1000\ncombine = "pareto"')
+
+
+def opposed(weights: Mapping[str, float], target: str, model: str, rng: np.random.Generator) -> float:
+    """One target needs a, the other c; b helps neither."""
+    return float(weights["a" if target == "a" else "c"] ** 0.5 + rng.normal(0, 0.01))
+
+
+def test_a_front_has_its_ends_confirmed_and_says_what_is_traded(tmp_path: Path) -> None:
+    runs: list[Stage] = []
+    search = tried(stages_of(FRONT), opposed, runs)
+    found = answered(search, tmp_path)
+    assert not found.abstains
+    assert "trade off" in found.advice
+    assert "The trade-off holds" in found.advice
+    assert "front.csv" in found.next_step
+    mixtures = search.history.mixtures
+    assert mixtures.loc[search.ends["r2_log on a"], "a"] > 0.8
+    assert mixtures.loc[search.ends["r2_log on new"], "c"] > 0.8
+    assert found.weights["a"] == pytest.approx(0.5, abs=0.15)
+    assert found.weights["c"] == pytest.approx(0.5, abs=0.15)
+    assert set(search.contenders) <= {str(name) for name in runs[3].mixtures.index}
+    table = found.tables["front"]
+    assert table["mixture"].is_unique
+    assert table["on_front"].between(0, 1).all()
+    rows = found.tables["confirmation"]
+    end = search.ends["r2_log on a"]
+    assert (rows[(rows["mixture"] == end) & (rows["output"] == "r2_log on a")]["difference"] > 0).mean() > 0.5
+    write(found)
+    page = found.page.read_text()
+    assert "r2_log on a against r2_log on new" in page
+    assert "the balanced mixture is" in page
+
+
+def test_scores_that_need_the_same_have_no_trade_off(tmp_path: Path) -> None:
+    search = tried(stages_of(FRONT), law)
+    found = answered(search, tmp_path)
+    assert not found.abstains
+    assert "no trade-off between" in found.advice
+    assert search.ends == {}
+    assert found.weights["a"] == pytest.approx(0.5, abs=0.15)
+
+
+def test_scores_that_are_noise_have_no_front(tmp_path: Path) -> None:
+    found = answered(tried(stages_of(FRONT), lambda *given: float(given[-1].normal())), tmp_path)
+    assert found.abstains
+    assert "a front needs two scores" in found.advice
+    assert "front" not in found.tables

@@ -106,6 +106,8 @@ def test_a_share_beyond_a_sources_repeated_cells_is_refused(study: Callable[...,
         ('n_cells = 9\nutility = { targets = ["lung"] }', "mixture.utility.targets", "not asked on 'lung'"),
         ("n_cells = 9\nruns = 20", "mixture.runs", "20 runs are fewer than the stages take"),
         ('n_cells = 9\ntransfer = "hvg"', "mixture.transfer", "is the proxy itself"),
+        ('n_cells = 9\ncombine = "front"', "mixture.combine", "'mean', 'worst' or 'pareto'"),
+        ('n_cells = 9\ncombine = "pareto"', "mixture.combine", "two scores or more; got 1"),
         ("n_cells = 9\nmost_repeat = 3", "mixture.most_repeat", "did you mean 'most_repeats'"),
         ("n_cells = 9\nconfirm_seeds = 3", "mixture.confirm_seeds", "greater than or equal to 5"),
     ],
@@ -116,6 +118,13 @@ def test_what_is_wrong_is_said_at_its_place(study: Callable[..., Study], mixture
     found = {problem.place: problem for problem in caught.value.problems}
     assert said in found[place].message
     assert found[place].line
+
+
+def test_two_metrics_on_one_target_can_be_traded_off(study: Callable[..., Study]) -> None:
+    utility = '[{ metric = "macro_f1" }, { metric = "accuracy" }]'
+    spec = study(f'n_cells = 9\ncombine = "pareto"\nutility = {utility}').spec.mixture
+    assert spec is not None
+    assert spec.combine == "pareto"
 
 
 def test_no_group_or_no_label_is_said(study: Callable[..., Study]) -> None:

@@ -10,6 +10,7 @@ from corpuscle.mixture.baselines import baselines
 from corpuscle.mixture.coalitions import coalitions
 from corpuscle.mixture.designing import Design, design
 from corpuscle.mixture.fitting import FittedMixture, Prediction, fit
+from corpuscle.mixture.front import Front, front
 from corpuscle.mixture.ledger import Ledger, ledger
 from corpuscle.mixture.rounds import Contest, contest, next_runs
 from corpuscle.mixture.simplex import caps_of
@@ -20,6 +21,7 @@ __all__ = [
     "Contest",
     "Design",
     "FittedMixture",
+    "Front",
     "Ledger",
     "Prediction",
     "Utility",
@@ -30,6 +32,7 @@ __all__ = [
     "contest",
     "design",
     "fit",
+    "front",
     "ledger",
     "next_runs",
 ]

@@ -4,19 +4,24 @@ Axes: R runs, M distinct mixtures, O outputs, N candidates.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import generator
+from corpuscle.core.text import shortened
+from corpuscle.mixture.credible import advice_of, credible_of, first_run
 from corpuscle.mixture.fitting import FittedMixture
+from corpuscle.mixture.front import front
 from corpuscle.mixture.posterior import Posterior
 from corpuscle.mixture.ranking import rank_correlation, rankings, reliability, unrankable
-from corpuscle.mixture.rounds import Contest, contest
+from corpuscle.mixture.rounds import contest
 from corpuscle.mixture.surrogate import Array
-from corpuscle.mixture.table import Table
+from corpuscle.mixture.table import FEWEST_MIXTURES, Table
+from corpuscle.mixture.trade_off import trade_off
 from corpuscle.mixture.utility import Utility
 
 # Parts of the mixtures, each left out once to test intervals and choices.
@@ -50,6 +55,12 @@ class Assessment:
         How much utility the best may lack, as the 90 % quantile over draws; NaN where there is no advice.
     fitted
         What predicts.
+    front
+        With `Utility.pareto`, the front: see `TradeOff.table`; the credible set has its mixtures, and the best is the
+        balanced one. Empty otherwise.
+    traded
+        The two outputs that trade most, and the best mixture for each by its name in the front; empty where no
+        trade-off is shown.
     """
 
     advice: str
@@ -59,6 +70,8 @@ class Assessment:
     ranges: pd.DataFrame
     regret: float
     fitted: FittedMixture
+    front: pd.DataFrame = field(default_factory=pd.DataFrame)
+    traded: Mapping[str, str] = field(default_factory=dict)
 
 
 def assess(
@@ -101,14 +114,87 @@ def assess(
     scorecard = _scorecard(fitted, posterior, utility, seed)
     row = scorecard.loc[UTILITY]
     reason = unrankable(int(row["n_mixtures"]), float(row["reliability"]), float(row["p"]))
+    if utility.pareto:
+        reason = _without_front(utility, fitted, scorecard)
     if reason:
         none = pd.DataFrame(columns=["utility", "low", "high", *fitted.table.sources])
         ranges = pd.DataFrame(columns=["best", "least", "most"])
         return Assessment(f"No advice: {reason}.", True, scorecard, none, ranges, float("nan"), fitted)  # noqa: FBT003
+    if utility.pareto:
+        return _of_front(fitted, utility, scorecard, caps, also, seed)
     found = contest(fitted, utility, rng=generator(seed, "mixture", "contest"), caps=caps, also=also)
-    credible, ranges = _credible(fitted.table, found, also)
-    advice = _advice(fitted.table, found, credible)
+    credible, ranges = credible_of(fitted.table, found, also, LEVEL)
+    advice = advice_of(fitted.table, found, credible, LEVEL) + _lacking(fitted.table, utility)
     return Assessment(advice, False, scorecard, credible, ranges, found.regret(), fitted)  # noqa: FBT003
+
+
+def _without_front(utility: Utility, fitted: FittedMixture, scorecard: pd.DataFrame) -> str:
+    """Return why there is no front, in words; empty where there is one.
+
+    Raises
+    ------
+    InputError
+        When fewer than two outputs count.
+    """
+    names = [*utility.counted(fitted.table), *utility.lacking(fitted.table)]
+    if len(names) < 2:
+        raise InputError(
+            f"utility: a front is of two outputs or more; got {', '.join(names)} alone: let others count, too, or ask "
+            "for no front"
+        )
+    reasons = {name: str(scorecard.loc[name, "reason"]) for name in names}
+    ranked = [name for name, reason in reasons.items() if not reason]
+    if len(ranked) >= 2:
+        return ""
+    others = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+    alone = f" but {ranked[0]}, which can be chosen by alone" if ranked else ""
+    return f"a front needs two scores by which mixtures can be ranked; none can{alone} ({shortened(others, 400)})"
+
+
+def _of_front(  # noqa: PLR0917
+    fitted: FittedMixture,
+    utility: Utility,
+    scorecard: pd.DataFrame,
+    caps: Mapping[str, float] | ArrayLike | None,
+    also: pd.DataFrame | None,
+    seed: int,
+) -> Assessment:
+    """Find the front of the outputs that can be ranked, and say what it is."""
+    weights = dict(zip(fitted.table.outputs, utility.shares(fitted.table).tolist(), strict=True))
+    ranked = {name: weight for name, weight in weights.items() if weight and not scorecard.loc[name, "reason"]}
+    rng = generator(seed, "mixture", "front")
+    found = front(fitted, Utility(ranked, pareto=True), rng=rng, caps=caps, also=also)
+    names = [first_run(fitted.table, row) for row in found.weights_NK[: found.n_run]]
+    names += [] if also is None else [str(name) for name in also.index]
+    traded = trade_off(fitted, found, names, LEVEL)
+    draws_DN = found.draws_DNO[:, traded.order] @ found.ways_WO[0]
+    credible = pd.DataFrame(found.weights_NK[traded.order], traded.table.index, list(fitted.table.sources))
+    low_N, high_N = np.quantile(draws_DN, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    mean_N = found.mean_NO[traded.order] @ found.ways_WO[0]
+    for place, (name, values) in enumerate({"utility": mean_N, "low": low_N, "high": high_N}.items()):
+        credible.insert(place, name, values, allow_duplicates=True)
+    open_NK = found.weights_NK[found.open(LEVEL)]
+    ranges = pd.DataFrame(
+        {"best": found.weights_NK[traded.order[0]], "least": open_NK.min(axis=0), "most": open_NK.max(axis=0)},
+        index=list(fitted.table.sources),
+    )
+    left = [name for name, weight in weights.items() if weight and name not in ranked]
+    left += utility.lacking(fitted.table)
+    advice = traded.advice + (f" Left out, as mixtures are not ranked by them: {', '.join(left)}." if left else "")
+    return Assessment(
+        advice, False, scorecard, credible, ranges, found.regret(), fitted, traded.table, traded.traded  # noqa: FBT003
+    )  # fmt: skip
+
+
+def _lacking(table: Table, utility: Utility) -> str:
+    """Say which outputs were to count and don't; empty where there are none."""
+    names = utility.lacking(table)
+    if not names:
+        return ""
+    return (
+        f" It does not count {shortened(', '.join(names), 200)}, of which fewer than {FEWEST_MIXTURES} mixtures have "
+        "a score."
+    )
 
 
 # The scorecard's row of what is to be high.
@@ -200,42 +286,3 @@ def _known_mean(values_NO: Array) -> Array:
     known_NO = np.isfinite(values_NO)
     n_O = known_NO.sum(axis=0)
     return np.asarray(np.where(n_O > 0, np.where(known_NO, values_NO, 0).sum(axis=0) / np.maximum(n_O, 1), np.nan))
-
-
-def _credible(table: Table, found: Contest, also: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the credible set's named mixtures, best first, and the weights in all of it."""
-    tied_N = found.tied(LEVEL)
-    n_named = found.n_run + (0 if also is None else len(also))
-    names = [_first_run(table, row) for row in found.weights_NK[: found.n_run]]
-    names += [] if also is None else [str(name) for name in also.index]
-    kept = [at for at in range(n_named) if tied_N[at]]
-    order = sorted(kept, key=lambda at: -found.mean_N[at])
-    if found.best >= n_named:
-        order, names = [found.best, *order], [*names, *["best new"] * (len(found.mean_N) - n_named)]
-    low_N, high_N = np.quantile(found.draws_DN, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    frame = pd.DataFrame(found.weights_NK[order], [names[at] for at in order], list(table.sources))
-    columns = {"utility": found.mean_N[order], "low": low_N[order], "high": high_N[order]}
-    for place, (name, values) in enumerate(columns.items()):
-        frame.insert(place, name, values, allow_duplicates=True)
-    tied_NK = found.weights_NK[tied_N]
-    best_K = found.weights_NK[found.best]
-    ranges = {"best": best_K, "least": tied_NK.min(axis=0), "most": tied_NK.max(axis=0)}
-    return frame, pd.DataFrame(ranges, index=list(table.sources))
-
-
-def _first_run(table: Table, weights_K: Array) -> str:
-    """Name a mixture by the first run of it, counted from 1."""
-    return f"run {int(np.abs(table.weights_RK - weights_K).max(axis=1).argmin()) + 1}"
-
-
-def _advice(table: Table, found: Contest, credible: pd.DataFrame) -> str:
-    """Say in a sentence what to train on, and what ties with it."""
-    best_K = found.weights_NK[found.best]
-    parts = [f"{100 * best_K[at]:.0f} % {table.sources[at]}" for at in np.argsort(-best_K) if best_K[at] >= 0.005]
-    tied = [str(name) for name in credible.index if name != credible.index[0]]
-    share = found.tied(LEVEL).mean()
-    others = f", among them {', '.join(tied[:5])}{' and others' if len(tied) > 5 else ''}" if tied else ""
-    mixture = ", ".join(parts[:8]) + (" and less of others" if len(parts) > 8 else "")
-    return (
-        f"Train on {mixture}; {100 * share:.0f} % of {len(found.mean_N):,} candidates cannot be told from it{others}."
-    )

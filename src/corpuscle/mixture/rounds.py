@@ -11,16 +11,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from corpuscle.core.errors import InputError
+from corpuscle.mixture.candidates import best_of, candidates
 from corpuscle.mixture.fitting import FittedMixture
+from corpuscle.mixture.front import Front, front
 from corpuscle.mixture.posterior import Posterior
-from corpuscle.mixture.simplex import checked_caps, dirichlet, within
+from corpuscle.mixture.simplex import checked_caps
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.utility import Utility
-
-# Mixtures whose mean is found, around the best of which others are drawn, and those whose draws are.
-N_WIDE, N_NEAR, N_DRAWN = 2000, 1000, 300
-# Dirichlet strengths around a good mixture, over one: standard deviations of a weight of 0.5 of 0.11 to 0.035.
-NEARNESS = (20.0, 60.0, 200.0)
 
 
 class Contest(NamedTuple):
@@ -45,14 +42,8 @@ class Contest(NamedTuple):
 
     @property
     def best(self) -> int:
-        """The candidate to take: the last, which is the mean of the draws' best, while it ties with the highest mean.
-
-        The highest of many expected utilities is partly luck. More of a source helps less and less, so that a mean of
-        good mixtures is good, and its luck is averaged out.
-        """
-        highest, centre = int(self.mean_N.argmax()), len(self.mean_N) - 1
-        behind_D = self.draws_DN[:, highest] - self.draws_DN[:, centre]
-        return centre if np.quantile(behind_D, 0.05) <= 1e-12 else highest
+        """The candidate to take: the last, which is the mean of the draws' best, while it ties; see `best_of`."""
+        return best_of(self.mean_N, self.draws_DN, len(self.mean_N) - 1)
 
     def regret(self, quantile: float = 0.9) -> float:
         """Return how much utility the best candidate may lack of the true best: a quantile over draws."""
@@ -96,16 +87,7 @@ def contest(
     posterior = Posterior(fitted, utility)
     run_NK = table.mixtures_MK[(table.mixtures_MK <= caps_K + 1e-6).all(axis=1)]
     given_NK = run_NK if also is None else np.vstack([run_NK, fitted.weights_of(also)])
-    wide_NK = np.vstack([given_NK, dirichlet(rng, N_WIDE, caps_K), within(np.eye(len(caps_K)), caps_K)])
-    good_NK = wide_NK[np.argsort(-posterior.mean(wide_NK), kind="stable")[:20]]
-    centre_NK = np.resize(good_NK, (N_NEAR, len(caps_K)))
-    near_NK = rng.gamma(np.maximum(np.resize(NEARNESS, N_NEAR)[:, None] * centre_NK, 1e-3)) + 1e-300
-    near_NK = within(near_NK / near_NK.sum(axis=1, keepdims=True), caps_K)
-    others_NK = np.vstack([wide_NK[len(given_NK) :], near_NK])
-    # Half of the best, half of any: the best by the mean may not be the best.
-    order = np.argsort(-posterior.mean(others_NK), kind="stable")
-    rest = rng.choice(order[N_DRAWN // 2 :], N_DRAWN // 2, replace=False)
-    weights_NK = np.vstack([given_NK, others_NK[order[: N_DRAWN // 2]], others_NK[rest]])
+    weights_NK = candidates(given_NK, lambda weights_NK: posterior.mean(weights_NK)[:, None], caps_K, rng)
     # The mean of the draws' best takes the place of the last candidate; see `Contest.best`.
     weights_NK[-1] = weights_NK[posterior.draws(weights_NK, rng).argmax(axis=1)].mean(axis=0)
     draws_DN = posterior.draws(weights_NK, rng)
@@ -147,34 +129,46 @@ def next_runs(
     """
     if n < 1 or not 0 <= repeats <= n:
         raise InputError(f"expected 1 run or more, of which {n} at most are repeats; got {n} and {repeats}")
-    found = contest(fitted, utility, rng=rng, caps=caps)
+    search = front if utility is not None and utility.pareto else contest
+    found = search(fitted, utility, rng=rng, caps=caps)
     if repeats and not found.n_run:
         raise InputError("repeats: no mixture that was run is within the caps")
-    best_D = found.draws_DN[:, : found.n_run].max(axis=1, initial=-np.inf)
-    if not found.n_run:
-        # Nothing to improve on: the first is the best by its mean.
-        best_D = np.full(len(found.draws_DN), found.draws_DN.min())
     rows, names = [], []
     left = np.arange(len(found.weights_NK)) >= found.n_run
     for at in range(n - repeats):
-        gain_N = np.maximum(found.draws_DN - best_D[:, None], 0).mean(axis=0)
+        mean_N, draws_DN = _weighed(found, rng)
+        # Where there is nothing to improve on, the first is the best by its mean.
+        best_D = draws_DN[:, ~left].max(axis=1, initial=draws_DN.min())
+        gain_N = np.maximum(draws_DN - best_D[:, None], 0).mean(axis=0)
         # Where nothing improves, the one with the highest mean.
-        value_N = np.where(left, gain_N + 1e-9 * (found.mean_N - found.mean_N.max()), -np.inf)
+        value_N = np.where(left, gain_N + 1e-9 * (mean_N - mean_N.max()), -np.inf)
         chosen = int(value_N.argmax())
         left[chosen] = False
-        best_D = np.maximum(best_D, found.draws_DN[:, chosen])
         rows.append(found.weights_NK[chosen])
         names.append(f"new {at + 1}")
-    rows += _repeated(fitted, found, repeats)
+    rows += _repeated(fitted, found, repeats, rng)
     names += [f"again {at + 1}" for at in range(repeats)]
     return pd.DataFrame(np.stack(rows), names, list(fitted.table.sources))
 
 
-def _repeated(fitted: FittedMixture, found: Contest, repeats: int) -> list[Array]:
+def _weighed(found: Contest | Front, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return expected utilities and draws of them; of a front, by outputs that are weighed at random."""
+    if isinstance(found, Contest):
+        return found.mean_N, found.draws_DN
+    way_O = rng.dirichlet(np.ones(len(found.outputs)))
+    return found.mean_NO @ way_O, found.draws_DNO @ way_O
+
+
+def _repeated(fitted: FittedMixture, found: Contest | Front, repeats: int, rng: np.random.Generator) -> list[Array]:
     """Return mixtures to run again: how often each is the best of those that were run, over the runs it has."""
     if not repeats:
         return []
-    often_M = np.bincount(found.draws_DN[:, : found.n_run].argmax(axis=1), minlength=found.n_run) + 1e-3
+    if isinstance(found, Contest):
+        run_DM = found.draws_DN[:, : found.n_run]
+    else:
+        ways_DO = rng.dirichlet(np.ones(len(found.outputs)), len(found.draws_DNO))
+        run_DM = np.einsum("dmo,do->dm", found.draws_DNO[:, : found.n_run], ways_DO)
+    often_M = np.bincount(run_DM.argmax(axis=1), minlength=found.n_run) + 1e-3
     table = fitted.table
     far_MR = np.abs(found.weights_NK[: found.n_run, None] - table.weights_RK[None]).max(axis=2)
     runs_M = (far_MR < 2e-6).sum(axis=1).astype(float)

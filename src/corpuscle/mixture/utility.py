@@ -24,10 +24,23 @@ class Utility:
         How much each output counts, 0 or more; None: all alike. Outputs that are not named don't count.
     worst
         Take the worst of the outputs with a weight, rather than their weighted mean.
+    pareto
+        Look for the front of all outputs with a weight: mixtures that are best for one, for the weighted mean, and
+        for what is between. Where one number is needed, such as in a scorecard, it is the weighted mean.
+
+    Raises
+    ------
+    InputError
+        When both the worst and the front are asked for.
     """
 
     weights: Mapping[str, float] | None = None
     worst: bool = False
+    pareto: bool = False
+
+    def __post_init__(self) -> None:
+        if self.worst and self.pareto:
+            raise InputError("utility: expected the worst output or the front of all (pareto); got both: choose one")
 
     def of(self, table: Table, scores_NO: Array) -> Array:
         """Return the utility of scores, shape (N,); NaN where an output that counts is missing.
@@ -44,17 +57,18 @@ class Utility:
         InputError
             When no output counts, or a weight is of no output or below 0.
         """
-        share_O = self._shares(table)
-        means_MO = table.means_MO(table.scores_RO)
-        with np.errstate(invalid="ignore"):
-            off_MO = means_MO - _mean(means_MO)
-            unit_O = np.sqrt(_mean(off_MO**2))
-            better_NO = (scores_NO - _mean(means_MO)) / np.where(unit_O > 0, unit_O, np.inf)
-        better_NO = (np.where(table.lower_O, -1.0, 1.0) * better_NO)[:, share_O > 0]
+        share_O = self.shares(table)
+        better_NO = turned(table, scores_NO)[:, share_O > 0]
         return np.asarray(better_NO.min(axis=1) if self.worst else better_NO @ share_O[share_O > 0])
 
-    def _shares(self, table: Table) -> Array:
-        """Return how much each output counts, shape (O,), 1 in all."""
+    def shares(self, table: Table) -> Array:
+        """Return how much each output counts, shape (O,), 1 in all; 0 where too few mixtures have it.
+
+        Raises
+        ------
+        InputError
+            See `of`.
+        """
         weights = dict.fromkeys(table.outputs, 1.0) if self.weights is None else dict(self.weights)
         unknown = [name for name in weights if name not in table.outputs]
         if unknown:
@@ -73,6 +87,36 @@ class Utility:
                 f"utility: none of the outputs that count has scores of {FEWEST_MIXTURES} different mixtures"
             )
         return np.asarray(share_O / share_O.sum())
+
+    def counted(self, table: Table) -> list[str]:
+        """Return the names of the outputs that count."""
+        return [name for name, share in zip(table.outputs, self.shares(table), strict=True) if share > 0]
+
+    def lacking(self, table: Table) -> list[str]:
+        """Return the names of outputs that were to count, and don't since too few mixtures have them."""
+        asked = table.outputs if self.weights is None else [name for name, weight in self.weights.items() if weight > 0]
+        return [name for name in asked if name not in self.counted(table)]
+
+
+def turned(table: Table, scores_NO: Array) -> Array:
+    """Return scores so that higher is better, in standard deviations over the mixtures that were run, shape (N, O)."""
+    centre_O, unit_O = _centre_and_unit(table)
+    with np.errstate(invalid="ignore"):
+        better_NO = (scores_NO - centre_O) / np.where(unit_O > 0, unit_O, np.inf)
+    return np.asarray(np.where(table.lower_O, -1.0, 1.0) * better_NO)
+
+
+def in_own_units(table: Table, better_NO: Array) -> Array:
+    """Return what `turned` was given."""
+    centre_O, unit_O = _centre_and_unit(table)
+    return np.asarray(centre_O + np.where(table.lower_O, -1.0, 1.0) * unit_O * better_NO)
+
+
+def _centre_and_unit(table: Table) -> tuple[Array, Array]:
+    """Return the mean and the standard deviation of each output over the mixtures that were run."""
+    means_MO = table.means_MO(table.scores_RO)
+    with np.errstate(invalid="ignore"):
+        return _mean(means_MO), np.sqrt(_mean((means_MO - _mean(means_MO)) ** 2))
 
 
 def _mean(values_MO: Array) -> Array:

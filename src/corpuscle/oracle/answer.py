@@ -14,8 +14,9 @@ from corpuscle.mixture.effects import effects
 from corpuscle.mixture.held_out import held_out
 from corpuscle.mixture.pareto import non_dominated
 from corpuscle.mixture.ranking import LEAST_RELIABILITY
+from corpuscle.mixture.wording import in_words
 from corpuscle.oracle.recommendation import Recommendation
-from corpuscle.oracle.search import Search, credible_set
+from corpuscle.oracle.search import Search, credible_set, drawn
 from corpuscle.oracle.stages import joined
 
 ALPHA = 0.05
@@ -47,6 +48,8 @@ def answered(search: Search, folder: Path) -> Recommendation:
         "cells": search.stages.mixing.cells,
         "n_cells": search.stages.spec.n_cells,
     }
+    if search.history.utility.pareto:
+        facts |= {"combine": "pareto", "ends": search.ends, "better": dict(search.history.better)}
     return Recommendation(
         search.stages.mixing.study.name, folder, abstains, said, _next(search, reasons), (*reasons, *notes),
         weights, tables, facts,
@@ -91,9 +94,9 @@ def _advice(search: Search, weights: Mapping[str, float]) -> str:
     """Say what to train on, and what fresh seeds have shown."""
     found = search.assessment
     assert found is not None, "there is advice"
-    largest = sorted(weights, key=lambda name: -weights[name])
-    parts = [f"{100 * weights[name]:.0f} % {name}" for name in largest if weights[name] >= 0.005]
-    mixture = ", ".join(parts[:8]) + (" and less of others" if len(parts) > 8 else "")
+    if search.history.utility.pareto:
+        return " ".join([found.advice, _confirmed(search), *_trade_confirmed(search)])
+    mixture = in_words(weights)
     tied = len(credible_set(search, found)) - 1
     ties = f"; {plural(tied, 'named mixture')} cannot be told from it" if tied else ""
     return f"Train on {mixture}{ties}. {_confirmed(search)}"
@@ -114,9 +117,26 @@ def _confirmed(search: Search) -> str:
         named = " = ".join(roles.get(str(row.rival), [str(row.rival)]))
         said[key].append(f"{named} ({f'{row.difference:+.2f}'.replace('-', '−')} SD)")
     parts = [f"{key} {', '.join(names)}" for key, names in said.items() if names]
-    itself = f"It is {' and '.join(own)} itself. " if own else ""
+    it = "the balanced mixture" if search.ends else "it"
+    itself = f"{it.capitalize()} is {' and '.join(own)} itself. " if own else ""
     seeds = search.stages.spec.confirm_seeds
-    return f"{itself}With {seeds} fresh seeds it is {'; '.join(parts) or 'compared with nothing'} (Holm, 5 %)."
+    return f"{itself}With {seeds} fresh seeds {it} is {'; '.join(parts) or 'compared with nothing'} (Holm, 5 %)."
+
+
+def _trade_confirmed(search: Search) -> list[str]:
+    """Say whether fresh seeds show what the ends of the front trade; nothing where there are no two ends."""
+    if len(search.ends) < 2:
+        return []
+    rows, parts, holds = search.confirmed, [], True
+    for output, end in search.ends.items():
+        other = next(name for name in search.ends.values() if name != end)
+        is_row = (rows["output"] == output) & (rows["mixture"] == end) & (rows["rival"] == other)
+        row = rows[is_row].iloc[-1]
+        # Both have to hold, so neither p is corrected for the other.
+        holds &= bool(row["p"] <= ALPHA and row["difference"] > 0)
+        parts.append(f"{row['difference']:+.3g} in {output}".replace("-", "−"))
+    verdict = "The trade-off holds" if holds else "The trade-off is not shown"
+    return [f"{verdict} with them: each end against the other has {' and '.join(parts)} (paired by seed, 5 % each)."]
 
 
 def _next(search: Search, reasons: Sequence[str]) -> str:
@@ -128,7 +148,7 @@ def _next(search: Search, reasons: Sequence[str]) -> str:
 
 def _next_without(search: Search, found: Assessment, reasons: Sequence[str]) -> str:
     """Say what to do where there is no advice."""
-    reliable, spec = float(found.scorecard.loc[UTILITY, "reliability"]), search.stages.spec
+    reliable, spec = _reliability(search, found), search.stages.spec
     if reliable < LEAST_RELIABILITY:
         return (
             "Seeds differ about as much as mixtures do: let the proxy train longer or at a lower learning rate, or "
@@ -145,9 +165,28 @@ def _next_without(search: Search, found: Assessment, reasons: Sequence[str]) -> 
     return "Give the proxy lower learning rates and more steps: its ranks depend on them."
 
 
+def _reliability(search: Search, found: Assessment) -> float:
+    """Return the reliability of what mixtures are chosen by; of a front, that of the second most reliable output."""
+    utility = search.history.utility
+    if not utility.pareto:
+        return float(found.scorecard.loc[UTILITY, "reliability"])
+    known = found.scorecard.loc[utility.counted(found.fitted.table), "reliability"].dropna().sort_values()
+    return float(known.iloc[-2]) if len(known) > 1 else float("nan")
+
+
 def _next_with(search: Search, found: Assessment) -> str:
     """Say what to do with a recommendation."""
     rows, spec = search.confirmed, search.stages.spec
+    if search.ends:
+        lacks = (
+            f"; a point of it may still lack {found.regret:.2f} SD: raise runs to search on"
+            if (found.regret > spec.tolerance)
+            else ""
+        )
+        return (
+            f"Choose by what {' and '.join(search.ends)} are worth against each other: front.csv has the weights of "
+            f"all points of the front{lacks}."
+        )
     shown = rows[(rows["output"] == UTILITY) & (rows["p_holm"] <= ALPHA) & (rows["difference"] > 0)]
     beaten = {*shown["rival"], search.contenders[0]}
     plain = [name for name in ("natural", "uniform") if name in search.rivals and search.rivals[name] not in beaten]
@@ -222,6 +261,7 @@ def _of_assessment(search: Search) -> dict[str, pd.DataFrame]:
     expected = pd.DataFrame(found.fitted.means(tried.to_numpy()), tried.index, list(found.fitted.table.outputs))
     front = non_dominated(expected, history.better)
     return {
+        **({"front": front_table(search, found)} if len(found.front) else {}),
         "pareto": front.join(tried).reset_index(names="mixture"),
         "scorecard": card.reset_index(names="output"),
         "credible_set": credible_set(search, found).reset_index(names="mixture"),
@@ -230,6 +270,13 @@ def _of_assessment(search: Search) -> dict[str, pd.DataFrame]:
         "predictions": _predictions(search, honest, inside, outside),
         "effects": effects(found.fitted, history.utility, start.to_dict(), seed=stages.first_seed).reset_index(),
     }
+
+
+def front_table(search: Search, found: Assessment) -> pd.DataFrame:
+    """Return the front under the names by which its mixtures are known; those that whole cells make alike once."""
+    names = [str(drawn(search, found, str(name)).index[0]) for name in found.front.index]
+    table = found.front.set_axis(names)
+    return table[~table.index.duplicated()].reset_index(names="mixture")
 
 
 def _predictions(search: Search, honest: FittedMixture, inside: pd.DataFrame, outside: pd.DataFrame) -> pd.DataFrame:

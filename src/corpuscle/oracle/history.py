@@ -33,8 +33,8 @@ class History:
     ----------
     outputs
         What counts.
-    worst
-        Whether the worst output counts, rather than the weighted mean.
+    combine
+        What of the outputs counts: the weighted ``"mean"``, the ``"worst"``, or their front, ``"pareto"``.
     mixtures
         All mixtures that were trained on, by name.
     better
@@ -42,7 +42,7 @@ class History:
     """
 
     outputs: Sequence[Output]
-    worst: bool = False
+    combine: str = "mean"
     mixtures: pd.DataFrame = field(default_factory=pd.DataFrame)
     better: dict[str, str] = field(default_factory=dict)
     _left: list[_Left] = field(default_factory=list)
@@ -51,7 +51,13 @@ class History:
     @property
     def utility(self) -> Utility:
         """What is to be high, of the outputs that have scores."""
-        return Utility({one.name: one.weight for one in self.outputs if one.name in self.better}, self.worst)
+        weights = {one.name: one.weight for one in self.outputs if one.name in self.better}
+        return Utility(weights, worst=self.worst, pareto=self.combine == "pareto")
+
+    @property
+    def worst(self) -> bool:
+        """Whether the worst output counts, rather than the weighted mean."""
+        return self.combine == "worst"
 
     def add(self, stage: Stage, scores: pd.DataFrame, fits: pd.DataFrame) -> None:
         """Take in what a stage has left."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.core.errors import InputError, ModelError
-from corpuscle.mixture import Assessment, FittedMixture, assess, contest, next_runs
+from corpuscle.mixture import Assessment, FittedMixture, assess, contest, front, next_runs
 from corpuscle.mixture.agreement import Agreement, agreement
 from corpuscle.mixture.assessing import UTILITY
 from corpuscle.mixture.confirmation import confirm
@@ -48,6 +48,8 @@ class Search:
         Before each round, how much utility the best may lack.
     contenders
         The recommended mixture and those that tie with it, by name.
+    ends
+        With a front, the two outputs that trade most, and the contender that is best for each.
     rivals
         Which mixture stands for natural, uniform, and so on.
     confirmed
@@ -70,6 +72,7 @@ class Search:
     assessment: Assessment | None = None
     regrets: list[float] = field(default_factory=list)
     contenders: list[str] = field(default_factory=list)
+    ends: dict[str, str] = field(default_factory=dict)
     rivals: dict[str, str] = field(default_factory=dict)
     confirmed: pd.DataFrame = field(default_factory=pd.DataFrame)
     agreements: dict[str, Agreement] = field(default_factory=dict)
@@ -111,7 +114,7 @@ def searched(stages: Stages, outputs: Sequence[Output], runs: RunsStage, measure
     runs, measures
         Run a stage, and measure its corpora; what they return for equal stages must be equal.
     """
-    search = Search(stages, History(outputs, stages.spec.combine == "worst"))
+    search = Search(stages, History(outputs, stages.spec.combine))
     targets: dict[str, float] = {}
     for one in outputs:
         targets[one.target] = targets.get(one.target, 0.0) + one.weight
@@ -164,8 +167,9 @@ def _fitted(search: Search, without: set[str]) -> FittedMixture | None:
 def _goes_on(search: Search, fitted: FittedMixture, at: int, runs: RunsStage) -> bool:
     """Run a round, if the best may still lack more than is tolerated; return whether it was run."""
     stages, utility = search.stages, search.history.utility
+    look = front if utility.pareto else contest
     try:
-        found = contest(fitted, utility, rng=stages.rng("contest", at), caps=stages.caps, also=stages.usual)
+        found = look(fitted, utility, rng=stages.rng("contest", at), caps=stages.caps, also=stages.usual)
         search.regrets.append(found.regret())
         if search.regrets[-1] <= stages.spec.tolerance:
             return False
@@ -209,6 +213,9 @@ def _confirm(search: Search, held: set[str], runs: RunsStage) -> None:
     assert found is not None, "the caller has looked"
     credible = credible_set(search, found)[stages.mixing.names].iloc[:CONFIRMED]
     search.contenders = [str(name) for name in credible.index]
+    ends = {output: str(drawn(search, found, name).index[0]) for output, name in found.traded.items()}
+    # Whole cells may make one mixture of both.
+    search.ends = ends if len(set(ends.values()) & set(search.contenders)) == 2 else {}
     search.rivals = _rivals(search, held)
     known = joined(search.history.mixtures, stages.usual, stages.singles)
     known = known[~known.index.duplicated()]
@@ -220,6 +227,10 @@ def _confirm(search: Search, held: set[str], runs: RunsStage) -> None:
     names = {name: search.history.better[name] for name in found.fitted.table.outputs}
     rivals = list(dict.fromkeys(search.rivals.values()))
     search.confirmed = confirm(trials, search.contenders, rivals, {UTILITY: "higher", **names})
+    if len(ends := search.ends) == 2:
+        # The ends of the front against each other, in what they trade: both have to hold.
+        traded = confirm(trials, [*ends.values()], [*ends.values()], {name: names[name] for name in ends})
+        search.confirmed = pd.concat([search.confirmed, traded], ignore_index=True)
 
 
 def credible_set(search: Search, found: Assessment) -> pd.DataFrame:
@@ -227,13 +238,19 @@ def credible_set(search: Search, found: Assessment) -> pd.DataFrame:
 
     The columns are those of `Assessment.credible`; the best new mixture is called ``recommended``.
     """
-    stages, sources = search.stages, search.stages.mixing.names
+    sources = search.stages.mixing.names
     rows: dict[str, pd.Series] = {}
     for name, row in found.credible.iterrows():
-        one = pd.DataFrame([row[sources]], ["recommended" if name == "best new" else str(name)]).astype(float)
-        drawn = stages.drawable(one, search.history.mixtures)
-        rows.setdefault(str(drawn.index[0]), pd.concat([row.drop(sources), drawn.iloc[0]]))
+        one = drawn(search, found, str(name))
+        rows.setdefault(str(one.index[0]), pd.concat([row.drop(sources), one.iloc[0]]))
     return pd.DataFrame(list(rows.values()), list(rows), list(found.credible.columns))
+
+
+def drawn(search: Search, found: Assessment, name: str) -> pd.DataFrame:
+    """Return a mixture of the credible set as it can be drawn, under the name by which it is known."""
+    row = found.credible.loc[name, search.stages.mixing.names]
+    one = pd.DataFrame([row], ["recommended" if name == "best new" else name]).astype(float)
+    return search.stages.drawable(one, search.history.mixtures)
 
 
 def _rivals(search: Search, held: set[str]) -> dict[str, str]:
@@ -274,17 +291,21 @@ def _transfer(search: Search, runs: RunsStage) -> None:
     at = np.unique(np.linspace(0, len(means) - 1, min(TRANSFERRED, len(means))).round().astype(int))
     chosen = search.history.mixtures.loc[means.index[at]]
     search.run(stages.transfer(chosen, search.history.mixtures, [*models.values()]), runs)
-    own = _merits(search, trials[trials["mixture"].isin(chosen.index)])
+    here = trials[trials["mixture"].isin(chosen.index)]
     for what, model in models.items():
-        search.agreements[what] = agreement(
-            own, _merits(search, search.history.trials(str(model["label"]), ["transfer"]))
-        )  # fmt: skip
+        others = search.history.trials(str(model["label"]), ["transfer"])
+        # What trades off may leave nothing to rank in the mean: its two outputs are asked about one by one.
+        asked: list[str | None] = [*search.ends]
+        for output in asked or [None]:
+            named = what if output is None else f"{what}, in {output},"
+            search.agreements[named] = agreement(_merits(search, here, output), _merits(search, others, output))
 
 
-def _merits(search: Search, trials: pd.DataFrame) -> "pd.Series[float]":
+def _merits(search: Search, trials: pd.DataFrame, output: str | None = None) -> "pd.Series[float]":
     """Return how good mixtures are to one model, by name: its outputs may have another level than the proxy's."""
     history = search.history
     weights = {one.name: one.weight for one in history.outputs if one.name in history.better}
+    weights = weights if output is None else {output: 1.0}
     value = merit(trials, history.better, weights, worst=history.worst)
     return value.groupby(trials["mixture"], sort=False).mean().dropna()
 

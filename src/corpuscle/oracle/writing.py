@@ -22,6 +22,7 @@ TABLES = {
     "scorecard": "how well mixtures that were left out are ranked, by output",
     "credible_set": "mixtures that tie with the best",
     "credible_ranges": "the least and most weight of each source among them",
+    "front": "mixtures of the front, and others that are not shown to be dominated, with expected scores",
     "pareto": "mixtures than which no other one that was tried is expected to be better in every output",
     "predicted": "predicted scores with 90 % intervals, of recommended and usual mixtures and single sources",
     "predictions": "predicted and observed scores of all mixtures that were run",

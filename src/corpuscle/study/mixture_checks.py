@@ -15,6 +15,8 @@ GATE_MIXTURES, GATE_SEEDS = 4, 3
 # Mixtures that are confirmed: three of the credible set, and natural, uniform, the best single source, the forecast's
 # pick, the best of random ones.
 CONFIRMED, RIVALS = 3, 5
+# Scores that can be traded off.
+FEWEST_OF_FRONT = 2
 # Mixtures by which another model, or another setting of the proxy, is asked for its ranks.
 TRANSFERRED = 8
 
@@ -106,6 +108,12 @@ def mixture_problems(spec: StudySpec, tasks: Sequence[Asked]) -> Iterator[tuple[
     for at, one in enumerate(mixture.utility):
         yield from _utility_problems(f"mixture.utility[{at}]" if len(mixture.utility) > 1 else "mixture.utility",
                                      one, tasks)  # fmt: skip
+    if mixture.combine == "pareto" and tasks and (n_outputs := _n_outputs(mixture, tasks)) < FEWEST_OF_FRONT:
+        yield (
+            "mixture.combine",
+            f"a front (pareto) is of two scores or more; got {n_outputs}: name more targets, tasks or metrics under "
+            'utility, or combine by "mean"',
+        )
     if not tasks:
         yield "mixture.utility", "nothing is asked of the models: the study has no [[tasks]]; give one"
     costs = costs_of(mixture, len(settings_of(spec.models, mixture)))
@@ -116,6 +124,16 @@ def mixture_problems(spec: StudySpec, tasks: Sequence[Asked]) -> Iterator[tuple[
             f"{mixture.runs:,} runs are fewer than the stages take ({parts}: {costs.total:,} in all); raise runs, or "
             "lower mixtures, held_out, seeds or the settings that proxy tries",
         )
+
+
+def _n_outputs(mixture: MixtureSpec, tasks: Sequence[Asked]) -> int:
+    """Return how many different scores a utility is made of."""
+    found = set[tuple[str, str | None, str | None, str]]()
+    for one in mixture.utility:
+        asked = next((task for task in tasks if one.task in (None, task.label)), tasks[0])
+        metric = one.metric or (asked.task.metrics[0].name if asked.task.metrics else None)
+        found |= {(asked.label, metric, one.way, target) for target in one.shares or asked.targets}
+    return len(found)
 
 
 def _source_problems(spec: StudySpec, mixture: MixtureSpec) -> Iterator[tuple[str, str]]:

@@ -72,7 +72,7 @@ class MixtureSpec(_Table):
         BeforeValidator(_listed, json_schema_input_type=UtilitySpec | list[UtilitySpec]),
         Field(min_length=1),
     ] = [UtilitySpec()]
-    combine: Literal["mean", "worst"] = "mean"
+    combine: Literal["mean", "worst", "pareto"] = "mean"
     most_repeats: Annotated[int, Field(ge=1, le=1000)] = 4
     prior: dict[Text, Positive] = {}
     leave_prior: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,6 +16,8 @@ from corpuscle.report.drawing.svg import INK, MUTED, PANEL, RULE, SURFACE, Drawi
 ROW, LEFT, TOP = 24.0, 210.0, 34.0
 # Panels of predictions, in the order of the outputs.
 MOST_PANELS = 12
+# Of the panel of a front.
+FRONT, FRONT_WIDE = 340.0, 600.0
 # Sources, or rivals, that are drawn.
 MOST_ROWS = 60
 
@@ -112,6 +114,98 @@ def predictions(table: pd.DataFrame, outputs: Sequence[str], stem: str) -> Figur
         "Filled: held-out mixtures, drawn on their own, that no surrogate learnt from."
     )
     return Figure(stem, drawing.title, caption, drawing, table)
+
+
+def front(
+    table: pd.DataFrame, pair: tuple[str, str], marks: pd.DataFrame, better: tuple[str, str], stem: str
+) -> Figure:
+    """Draw a front: expected scores of two outputs, better to the right and up, with intervals.
+
+    Parameters
+    ----------
+    table
+        ``mixture``, ``best_for``, ``on_front``, and of each output its score, ``… low`` and ``… high``.
+    pair
+        The outputs across and up.
+    marks
+        Mixtures × outputs that are shown as marks: natural, uniform.
+    better
+        ``"higher"`` or ``"lower"``, of each output; where lower is better, the axis runs the other way.
+    """
+    is_point = table["best_for"].notna() | table["mixture"].astype(str).str.startswith("between ")
+    table = table.assign(point=is_point)
+    drawing = Drawing(WIDTH, TOP + FRONT + 40, name=stem, title=f"{pair[0]} against {pair[1]}")
+    left, right, top, bottom = LEFT, LEFT + FRONT_WIDE, TOP, TOP + FRONT
+    drawing.add("rect", x=left, y=top, width=right - left, height=bottom - top, fill=PANEL)
+    x_of = _span(table, pair[0], marks, (left + 14, right - 14), better[0])
+    y_of = _span(table, pair[1], marks, (bottom - 14, top + 14), better[1])
+    for value in x_of.ticks:
+        drawing.line(x_of.of(value), top, x_of.of(value), bottom, stroke=RULE)
+        drawing.text(x_of.of(value), bottom + 15, _said(value), text_anchor="middle", fill=MUTED, font_size=10)
+    for value in y_of.ticks:
+        drawing.line(left, y_of.of(value), right, y_of.of(value), stroke=RULE)
+        drawing.text(left - 6, y_of.of(value) + 3.5, _said(value), text_anchor="end", fill=MUTED, font_size=10)
+    arrows = [f"{name} ({way} is better)" for name, way in zip(pair, better, strict=True)]
+    drawing.text((left + right) / 2, bottom + 32, f"→ {arrows[0]}", text_anchor="middle", fill=MUTED)
+    drawing.text(left, top - 8, f"↑ {arrows[1]}", fill=MUTED)
+    points = table[table["point"]].sort_values(pair[0], kind="stable")
+    drawing.path([(x_of.of(x), y_of.of(y)) for x, y in points[[*pair]].to_numpy(float)], stroke=MUTED, fill="none")
+    _front_names(drawing, points, pair, (x_of, y_of))
+    for row in table.sort_values("point", kind="stable").to_dict("records"):
+        _point(drawing, row, pair, (x_of, y_of))
+    for name in ("natural", "uniform"):
+        if name in marks.index:
+            _mark(drawing, name, x_of.of(float(marks.loc[name, pair[0]])), y_of.of(float(marks.loc[name, pair[1]])))
+    caption = (
+        "Expected scores. Filled: points of the front, joined by a line, with bars that hold 90 % of draws of each "
+        "score; hollow: other mixtures that are not shown to be dominated. Better is to the right and up. A tick marks "
+        "natural proportions, a cross uniform ones."
+    )
+    return Figure(stem, drawing.title, caption, drawing, table.drop(columns="point"))
+
+
+def _span(table: pd.DataFrame, name: str, marks: pd.DataFrame, ends: tuple[float, float], better: str) -> Axis:
+    """Return the axis of an output: of all that is drawn, the better end last."""
+    shown = table.loc[table["point"], [f"{name} low", f"{name} high"]].to_numpy(float).ravel()
+    values = [*shown, *table[name].astype(float), *marks[name].astype(float)]
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known), max(known)
+    pad = 0.04 * (high - low) or 0.05
+    low, high = low - pad, high + pad
+    start, end = ends if better == "higher" else (ends[1], ends[0])
+    return Axis(svg.ticks(low, high, 6), svg.scale(low, high, start, end))
+
+
+def _said(value: float) -> str:
+    return f"{value:,.10g}".replace("-", "−")
+
+
+def _point(drawing: Drawing, row: dict[str, Any], pair: tuple[str, str], axes: tuple[Axis, Axis]) -> None:
+    """Draw a mixture of a front, or near it."""
+    x, y = (axis.of(float(row[name])) for axis, name in zip(axes, pair, strict=True))
+    if row["point"]:
+        x_ends, y_ends = (
+            [axis.of(float(row[f"{name} {end}"])) for end in ("low", "high")]
+            for axis, name in zip(axes, pair, strict=True)
+        )
+        drawing.line(x_ends[0], y, x_ends[1], y, stroke=MUTED, stroke_width=1.2)
+        drawing.line(x, y_ends[0], x, y_ends[1], stroke=MUTED, stroke_width=1.2)
+    scores = ", ".join(f"{name} {numbers.number(float(row[name]))}" for name in pair)
+    tip = f"{row['mixture']}: {scores}; on the front in {float(row['on_front']):.0%} of draws"
+    fill = INK if row["point"] else SURFACE
+    drawing.add("circle", tip=tip, cx=x, cy=y, r=4.6 if row["point"] else 3.4, fill=fill, stroke=INK, stroke_width=1.2)
+
+
+def _front_names(drawing: Drawing, points: pd.DataFrame, pair: tuple[str, str], axes: tuple[Axis, Axis]) -> None:
+    """Name the ends and the balanced mixture right of the panel, each at its height, with a line to its point."""
+    named = points[points["best_for"].notna()]
+    places = sorted((axes[1].of(float(row[pair[1]])), row) for row in named.to_dict("records"))
+    x, last = LEFT + FRONT_WIDE + 24, -math.inf
+    for y, row in places:
+        last = max(y, last + 16)
+        drawing.line(axes[0].of(float(row[pair[0]])) + 6, y, x - 4, last - 4, stroke=RULE)
+        said = "balanced" if row["best_for"] == "balanced" else f"best for {row['best_for']}"
+        drawing.text(x, last, svg.fitted(said, WIDTH - x - 6, 11.5), font_size=11.5)
 
 
 def _axis(drawing: Drawing, low: float, high: float, n_rows: int, label: str) -> Callable[[float], float]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from corpuscle.core.paths import read_plain
 from corpuscle.mixture.assessing import UTILITY
 from corpuscle.report import numbers
 from corpuscle.report.drawing.figures import Figure
-from corpuscle.report.drawing.mixture_figures import Forest, forest, predictions, recommended_set
+from corpuscle.report.drawing.mixture_figures import Forest, forest, front, predictions, recommended_set
 from corpuscle.report.page.downloads import Downloads
 from corpuscle.report.page.render import environment
 from corpuscle.store import write_text
@@ -60,10 +60,25 @@ class RecommendationPage:
     @cached_property
     def figures(self) -> list[Figure]:
         """The figures that can be drawn."""
-        found = [self._set(), self._confirmation(), self._effects()]
+        found = [self._front(), self._set(), self._confirmation(), self._effects()]
         if (table := self.tables.get("predictions")) is not None and len(table):
             found.append(predictions(table, self.outputs, "mixture-predictions"))
         return [figure for figure in found if figure is not None]
+
+    def _front(self) -> Figure | None:
+        """Draw the two scores of the front that trade most, or the only two."""
+        table = self.tables.get("front")
+        if table is None or table.empty:
+            return None
+        outputs = [name.removesuffix(" low") for name in table if name.endswith(" low") and name[:-4] in table]
+        pair = [*self.document["facts"]["ends"]] or outputs
+        # Of more than two and no trade-off, there is no pair to show.
+        if len(pair) != 2:
+            return None
+        marks = self.tables["predicted"].pivot_table(index="mixture", columns="output", values="mean")
+        marks = marks.loc[[name for name in ("natural", "uniform") if name in marks.index]]
+        ways = self.document["facts"]["better"]
+        return front(table, (pair[0], pair[1]), marks, (ways[pair[0]], ways[pair[1]]), "mixture-front")
 
     def _set(self) -> Figure | None:
         ranges, mixtures = self.tables.get("credible_ranges"), self.tables["mixtures"].set_index("mixture")
@@ -73,7 +88,14 @@ class RecommendationPage:
         # Whole cells: what is recommended can be drawn.
         ranges = ranges.assign(best=[own.get(name, 0.0) for name in ranges["source"]]) if own else ranges
         sources = [name for name in ranges["source"] if name in mixtures]
-        return recommended_set(ranges, mixtures[sources], "mixture-set")
+        figure = recommended_set(ranges, mixtures[sources], "mixture-set")
+        if "front" not in self.tables:
+            return figure
+        caption = (
+            "Bars: the least and most that any mixture has of a source that is not shown to be dominated; dots: the "
+            "balanced mixture."
+        )
+        return replace(figure, caption=caption)
 
     def _confirmation(self) -> Figure | None:
         table = self.tables["confirmation"]
