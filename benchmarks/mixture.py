@@ -3,11 +3,12 @@
     python benchmarks/mixture.py --tables ../shared/reference            # all of it: a quarter of an hour on a core
     python benchmarks/mixture.py --tables ../shared/reference --only regmix
     python benchmarks/mixture.py --only permuted worlds                  # worlds need no tables
+    OMP_NUM_THREADS=1 python benchmarks/mixture.py --only moments        # the moment proxy: made-up cells, one thread
 
 Prints, for random subsets of runs, Spearman's correlation with held-out runs (mean over outputs), the share of held-out
 runs within their 90 % intervals, and seconds of processor time for a fit with intervals; then whether tables whose
-scores were permuted lead to abstention, how good the choice is after rounds in made-up worlds, and how often a
-trade-off is found where there is one and where there is none.
+scores were permuted lead to abstention, how good the choice is after rounds in made-up worlds, how often a trade-off is
+found where there is one and where there is none, and how long the moment proxy of a mixture takes.
 """
 
 import argparse
@@ -21,11 +22,14 @@ from scipy import stats
 
 from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import generator
+from corpuscle.measures.built_ins.moment_proxy import basis, forecast
+from corpuscle.measures.mixed_moments import MixedMoments
+from corpuscle.measures.summary import Moments
 from corpuscle.mixture import Utility, assess, contest, design, fit, front, next_runs
 from corpuscle.mixture.posterior import Posterior
 from corpuscle.mixture.ranking import ALPHA, rank_correlation
 
-PARTS = ("regmix", "olmix", "sldbench", "permuted", "worlds", "fronts")
+PARTS = ("regmix", "olmix", "sldbench", "permuted", "worlds", "fronts", "moments")
 REFERENCES = ("saturating", "log_linear", "additive_powers", "gaussian_process", "linear", "trees")
 
 
@@ -247,6 +251,38 @@ def fronts(n_worlds: int) -> None:
             )
 
 
+def moments(n_mixtures: int, n_genes: int, n_sources: int = 8, n_cells: int = 2000, n_target: int = 5000) -> None:
+    """Time the moment proxy of mixtures, and compare it with the measure on moments in float64, its cells all made."""
+    rng, n_things = np.random.default_rng(0), 40
+    taught = rng.gamma(0.3, 1.0, (n_things, n_genes))
+    logs = []
+    for n in [n_cells] * n_sources + [n_target]:
+        mean = rng.dirichlet(np.full(n_things, 0.1), n) @ taught
+        logs.append(np.log1p(rng.poisson(mean * 2)).astype(np.float32))
+    *sources, target = logs
+    known = {f"s{at}": Moments(one.mean(axis=0, dtype=float), one.T @ one / len(one)) for at, one in enumerate(sources)}
+    found = MixedMoments(known, {"target": target})
+    plain = [Moments(one.mean_H, one.second_HH.astype(float)) for one in known.values()]
+    times, reference, apart = [], [], []
+    for at, weights in enumerate(rng.dirichlet(np.full(n_sources, 0.5), n_mixtures)):
+        started = time.process_time()
+        value = found.forecast(weights)[0]
+        times.append(time.process_time() - started)
+        if at < 10:
+            started = time.process_time()
+            mixed = (sum(w * one[part] for w, one in zip(weights, plain, strict=True)) for part in (0, 1))
+            truth = float(np.nanmean(forecast(basis(Moments(*mixed)), target)))
+            reference.append(time.process_time() - started)
+            apart.append(abs(value - truth))
+    print(
+        f"moment proxy, {n_sources} sources, {n_genes:,} genes, a target of {n_target:,} cells, {n_mixtures} mixtures: "
+        f"{1e3 * np.median(times):.0f} ms of processor time (median; 90 % quantile "
+        f"{1e3 * np.quantile(times, 0.9):.0f}), in float64 with cells {1e3 * np.median(reference):.0f} ms; at most "
+        f"{max(apart):.1e} apart",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=Path(__file__).parents[2] / "shared" / "reference")
@@ -268,6 +304,9 @@ def main() -> None:
         worlds(given.worlds, tuple(given.rounds))
     if "fronts" in given.only:
         fronts(given.worlds)
+    if "moments" in given.only:
+        for n_genes in (1000, 2000):
+            moments(50, n_genes)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from repository import ROOT
 OFFERED = {
     "alter", "analyse", "calibrated_clusters", "evaluate", "fit", "Fitted", "measure", "mixture", "sample",
     "CorpuscleError", "InputError", "Plan", "Results", "Study", "__version__", "compose", "dataset_path", "describe",
-    "open_source", "overlap", "prepare", "recommend", "render", "run", "value", "advise",
+    "open_source", "overlap", "prepare", "recommend", "render", "run", "value", "advise", "moment_forecast",
+    "MomentForecast",
 }  # fmt: skip
 
 

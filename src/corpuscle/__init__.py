@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from corpuscle.alone.evaluating import evaluate
     from corpuscle.alone.fitting import Fitted, fit
     from corpuscle.alone.measuring import measure
+    from corpuscle.alone.moment_forecasting import MomentForecast, moment_forecast
     from corpuscle.alone.overlapping import overlap
     from corpuscle.alone.sampling import sample
     from corpuscle.core.errors import CorpuscleError, InputError
@@ -35,6 +36,7 @@ _HOMES = {
     "CorpuscleError": "corpuscle.core.errors",
     "Fitted": "corpuscle.alone.fitting",
     "InputError": "corpuscle.core.errors",
+    "MomentForecast": "corpuscle.alone.moment_forecasting",
     "Plan": "corpuscle.study.plan",
     "Results": "corpuscle.execution.results",
     "Study": "corpuscle.study.spec",
@@ -47,6 +49,7 @@ _HOMES = {
     "evaluate": "corpuscle.alone.evaluating",
     "fit": "corpuscle.alone.fitting",
     "measure": "corpuscle.alone.measuring",
+    "moment_forecast": "corpuscle.alone.moment_forecasting",
     "open_source": "corpuscle.source.source",
     "overlap": "corpuscle.alone.overlapping",
     "prepare": "corpuscle.study.preparation",
@@ -63,6 +66,7 @@ __all__ = [
     "CorpuscleError",
     "Fitted",
     "InputError",
+    "MomentForecast",
     "Plan",
     "Results",
     "Study",
@@ -78,6 +82,7 @@ __all__ = [
     "fit",
     "measure",
     "mixture",
+    "moment_forecast",
     "open_source",
     "overlap",
     "prepare",
