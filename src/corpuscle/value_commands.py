@@ -75,7 +75,10 @@ def advise(  # noqa: PLR0913, PLR0917  # typer's arguments
     candidate: Annotated[
         str,
         typer.Option(
-            "--candidate", metavar="FILE", help="Some 2,000 cells of it, or a packaged data set.", show_default=False
+            "--candidate",
+            metavar="FILE",
+            show_default=False,
+            help="Some 2,000 cells of it, a table of means by cell type (.csv, .tsv, .parquet), or a packaged set.",
         ),
     ],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What it is called.")] = "candidate",
@@ -83,7 +86,7 @@ def advise(  # noqa: PLR0913, PLR0917  # typer's arguments
     store: StoreOption = None,
     cluster: ClusterOption = None,
 ) -> None:
-    """Predict what adding a data set would bring, from a pilot of its cells and from what the known sources add.
+    """Predict what adding a data set would bring, from a pilot of its cells or means of them, and from known sources.
 
     Trains on all sources, and on all but each; nothing on the candidate. Known sources are predicted from the others.
     """

@@ -88,6 +88,15 @@ def test_sources_are_valued_and_a_candidate_is_predicted_from_them(folder: Path,
     assert len(advice.known) == 4 * 2
     assert json.loads((out / "advice.json").read_text())["advice"] == advice.sentence()
 
+    cells = ad.read_h5ad(folder / "6.h5ad")
+    scaled = pd.DataFrame(1e4 * cells.X / cells.X.sum(axis=1, keepdims=True), columns=cells.var_names)
+    scaled.mean().rename("all").rename_axis("gene").to_csv(tmp_path / "means.csv")
+    options = ["--candidate", str(tmp_path / "means.csv"), "-o", str(out), "-w", "0"]
+    from_means = CliRunner().invoke(app, ["advise", str(folder / "study.toml"), *options])
+    assert from_means.exit_code == 0, from_means.output
+    assert "From a summary, not from cells: means over all cells" in " ".join(from_means.stdout.split())
+    assert json.loads((out / "advice.json").read_text())["summary"].startswith("From a summary")
+
     again = CliRunner().invoke(app, ["value", str(folder / "study.toml"), "-o", str(out), "--way", "fixed", "-w", "1"])
     assert again.exit_code == 0, again.output
     assert found.sentences()[0] in again.stdout

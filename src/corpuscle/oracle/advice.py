@@ -32,6 +32,8 @@ class Advice:
         What both were predicted from: how much nearer the corpus is to the target with the source.
     slopes
         How much a feature counts.
+    summary
+        Where the candidate was known by a table of means alone: from what both it and known sources were predicted.
     """
 
     candidate: str
@@ -40,6 +42,7 @@ class Advice:
     known: pd.DataFrame
     features: pd.DataFrame
     slopes: "pd.Series[float]"
+    summary: str = ""
 
     @property
     def check(self) -> dict[str, float]:
@@ -69,7 +72,10 @@ class Advice:
         return not self.check["p"] <= ALPHA
 
     def sentence(self) -> str:
-        """Say what to expect of the candidate, or why nothing can be said."""
+        """Say what to expect of the candidate, or why nothing can be said; and that it was a summary, if so."""
+        return f"{self._expected()}{f' {self.summary}.' if self.summary else ''}"
+
+    def _expected(self) -> str:
         if self.abstains:
             found = self.check["correlation"]
             shown = "no order" if np.isnan(found) else f"a rank correlation of {found:.2f}"

@@ -1,24 +1,29 @@
 """Advising: what adding a data set would bring, before anything is trained on it; what the command line calls."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from corpuscle.core.errors import InputError
 from corpuscle.execution.listener import Listener
 from corpuscle.mixture.coalitions import subset_name
 from corpuscle.mixture.marginal import left_out, marginal
 from corpuscle.oracle.advice import Advice
+from corpuscle.oracle.mean_table import MeanTable, is_mean_table
 from corpuscle.oracle.outputs import Output, outputs_of, trials_of
 from corpuscle.oracle.stages import Stages
-from corpuscle.oracle.workplace import Left, workplace
+from corpuscle.oracle.stand_ins import stand_ins
+from corpuscle.oracle.workplace import Left, Workplace, workplace
 from corpuscle.oracle.writing import write_advice
 from corpuscle.source.source import dataset_names
+from corpuscle.source.stacking import free_name
 from corpuscle.statistics.divergence import RUN, without_diverged
-from corpuscle.study.mixing import expanded
+from corpuscle.study.mixing import expanded, pool_of
 from corpuscle.study.spec import Study
 
 # Known sources that it takes: each is predicted from the others.
@@ -38,7 +43,7 @@ def advise(  # noqa: PLR0913  # all but three by name
     cluster: Path | str | None = None,
     listener: Listener | None = None,
 ) -> Advice:
-    """Predict what adding a data set to a study's sources would bring, from a pilot of its cells.
+    """Predict what adding a data set to a study's sources would bring, from a pilot of its cells or from means of them.
 
     All sources but one are trained on, for each source, and all; so it is known what each adds, and how much nearer to
     each target it brings the corpus. Nothing is trained on the candidate: how much nearer it brings the corpus places
@@ -53,7 +58,9 @@ def advise(  # noqa: PLR0913  # all but three by name
         Where everything is written; that of `recommend` or `value` will do, whose trainings are used again.
     candidate
         Cells of the data set: a file or folder in any format that sources have, or a data set of the package. Two
-        thousand are enough.
+        thousand are enough. Or a .csv, .tsv or .parquet file of mean counts per 10,000, a gene a row and a group of
+        cells a column (`corpuscle.oracle.mean_table.MeanTable.read`): known sources are then reduced to means, too,
+        and cells drawn around them are compared.
     name
         What it is called.
     workers, store, cluster, listener
@@ -66,10 +73,11 @@ def advise(  # noqa: PLR0913  # all but three by name
     ClusterError
         When the cluster is lost. What was made is kept.
     """
-    table = _table(candidate)
+    means = MeanTable.read(Path(candidate).expanduser()) if _is_means(candidate) else None
+    table = _table(candidate) if means is None else {}
     with workplace(study, folder, workers=workers, store=store, cluster=cluster, listener=listener) as place:
         stages = place.stages
-        if name in place.study.spec.sources:
+        if name in {*place.study.spec.sources, *stages.mixing.names}:
             raise InputError(f"the study has a source {name!r} already; give the candidate another name")
         if len(stages.mixing.names) < FEWEST:
             raise InputError(
@@ -77,11 +85,19 @@ def advise(  # noqa: PLR0913  # all but three by name
                 f"{len(stages.mixing.names)}"
             )
         # First, as it takes no training, and a candidate that cannot be used ends here.
-        measures = place.measure("candidate", _candidate(stages, name, table))
-        result = _advice(stages, name, measures, place.run("one-out", _one_out(stages)), place.folder)
+        compared = _from_cells(stages, name, table) if means is None else _from_means(place, name, means)
+        measures = place.measure("candidate", _candidate(stages, compared))
+        left = place.run("one-out", _one_out(stages))
+        outputs = outputs_of(stages.mixing.study)
+        features = _features(compared, outputs, measures)
+        result = _advice(name, _known(stages, outputs, left), features, place.folder, compared.said)
         place.check()
         write_advice(result)
     return result
+
+
+def _is_means(candidate: Path | str) -> bool:
+    return is_mean_table(candidate) and Path(candidate).expanduser().is_file()
 
 
 def _table(candidate: Path | str) -> dict[str, Any]:
@@ -91,8 +107,8 @@ def _table(candidate: Path | str) -> dict[str, Any]:
     path = Path(candidate).expanduser()
     if not path.exists():
         raise InputError(
-            f"--candidate: {path} does not exist; expected a file or folder of cells, or a data set of the package: "
-            f"{', '.join(dataset_names())}"
+            f"--candidate: {path} does not exist; expected a file or folder of cells, a table of means (.csv, .tsv, "
+            f".parquet), or a data set of the package: {', '.join(dataset_names())}"
         )
     return {"path": str(path.resolve())}
 
@@ -116,32 +132,89 @@ def _one_out(stages: Stages) -> Study:
     )  # fmt: skip
 
 
-def _candidate(stages: Stages, name: str, table: Mapping[str, Any]) -> Study:
-    """Return the ordinary study that measures all of these, and all with the candidate, which has an equal share."""
-    mixing = stages.mixing
-    corpora = [mixing.corpus(one, weights) for one, weights in _subsets(stages).items()]
-    n_cells, k = mixing.spec.n_cells, len(mixing.names)
-    n_new = max(1, round(n_cells / (k + 1)))
-    whole = mixing.corpus(f"all and {name}", stages.prior, n_cells - n_new)
-    part = {"source": name, "n_cells": n_new, "repeats": mixing.spec.most_repeats}
+@dataclass(frozen=True)
+class _Compared:
+    """How known sources and the candidate are compared.
+
+    Attributes
+    ----------
+    sources
+        What the study has not: tables of ``[sources]``.
+    corpora
+        Tables of ``[[corpora]]``.
+    pairs
+        By source, the candidate last, the corpora with and without it.
+    said
+        From what a summary was compared; empty for cells.
+    """
+
+    sources: Mapping[str, Mapping[str, Any]]
+    corpora: Sequence[Mapping[str, Any]]
+    pairs: Mapping[str, tuple[str, str]]
+    said: str = ""
+
+
+def _from_cells(stages: Stages, name: str, table: Mapping[str, Any], source: str | None = None) -> _Compared:
+    """Compare cells of the candidate, which has an equal share, with those of known sources."""
+    mixing, subsets = stages.mixing, _subsets(stages)
+    corpora = [mixing.corpus(one, weights) for one, weights in subsets.items()]
+    n_new = _n_new(stages)
+    whole = mixing.corpus(f"all and {name}", stages.prior, mixing.spec.n_cells - n_new)
+    part = {"source": source or name, "n_cells": n_new, "repeats": mixing.spec.most_repeats}
     corpora.append({**whole, "parts": [*whole["parts"], part]})
-    question = f"How much nearer to the targets is the corpus with {name}? A stage of `corpuscle advise`."
+    pairs = {one: ("all", subset) for one, subset in zip(mixing.names, [*subsets][1:], strict=True)}
+    return _Compared({source or name: table}, corpora, {**pairs, name: (whole["name"], "all")})
+
+
+def _from_means(place: Workplace, name: str, means: MeanTable) -> _Compared:
+    """Compare cells drawn around the candidate's means with such as are drawn around those of known sources."""
+    stages = place.stages
+    mixing, counts = stages.mixing, stages.mixing.counts(stages.prior)
+    known = {one.name: pool_of(one, place.plan.pools) for one in mixing.ingredients}
+    found = stand_ins(means, known, place.plan.by, {**counts, name: _n_new(stages)}, name=name)
+    compared = _from_cells(stages, name, _drawn_source(found.candidate))
+    taken = {*mixing.study.spec.sources, name}
+    sources, corpora, pairs = {**compared.sources}, [*compared.corpora], {**compared.pairs}
+    for at, one in enumerate(mixing.ingredients):
+        if not counts[one.name]:
+            continue
+        source = free_name(f"means {at + 1}", taken)
+        taken.add(source)
+        sources[source] = _drawn_source(found.known[one.name])
+        # In place of its cells, the others as they are.
+        rest = mixing.corpus(f"all, {source}", {**counts, one.name: 0}, sum(counts.values()) - counts[one.name])
+        corpora.append({**rest, "parts": [*rest["parts"], {"source": source, "n_cells": counts[one.name]}]})
+        pairs[one.name] = (rest["name"], pairs[one.name][1])
+    return _Compared(sources, corpora, pairs, found.said)
+
+
+def _drawn_source(cells: AnnData) -> dict[str, Any]:
+    """Return drawn cells as a source: none is filtered, and none is anybody's cell."""
+    quality = {"min_counts": 0, "min_genes": 0, "max_mito_fraction": 1.0, "near_duplicates": "keep"}
+    return {"path": cells, "quality": quality | {"drop_duplicates": False}}
+
+
+def _n_new(stages: Stages) -> int:
+    """Return how many cells of the candidate its corpus has: an equal share."""
+    return max(1, round(stages.mixing.spec.n_cells / (len(stages.mixing.names) + 1)))
+
+
+def _candidate(stages: Stages, compared: _Compared) -> Study:
+    """Return the ordinary study that measures what is compared."""
+    question = "How much nearer to the targets is the corpus with each source? A stage of `corpuscle advise`."
     return expanded(
-        mixing.study, corpora, models=[stages.settings[0]], first_seed=stages.first_seed, question=question,
-        sources={name: table},
+        stages.mixing.study, compared.corpora, models=[stages.settings[0]], first_seed=stages.first_seed,
+        question=question, sources=compared.sources,
     )  # fmt: skip
 
 
-def _advice(stages: Stages, name: str, measures: pd.DataFrame, left: Left, folder: Path) -> Advice:
+def _advice(name: str, known: pd.DataFrame, features: pd.DataFrame, folder: Path, said: str) -> Advice:
     """Predict the candidate, and each known source as if it were one."""
-    outputs = outputs_of(stages.mixing.study)
-    known = _known(stages, outputs, left)
-    features = _features(stages, name, outputs, measures)
     of_candidate = features["source"] == name
     found = marginal(known, features[~of_candidate], features[of_candidate])
     checked = left_out(known, features[~of_candidate])
     values = found.values.drop(columns="source")
-    return Advice(name, folder, values, checked, features, found.slopes)
+    return Advice(name, folder, values, checked, features, found.slopes, said)
 
 
 def _known(stages: Stages, outputs: Sequence[Output], left: Left) -> pd.DataFrame:
@@ -166,7 +239,7 @@ def _known(stages: Stages, outputs: Sequence[Output], left: Left) -> pd.DataFram
     return pd.DataFrame(rows, columns=["source", "output", "value", "se"])
 
 
-def _features(stages: Stages, name: str, outputs: Sequence[Output], measures: pd.DataFrame) -> pd.DataFrame:
+def _features(compared: _Compared, outputs: Sequence[Output], measures: pd.DataFrame) -> pd.DataFrame:
     """Return how much better each measure of the corpus is with each source, the candidate last."""
     kept = measures[measures["measure"].isin(FEATURES)]
     # One size of each: of equal numbers of cells where there is that.
@@ -175,11 +248,8 @@ def _features(stages: Stages, name: str, outputs: Sequence[Output], measures: pd
     value = kept.assign(value=kept["value"] * np.where(kept["better"] == "lower", -1.0, 1.0)).pivot_table(
         index="corpus", columns=["target", "measure"], values="value"
     )
-    without_one = [*_subsets(stages)][1:]
-    pairs = {source: ("all", subset) for source, subset in zip(stages.mixing.names, without_one, strict=True)}
-    pairs[name] = (f"all and {name}", "all")
     rows = []
-    for source, (whole, less) in pairs.items():
+    for source, (whole, less) in compared.pairs.items():
         for one in outputs:
             gained = value.loc[whole, one.target] - value.loc[less, one.target]
             rows.append({"source": source, "output": one.name, **gained.to_dict()})

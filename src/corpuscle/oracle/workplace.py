@@ -17,6 +17,7 @@ from corpuscle.execution.run_record import store_of
 from corpuscle.oracle.stages import Stages
 from corpuscle.store import Store
 from corpuscle.study.mixing import mixing_of, whole_pools
+from corpuscle.study.plan import Plan
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 
@@ -41,6 +42,8 @@ class Workplace:
         Its folder; stages are under ``stages``.
     stages
         What there is to mix, and the stages of a search.
+    plan
+        The study's data, opened.
     heard
         Hears what is being done.
     check
@@ -52,6 +55,7 @@ class Workplace:
     study: Study
     folder: Path
     stages: Stages
+    plan: Plan
     heard: Listener
     check: Callable[[], None]
     root: Path
@@ -117,7 +121,9 @@ def workplace(  # all but two by name
         root = store_of(folder, store)
         plan = prepare(whole_pools(study), Store(root), heard.notice)
         results_folder.claim(folder, study)
-        yield Workplace(study, folder, Stages(mixing_of(study, plan.pools)), heard, check, root, workers, cluster)
+        yield Workplace(
+            study, folder, Stages(mixing_of(study, plan.pools)), plan, heard, check, root, workers, cluster
+        )  # fmt: skip
 
 
 class _Once(Listener):

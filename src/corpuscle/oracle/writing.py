@@ -82,6 +82,7 @@ def write_advice(found: Advice) -> None:
     plain = _plain({
         "corpuscle": __version__, "candidate": found.candidate, "abstains": found.abstains,
         "advice": found.sentence(), "check": found.check, "slopes": found.slopes.to_dict(),
+        "summary": found.summary or None,
         "tables": {name: f"{name}.csv" for name in tables},
     })  # fmt: skip
     write_text(found.folder / "advice.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")

@@ -17,6 +17,8 @@ from corpuscle.core.errors import InputError
 from corpuscle.core.plain_toml import parse_toml
 from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import Corpus
+from corpuscle.source import cell_filter
+from corpuscle.study.in_python import as_toml
 from corpuscle.study.mixture_tables import MixtureSpec
 from corpuscle.study.spec import Study
 
@@ -160,16 +162,17 @@ def expanded(  # noqa: PLR0913  # all but two by name
     question: str = "",
     sources: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Study:
-    """Return an ordinary study of a study of mixtures, with more sources if any are given; see `Mixing.expand`."""
-    import tomli_w
+    """Return an ordinary study of a study of mixtures, with more sources if any are given; see `Mixing.expand`.
 
+    A source that is added may be an AnnData object, or have one as its ``path``.
+    """
     tables = {name: table for name, table in parse_toml(study.text).items() if name not in _OWN}
     tables |= {"corpora": [*corpora], "seeds": seeds, "sources": {**tables["sources"], **sources}}
     tables |= {"first_seed": first_seed} if first_seed else {}
     tables |= {"models": [*models]} if models is not None else {}
     tables |= {"question": question} if question else {}
-    made = Study.parse(tomli_w.dumps(tables), study.folder)
-    return made.of_given(study)
+    text, given = as_toml(tables)
+    return Study.parse(text, study.folder).of_given(study, given)
 
 
 def whole_pools(study: Study) -> Study:
@@ -238,6 +241,12 @@ def _groups(source: str, by: str, pool: Corpus) -> list[Ingredient]:
         for value, n in zip(values.tolist(), counts.tolist(), strict=True)
         if value
     ]
+
+
+def pool_of(one: Ingredient, pools: Mapping[str, Corpus]) -> Corpus:
+    """Return an ingredient's cells that training may use, given those of each source."""
+    pool = pools[one.source]
+    return pool if one.only is None else pool.take(cell_filter.matches(one.only, pool.cells))
 
 
 def weights_table(mixing: Mixing, mixtures: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from corpuscle.core import components
@@ -147,9 +148,9 @@ class Study:
         study._fill({"given": {}, "place": None, "has_lines": True, **values})
         return study
 
-    def of_given(self, other: "Study") -> "Study":
-        """Return the same study with the AnnData objects of another as sources, and the other's place for them."""
-        own = {"given": other.given, "place": other.place, "has_lines": other.has_lines}
+    def of_given(self, other: "Study", more: Mapping[str, GivenCells] = MappingProxyType({})) -> "Study":
+        """Return the same study with the AnnData objects of another, and more, as sources, and its place for them."""
+        own = {"given": {**other.given, **more}, "place": other.place, "has_lines": other.has_lines}
         return Study._of(**{**vars(self), **own})
 
     def placed(self, folder: Path) -> "Study":
