@@ -91,7 +91,7 @@ def test_sources_are_valued_and_a_candidate_is_predicted_from_them(folder: Path,
     cells = ad.read_h5ad(folder / "6.h5ad")
     scaled = pd.DataFrame(1e4 * cells.X / cells.X.sum(axis=1, keepdims=True), columns=cells.var_names)
     scaled.mean().rename("all").rename_axis("gene").to_csv(tmp_path / "means.csv")
-    options = ["--candidate", str(tmp_path / "means.csv"), "-o", str(out), "-w", "0"]
+    options = ["--candidate", str(tmp_path / "means.csv"), "-o", str(out), "-w", "1"]
     from_means = CliRunner().invoke(app, ["advise", str(folder / "study.toml"), *options])
     assert from_means.exit_code == 0, from_means.output
     assert "From a summary, not from cells: means over all cells" in " ".join(from_means.stdout.split())
