@@ -22,8 +22,8 @@ extensions = [
     "plain_properties",
     "repository_links",
 ]
-# Tables under published/claims are parts of the pages that include them.
-exclude_patterns = ["_build", "_ext", "published/claims"]
+# Tables under published/claims and mixture-on-cells are parts of the pages that include them.
+exclude_patterns = ["_build", "_ext", "published/claims", "mixture-on-cells/*"]
 
 html_theme = "furo"
 html_title = f"Corpuscle {release}"

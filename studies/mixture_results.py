@@ -92,7 +92,7 @@ def confirmed(folder: Path) -> str:
         roles = [role for role, rival in facts["rivals"].items() if rival == name]
         named = name if name in roles else f"{' = '.join(roles)}: {name}"
         rows.append((named, f"{number(utility.difference)} ({between(utility.low, utility.high)})",
-                     number(utility.p_holm, 3), better, worse))  # fmt: skip
+                     "< 0.001" if utility.p_holm < 0.001 else number(utility.p_holm, 3), better, worse))  # fmt: skip
     return table(["rival", "utility, SD", "p (Holm)", "better on", "worse on"], rows)
 
 

@@ -28,8 +28,8 @@ from corpuscle.terminal import KINDS
 from repository import ROOT, environment
 
 DOCS = ROOT / "docs"
-# Tables of claims are parts of the pages that include them.
-PAGES = sorted(page for page in DOCS.rglob("*.md") if not {"_build", "claims"} & {*page.parts})
+# Tables of claims and of the search on cells are parts of the pages that include them.
+PAGES = sorted(page for page in DOCS.rglob("*.md") if not {"_build", "claims", "mixture-on-cells"} & {*page.parts})
 FENCED = re.compile(r"^([ ]*)(`{3,}|:{3,})([^\n]*)\n(.*?)^\1\2[ ]*$", re.DOTALL | re.MULTILINE)
 
 

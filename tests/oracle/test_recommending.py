@@ -100,6 +100,9 @@ def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
     assert found.advice in again.stdout
     assert json.loads((out / "recommendation.json").read_text()) == document
     # Measures are those of the forecast's stage, scores those of all others.
+    # A stage that was interrupted does not count.
+    (out / "stages" / "later").mkdir()
+    (out / "stages" / "later" / "provenance.json").write_text("{}")
     board = CliRunner().invoke(app, ["leaderboard", str(out), "-o", str(tmp_path / "board")])
     assert board.exit_code == 0, board.output
     assert "Targets of other sources" in board.stdout

@@ -43,6 +43,8 @@ def standings_of(folder: Path) -> Standings:
         When it is not the folder of a run.
     """
     stages = sorted({path.parent for name in ORIGINS for path in folder.glob(f"stages/*/{name}")})
+    # A stage that is still being run, or was interrupted, counts once it has its scores.
+    stages = [one for one in stages if _described(one) or (one / "scores.parquet").is_file()]
     runs = [RunFolder.read(one, described=_described(one)) for one in stages or [folder]]
     trained = [run for run in runs if run.trained and len(run.scores)]
     measured = [run.measures for run in runs if len(run.measures)]
