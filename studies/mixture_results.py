@@ -51,11 +51,12 @@ def target(output: str) -> str:
 
 
 def said(folder: Path) -> str:
-    """Return the advice, what to do next, and what it took."""
+    """Return the advice, what to do next, remarks, and what it took."""
     found = json.loads((folder / "recommendation.json").read_text(encoding="utf-8"))
     runs = found["facts"]["runs"]
     stages = ", ".join(f"{name} {count}" for name, count in runs.items())
-    return f"> {cell(found['advice'])}\n>\n> {cell(found['next'])}\n\n{sum(runs.values())} trainings: {stages}.\n"
+    said = "\n>\n".join(f"> {cell(part)}" for part in (found["advice"], found["next"], *found["remarks"]))
+    return f"{said}\n\n{sum(runs.values())} trainings: {stages}.\n"
 
 
 def scorecard(folder: Path) -> str:

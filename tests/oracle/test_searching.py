@@ -238,3 +238,17 @@ def test_scores_that_are_noise_have_no_front(tmp_path: Path) -> None:
     assert found.abstains
     assert "a front needs two scores" in found.advice
     assert "front" not in found.tables
+
+
+def test_it_says_which_scores_a_single_source_is_as_good_on_and_which_source_is_not_needed(tmp_path: Path) -> None:
+    """Of two targets, one is taught by a alone, the other by a and c; b teaches neither."""
+
+    def score(weights: Mapping[str, float], target: str, model: str, rng: np.random.Generator) -> float:
+        of_c = 0.0 if target == "a" else 0.5 * weights["c"] ** 0.5
+        return float(0.5 * weights["a"] ** 0.5 + of_c + rng.normal(0, 0.005))
+
+    found = answered(tried(stages_of(c=4000), score), tmp_path)
+    assert not found.abstains
+    alone, without = found.reasons[:2]
+    assert alone == "No mixture that was tried is better than a single source on r2_log on a (only a)."
+    assert without == "Without b, less than 0.01 SD of utility is expected to be lost."

@@ -15,6 +15,7 @@ from corpuscle.mixture.held_out import held_out
 from corpuscle.mixture.pareto import non_dominated
 from corpuscle.mixture.ranking import LEAST_RELIABILITY
 from corpuscle.mixture.wording import in_words
+from corpuscle.oracle.plainly import dispensable, no_better_than_single
 from corpuscle.oracle.recommendation import Recommendation
 from corpuscle.oracle.search import Search, credible_set, drawn
 from corpuscle.oracle.stages import joined
@@ -29,11 +30,14 @@ def answered(search: Search, folder: Path) -> Recommendation:
     tables = _tables(search)
     reasons = [*search.reasons, *_disagreements(search)]
     abstains = bool(reasons)
-    notes = _notes(search)
+    notes = [note for note in (no_better_than_single(search),) if note]
     weights = {}
     if not abstains and search.contenders:
         row = search.history.mixtures.loc[search.contenders[0]]
         weights = {str(name): float(value) for name, value in row.items() if value > 0}
+        without = dispensable(tables["effects"].set_index("source"), weights, search.stages.spec.tolerance)
+        notes += [without] if without else []
+    notes += _notes(search)
     said = f"No advice: {'; '.join(reasons)}." if abstains else _advice(search, weights)
     facts = {
         "proxy": search.label,
