@@ -3,7 +3,6 @@
 ``python studies/mixture_results.py FOLDER`` reads the folder that these commands have left:
 
     corpuscle recommend studies/mixture.toml -o FOLDER
-    corpuscle value     studies/mixture.toml -o FOLDER
     corpuscle advise    studies/mixture.toml --candidate pbmc3k -o FOLDER
 
 and writes a table in Markdown for each part of the page ``docs/mixture-on-cells.md`` into
@@ -97,22 +96,6 @@ def confirmed(folder: Path) -> str:
     return table(["rival", "utility, SD", "p (Holm)", "better on", "worse on"], rows)
 
 
-def sources(folder: Path) -> str:
-    """Return what each source is worth for the utility, both ways."""
-    found = pd.read_csv(folder / "source_values.csv")
-    found = found[found["output"] == UTILITY]
-    ways = list(dict.fromkeys(found["way"]))
-    rows = []
-    for name in dict.fromkeys(found["source"]):
-        row = [name]
-        for way in ways:
-            one = found[(found["source"] == name) & (found["way"] == way)].iloc[0]
-            row += [f"{number(getattr(one, value))} ({between(one[f'{value}_low'], one[f'{value}_high'])})"
-                    for value in ("banzhaf", "shapley")]  # fmt: skip
-        rows.append(row)
-    return table(["source", *(f"{value}, {way}" for way in ways for value in ("Banzhaf", "Shapley"))], rows)
-
-
 def known(folder: Path) -> str:
     """Return what known sources add, as trained and as predicted: only what is beyond two standard errors."""
     found = pd.read_csv(folder / "known_sources.csv")
@@ -146,7 +129,6 @@ PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "said": ("recommendation.json", said),
     "scorecard": ("scorecard.csv", scorecard),
     "confirmed": ("confirmation.csv", confirmed),
-    "sources": ("source_values.csv", sources),
     "known": ("known_sources.csv", known),
     "measures": ("recommendation.json", measures),
 }

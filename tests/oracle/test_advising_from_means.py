@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cells_of_types import cells_of_types
 from corpuscle import advise
 from corpuscle.core.errors import InputError
 from corpuscle.measures.measure import built_ins
@@ -44,10 +45,7 @@ def made(at: int, shares: tuple[float, ...]) -> ad.AnnData:
     profile_tg = np.random.default_rng(7).gamma(0.4, 1.0, (4, N_GENES)) + 0.01
     profile_tg /= profile_tg.sum(axis=1, keepdims=True)
     rng = np.random.default_rng(at)
-    type_n = rng.choice(4, 120, p=shares)
-    counts_ng = rng.poisson(profile_tg[type_n] * rng.integers(300, 600, 120)[:, None]).astype(np.int32)
-    obs = pd.DataFrame({"cell_type": type_n.astype(str)}, index=[f"{at}-{n}" for n in range(120)])
-    return ad.AnnData(counts_ng, obs=obs, var=pd.DataFrame(index=GENES))
+    return cells_of_types(profile_tg, shares, n_cells=120, depths=(300, 600), rng=rng, name=str(at))
 
 
 def means(cells: ad.AnnData, *, grouped: bool = True) -> pd.DataFrame:

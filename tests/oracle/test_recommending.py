@@ -4,17 +4,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from cells_of_types import cells_of_types
 from corpuscle import Study, recommend
 from corpuscle.cli import app
 from corpuscle.core.errors import StudyError
 from corpuscle.execution.listener import Listener
 from corpuscle.study.plan import Run
+from published import STUDIES, module_at
 
 N_GENES = 40
 # Cells, and shares of four cell types.
@@ -62,19 +63,17 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     profile_tg /= profile_tg.sum(axis=1, keepdims=True)
     lines = []
     for at, (name, (n_cells, shares)) in enumerate(SOURCES.items()):
-        type_n = rng.choice(4, n_cells, p=shares)
-        counts_ng = rng.poisson(profile_tg[type_n] * rng.integers(150, 400, n_cells)[:, None]).astype(np.int32)
-        counts_ng[:, 0] += 1
-        obs = pd.DataFrame({"cell_type": type_n.astype(str)}, index=[f"{at}-{n}" for n in range(n_cells)])
-        var = pd.DataFrame(index=[f"G{g}" for g in range(N_GENES)])
-        ad.AnnData(counts_ng, obs=obs, var=var).write_h5ad(folder / f"{at}.h5ad")
+        cells = cells_of_types(profile_tg, shares, n_cells=n_cells, depths=(150, 400), rng=rng, name=str(at))
+        cells.write_h5ad(folder / f"{at}.h5ad")
         lines.append(f'"{name}" = {{ path = "{at}.h5ad" }}')
     (folder / "study.toml").write_text(STUDY + "\n".join(lines))
     return folder / "study.toml"
 
 
 @pytest.mark.slow
-def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(file: Path, tmp_path: Path) -> None:
+def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         recommend(file, out, workers=0, listener=Heard("confirmation"))
@@ -110,6 +109,15 @@ def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
     table = pd.read_csv(tmp_path / "board" / "standings.csv")
     assert table["n_corpora"].min() >= 8
     assert not table["seen"].any()
+    # The same folder makes the page of the documentation.
+    results = module_at(STUDIES / "mixture_results.py")
+    monkeypatch.setattr(results, "PAGES", tmp_path / "pages")
+    results.main(out)
+    tables = {path.stem: path.read_text().splitlines() for path in (tmp_path / "pages").iterdir()}
+    assert set(tables) == {"said", "scorecard", "confirmed", "measures"}
+    assert found.advice in tables["said"][0].replace("\\", "")
+    assert len(tables["scorecard"]) == 2 + 2
+    assert len(tables["measures"]) > 10
 
 
 def test_check_says_what_each_stage_takes_and_run_that_recommend_does_it(file: Path, tmp_path: Path) -> None:

@@ -250,5 +250,5 @@ def test_it_says_which_scores_a_single_source_is_as_good_on_and_which_source_is_
     found = answered(tried(stages_of(c=4000), score), tmp_path)
     assert not found.abstains
     alone, without = found.reasons[:2]
-    assert alone == "No mixture that was tried is better than a single source on r2_log on a (only a)."
+    assert alone == "No mixture that was tried is shown to be better than a single source on r2_log on a (only a)."
     assert without == "Without b, less than 0.01 SD of utility is expected to be lost."

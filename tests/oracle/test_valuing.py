@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from cells_of_types import cells_of_types
 from corpuscle import advise, value
 from corpuscle.cli import app
 from corpuscle.core.errors import InputError
@@ -48,12 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     profile_tg /= profile_tg.sum(axis=1, keepdims=True)
     lines = []
     for at, (name, shares) in enumerate(SOURCES.items()):
-        type_n = rng.choice(4, 60, p=shares)
-        counts_ng = rng.poisson(profile_tg[type_n] * rng.integers(150, 400, 60)[:, None]).astype(np.int32)
-        counts_ng[:, 0] += 1
-        obs = pd.DataFrame({"cell_type": type_n.astype(str)}, index=[f"{at}-{n}" for n in range(60)])
-        var = pd.DataFrame(index=[f"G{g}" for g in range(N_GENES)])
-        ad.AnnData(counts_ng, obs=obs, var=var).write_h5ad(place / f"{at}.h5ad")
+        cells = cells_of_types(profile_tg, shares, n_cells=60, depths=(150, 400), rng=rng, name=str(at))
+        cells.write_h5ad(place / f"{at}.h5ad")
         if name != "candidate":
             lines.append(f'"{name}" = {{ path = "{at}.h5ad" }}')
     (place / "study.toml").write_text(STUDY + "\n".join(lines))

@@ -49,6 +49,16 @@ def test_a_measure_that_ranks_as_scores_do_comes_first() -> None:
     assert table.loc[~table["seen"], "measure"].tolist() == ["noise"]
 
 
+def test_a_score_of_other_corpora_takes_no_measure_away() -> None:
+    """Models of a search are trained on few corpora in common: each score is ranked over its own."""
+    value = np.arange(10.0)
+    others = [f"{name} b" for name in CORPORA]
+    measured = pd.concat([measures("near", value), measures("near", value).assign(corpus=others)])
+    scored = pd.concat([scores("blood", value), scores("blood", -value).assign(model="scvi", corpus=others)])
+    table = standings(measured, scored, leaderboard(measured, scored, {"blood": True}))
+    assert table[["measure", "n_scores", "n_corpora", "correlation"]].to_numpy().tolist() == [["near", 2, 20, 0.0]]
+
+
 def test_lower_is_better_turns_scores_and_order_of_rows_is_no_matter() -> None:
     value = np.arange(8.0)
     board = leaderboard(measures("near", value, better="lower").iloc[::-1], scores("blood", value, better="lower"))

@@ -6,6 +6,7 @@ import pandas as pd
 from corpuscle.mixture.rounds import Contest
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.table import Table
+from corpuscle.mixture.wording import in_words
 
 
 def credible_of(
@@ -38,12 +39,8 @@ def first_run(table: Table, weights_K: Array) -> str:
 
 def advice_of(table: Table, found: Contest, credible: pd.DataFrame, level: float) -> str:
     """Say in a sentence what to train on, and what ties with it."""
-    best_K = found.weights_NK[found.best]
-    parts = [f"{100 * best_K[at]:.0f} % {table.sources[at]}" for at in np.argsort(-best_K) if best_K[at] >= 0.005]
+    best = in_words(dict(zip(table.sources, found.weights_NK[found.best].tolist(), strict=True)))
     tied = [str(name) for name in credible.index if name != credible.index[0]]
     share = found.tied(level).mean()
     others = f", among them {', '.join(tied[:5])}{' and others' if len(tied) > 5 else ''}" if tied else ""
-    mixture = ", ".join(parts[:8]) + (" and less of others" if len(parts) > 8 else "")
-    return (
-        f"Train on {mixture}; {100 * share:.0f} % of {len(found.mean_N):,} candidates cannot be told from it{others}."
-    )
+    return f"Train on {best}; {100 * share:.0f} % of {len(found.mean_N):,} candidates cannot be told from it{others}."

@@ -13,7 +13,7 @@ BEYOND = 2
 
 
 def no_better_than_single(search: Search) -> str:
-    """Say on which scores no mixture that was tried is better than a single source; empty where there is none.
+    """Say on which scores no mixture that was tried is shown to beat a single source; empty where there is none.
 
     Of each score, the mixture with the best mean over its trainings of the proxy is compared with the single source
     that has the best: as the first is the best of many, what is named here is not for want of luck.
@@ -33,7 +33,9 @@ def no_better_than_single(search: Search) -> str:
         error = spread * np.sqrt(1 / n[alone.idxmax()] + 1 / n[mixed.idxmax()])
         if mixed.max() - alone.max() <= BEYOND * error:
             named.append(f"{output} ({alone.idxmax()})")
-    return f"No mixture that was tried is better than a single source on {', '.join(named)}." if named else ""
+    if not named:
+        return ""
+    return f"No mixture that was tried is shown to be better than a single source on {', '.join(named)}."
 
 
 def dispensable(effects: pd.DataFrame, weights: Mapping[str, float], tolerance: float) -> str:

@@ -1,9 +1,9 @@
 """Leaderboard: how well each measure of a corpus predicts the scores of models trained on it.
 
-Axes: C corpora, P places (a score of a model, or several).
+Axes: C corpora, P places (a score of a model).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -65,10 +65,10 @@ def leaderboard(measures: pd.DataFrame, scores: pd.DataFrame, seen: Mapping[str,
         for (name, of, size, about), measure_C in measured.items():
             if about not in {"", target}:
                 continue
-            both = pd.concat([measure_C, value_C], axis=1, join="inner").dropna().to_numpy()
+            both = _paired(measure_C, value_C)
             if len(both) >= FEWEST:
                 known = None if seen is None else bool(seen.get(target, False))
-                rows.append((name, of, size, *place, known, len(both), *_correlation(both[None])))
+                rows.append((name, of, size, *place, known, len(both), *_correlation([both])))
     if not rows:
         n = len(set(measures["corpus"]) & set(scores["corpus"]))
         raise InputError(
@@ -90,9 +90,9 @@ def standings(measures: pd.DataFrame, scores: pd.DataFrame, board: pd.DataFrame)
 
     Returns
     -------
-    Columns of the measure, ``seen``, ``n_scores``, ``n_corpora`` (those that all of these scores have), and
-    ``correlation``, ``low``, ``high`` of the mean: scores share their corpora, so that a corpus is left out of all of
-    them at a time.
+    Columns of the measure, ``seen``, ``n_scores``, ``n_corpora`` (those that any of these scores has), and
+    ``correlation``, ``low``, ``high`` of the mean: each score has its own corpora, as not every model is trained on
+    all of them, and a corpus is left out of all scores that have it at a time.
     """
     measured, scored = _measured(measures), _scored(scores)
     rows = []
@@ -102,11 +102,9 @@ def standings(measures: pd.DataFrame, scores: pd.DataFrame, board: pd.DataFrame)
         for place in here[SCORE].itertuples(index=False, name=None):
             target = str(place[SCORE.index("target")])
             key = next(key for key in ((name, of, size, target), (name, of, size, "")) if key in measured)
-            pairs.append(pd.concat([measured[key], scored[place]], axis=1, join="inner").dropna())
-        common = sorted(set.intersection(*(set(pair.index) for pair in pairs)))
-        if len(common) >= FEWEST:
-            stacked = np.stack([pair.loc[common].to_numpy() for pair in pairs])
-            rows.append((name, of, size, seen, len(pairs), len(common), *_correlation(stacked)))
+            pairs.append(_paired(measured[key], scored[place]))
+        n_corpora = len(set().union(*(pair.index for pair in pairs)))
+        rows.append((name, of, size, seen, len(pairs), n_corpora, *_correlation(pairs)))
     table = pd.DataFrame(rows, columns=[*MEASURE, "seen", "n_scores", "n_corpora", "correlation", "low", "high"])
     return table.sort_values(["seen", "correlation"], ascending=[True, False], kind="stable", ignore_index=True)
 
@@ -133,25 +131,36 @@ def _scored(scores: pd.DataFrame) -> dict[tuple[str, ...], "pd.Series[float]"]:
     }
 
 
-def _correlation(pairs_PC2: NDArray[np.float64]) -> tuple[float, float, float]:
+def _paired(measure_C: "pd.Series[float]", value_C: "pd.Series[float]") -> pd.DataFrame:
+    """Return measure and score of the corpora that have both."""
+    return pd.concat([measure_C, value_C], axis=1, join="inner").dropna()
+
+
+def _correlation(pairs: Sequence[pd.DataFrame]) -> tuple[float, float, float]:
     """Return the mean Spearman correlation of places, and its interval by leaving out one corpus at a time."""
-    found = _mean_rank_correlation(pairs_PC2)
-    n = pairs_PC2.shape[1]
+    found_P = np.array([_rank_correlation(pair.to_numpy(float)) for pair in pairs])
+    found = float(found_P.mean())
+    corpora = list(dict.fromkeys(name for pair in pairs for name in pair.index))
+    n = len(corpora)
     if np.isnan(found):
         return found, np.nan, np.nan
-    z_C = np.arctanh(np.clip([_mean_rank_correlation(np.delete(pairs_PC2, at, axis=1)) for at in range(n)],
-                             -LARGEST, LARGEST))  # fmt: skip
+    without_C = [
+        np.mean([
+            _rank_correlation(pair.drop(name).to_numpy(float)) if name in pair.index else one
+            for pair, one in zip(pairs, found_P, strict=True)
+        ])
+        for name in corpora
+    ]  # fmt: skip
+    z_C = np.arctanh(np.clip(without_C, -LARGEST, LARGEST))
     se = float(np.sqrt((n - 1) / n * ((z_C - np.nanmean(z_C)) ** 2).sum()))
     centre = float(np.arctanh(np.clip(found, -LARGEST, LARGEST)))
     half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * se
     return found, float(np.tanh(centre - half)), float(np.tanh(centre + half))
 
 
-def _mean_rank_correlation(pairs_PC2: NDArray[np.float64]) -> float:
-    """Return the mean over places of Spearman's correlation; NaN where a side of one is all alike."""
-    rank_PC2 = stats.rankdata(pairs_PC2, axis=1)
-    rank_PC2 = rank_PC2 - rank_PC2.mean(axis=1, keepdims=True)
-    size_P2 = np.sqrt((rank_PC2**2).sum(axis=1))
-    if not size_P2.all():
-        return float("nan")
-    return float(((rank_PC2[..., 0] * rank_PC2[..., 1]).sum(axis=1) / size_P2.prod(axis=1)).mean())
+def _rank_correlation(pair_C2: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation; NaN where one side is all alike."""
+    rank_C2 = stats.rankdata(pair_C2, axis=0)
+    rank_C2 = rank_C2 - rank_C2.mean(axis=0)
+    size = float(np.sqrt((rank_C2**2).sum(axis=0)).prod())
+    return float(rank_C2[:, 0] @ rank_C2[:, 1] / size) if size else float("nan")
