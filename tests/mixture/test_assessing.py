@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from corpuscle.cli import app
 from corpuscle.core.errors import InputError
-from corpuscle.mixture import Utility, assess, contest, design, fit, next_runs
+from corpuscle.mixture import Utility, assess, contest, fit, next_runs
 from corpuscle.mixture.ranking import rank_correlation, rankings, reliability
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.table import laid_out
@@ -31,7 +31,8 @@ def scores(weights: Array, noise: float = 0.02, seed: int = 0) -> Array:
 
 @pytest.fixture(scope="module")
 def weights() -> pd.DataFrame:
-    found = design(SOURCES, 10, rng=np.random.default_rng(0), base="blood").runs
+    rows = np.vstack([np.eye(3), np.full((1, 3), 1 / 3), np.random.default_rng(0).dirichlet(np.ones(3), 6)])
+    found = pd.DataFrame(rows, columns=SOURCES)
     return pd.concat([found, found])
 
 

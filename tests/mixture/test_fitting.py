@@ -18,7 +18,7 @@ from corpuscle.mixture.jackknife import jackknife_plus
 from corpuscle.mixture.kernel_regression import LEVEL, NOISE_S, fit_kernels
 from corpuscle.mixture.least_squares import Prior, _solve
 from corpuscle.mixture.surrogate import Runs, Surrogate
-from corpuscle.mixture.surrogates import log_linear, saturating
+from corpuscle.mixture.surrogates import log_linear, many_kinds, saturating
 from corpuscle.mixture.surrogates.gaussian_process import matern
 from corpuscle.mixture.table import laid_out
 from repository import ROOT
@@ -114,6 +114,34 @@ def test_the_gaussian_process_is_that_of_scikit_learn(monkeypatch: pytest.Monkey
     kernel = Matern(0.7, nu=2.5) + ConstantKernel(LEVEL) + WhiteKernel(NOISE_S[7])
     theirs = GaussianProcessRegressor(kernel, optimizer=None).fit(weights, scores[:, 0]).predict(new)
     assert np.allclose(found[0, :, 0], theirs, atol=1e-8)
+
+
+@pytest.mark.parametrize(("shape", "amount"), [(0.3, 3.0), (1.0, 30.0)])
+def test_the_covariance_of_many_kinds_is_that_of_kinds_that_are_drawn(shape: float, amount: float) -> None:
+    rng = np.random.default_rng(4)
+    weights, others = mixtures(3, seed=1), mixtures(2, seed=2)
+    kinds = rng.gamma(shape, amount / shape, (200_000, 4))
+    equal = np.exp(-kinds.mean(axis=1))
+    better, better_too = (equal - np.exp(-one @ kinds.T) for one in (weights, others))
+    expected = better @ better_too.T / len(kinds)
+    expected += many_kinds.ALIKE * np.outer(better.mean(axis=1), better_too.mean(axis=1))
+    found = many_kinds._alike(weights, others, shape, amount, 1.0)
+    assert np.allclose(found, expected, atol=2e-3)
+
+
+def test_sources_that_teach_some_of_the_same_are_what_many_kinds_is_for() -> None:
+    found: dict[str, list[float]] = {"many_kinds": [], "gaussian_process": [], "additive_powers": [], "saturating": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        taught, needed = rng.dirichlet(np.full(20, 0.3), 8), rng.dirichlet(np.full(20, 0.5), 3)
+        weights, new = mixtures(32, 8, seed), mixtures(200, 8, 10 + seed)
+        loss, loss_there = (-np.log1p(one @ taught / 0.02) @ needed.T for one in (weights, new))
+        loss = (loss - loss.mean(axis=0)) / loss.std(axis=0)
+        for name, values in found.items():
+            predict = find(Surrogate, name)().fit(Runs(weights, loss, np.ones((1, 32), bool)))
+            values.append(correlation(predict(new)[0], loss_there))
+    mean = {name: np.mean(values) for name, values in found.items()}
+    assert mean.pop("many_kinds") > max(mean.values()) + 0.02
 
 
 def test_jackknife_plus_is_its_definition() -> None:

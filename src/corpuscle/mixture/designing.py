@@ -1,6 +1,6 @@
 """Design: which mixtures to run first, so that few runs say most of all others.
 
-Axes: K sources, N candidates, P features of a mixture.
+Axes: K sources, N candidates, T targets: the mixtures that are to be predicted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,12 @@ from corpuscle.core.errors import InputError
 from corpuscle.core.text import shortened
 from corpuscle.mixture.simplex import checked_caps, dirichlet, within
 from corpuscle.mixture.surrogate import Array
+from corpuscle.mixture.surrogates.many_kinds import kernels
 from corpuscle.mixture.table import SAME_WEIGHTS
 
-# Of the first mixtures, so large a part may be given ones: the best is mostly between sources, and in made-up worlds of
-# eight sources two thirds of given ones left a regret of 0.068, a third 0.054 (12 of the worlds of
-# benchmarks/mixture.py).
-GIVEN = 1 / 3
-N_CANDIDATES = 512
-# Variance of noise over that of a coefficient: keeps the criterion finite with fewer runs than features.
-RIDGE = 0.01
+N_CANDIDATES, N_TARGETS = 512, 256
+# Variances of a run's noise and of the level of scores, over that between mixtures.
+NOISE, LEVEL = 0.01, 1.0
 
 
 class Design(NamedTuple):
@@ -40,7 +37,7 @@ class Design(NamedTuple):
     held_out: pd.DataFrame
 
 
-def design(  # noqa: PLR0913  # all but two by name
+def design(
     sources: Sequence[str],
     n: int = 16,
     *,
@@ -48,14 +45,13 @@ def design(  # noqa: PLR0913  # all but two by name
     n_held_out: int = 0,
     caps: Mapping[str, float] | ArrayLike | None = None,
     natural: Mapping[str, float] | None = None,
-    base: str | None = None,
 ) -> Design:
     """Choose mixtures to run: given ones, then those that lower the mean variance of predictions the most.
 
-    In order: natural and uniform weights; of the single sources and the halves of base and another source, those that
-    say most, up to a third of all; then Dirichlet draws, greedily by the same criterion (I-optimality: the mean over
-    the simplex of the variance of a linear prediction from w and √w). Single sources and halves are brought within
-    the caps, where what a source cannot have goes to the others as `natural` has them.
+    Natural and uniform weights, brought within the caps, then Dirichlet draws, one after another that which says most:
+    I-optimality, the mean over the simplex of what stays unknown of a mixture, by the covariances of
+    `mixture/surrogates/many_kinds`, before any run. Single sources are not among them: they say less of what is
+    between them than mixtures do.
 
     Parameters
     ----------
@@ -71,8 +67,6 @@ def design(  # noqa: PLR0913  # all but two by name
         The largest weight of each source; see `caps_of`.
     natural
         Weights, or numbers of cells, by source; None: all alike.
-    base
-        The source that edges begin at; None: the largest in `natural`.
 
     Raises
     ------
@@ -81,44 +75,30 @@ def design(  # noqa: PLR0913  # all but two by name
 
     Examples
     --------
-    >>> found = design(["blood", "lung", "skin"], 7, rng=np.random.default_rng(0), base="blood")
+    >>> found = design(["blood", "lung", "skin"], 7, rng=np.random.default_rng(0))
     >>> found.runs.round(2)
-                blood  lung  skin
-    natural      0.33  0.33  0.33
-    only blood   1.00  0.00  0.00
-    mixed 1      0.27  0.01  0.72
-    mixed 2      0.00  1.00  0.00
-    mixed 3      0.00  0.00  1.00
-    mixed 4      0.71  0.19  0.10
-    mixed 5      0.53  0.47  0.00
+             blood  lung  skin
+    natural   0.33  0.33  0.33
+    mixed 1   0.78  0.18  0.04
+    mixed 2   0.37  0.04  0.59
+    mixed 3   0.05  0.75  0.20
+    mixed 4   0.03  0.15  0.81
+    mixed 5   0.25  0.73  0.02
+    mixed 6   0.98  0.02  0.01
     """
     names = _checked_names(sources, n, n_held_out)
     caps_K, n_sources = checked_caps(caps, names), len(names)
     natural_K = _natural(natural, names)
-    if base is not None and base not in names:
-        raise InputError(f"base: there is no source {shortened(base)!r}; there are {shortened(', '.join(names))}")
-    at_base = names.index(base) if base is not None else int(natural_K.argmax())
     given = {"natural": natural_K, "uniform": np.full(n_sources, 1 / n_sources)}
-    single_KK = np.eye(n_sources)
-    corners = {f"only {name}": single_KK[at] for at, name in enumerate(names)}
-    corners |= {
-        f"{names[at_base]} + {name}": (single_KK[at] + single_KK[at_base]) / 2
-        for at, name in enumerate(names)
-        if at != at_base
-    }
-    # What a cap takes from a source goes to the others as natural weights have them.
-    placed = {name: within(row[None] + 1e-6 * natural_K, caps_K)[0] for name, row in (given | corners).items()}
-    rows = _distinct({name: within(_rounded(row)[None], caps_K)[0] for name, row in placed.items()})
-    pool_NK = dirichlet(rng, N_CANDIDATES, caps_K)
-    chosen = {name: rows[name] for name in given if name in rows}
-    others = {name: row for name, row in rows.items() if name not in given}
-    chosen |= _greedy(chosen, others, pool_NK, max(0, min(int(GIVEN * n), len(rows)) - len(chosen)))
-    drawn = {f"mixed {at + 1}": row for at, row in enumerate(pool_NK)}
-    added = _greedy(chosen, drawn, pool_NK, n - len(chosen))
-    chosen |= {f"mixed {at + 1}": row for at, row in enumerate(added.values())}
+    first = _distinct({name: within(row[None], caps_K)[0] for name, row in given.items()})
+    drawn_NK = dirichlet(rng, max(N_CANDIDATES, 2 * n), caps_K)
+    target_TK = within(rng.dirichlet(np.ones(n_sources), N_TARGETS), caps_K)
+    added_NK = _greedy(np.stack(list(first.values())), drawn_NK, target_TK, n - len(first))
+    runs_NK = np.vstack([*first.values(), added_NK])
+    runs = pd.DataFrame(runs_NK, [*first, *(f"mixed {at + 1}" for at in range(len(added_NK)))], list(names))
     held_NK = dirichlet(rng, n_held_out, caps_K) if n_held_out else np.empty((0, n_sources))
     held = pd.DataFrame(held_NK, [f"held out {at + 1}" for at in range(n_held_out)], list(names))
-    return Design(pd.DataFrame(np.stack(list(chosen.values())), list(chosen), list(names)).iloc[:n], held)
+    return Design(runs, held)
 
 
 def _checked_names(sources: Sequence[str], n: int, n_held_out: int) -> tuple[str, ...]:
@@ -145,12 +125,6 @@ def _natural(natural: Mapping[str, float] | None, names: Sequence[str]) -> Array
     return np.asarray(natural_K / natural_K.sum())
 
 
-def _rounded(weights_K: Array) -> Array:
-    """Return a mixture without the traces of natural weights that said where to put what a cap takes."""
-    weights_K = np.where(weights_K < 1e-5, 0.0, weights_K)
-    return np.asarray(weights_K / weights_K.sum())
-
-
 def _distinct(rows: Mapping[str, Array]) -> dict[str, Array]:
     """Leave mixtures out that the caps have made equal to an earlier one."""
     found: dict[str, Array] = {}
@@ -160,34 +134,20 @@ def _distinct(rows: Mapping[str, Array]) -> dict[str, Array]:
     return found
 
 
-def _features(weights_NK: Array) -> Array:
-    return np.hstack([weights_NK, np.sqrt(weights_NK)])
-
-
-def _greedy(chosen: Mapping[str, Array], others: Mapping[str, Array], pool_NK: Array, n: int) -> dict[str, Array]:
-    """Add mixtures one by one, each the one that lowers the mean variance over the pool the most."""
-    pool_NP = _features(pool_NK)
-    moment_PP = pool_NP.T @ pool_NP / len(pool_NP)
-    inverse_PP = np.eye(pool_NP.shape[1]) / RIDGE
-    for row in chosen.values():
-        inverse_PP = _updated(inverse_PP, _features(row[None])[0])
-    names, left = list(others), np.ones(len(others), bool)
-    found: dict[str, Array] = {}
-    if not others:
-        return found
-    features_NP = _features(np.stack(list(others.values())))
-    for _ in range(min(n, len(names))):
-        turned_NP = features_NP @ inverse_PP
-        gain_N = np.einsum("np,pq,nq->n", turned_NP, moment_PP, turned_NP, optimize=True)
-        gain_N /= 1 + (turned_NP * features_NP).sum(axis=1)
-        best = int(np.where(left, gain_N, -np.inf).argmax())
-        left[best] = False
-        found[names[best]] = others[names[best]]
-        inverse_PP = _updated(inverse_PP, features_NP[best])
-    return found
-
-
-def _updated(inverse_PP: Array, row_P: Array) -> Array:
-    """Return the inverse after one more run (Sherman and Morrison)."""
-    turned_P = inverse_PP @ row_P
-    return np.asarray(inverse_PP - np.outer(turned_P, turned_P) / (1 + row_P @ turned_P))
+def _greedy(first_NK: Array, drawn_NK: Array, target_TK: Array, n: int) -> Array:
+    """Return n draws, one after another that which lowers the mean variance over the targets the most."""
+    pool_NK = np.vstack([first_NK, drawn_NK])
+    covariances = kernels(target_TK)
+    unknown_NN = np.mean([one(pool_NK, pool_NK) for one in covariances], axis=0) + LEVEL
+    unknown_NT = np.mean([one(pool_NK, target_TK) for one in covariances], axis=0) + LEVEL
+    chosen: list[int] = []
+    for turn in range(len(first_NK) + n):
+        gain_N = (unknown_NT**2).sum(axis=1) / (np.diag(unknown_NN) + NOISE)
+        gain_N[[*range(len(first_NK)), *chosen]] = -np.inf
+        best = turn if turn < len(first_NK) else int(gain_N.argmax())
+        chosen.append(best)
+        # What a run says of the others is no longer unknown.
+        share_N = unknown_NN[:, best] / (unknown_NN[best, best] + NOISE)
+        unknown_NT = unknown_NT - np.outer(share_N, unknown_NT[best])
+        unknown_NN = unknown_NN - np.outer(share_N, unknown_NN[best])
+    return np.asarray(pool_NK[chosen[len(first_NK) :]])

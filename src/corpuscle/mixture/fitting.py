@@ -18,7 +18,7 @@ from corpuscle.mixture.jackknife import jackknife_plus
 from corpuscle.mixture.surrogate import Array, Predictor, Runs, Surrogate
 from corpuscle.mixture.table import FEWEST_MIXTURES, Table, checked_weights, laid_out
 
-SURROGATES = ("saturating", "log_linear", "additive_powers", "gaussian_process")
+SURROGATES = ("saturating", "log_linear", "additive_powers", "gaussian_process", "many_kinds")
 # Of the mean squared error of left-out runs; see `fit`.
 SHARPNESS = 2
 # Scores whose range is so small a part of their size are the same: the rest is rounding.
