@@ -7,7 +7,9 @@ from scipy.sparse import csr_matrix
 from torch import nn
 
 from corpuscle.model.data.batches import CountTable
-from corpuscle.model.nn.count_modules import SparseLinear
+from corpuscle.model.nn import factors
+from corpuscle.model.nn.count_modules import GeneLinear, SparseLinear
+from corpuscle.model.nn.likelihoods import Decoded, negative_log_likelihood
 from corpuscle.model.training.optimiser import Adam
 
 
@@ -46,6 +48,44 @@ def test_takes_the_steps_that_torchs_take(n_units, decoupled):
     for name, parameter in ours.state_dict().items():
         torch.testing.assert_close(parameter, theirs.state_dict()[name], rtol=1e-4, atol=2e-5)
     assert ours.first.weight.grad is None
+
+
+class Decoding(nn.Module):
+    """Counts to counts: what a variational autoencoder's large layers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        init = torch.Generator().manual_seed(3)
+        self.first = SparseLinear(50, 5, init)
+        self.share, self.lost = GeneLinear(5, 50, init), GeneLinear(5, 50, init)
+        self.log_theta = nn.Parameter(torch.zeros(50))
+
+    def forward(self, batch):
+        hidden, heads = torch.tanh(self.first(batch)), (self.share, self.lost)
+        share, lost = ((head.weight, head.bias) for head in heads)
+        left = [head.factors for head in heads]
+        decoded = Decoded(hidden, *share, batch.totals.log1p(), self.log_theta, *lost, factors=left)
+        return negative_log_likelihood(decoded, batch) / len(batch)
+
+
+def test_steps_along_factors_of_a_decoders_gradients_are_those_along_the_gradients(monkeypatch):
+    monkeypatch.setattr(factors, "BLOCK_GENES", 16)
+    rng = np.random.default_rng(0)
+    table = CountTable(csr_matrix(rng.poisson(0.7, (31, 50)).astype(np.float32)))
+    ours, theirs = Decoding(), Decoding()
+    settings = {"weight_decay": 0.1, "eps": 0.01}
+    own = Adam(ours, learning_rate=0.05, **settings)
+    oracle = torch.optim.Adam(theirs.parameters(), lr=0.05, **settings)
+    for _ in range(12):
+        batch = table.batch(rng.permutation(31)[:9])
+        for network, optimiser in ((ours, own), (theirs, oracle)):
+            loss = network(batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    for name, parameter in ours.state_dict().items():
+        torch.testing.assert_close(parameter, theirs.state_dict()[name], rtol=1e-4, atol=2e-5)
+    assert ours.share.weight.grad is ours.lost.weight.grad is None
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0], ids=["rate", "rate and norm"])

@@ -10,7 +10,7 @@ from scipy.stats import nbinom
 from corpuscle.model.data.batches import Batch, CellCovariates, CountTable, Rows
 from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.kernels import counts
-from corpuscle.model.nn import likelihoods
+from corpuscle.model.nn import factors, likelihoods
 from corpuscle.model.nn.likelihoods import Decoded, log_likelihood, negative_log_likelihood, normal_kl
 
 
@@ -44,10 +44,16 @@ def parts(decoded: Decoded) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("inflated", [False, True], ids=["negative binomial", "zero-inflated"])
 @pytest.mark.parametrize("masked", [False, True], ids=["all measured", "some genes unmeasured"])
-@pytest.mark.parametrize("chunk_floats", [1, 200, 1 << 18], ids=["cell by cell", "odd chunks", "one chunk"])
-def test_agrees_with_the_dense_formula_and_its_gradients(inflated, masked, chunk_floats, monkeypatch):
+@pytest.mark.parametrize(
+    "sizes",
+    [(3, 1, 40), (33, 200, 16), (3, 1 << 18, 16), (33, 1 << 18, 1008)],
+    ids=["cell by cell", "odd chunks, many inputs", "three blocks", "one block, many inputs"],
+)
+def test_agrees_with_the_dense_formula_and_its_gradients(inflated, masked, sizes, monkeypatch):
+    n_latent, chunk_floats, block_genes = sizes
     monkeypatch.setattr(likelihoods, "CHUNK_FLOATS", chunk_floats)
-    decoded, batch, dense = draw(17, 40, 3, masked, inflated)
+    monkeypatch.setattr(factors, "BLOCK_GENES", block_genes)
+    decoded, batch, dense = draw(17, 40, n_latent, masked, inflated)
     oracle = Decoded(**{name: part.double().requires_grad_() for name, part in parts(decoded).items()})
     expected_B = log_likelihood(oracle, dense)
     expected = torch.autograd.grad(2 * negative_log_likelihood(oracle, dense), list(parts(oracle).values()))

@@ -14,8 +14,7 @@ from corpuscle.core.components import component
 from corpuscle.model.data.batches import Batch
 from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.families.variational import PUBLISHED, FittedVariational, VariationalModel, VariationalNetwork
-from corpuscle.model.nn.count_modules import DeepDecoder, Encoded, Encoder
-from corpuscle.model.nn.layers import Linear
+from corpuscle.model.nn.count_modules import DeepDecoder, Encoded, Encoder, GeneLinear
 from corpuscle.model.nn.likelihoods import Decoded
 from corpuscle.model.size import MOST_LAYERS, training_bytes
 from corpuscle.model.training.budget import Budget, published_as
@@ -38,8 +37,8 @@ class ScviNetwork(VariationalNetwork):
         n_hidden, n_layers, n_latent = sizes
         self.encoder = Encoder(n_genes, sizes, dropout=dropout, with_library=False, init=init)
         self.decoder = DeepDecoder(n_latent, n_covariates, n_hidden, n_layers, init=init)
-        self.share = Linear(n_hidden, n_genes, init)
-        self.lost = Linear(n_hidden, n_genes, init) if inflated else None
+        self.share = GeneLinear(n_hidden, n_genes, init)
+        self.lost = GeneLinear(n_hidden, n_genes, init) if inflated else None
         self.log_theta = nn.Parameter(torch.randn(n_genes, generator=init))
 
     def library(self, batch: Batch | DenseBatch, encoded: Encoded, noise: torch.Generator) -> tuple[Tensor, None]:
@@ -49,8 +48,11 @@ class ScviNetwork(VariationalNetwork):
     def decoded(self, z_BK: Tensor, library_B: Tensor, covariates_BC: Tensor | None) -> Decoded:
         """Decode latent positions; see `VariationalNetwork.decoded`."""
         hidden_BH = self.decoder(z_BK, covariates_BC)
-        lost = (self.lost.weight, self.lost.bias) if self.lost is not None else (None, None)
-        return Decoded(hidden_BH, self.share.weight, self.share.bias, library_B, self.log_theta, *lost)
+        share, lost = self.share, self.lost
+        decoded = Decoded(hidden_BH, share.weight, share.bias, library_B, self.log_theta, factors=[share.factors])
+        if lost is None:
+            return decoded
+        return decoded._replace(lost_weight=lost.weight, lost_bias=lost.bias, factors=[share.factors, lost.factors])
 
 
 @component

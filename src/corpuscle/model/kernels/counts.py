@@ -140,80 +140,105 @@ def tabulate_gamma(theta_G: Floats, value_XG: Floats, slope_XG: Floats) -> None:
 def _exponentials(logit_G: Floats, top: Any, exp_G: Floats) -> Any:
     """Fill `exp_G` with exp(logit - top); return their sum."""
     total = ZERO
-    for g in range(len(logit_G)):
+    for g in range(len(exp_G)):
         exp_G[g] = _exp(logit_G[g] - top)
         total += exp_G[g]
     return total
 
 
 @njit(fastmath=SUMS, error_model="numpy", forceinline=True)
-def _zeros(
-    exp_G: Floats, scale: Any, genes: tuple[Floats, Floats], log1p_G: Floats, slope_G: Floats, sum_G: Floats
+def _scored(
+    cell: tuple[Any, Any], genes: tuple[Floats, Floats, Floats], given: Any, slope_G: Floats, sum_G: Floats
 ) -> Any:
-    """Take each count of a cell for zero; return its log-likelihood and the sum of its slopes.
+    """Score some genes of a cell, gamma terms aside; return their log-likelihood and the sum of its slopes in log μ.
 
-    With μ = ``exp · scale`` the likelihood of a zero is -θ l, l = ln(1 + μ/θ); its slope in log μ is -θ s with
-    s = μ/(θ + μ), and in log θ it is θ (s - l). Fills l and the slopes in log μ; adds s - l to `sum_G`.
+    With μ = ``exp · scale``, l = ln(1 + μ/θ) and s = μ/(θ + μ), a count x adds -θ l + x (ln μ - ln θ - l); its slope in
+    log μ is x (1 - s) - θ s, and in log θ it is θ (s - l) - x (1 - s). Fills the slopes in log μ; adds those in log θ,
+    over θ, to `sum_G`.
     """
-    theta_G, over_theta_G = genes
+    scale, log_scale = cell
+    log_theta_G, theta_G, over_theta_G = genes
+    logit_G, exp_G, count_G = given
     value, slope = ZERO, ZERO
     for g in range(len(exp_G)):
+        x = count_G[g]
         ratio = exp_G[g] * scale * over_theta_G[g]
         above = ONE + ratio
         inverse = ONE / above
         log1p, share = _log1p(ratio, above, inverse), ratio * inverse
-        log1p_G[g] = log1p
-        slope_G[g] = -theta_G[g] * share
-        sum_G[g] += share - log1p
-        value -= theta_G[g] * log1p
-        slope -= theta_G[g] * share
+        rest = x * inverse
+        slope_G[g] = rest - theta_G[g] * share
+        slope += rest - theta_G[g] * share
+        sum_G[g] += share - log1p - rest * over_theta_G[g]
+        # A logit may be infinite where the count is zero.
+        value += (x * (logit_G[g] + log_scale - log_theta_G[g] - log1p) if x > ZERO else ZERO) - theta_G[g] * log1p
     return value, slope
-
-
-@njit(fastmath=EXACT, forceinline=True)
-def _softplus(x: Any) -> Any:
-    """Return ln(1 + e^x) and its slope, the logistic function."""
-    tail = _exp(-abs(x))
-    above = ONE + tail
-    inverse = ONE / above
-    return max(x, ZERO) + _log1p(tail, above, inverse), inverse if x > ZERO else tail * inverse
 
 
 @njit(fastmath=SUMS, error_model="numpy", forceinline=True)
-def _inflated_zeros(
-    exp_G: Floats,
-    scale: Any,
-    genes: tuple[Floats, Floats],
-    lost_G: Floats,
-    log1p_G: Floats,
+def _scored_inflated(
+    cell: tuple[Any, Any],
+    genes: tuple[Floats, Floats, Floats],
+    given: Any,
+    of_lost: tuple[Floats, Floats],
     slope_G: Floats,
     sum_G: Floats,
-    lost_slope_G: Floats,
-    zero: tuple[Floats, Floats],
+    ratio_G: Floats,
 ) -> Any:
-    """Take each count of a cell for zero, as `_zeros` does, where a count is also lost with log odds `lost_G`.
+    """Score some genes of a cell as `_scored` does, where a count is also lost with log odds `lost_G`.
 
-    With those odds π the likelihood of a zero is softplus(-π - θ l) - softplus(-π). Fills the slopes in π as well; and
-    `zero`, for counts that turn out to be none: softplus(-π - θ l) and its slope, the share of zeros that are counted.
+    With those odds π a zero adds softplus(-π - θ l) - softplus(-π), and another count -π - softplus(-π) to what it adds
+    otherwise. Overwrites the odds with the slopes in them, and adds those to the shifts'. The softplus' logarithms are
+    left to the caller: their sum is that of the logarithms of `ratio_G`, which lie between -ln 2 and ln 2.
     """
-    either_G, counted_G = zero
-    theta_G, over_theta_G = genes
+    scale, log_scale = cell
+    log_theta_G, theta_G, over_theta_G = genes
+    logit_G, exp_G, count_G = given
+    lost_G, bias_slope_G = of_lost
     value, slope = ZERO, ZERO
     for g in range(len(exp_G)):
+        x, odds = count_G[g], lost_G[g]
         ratio = exp_G[g] * scale * over_theta_G[g]
         above = ONE + ratio
         inverse = ONE / above
         log1p, share = _log1p(ratio, above, inverse), ratio * inverse
-        kept, keeps = _softplus(-lost_G[g])
-        either, counted = _softplus(-lost_G[g] - theta_G[g] * log1p)
-        either_G[g], counted_G[g] = either, counted
-        log1p_G[g] = log1p
-        slope_G[g] = -counted * theta_G[g] * share
-        sum_G[g] += counted * (share - log1p)
-        lost_slope_G[g] = keeps - counted
-        value += either - kept
-        slope -= counted * theta_G[g] * share
+        either = -odds - theta_G[g] * log1p
+        # softplus(y) is max(y, 0) + ln(1 + e^-|y|); its slope is the logistic function.
+        kept_tail, either_tail = _exp(-abs(odds)), _exp(-abs(either))
+        both = ONE / ((ONE + kept_tail) * (ONE + either_tail))
+        over_kept, over_either = both * (ONE + either_tail), both * (ONE + kept_tail)
+        keeps = over_kept if odds < ZERO else kept_tail * over_kept
+        counted = over_either if either > ZERO else either_tail * over_either
+        seen = x > ZERO
+        counted = ONE if seen else counted
+        ratio_G[g] = over_kept if seen else (ONE + either_tail) * over_kept
+        rest = x * inverse
+        slope_G[g] = rest - counted * theta_G[g] * share
+        slope += rest - counted * theta_G[g] * share
+        sum_G[g] += counted * (share - log1p) - rest * over_theta_G[g]
+        lost_G[g] = keeps - counted
+        bias_slope_G[g] += keeps - counted
+        value += (either if seen else max(either, ZERO)) - max(-odds, ZERO)
+        value += x * (logit_G[g] + log_scale - log_theta_G[g] - log1p) if seen else ZERO
     return value, slope
+
+
+@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
+def _sum_of_logarithms(ratio_G: Floats, product_G: Floats) -> Any:
+    """Return the sum of the logarithms of numbers between ½ and 2: of products of 32, which are far from overflow."""
+    width = len(ratio_G) // 32
+    product_J = product_G[:width]
+    product_J[:] = ONE
+    for k in range(32):
+        factor_J = ratio_G[k * width : (k + 1) * width]
+        for j in range(len(product_J)):
+            product_J[j] *= factor_J[j]
+    total = ZERO
+    for j in range(len(product_J)):
+        total += _log(product_J[j])
+    for g in range(32 * width, len(ratio_G)):
+        total += _log(ratio_G[g])
+    return total
 
 
 @njit(fastmath=SUMS, error_model="numpy", forceinline=True)
@@ -237,14 +262,6 @@ def _gamma_terms(x: Any, g: Any, theta: Any, tables: tuple[Floats, Floats]) -> A
     return f(value), f(few * (_digamma(many + few) - _digamma(few)))
 
 
-@njit(fastmath=SUMS, error_model="numpy", forceinline=True)
-def _settle(slope_G: Floats, bias_slope_G: Floats, out_G: Floats) -> None:
-    """Hand a row of slopes on, and add it to the shifts'."""
-    for g in range(len(slope_G)):
-        out_G[g] = slope_G[g]
-        bias_slope_G[g] += slope_G[g]
-
-
 @njit(fastmath=SUMS, error_model="numpy", cache=True, nogil=True)
 def sweep_counts(
     logits: tuple[Floats, ...],
@@ -260,8 +277,10 @@ def sweep_counts(
     Parameters
     ----------
     logits
-        Logits (C, G), -inf where a gene was not measured; for zero inflation a second array, with the log odds that
-        a count is lost. Overwritten with the likelihood's slopes in them.
+        Logits, -inf where a gene was not measured, in blocks of W genes: (G / W rounded up, C, W); the last block may
+        have genes too many. For zero inflation a second array, with the log odds that a count is lost. Overwritten
+        with the likelihood's slopes in them. A block's numbers of a cell fit the first-level cache, and 32-bit sums
+        over them are short.
     cells
         Each cell's largest logit, and the log of its expected total; (C,) each.
     nonzeros
@@ -279,50 +298,44 @@ def sweep_counts(
     top_C, library_C = cells
     starts, gene_nz, count_nz = nonzeros
     log_theta_G, theta_G, over_theta_G = genes
-    library_slope_C, theta_slope_G = slopes[0], slopes[1]
-    n_cells, n_genes = logits[0].shape
-    exp_G, log1p_G, slope_G = np.empty(n_genes, f), np.empty(n_genes, f), np.empty(n_genes, f)
-    sum_G, lost_slope_G = np.zeros(n_genes, f), np.empty(n_genes, f)
-    either_G, counted_G = np.empty(n_genes, f), np.empty(n_genes, f)
-    inflated = len(logits) > 1
+    library_slope_C, theta_slope_G, bias_slope_G = slopes[0], slopes[1], slopes[2]
+    n_blocks, n_cells, width = logits[0].shape
+    n_genes = len(theta_G)
+    exp_G, slope_G, count_G = np.empty(n_genes, f), np.empty(n_genes, f), np.zeros(n_genes, f)
+    sum_G, ratio_W, product_W = np.zeros(n_genes, f), np.empty(width, f), np.empty(width, f)
     for c in range(n_cells):
-        logit_G, lost_G = logits[0][c], logits[-1][c]
-        total = _exponentials(logit_G, top_C[c], exp_G)
+        total = ZERO
+        for k in range(n_blocks):
+            exp_W = exp_G[k * width : (k + 1) * width]
+            total += _exponentials(logits[0][k, c], top_C[c], exp_W)
         # log μ comes from the logits, not from μ, so that it is exact however small μ is.
-        log_scale = library_C[c] - top_C[c] - f(math.log(total))
-        scale = f(math.exp(library_C[c])) / total
-        per_gene = theta_G, over_theta_G
-        if inflated:
-            zero = either_G, counted_G
-            row = _inflated_zeros(exp_G, scale, per_gene, lost_G, log1p_G, slope_G, sum_G, lost_slope_G, zero)
-        else:
-            row = _zeros(exp_G, scale, per_gene, log1p_G, slope_G, sum_G)
-        value, slope = float(row[0]), float(row[1])
+        cell = f(math.exp(library_C[c])) / total, library_C[c] - top_C[c] - f(math.log(total))
+        value, slope = 0.0, 0.0
         for i in range(starts[c], starts[c + 1]):
             # As an unsigned number: of a signed one, each use would be checked for counting from the end.
             g, x = np.uintp(gene_nz[i]), count_nz[i]
-            if inflated:
-                ratio = exp_G[g] * scale * over_theta_G[g]
-                share = ratio / (ONE + ratio)
-                # It was taken for a zero, lost or counted; it is one that was counted.
-                counted = counted_G[g]
-                value -= either_G[g] + lost_G[g] + theta_G[g] * log1p_G[g]
-                rest = (counted - ONE) * theta_G[g] * share
-                slope += rest
-                slope_G[g] += rest
-                sum_G[g] += (ONE - counted) * (share - log1p_G[g])
-                lost_slope_G[g] += counted - ONE
-            else:
-                share = -slope_G[g] * over_theta_G[g]
             gamma_value, gamma_slope = _gamma_terms(x, g, theta_G[g], tables)
-            value += gamma_value + x * (logit_G[g] + log_scale - log_theta_G[g] - log1p_G[g])
-            rest = x * (ONE - share)
-            slope += rest
-            slope_G[g] += rest
-            theta_slope_G[g] += gamma_slope - rest
+            value += gamma_value
+            theta_slope_G[g] += gamma_slope
+            count_G[g] = x
+        for k in range(n_blocks):
+            here = slice(k * width, (k + 1) * width)
+            of_genes = log_theta_G[here], theta_G[here], over_theta_G[here]
+            given = logits[0][k, c], exp_G[here], count_G[here]
+            if len(logits) > 1:
+                ratio = ratio_W[: len(given[1])]
+                of_lost = logits[1][k, c], slopes[-1][here]
+                row = _scored_inflated(cell, of_genes, given, of_lost, slope_G[here], sum_G[here], ratio)
+                value += float(_sum_of_logarithms(ratio, product_W))
+            else:
+                row = _scored(cell, of_genes, given, slope_G[here], sum_G[here])
+            value += float(row[0])
+            slope += float(row[1])
+        for i in range(starts[c], starts[c + 1]):
+            count_G[np.uintp(gene_nz[i])] = ZERO
         likelihood_C[c], library_slope_C[c] = value, slope
-        _through_softmax(slope_G, exp_G, -f(slope) / total, slopes[2], logit_G)
-        if inflated:
-            _settle(lost_slope_G, slopes[-1], lost_G)
+        for k in range(n_blocks):
+            here = slice(k * width, (k + 1) * width)
+            _through_softmax(slope_G[here], exp_G[here], -f(slope) / total, bias_slope_G[here], logits[0][k, c])
     for gene in range(n_genes):
         theta_slope_G[gene] += theta_G[gene] * sum_G[gene]

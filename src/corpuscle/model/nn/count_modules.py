@@ -8,7 +8,7 @@ What is written in plain torch also takes parameters and batches with further ax
 one shape can be trained as one. On the CPU, one model's layers are compiled (`corpuscle.model.kernels`).
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +18,9 @@ from torch.nn import functional
 from corpuscle.model import kernels
 from corpuscle.model.data.batches import Batch
 from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.nn.factors import DenseFactors, SparseFactors
 from corpuscle.model.nn.layers import Linear
 from corpuscle.model.nn.likelihoods import normal_kl
-
-if TYPE_CHECKING:
-    from corpuscle.model.kernels.products import ByGene
 
 # Batch normalisation as scvi-tools sets it, after the first scVI's TensorFlow.
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01
@@ -147,7 +145,7 @@ class SparseLinear(nn.Module):
         layer = Linear(n_genes, n_out, init)
         self.weight = nn.Parameter(layer.weight.detach().T.contiguous())
         self.bias = nn.Parameter(layer.bias.detach())
-        self.factors: list[Factors] | None = None
+        self.factors: list[SparseFactors] | None = None
 
     def forward(self, batch: Batch | DenseBatch) -> Tensor:
         """Return the layer's output, shape (B, n_out)."""
@@ -159,18 +157,11 @@ class SparseLinear(nn.Module):
         return product
 
 
-class Factors(NamedTuple):
-    """A gradient as ``sparse.T @ upstream``."""
-
-    sparse: "ByGene"
-    upstream: Tensor
-
-
 class _SparseProduct(torch.autograd.Function):
     """log1p(counts) @ weight + bias: a sum of embeddings, weighted; torch's is quicker than its sparse matrices."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor, batch: Batch, factors: list[Factors] | None) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, batch: Batch, factors: list[SparseFactors] | None) -> Tensor:
         ctx.batch, ctx.values, ctx.factors = batch, batch.counts.log1p(), factors
         return _weighted_sums(weight, batch.genes, batch.starts, ctx.values).add_(bias)
 
@@ -182,10 +173,10 @@ class _SparseProduct(torch.autograd.Function):
         sparse = by_gene(batch.starts.numpy(), batch.genes.numpy(), ctx.values.numpy(), batch.n_genes)
         upstream_BH = upstream[0].contiguous()
         if ctx.factors is not None:
-            ctx.factors.append(Factors(sparse, upstream_BH))
+            ctx.factors.append(SparseFactors(sparse, upstream_BH))
             return None, upstream_BH.sum(0), None, None
         starts, cells, values = (torch.from_numpy(part) for part in sparse)
-        return _weighted_sums(upstream_BH, cells, starts, values), upstream_BH.sum(0), None, None
+        return _weighted_sums(upstream_BH, cells.long(), starts, values.contiguous()), upstream_BH.sum(0), None, None
 
 
 def _weighted_sums(rows: Tensor, indices: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
@@ -295,6 +286,20 @@ class Encoder(nn.Module):
             z_hidden = norm(layer(z_hidden), noise)
         library = self.library_head(*rest) if self.library_head is not None else None
         return Encoded(self.z_head(z_hidden), library)
+
+
+class GeneLinear(Linear):
+    """A linear layer from hidden units to genes, which the likelihood of counts multiplies by.
+
+    Attributes
+    ----------
+    factors
+        Where the weight's gradient is left as factors, as in `SparseLinear`; None: it is stored as usual.
+    """
+
+    def __init__(self, n_units: int, n_genes: int, init: torch.Generator) -> None:
+        super().__init__(n_units, n_genes, init)
+        self.factors: list[DenseFactors] | None = None
 
 
 class LinearDecoder(nn.Module):

@@ -1,11 +1,12 @@
 """Likelihoods of sparse counts under a log-linear softmax decoder: negative binomial, zero-inflated where asked.
 
 Two implementations of one definition, chosen by the batch: a sparse `Batch` is swept on the CPU by
-`corpuscle.model.kernels.counts`, which finds value and gradients at once and keeps nothing of size cells × genes
-beyond a chunk; a `DenseBatch` is scored by plain torch, as the formula is written, on any device. Axes in names:
-B cells, C cells of a chunk, G genes, K inputs of the decoder's last layer.
+`corpuscle.model.kernels.counts`, which finds value and slopes at once and keeps nothing of size cells × genes but the
+logits, which it overwrites; a `DenseBatch` is scored by plain torch, as the formula is written, on any device. Axes in
+names: B cells, G genes, W genes of a block, K inputs of the decoder's last layer.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +16,12 @@ from torch.nn import functional
 from corpuscle.model import kernels
 from corpuscle.model.data.batches import Batch
 from corpuscle.model.data.dense import DenseBatch
+from corpuscle.model.nn.factors import Blocks, DenseFactors, genes_of_blocks
 
-# Floats of one chunk × genes buffer; a chunk is large enough for quick matrix products, small enough to stay in cache.
+# Cells are scored without gradients in chunks of at most this many floats of cells × genes.
 CHUNK_FLOATS = 1 << 20
+# With fewer inputs than this, products with weights are several times as fast where these are kept as K × G.
+FEW_INPUTS = 32
 
 
 class Decoded(NamedTuple):
@@ -41,6 +45,8 @@ class Decoded(NamedTuple):
     lost_weight, lost_bias
         For zero inflation: a second layer on `z`, shapes (G, K) and (G,), whose output is the log odds that a count
         is lost and reads 0.
+    factors
+        Lists to leave the gradients of `weight` and `lost_weight` in, as factors; None: they are returned, as is usual.
     """
 
     z: Tensor
@@ -50,6 +56,14 @@ class Decoded(NamedTuple):
     log_theta: Tensor
     lost_weight: Tensor | None = None
     lost_bias: Tensor | None = None
+    factors: Sequence[list[DenseFactors] | None] | None = None
+
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return weights and shifts of the layers that there are."""
+        layers = [(self.weight, self.bias)]
+        if self.lost_weight is not None and self.lost_bias is not None:
+            layers.append((self.lost_weight, self.lost_bias))
+        return layers
 
 
 def log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
@@ -69,16 +83,21 @@ def log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
     """
     if isinstance(batch, DenseBatch) or not kernels.available():
         return _dense_log_likelihood(decoded, batch if isinstance(batch, DenseBatch) else batch.dense())
+    size, likelihoods = max(1, CHUNK_FLOATS // batch.n_genes), []
     with torch.no_grad():
-        return _swept(decoded, batch)[0]
+        for first in range(0, len(batch), size):
+            cells = slice(first, first + size)
+            part = decoded._replace(z=decoded.z[cells], library=decoded.library[cells])
+            likelihoods.append(_sweep(part, batch.part(cells)).likelihood_B)
+    return torch.cat(likelihoods)
 
 
 def negative_log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
     """Return the summed negative log-likelihood of a batch (nats, lower is better), differentiable in `decoded`."""
     if isinstance(batch, DenseBatch) or not kernels.available():
         return -_dense_log_likelihood(decoded, batch if isinstance(batch, DenseBatch) else batch.dense()).sum(-1)
-    given = [part for part in decoded if part is not None]
-    loss: Tensor = _NegativeLogLikelihood.apply(batch, *given)  # type: ignore[no-untyped-call]
+    given = [part for part in decoded[:-1] if part is not None]
+    loss: Tensor = _NegativeLogLikelihood.apply(batch, decoded.factors, *given)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -117,65 +136,111 @@ def expected_fractions(decoded: Decoded, unmeasured: Tensor | None) -> Tensor:
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
-    """Value and gradients in one sweep: the gradients are small (no B × G among them), so they are made at once."""
+    """Value and slopes in one sweep; the products with slopes in the logits, which are B × G, come with backward."""
 
     @staticmethod
-    def forward(ctx: Any, batch: Batch, *parts: Tensor) -> Tensor:
-        likelihood_B, slopes = _swept(Decoded(*parts), batch)
-        ctx.save_for_backward(*slopes)
-        return -likelihood_B.sum()
+    def forward(ctx: Any, batch: Batch, factors: Sequence[list[DenseFactors] | None] | None, *parts: Tensor) -> Tensor:
+        swept = _sweep(Decoded(*parts), batch)  # type: ignore[arg-type]  # tensors only: no factors among them
+        ctx.swept, ctx.factors = swept, factors
+        ctx.save_for_backward(*parts)
+        return -swept.likelihood_B.sum()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(slope * -upstream[0] for slope in ctx.saved_tensors)
+        decoded, swept, factor = Decoded(*ctx.saved_tensors), ctx.swept, -upstream[0]
+        layers = decoded.layers()
+        # To scale the inputs scales the gradient of the weights, which are many more.
+        scaled_BK, z_slope_BK = decoded.z * factor, torch.zeros_like(decoded.z)
+        per_layer: list[Tensor | None] = []
+        for at, (slopes, bias_slope_G) in enumerate(zip(swept.slopes, swept.bias_slopes, strict=True)):
+            _add_product(z_slope_BK, slopes, layers[at][0])
+            left = ctx.factors[at] if ctx.factors is not None else None
+            if left is not None:
+                left.append(DenseFactors(slopes, scaled_BK))
+            per_layer += [_weight_slope(slopes, scaled_BK) if left is None else None, bias_slope_G * factor]
+        others = [slope * factor for slope in (swept.library_slope_B, swept.theta_slope_G)]
+        return None, None, z_slope_BK * factor, *per_layer[:2], *others, *per_layer[2:]
 
 
-def _swept(decoded: Decoded, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-    """Sweep over a batch; return each cell's log-likelihood and the slopes of their sum in each part of `decoded`."""
+def _add_product(z_slope_BK: Tensor, slopes: Sequence[Tensor], weight_GK: Tensor) -> None:
+    """Add a layer's part to the slopes in z."""
+    if weight_GK.shape[1] < FEW_INPUTS:
+        weight_GK = weight_GK.T.contiguous().T
+    for genes, slope_BW in zip(genes_of_blocks(len(weight_GK)), slopes, strict=True):
+        z_slope_BK.addmm_(slope_BW, weight_GK[genes])
+
+
+def _weight_slope(slopes: Sequence[Tensor], z_BK: Tensor) -> Tensor:
+    n_genes, n_inputs = sum(slope_BW.shape[1] for slope_BW in slopes), z_BK.shape[1]
+    weight_slope_GK = (
+        z_BK.new_empty(n_inputs, n_genes).T if n_inputs < FEW_INPUTS else z_BK.new_empty(n_genes, n_inputs)
+    )
+    for genes, slope_BW in zip(genes_of_blocks(n_genes), slopes, strict=True):
+        torch.mm(slope_BW.T, z_BK, out=weight_slope_GK[genes])
+    return weight_slope_GK
+
+
+class _Swept(NamedTuple):
+    """What a sweep finds of a batch: each cell's log-likelihood, and the slopes of their sum.
+
+    Attributes
+    ----------
+    likelihood_B
+        The log-likelihoods.
+    slopes, bias_slopes
+        Of each layer of `Decoded.layers`, slopes in what it gives, in blocks of genes, and in its shifts, shape (G,).
+    library_slope_B, theta_slope_G
+        Slopes in the log totals and in log θ.
+    """
+
+    likelihood_B: Tensor
+    slopes: list[list[Tensor]]
+    bias_slopes: list[Tensor]
+    library_slope_B: Tensor
+    theta_slope_G: Tensor
+
+
+def _fill_logits(logits: Sequence[Blocks], decoded: Decoded, unmeasured: Tensor | None) -> Tensor:
+    """Fill in what each layer gives, -inf where a gene was not measured; return each cell's largest logit, (B,)."""
+    tops, layers = [], decoded.layers()
+    for at, genes in enumerate(genes_of_blocks(len(decoded.bias))):
+        for of_layer, (weight_GK, bias_G) in zip(logits, layers, strict=True):
+            torch.addmm(bias_G[genes], decoded.z, weight_GK[genes].T, out=of_layer.parts[at])
+        if unmeasured is not None:
+            logits[0].parts[at].masked_fill_(unmeasured[:, genes], -torch.inf)
+        tops.append(logits[0].parts[at].amax(1))
+    return torch.stack(tops).amax(0)
+
+
+def _sweep(decoded: Decoded, batch: Batch) -> _Swept:
     from corpuscle.model.kernels import counts
 
     n_cells, n_genes = len(batch), batch.n_genes
-    layers = [(decoded.weight, decoded.bias)]
-    if decoded.lost_weight is not None and decoded.lost_bias is not None:
-        layers.append((decoded.lost_weight, decoded.lost_bias))
     theta_G = decoded.log_theta.exp()
-    genes = tuple(part.detach().numpy() for part in (decoded.log_theta, theta_G, 1 / theta_G))
+    of_genes = tuple(part.detach().numpy() for part in (decoded.log_theta, theta_G, 1 / theta_G))
     tables = tuple(torch.empty(counts.TABULATED, n_genes).numpy() for _ in range(2))
-    counts.tabulate_gamma(genes[1], *tables)
-    starts, *nonzeros = (part.numpy() for part in batch[:3])
-
-    z_slope_BK, library_slope_B = torch.zeros_like(decoded.z), torch.empty(n_cells)
-    theta_slope_G, likelihood_B = torch.zeros(n_genes), torch.empty(n_cells)
-    bias_slopes = [torch.zeros(n_genes) for _ in layers]
-    # Weights are kept as K × G: the products with them are thrice as fast so.
-    weights = [weight.T.contiguous() for weight, _ in layers]
-    weight_slopes = [torch.zeros_like(weight_KG) for weight_KG in weights]
-    size = min(n_cells, max(1, CHUNK_FLOATS // n_genes))
-    buffers = [torch.empty(size, n_genes) for _ in layers]
-    for first in range(0, n_cells, size):
-        chunk = slice(first, min(first + size, n_cells))
-        logits = [buffer[: chunk.stop - first] for buffer in buffers]
-        for logit_CG, weight_KG, (_, bias_G) in zip(logits, weights, layers, strict=True):
-            torch.addmm(bias_G, decoded.z[chunk], weight_KG, out=logit_CG)
-        if batch.unmeasured is not None:
-            logits[0].masked_fill_(batch.unmeasured[chunk], -torch.inf)
-        cells = logits[0].amax(1).numpy(), decoded.library[chunk].detach().numpy()
-        per_gene = [slope_G.numpy() for slope_G in (theta_slope_G, *bias_slopes)]
-        counts.sweep_counts(
-            tuple(logit_CG.numpy() for logit_CG in logits),
-            cells,
-            (starts[first : chunk.stop + 1], *nonzeros),
-            genes,
-            tables,
-            (library_slope_B[chunk].numpy(), *per_gene),
-            likelihood_B[chunk].numpy(),
-        )
-        for slope_CG, slope_KG, (weight_GK, _) in zip(logits, weight_slopes, layers, strict=True):
-            slope_KG.addmm_(decoded.z[chunk].T, slope_CG)
-            z_slope_BK[chunk].addmm_(slope_CG, weight_GK)
-    per_layer = [(slope_KG.T, slope_G) for slope_KG, slope_G in zip(weight_slopes, bias_slopes, strict=True)]
-    lost = per_layer[1] if len(per_layer) > 1 else ()
-    return likelihood_B, [z_slope_BK, *per_layer[0], library_slope_B, theta_slope_G, *lost]
+    counts.tabulate_gamma(of_genes[1], *tables)
+    layers = decoded.layers()
+    logits = [Blocks.empty(n_cells, n_genes) for _ in layers]
+    top_B = _fill_logits(logits, decoded, batch.unmeasured)
+    swept = _Swept(
+        torch.empty(n_cells),
+        [each.parts for each in logits],
+        [torch.zeros(n_genes) for _ in layers],
+        torch.empty(n_cells),
+        torch.zeros(n_genes),
+    )
+    per_gene = (slope_G.numpy() for slope_G in (swept.theta_slope_G, *swept.bias_slopes))
+    counts.sweep_counts(
+        tuple(each.whole.numpy() for each in logits),
+        (top_B.numpy(), decoded.library.detach().numpy()),
+        tuple(part.numpy() for part in batch[:3]),
+        of_genes,
+        tables,
+        (swept.library_slope_B.numpy(), *per_gene),
+        swept.likelihood_B.numpy(),
+    )
+    return swept
 
 
 def normal_kl(mean: Tensor, variance: Tensor, prior_mean: Tensor, prior_variance: Tensor) -> Tensor:

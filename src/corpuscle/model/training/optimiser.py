@@ -1,14 +1,19 @@
-"""Adam for networks with sparse input layers, whose gradients are never stored."""
+"""Adam for networks with layers on genes, whose gradients are never stored."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from corpuscle.model import kernels
-from corpuscle.model.nn.count_modules import SparseLinear
+from corpuscle.model.nn.count_modules import GeneLinear, SparseLinear
+from corpuscle.model.nn.factors import DenseFactors, SparseFactors
+
+if TYPE_CHECKING:
+    from corpuscle.model.kernels.products import AdamStep
 
 KEEP_MEAN, KEEP_SQUARE = 0.9, 0.999
 
@@ -36,7 +41,7 @@ class Adam:
     Parameters
     ----------
     network
-        What is trained. Its `SparseLinear` layers leave their gradients as factors from now on.
+        What is trained. Its `SparseLinear` and `GeneLinear` layers leave their gradients as factors from now on.
     learning_rate, weight_decay, eps
         As ``torch.optim.Adam`` names them.
     decoupled
@@ -49,8 +54,8 @@ class Adam:
     clip_norm
         The norm of all gradients together above which they are scaled down to it; None: no limit.
     in_parts
-        Whether gradients of several losses are added up before a step. For that, as for a norm, `SparseLinear` layers
-        keep whole gradients.
+        Whether gradients of several losses are added up before a step. For that, as for a norm, layers keep whole
+        gradients.
     """
 
     def __init__(  # noqa: PLR0913
@@ -70,15 +75,15 @@ class Adam:
         # Through the gradient, and next to the step.
         self._weight_decay, self._decoupled_decay = (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
         self._taken, needs_whole = 0, in_parts or clip_norm is not None
-        self._sparse: list[tuple[SparseLinear, _Moments]] = []
+        self._factored: list[tuple[SparseLinear | GeneLinear, _Moments]] = []
         for layer in network.modules():
-            if not isinstance(layer, SparseLinear):
+            if not isinstance(layer, SparseLinear | GeneLinear):
                 continue
             layer.factors = [] if kernels.serve(layer.weight) and not needs_whole else None
             if layer.factors is not None:
-                self._sparse.append((layer, _Moments(*(torch.zeros_like(layer.weight) for _ in _Moments._fields))))
-        of_sparse = {id(layer.weight) for layer, _ in self._sparse}
-        self._rest_of = [parameter for parameter in network.parameters() if id(parameter) not in of_sparse]
+                self._factored.append((layer, _Moments(*(torch.zeros_like(layer.weight) for _ in _Moments._fields))))
+        factored = {id(layer.weight) for layer, _ in self._factored}
+        self._rest_of = [parameter for parameter in network.parameters() if id(parameter) not in factored]
         # Fused, it reads and writes each number once a step.
         kind = torch.optim.AdamW if decoupled else torch.optim.Adam
         spared = [parameter for parameter in self._rest_of if spares_vectors and parameter.dim() == 1]
@@ -93,7 +98,7 @@ class Adam:
         found = {"taken": torch.tensor(self._taken)}
         for number, moments in self._rest.state_dict()["state"].items():
             found |= {f"{number}.{name}": tensor for name, tensor in moments.items()}
-        for place, (_, of_layer) in enumerate(self._sparse):
+        for place, (_, of_layer) in enumerate(self._factored):
             found |= {f"sparse {place}.{name}": tensor for name, tensor in of_layer._asdict().items()}
         return found
 
@@ -106,7 +111,7 @@ class Adam:
             if number.isdigit():
                 rest.setdefault(int(number), {})[name] = tensor
         self._rest.load_state_dict(self._rest.state_dict() | {"state": rest})
-        for place, (_, of_layer) in enumerate(self._sparse):
+        for place, (_, of_layer) in enumerate(self._factored):
             for name, tensor in of_layer._asdict().items():
                 tensor.copy_(state[f"sparse {place}.{name}"])
 
@@ -114,14 +119,14 @@ class Adam:
         """Forget the gradients."""
         for parameter in self._rest_of:  # torch's own zero_grad takes a hundred times as long
             parameter.grad = None
-        for layer, _ in self._sparse:
+        for layer, _ in self._factored:
             if layer.factors:
                 layer.factors.clear()
 
     @torch.no_grad()
     def step(self) -> None:
         """Move the weights."""
-        from corpuscle.model.kernels.products import AdamStep, step_along_product
+        from corpuscle.model.kernels.products import AdamStep
 
         rate = self._rate
         if self._multiple is not None:
@@ -145,9 +150,33 @@ class Adam:
             )
         )
         self._rest.step()
-        for layer, moments in self._sparse:
+        for layer, moments in self._factored:
             for factors in layer.factors or ():
                 if self._decoupled_decay:
                     layer.weight.mul_(1 - rate * self._decoupled_decay)
-                weights = (part.detach().numpy() for part in (layer.weight, *moments))
-                step_along_product(*weights, factors.sparse, factors.upstream.numpy(), how)
+                _step(_Moving(layer.weight, *moments), factors, how)
+
+
+class _Moving(NamedTuple):
+    weight_GH: Tensor
+    mean_GH: Tensor
+    square_GH: Tensor
+
+    def numpy(self, rows: slice = slice(None)) -> list[NDArray[np.float32]]:
+        """Return some rows of each."""
+        return [part[rows].detach().numpy() for part in self]
+
+
+def _step(moving: _Moving, factors: SparseFactors | DenseFactors, how: "AdamStep") -> None:
+    """Take a step with weights whose gradient is a product; what is made of it at once stays in the cache."""
+    from corpuscle.model.kernels.products import step_along, step_along_product
+
+    if isinstance(factors, SparseFactors):
+        step_along_product(*moving.numpy(), factors.sparse, factors.upstream_BH.numpy(), how)
+        return
+    first, buffer = 0, torch.empty_like(moving.weight_GH[: factors.slopes[0].shape[1]])
+    for slope_BW in factors.slopes:
+        rows = slice(first, first + slope_BW.shape[1])
+        gradient = torch.mm(slope_BW.T, factors.given_BH, out=buffer[: rows.stop - first])
+        step_along(*moving.numpy(rows), gradient.numpy(), how)
+        first = rows.stop
