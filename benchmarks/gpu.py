@@ -3,7 +3,7 @@
 Run ``python benchmarks/gpu.py`` on a machine with a GPU; elsewhere it says so and ends with exit code 1. It prints the
 device's name, then
 
-- ``benchmarks/training.py --gpu`` (one model) and ``--gpu --together 50`` (fifty), scvi-tools next to ours;
+- ``benchmarks/training.py --gpu``, scvi-tools next to ours;
 - Geneformer, 6 and 12 layers, random weights, cells of pbmc3k and cells with a gene at each place, in 32 and 16 bits:
   cells a second and peak memory of the device, beside transformers' BERT with padded batches of the same cells.
 """
@@ -91,8 +91,7 @@ def main() -> None:
         print("torch finds no GPU here: nothing is measured", file=sys.stderr)
         raise SystemExit(1)
     print(torch.cuda.get_device_name(), f"torch {torch.__version__}", flush=True)
-    for more in ([], ["--together", "50"]):
-        subprocess.run([sys.executable, Path(__file__).parent / "training.py", "--gpu", *more], check=True)
+    subprocess.run([sys.executable, Path(__file__).parent / "training.py", "--gpu"], check=True)
     for name in ("6L", "12L"):
         for which in ("real", "full"):
             for narrow in (False, True):

@@ -4,7 +4,6 @@
     python benchmarks/training.py --model scvi                     # scVI (zero-inflated) only
     python benchmarks/training.py --size 2500:0.12 --pairs 7 --steps 100 --json training.json
     python benchmarks/training.py --gpu --steps 500                # both on a GPU; ratios are of time by the clock
-    python benchmarks/training.py --gpu --together 50 --steps 500  # fifty of our models as one, per model and step
 
 Each side has a process of its own with one thread; they take turns, never at once, and each turn trains a fresh model
 on the same simulated counts (cells of ten programs). Figures are medians over the pairs; a ratio is the median of the
@@ -48,11 +47,10 @@ def simulated_counts(n_genes: int, share: float, n_cells: int = N_CELLS) -> csr_
 
 
 class How(NamedTuple):
-    """Which model, whether on a GPU, and how many of ours are trained as one."""
+    """Which model, and whether on a GPU."""
 
     model: str
     gpu: bool
-    together: int
 
 
 def train_ours(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[str, float]:
@@ -60,21 +58,15 @@ def train_ours(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[
     from corpuscle.model.data.batches import CountTable
     from corpuscle.model.model import Model
     from corpuscle.model.training.budget import Budget, Schedule
-    from corpuscle.model.training.loop import named_noise, train, train_together
+    from corpuscle.model.training.loop import named_noise, train
 
     model, table = build(Model, how.model, {}), CountTable(counts)
-    networks = [model.network(counts.shape[1], 0, named_noise(seed + at, "init")) for at in range(how.together)]
-    for network in networks:
-        network.kl_warmup_epochs = model.kl_warmup_epochs
+    network = model.network(counts.shape[1], 0, named_noise(seed, "init"))
+    network.kl_warmup_epochs = model.kl_warmup_epochs
     told: list[tuple[float, float]] = []
-    # Stacked networks are copies of the first, its hook included.
-    networks[0].encoder.register_forward_pre_hook(lambda *_: told.append((time.perf_counter(), time.process_time())))
-    fit = Schedule(counts.shape[0], Budget(steps=n_steps), BATCH, 0.0), model.optimiser()
-    if how.together == 1:
-        curve = train(networks[0], table, *fit, seed=seed, progress=lambda _: None)
-    else:
-        seeds = [seed + at for at in range(how.together)]
-        curve = train_together(networks, [table] * how.together, *fit, seeds=seeds, progress=lambda _: None)[0]
+    network.encoder.register_forward_pre_hook(lambda *_: told.append((time.perf_counter(), time.process_time())))
+    schedule = Schedule(counts.shape[0], Budget(steps=n_steps), BATCH, 0.0)
+    curve = train(network, table, schedule, model.optimiser(), seed=seed, progress=lambda _: None)
     last = curve[curve["step"] > 0.75 * n_steps].groupby("quantity")["value"].mean()
     return {**timed(told, how), "loss": last["reconstruction_train"] + last.get("kl_library_train", 0.0)}
 
@@ -106,14 +98,14 @@ def train_scvi(how: "How", counts: csr_matrix, n_steps: int, seed: int) -> dict[
         max_steps=n_steps, max_epochs=10_000, accelerator="gpu" if how.gpu else "cpu", train_size=1.0, batch_size=BATCH,
         plan_kwargs={"lr": rate}, callbacks=[Clock()], **quiet,
     )  # fmt: skip
-    return {**timed(told, how._replace(together=1)), "loss": float(np.mean(losses[-n_steps // 4 :]))}
+    return {**timed(told, how), "loss": float(np.mean(losses[-n_steps // 4 :]))}
 
 
 def timed(told: list[tuple[float, float]], how: How) -> dict[str, float]:
-    """Per step and model. A GPU is given its steps ahead of time: there, the mean over many says how long one is."""
+    """Per step. A GPU is given its steps ahead of time: there, the mean over many says how long one is."""
     taken = np.diff(np.array(told), axis=0)
     middle = taken[len(taken) // 4 :].mean(0) if how.gpu else np.median(taken, axis=0)
-    wall, processor = 1000 * middle / how.together
+    wall, processor = 1000 * middle
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"wall_ms": wall, "cpu_ms": processor, "cells_per_s": 1000 * BATCH / wall, "peak_mb": peak}
 
@@ -171,13 +163,10 @@ def main() -> None:
     parser.add_argument("--size", action="append", help="GENES:SHARE_NONZERO, may be repeated")
     parser.add_argument("--model", action="append", choices=["ldvae", "scvi"], help="may be repeated; both by default")
     parser.add_argument("--gpu", action="store_true", help="train both on a GPU")
-    parser.add_argument("--together", type=int, default=1, help="with --gpu: how many of our models to train as one")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40, help="steps per turn")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
-    if options.together > 1 and not options.gpu:
-        parser.error("--together needs --gpu")
     if options.gpu:
         import torch
 
@@ -193,9 +182,7 @@ def main() -> None:
     rows, what = [], "time" if options.gpu else "processor time"
     sizes = [size.partition(":")[::2] for size in options.size or ["2000:0.25", "19331:0.06"]]
     for model, (genes, share) in itertools.product(options.model or ["ldvae", "scvi"], sizes):
-        row = compare(
-            How(model, options.gpu, options.together), (int(genes), float(share)), options.pairs, options.steps
-        )
+        row = compare(How(model, options.gpu), (int(genes), float(share)), options.pairs, options.steps)
         rows.append(row)
         for name in ("ours", "scvi-tools"):
             side = row[name]

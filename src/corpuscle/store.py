@@ -152,21 +152,16 @@ class Store:
         """Do as `kept` does, but return None at once where another process is making it."""
         if (found := self.find(kind, key)) is not None:
             return found
-        with self.claimed_if_free(kind, key) as token:
-            return self._made(kind, key, token, _recording(write, label, uses)) if token else None
-
-    @contextmanager
-    def claimed_if_free(self, kind: str, key: str) -> Iterator[str]:
-        """Claim the making of a result while the block lasts; yield the claim's token, empty where it is another's."""
         claim = self.claim(kind, key)
         with writing(claim):
             # One look is enough to see that a process of this machine is gone: a worker that was killed, say.
             token = attempt(claim) or (attempt(claim) if Watch(claim).is_over() else None)
+        if token is None:
+            return None
         try:
-            yield token or ""
+            return self._made(kind, key, token, _recording(write, label, uses))
         finally:
-            if token:
-                release(claim, token)
+            release(claim, token)
 
     def claim(self, kind: str, key: str) -> Path:
         """Return where the claim of the process is that makes a result; see `corpuscle.core.claims`."""
@@ -258,35 +253,29 @@ def uses_of_block() -> Iterator[set[tuple[str, str]]]:
         _used.reset(before)
 
 
-@contextmanager
-def recorded(folder: Path, label: str, uses: Collection[tuple[str, str]], earlier: float = 0.0) -> Iterator[None]:
-    """Write into a result's folder how the block made it: when, in how many seconds, from what, with which versions.
-
-    `earlier` are seconds that it took before the block. What was said meanwhile (warnings, messages of loggers) is put
-    into ``log.txt``, where there is any.
-    """
-    meter = Meter()
-    with uses_of_block() as used, heard() as lines:
-        yield
-    usage = meter.usage()
-    record = {
-        "label": label,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(earlier + usage.seconds, 3),
-        "cpu_seconds": round(usage.cpu_seconds, 3),
-        "peak_bytes": usage.peak_bytes,
-        "uses": sorted({*used, *uses}),
-        **_versions(),
-    }
-    if lines:
-        (folder / LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / MADE).write_text(json.dumps(record), encoding="utf-8")
-
-
 def _recording(write: Callable[[Path], None], label: str, uses: Collection[tuple[str, str]]) -> Callable[[Path], None]:
+    """Return what writes a result, and how it was made: when, in how many seconds, from what, with which versions.
+
+    What was said meanwhile (warnings, messages of loggers) is put into ``log.txt``, where there is any.
+    """
+
     def write_all(folder: Path) -> None:
-        with recorded(folder, label, uses):
+        meter = Meter()
+        with uses_of_block() as used, heard() as lines:
             write(folder)
+        usage = meter.usage()
+        record = {
+            "label": label,
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(usage.seconds, 3),
+            "cpu_seconds": round(usage.cpu_seconds, 3),
+            "peak_bytes": usage.peak_bytes,
+            "uses": sorted({*used, *uses}),
+            **_versions(),
+        }
+        if lines:
+            (folder / LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / MADE).write_text(json.dumps(record), encoding="utf-8")
 
     return write_all
 

@@ -110,32 +110,6 @@ def test_a_fit_that_diverged_is_left_out_and_says_so(tmp_path: Path, monkeypatch
     assert "1 of 4 fits diverged" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("trouble", "alone"),
-    [
-        ("", ["No-Mono 1"]),  # three as one, and the fourth by itself
-        ('trouble = "Blood"\nkind_of_trouble = "error"', ["Blood 0", "Blood 1", "No-Mono 0", "No-Mono 1"]),
-        (
-            'trouble = "Blood"\nkind_of_trouble = "killed"',
-            ["Blood 0", "Blood 0", "Blood 1", "Blood 1", "No-Mono 0", "No-Mono 1"],
-        ),
-    ],
-    ids=["well", "error", "killed"],
-)
-def test_models_that_can_be_trained_as_one_are(tmp_path: Path, trouble: str, alone: list[str]) -> None:
-    marks = tmp_path / "marks"
-    flock = f'name = "toy:Flock"\nlabel = "mean"\nmarks = "{marks}"\n{trouble}'
-    toml = text().replace('name = "toy:MeanProfile"\nlabel = "mean"', flock)
-    together, expected = corpuscle.run(corpuscle.Study.parse(toml), tmp_path / "out"), set()
-    assert fitted(marks) == alone
-    if not trouble:
-        apart = corpuscle.run(study(), tmp_path / "apart", workers=0)
-        pd.testing.assert_frame_equal(together.scores, apart.scores)
-    else:
-        expected = {"Blood"}
-    assert {failure["corpus"] for failure in _failures(tmp_path / "out")} == expected
-
-
 def _failures(out: Path) -> list[dict[str, str]]:
     failures: list[dict[str, str]] = json.loads((out / "provenance.json").read_text())["failures"]
     return failures

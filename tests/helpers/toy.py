@@ -103,21 +103,6 @@ class MeanProfile(Model):
 
 
 @component
-class Flock(MeanProfile):
-    """A model of which three are fitted as one, as on a GPU; alone, it notes that it was."""
-
-    def n_together(self, n_genes: int) -> int:
-        return 3
-
-    def fit_together(self, corpora: Any, seeds: Any, progress: Progress = silent) -> list[FittedMeanProfile]:
-        if self.trouble in {corpus.name for corpus in corpora}:
-            self._trouble(progress)
-        progress(0.5)
-        alone = MeanProfile()
-        return [alone.fit(corpus, seed) for corpus, seed in zip(corpora, seeds, strict=True)]
-
-
-@component
 class Broken(Sampler):
     """A sampler that ends the process, or raises an error that is no message for people."""
 

@@ -122,10 +122,10 @@ class Fit(Artifact):
         with guarded(self.model), checkpoints_until_done(opened.store.unfinished(self.key)) as spent:
             fitted = self.model.fit(corpus, self.seed, progress)
             usage = spent()
-        self.write(folder, fitted, corpus, usage)
+        self._write(folder, fitted, corpus, usage)
         self._stays_open(fitted, opened)
 
-    def write(self, folder: Path, fitted: FittedModel, corpus: Corpus, usage: Usage) -> None:
+    def _write(self, folder: Path, fitted: FittedModel, corpus: Corpus, usage: Usage) -> None:
         """Write a fitted model, what it cost, and how well it gives its own cells back."""
         with guarded(self.model):
             check = check_fit(fitted, corpus, self.seed)

@@ -9,22 +9,16 @@ import threading
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import wait
 from typing import Any, NamedTuple
 
 from corpuscle.core.claims import Watch
-from corpuscle.core.components import guarded
-from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.stored import StoredCorpora
 from corpuscle.execution.artifact import Address, Artifact
-from corpuscle.execution.artifacts import Fit
 from corpuscle.execution.executor import MOST_TRIES, Executor
 from corpuscle.execution.local import LocalProcesses
 from corpuscle.execution.making import ELSEWHERE
 from corpuscle.execution.needs import about_needed
-from corpuscle.execution.workers import Ended, Update, Worker, pool_of
-from corpuscle.model.model import TrainsTogether
-from corpuscle.store import Store
+from corpuscle.execution.workers import Ended, Update
 
 POLL_SECONDS = 0.2
 # How often an artifact is tried whose inputs are damaged meanwhile and made again.
@@ -58,27 +52,23 @@ def execute(
     What could not be made, and why. What fails does not stop the others.
     """
     executor = LocalProcesses(workers) if isinstance(workers, int) else workers
-    undone, store = _Undone(wanted, corpora), corpora.store
+    undone = _Undone(wanted, corpora)
     if not undone.n_missing:
         return {}
-    with _stoppable():
-        if executor.fits_together and (groups := fitted_as_one(undone.missing.values(), corpora)):
-            _fit_groups(groups, store, on_update)
-            undone = _Undone(undone.missing.values(), corpora)
-        with executor.pool(corpora, undone.missing.values()) as pool:
-            while undone.n_missing:
-                pool.take(undone.next)
-                assert pool.is_busy or undone.elsewhere, "what is missing waits for what is being made"
-                for news in pool.news(POLL_SECONDS):
-                    if isinstance(news, Update):
-                        on_update(news)
-                    elif undone.end(news):
-                        address = news.artifact.address
-                        if address in undone.failures:
-                            on_failure(news.artifact.label, undone.failures[address])
-                        on_update(Update(address, 1.0))
-                for address in undone.came():
+    with _stoppable(), executor.pool(corpora, undone.missing.values()) as pool:
+        while undone.n_missing:
+            pool.take(undone.next)
+            assert pool.is_busy or undone.elsewhere, "what is missing waits for what is being made"
+            for news in pool.news(POLL_SECONDS):
+                if isinstance(news, Update):
+                    on_update(news)
+                elif undone.end(news):
+                    address = news.artifact.address
+                    if address in undone.failures:
+                        on_failure(news.artifact.label, undone.failures[address])
                     on_update(Update(address, 1.0))
+            for address in undone.came():
+                on_update(Update(address, 1.0))
     return undone.failures
 
 
@@ -228,39 +218,6 @@ class _Undone:
             self._waits_for[address].discard(artifact.address)
             if address in self.missing and not self._waits_for[address]:
                 self._wait(self.missing[address])
-
-
-def fitted_as_one(missing: Iterable[Artifact], corpora: StoredCorpora) -> list[list[Fit]]:
-    """Group the models that can be trained as one, their made cells being there: none, but on a GPU."""
-    alike: dict[str, list[Fit]] = {}
-    for fit in (artifact for artifact in missing if isinstance(artifact, Fit)):
-        if isinstance(fit.model, TrainsTogether) and all(corpora.store.has(*cells.address) for cells in fit.inputs):
-            corpus = corpora.named(fit.corpus)
-            same = fingerprint(fit.model.spec(), corpus.space.fingerprint, corpus.n_cells)
-            alike.setdefault(same, []).append(fit)
-    found = []
-    for several in alike.values():
-        model = several[0].model
-        assert isinstance(model, TrainsTogether), "others were left out"
-        with guarded(model):
-            size = model.n_together(corpora.named(several[0].corpus).n_genes) if len(several) > 1 else 1
-        found += [several[first : first + size] for first in range(0, len(several), size)] if size > 1 else []
-    groups = [group for group in found if len(group) > 1]
-    for fit in (fit for group in groups for fit in group):
-        corpora.ensure(fit.corpus)
-    return groups
-
-
-def _fit_groups(groups: list[list[Fit]], store: Store, on_update: Callable[[Update], None]) -> None:
-    """Fit models that can be trained as one, in a process of its own; what fails is left to be fitted one by one."""
-    for group in groups:
-        with pool_of(1, store.root, store.errors) as (worker,):
-            assert isinstance(worker, Worker), "one was asked for"
-            worker.begin_together(group)
-            while not worker.future.done():
-                wait([worker.future], timeout=POLL_SECONDS)
-                for update in worker.news():
-                    on_update(update)
 
 
 @contextlib.contextmanager

@@ -51,11 +51,6 @@ class Pool(Protocol):
 class Executor(Protocol):
     """Opens pools."""
 
-    @property
-    def fits_together(self) -> bool:
-        """Whether this machine's GPU may be used to fit several models as one."""
-        ...
-
     def pool(self, corpora: StoredCorpora, missing: Collection[Artifact]) -> AbstractContextManager[Pool]:
         """Open a pool for some artifacts; what it is still making when it is closed is given up."""
         ...

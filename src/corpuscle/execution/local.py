@@ -23,11 +23,6 @@ class LocalProcesses:
 
     n_workers: int
 
-    @property
-    def fits_together(self) -> bool:
-        """Whether there is a process for it."""
-        return self.n_workers > 0
-
     @contextmanager
     def pool(self, corpora: StoredCorpora, missing: Collection[Artifact]) -> Iterator["LocalPool"]:
         """Start the processes, no more than there are artifacts; see `Executor.pool`."""

@@ -27,8 +27,7 @@ from corpuscle.core.errors import CorpuscleError
 from corpuscle.core.lifeline import begin
 from corpuscle.core.usage import peak_of
 from corpuscle.execution.artifact import Address, Artifact
-from corpuscle.execution.artifacts import Fit
-from corpuscle.execution.making import fit_together, make
+from corpuscle.execution.making import make
 from corpuscle.execution.opened import Opened
 from corpuscle.model.threads import THREADS
 
@@ -43,7 +42,7 @@ LONGEST_FOLDER = 70
 # Of the folder in which they talk, the name says whose it is, so that what a killed run left is found: it is longer.
 LONGEST_NAMED = 50
 # First of all, that it ends with the run.
-LOADED = ["corpuscle.core.forked_from", "corpuscle.execution.workers", "torch"]
+LOADED = ["corpuscle.core.forked_from", "corpuscle.execution.artifacts", "corpuscle.execution.workers", "torch"]
 WORKER_LOST = "its worker process was killed; most often the machine ran out of memory"
 
 
@@ -132,10 +131,6 @@ class Worker:
         """Let it make an artifact, on a GPU where one is named; see `corpuscle.model.data.on_gpu.gpus`."""
         self.artifact, self.last, self.gpu = artifact, artifact.together, gpu
         self.submit(make_in_worker, artifact, gpu)
-
-    def begin_together(self, group: list[Fit]) -> None:
-        """Let it fit a group's models as one; what comes of it is seen in the store."""
-        self.submit(_fit_together, group)
 
     def submit(self, work: Callable[..., str | None], *arguments: Any) -> None:
         """Let its process do something."""
@@ -384,15 +379,3 @@ def make_in_worker(artifact: Artifact, gpu: str) -> str | None:
 
 def _made(artifact: Artifact) -> str | None:
     return make(artifact, _opened, lambda share: _news.send(Update(artifact.address, share)))
-
-
-def _fit_together(group: list[Fit]) -> str | None:
-    """Fit a group's models as one, in a worker; what went wrong is reported when each is fitted alone."""
-
-    def report(share: float) -> None:
-        for fit in group:
-            _news.send(Update(fit.address, share))
-
-    with contextlib.suppress(CorpuscleError):
-        fit_together(group, _opened, report)
-    return None

@@ -1,7 +1,7 @@
 """Model (settings) and FittedModel (weights): two types, so that nothing needs an "is it trained" flag."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -196,24 +196,6 @@ class EmbedsKnownOnly(Protocol):
     @property
     def known_only(self) -> str | None:
         """The label; None where no cell is refused."""
-        ...
-
-
-@runtime_checkable
-class TrainsTogether(Protocol):
-    """A model whose trainings can be done several at once, faster than one after the other: on a GPU."""
-
-    def fit_together(
-        self, corpora: Sequence[Corpus], seeds: Sequence[int], progress: Progress = silent
-    ) -> Sequence[FittedModel]:
-        """Fit on several corpora, all with the same genes and as many cells.
-
-        Each fit is as good as one by `Model.fit`, and its random numbers are others.
-        """
-        ...
-
-    def n_together(self, n_genes: int) -> int:
-        """How many it is worth to train at once on this machine: 1 without a GPU, else as many as its memory holds."""
         ...
 
 

@@ -45,8 +45,6 @@ class Cluster:
         Called with lines for people.
     """
 
-    fits_together = False
-
     def __init__(
         self,
         client: "Client",

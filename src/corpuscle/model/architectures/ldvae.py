@@ -41,10 +41,9 @@ class LdvaeNetwork(VariationalNetwork):
     def library(self, batch: Batch | DenseBatch, encoded: Encoded, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the log library size from its posterior; see `VariationalNetwork.library`."""
         assert encoded.library is not None, "its encoder was made with a library"
-        shape = *encoded.library.shape[:-1], 1
-        noise_B1 = torch.randn(shape, generator=noise, device=encoded.library.device)
+        noise_B1 = torch.randn(len(encoded.library), 1, generator=noise, device=encoded.library.device)
         library_B1, kl_B = draw_latents(encoded.library, noise_B1, self.library_prior)
-        return library_B1.squeeze(-1), kl_B
+        return library_B1[:, 0], kl_B
 
     def decoded(self, z_BK: Tensor, library_B: Tensor, covariates_BC: Tensor | None = None) -> Decoded:
         """Decode latent positions; see `VariationalNetwork.decoded`."""

@@ -16,8 +16,7 @@ class DenseBatch(NamedTuple):
     counts
         Counts, float, shape (B, G).
     unmeasured, covariates
-        As a `corpuscle.model.data.batches.Batch` has them; of several models trained together, all have an axis in
-        front.
+        As a `corpuscle.model.data.batches.Batch` has them.
     """
 
     counts: Tensor
@@ -26,14 +25,14 @@ class DenseBatch(NamedTuple):
 
     def __len__(self) -> int:
         """Count the cells."""
-        return self.counts.shape[-2]
+        return len(self.counts)
 
     def part(self, cells: slice) -> "DenseBatch":
-        """Return some neighbouring cells, of one model's batch."""
+        """Return some neighbouring cells."""
         others = (each if each is None else each[cells] for each in self[1:])
         return DenseBatch(self.counts[cells], *others)
 
     @property
     def totals(self) -> Tensor:
         """Each cell's total count, shape (B,)."""
-        return self.counts.sum(-1)
+        return self.counts.sum(1)

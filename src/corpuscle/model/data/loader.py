@@ -1,7 +1,7 @@
 """What a fit is fed: its batches and its held-out cells, in the form that its device works on."""
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 import torch
@@ -75,29 +75,3 @@ class Supply:
 
     def _prepared(self, batch: Batch) -> Batch | DenseBatch:
         return batch if self._sparse else batch.dense(self._device)
-
-
-@contextmanager
-def together(supplies: Sequence[Supply], n_taken: int = 0) -> Iterator[Iterator[Batch | DenseBatch]]:
-    """Give the batches of several fits: each fit's first after so many steps as one, each one's second, and so on."""
-    with ExitStack() as stack:
-        yield stacked_batches([stack.enter_context(supply.batches(n_taken)) for supply in supplies])
-
-
-def stacked_batches(streams: Sequence[Iterator[Batch | DenseBatch]]) -> Generator[Batch | DenseBatch]:
-    """Yield dense batches of several streams as one, with an axis for the streams in front; of one as they come."""
-    if len(streams) == 1:
-        yield from streams[0]
-        return
-    for several in zip(*streams, strict=True):
-        counts = torch.stack([batch.counts for batch in several])
-        yield DenseBatch(counts, *(_stack([batch[part] for batch in several]) for part in (-2, -1)))
-
-
-def _stack(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    present = [part for part in parts if part is not None]
-    if present and len(present) < len(parts):
-        raise ModelError(
-            "some of the corpora have genes that a source did not measure, others not: these cannot be trained together"
-        )
-    return torch.stack(present) if present else None

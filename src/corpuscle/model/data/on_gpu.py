@@ -17,10 +17,6 @@ from corpuscle.model.data.epoch_order import EpochLayout, Window
 
 VARIABLE = "CORPUSCLE_DEVICE"
 CPU = torch.device("cpu")
-# Of a GPU's free memory, what models that are trained together may take.
-MEMORY_SHARE = 0.8
-# Arrays of cells × genes that a step of a count model holds at once, its gradient's included.
-DENSE_ARRAYS = 16
 
 
 def training_device() -> torch.device:
@@ -91,14 +87,6 @@ def _not_here(name: str, why: str) -> ModelError:
     return ModelError(
         f'{VARIABLE} = {name!r} is no device that torch finds here ({why}); set it to "cpu", or leave it out'
     )
-
-
-def n_together(n_parameters: int, batch_size: int, n_genes: int, device: torch.device) -> int:
-    """Return how many models of a size can be trained as one in the memory that a GPU has free; at least one."""
-    # Weights, gradients and Adam's two moments.
-    each = 4 * (4 * n_parameters + DENSE_ARRAYS * batch_size * n_genes)
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(MEMORY_SHARE * free / each))
 
 
 def release_memory() -> None:

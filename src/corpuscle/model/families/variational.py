@@ -6,8 +6,7 @@ latents, C covariates.
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -25,7 +24,6 @@ from corpuscle.model import checkpoint
 from corpuscle.model.data.batches import Batch, CountTable, TrainingCounts, stream
 from corpuscle.model.data.dense import DenseBatch
 from corpuscle.model.data.on_disk import training_counts
-from corpuscle.model.data.on_gpu import n_together, training_device
 from corpuscle.model.families.categories import Categories
 from corpuscle.model.families.log_expression import check_genes
 from corpuscle.model.model import Progress, silent
@@ -37,10 +35,9 @@ from corpuscle.model.nn.likelihoods import (
     negative_log_likelihood,
 )
 from corpuscle.model.size import MOST_CELLS, MOST_UNITS
-from corpuscle.model.threads import one_thread
 from corpuscle.model.training import fine_tuning
 from corpuscle.model.training.budget import Budget, Moment, Schedule, ValidationShare, fewest_cells, published_as
-from corpuscle.model.training.loop import Optimiser, named_noise, train, train_together
+from corpuscle.model.training.loop import Optimiser, named_noise, train
 from corpuscle.model.training.timing import STEPS, random_counts, seconds_per_step
 
 # Dense blocks (cells × genes) that leave the model have at most this many numbers: 64 MB.
@@ -88,7 +85,7 @@ class VariationalNetwork(nn.Module):
     ) -> tuple[Decoded, Tensor, Tensor | None]:
         """Encode, draw and decode a batch; return also the divergences of z and of the library size."""
         encoded = self.encoder(batch, dropout)
-        shape = *encoded.z.shape[:-1], encoded.z.shape[-1] // 2
+        shape = len(encoded.z), encoded.z.shape[1] // 2
         noise_BK = torch.randn(shape, generator=noise, device=encoded.z.device)
         z_BK, kl_z_B = draw_latents(encoded.z, noise_BK, self.standard)
         library_B, kl_library_B = self.library(batch, encoded, noise)
@@ -98,8 +95,8 @@ class VariationalNetwork(nn.Module):
         """Return what is minimised (per cell, the divergence of z weighted) and its parts, summed over the batch."""
         kl_weight = warmed_up(at, self.kl_warmup_epochs)
         decoded, kl_z_B, kl_library_B = self._sampled(batch, noise, noise)
-        reconstruction, kl_z = negative_log_likelihood(decoded, batch), kl_z_B.sum(-1)
-        kl_library = None if kl_library_B is None else kl_library_B.sum(-1)
+        reconstruction, kl_z = negative_log_likelihood(decoded, batch), kl_z_B.sum()
+        kl_library = None if kl_library_B is None else kl_library_B.sum()
         loss = reconstruction + kl_weight * kl_z
         if kl_library is not None:
             loss = loss + kl_library
@@ -214,48 +211,6 @@ class VariationalModel(checkpoint.LoadsSaved):
             schedule = self.schedule(corpus.n_cells)
             history = train(network, table, schedule, self.optimiser(), seed=seed, progress=progress)
         return self.fitted(self, corpus.space.ids, network, history, categories)
-
-    @one_thread()
-    def fit_together(
-        self, corpora: Sequence[Corpus], seeds: Sequence[int], progress: Progress = silent
-    ) -> list["FittedVariational"]:
-        """Fit on several corpora with the same genes and as many cells, as one; see `TrainsTogether`.
-
-        Raises
-        ------
-        ModelError
-            When they differ in their number of cells, genes or batches, the budget has patience, or one cannot be
-            trained on.
-        """
-        categories = [self._categories(corpus) for corpus in corpora]
-        shapes = {
-            (corpus.n_cells, corpus.space.ids, len(found or ()))
-            for corpus, found in zip(corpora, categories, strict=True)
-        }
-        if len(shapes) > 1 or self.budget.patience is not None:
-            raise ModelError(
-                "to be trained together, corpora need the same genes, as many cells and as many values of the "
-                "covariate, and the budget no patience; fit them one by one"
-            )
-        with ExitStack() as stack:
-            tables, networks = [], []
-            for corpus, found, seed in zip(corpora, categories, seeds, strict=True):
-                rows = found.rows(corpus) if found else None
-                tables.append(stack.enter_context(training_counts(corpus, rows)))
-                networks.append(self._untrained(corpus, tables[-1], found, seed))
-            schedule = self.schedule(corpora[0].n_cells)
-            histories = train_together(networks, tables, schedule, self.optimiser(), seeds=seeds, progress=progress)
-        parts = zip(networks, histories, categories, strict=True)
-        return [self.fitted(self, corpora[0].space.ids, *part) for part in parts]
-
-    def n_together(self, n_genes: int) -> int:
-        """How many trainings to do at once; see `TrainsTogether`."""
-        device = training_device()
-        if device.type != "cuda" or self.budget.patience is not None:
-            return 1
-        network = self.network(n_genes, 0, torch.Generator())
-        n_parameters = sum(parameter.numel() for parameter in network.parameters())
-        return n_together(n_parameters, self.batch_size, n_genes, device)
 
     def _categories(self, corpus: Corpus) -> Categories | None:
         return Categories.of(corpus, self.covariate) if self.covariate else None

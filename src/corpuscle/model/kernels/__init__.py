@@ -29,5 +29,5 @@ def available() -> bool:
 
 
 def serve(x: Tensor) -> bool:
-    """Return whether there are kernels for a tensor: of one model, in single precision, on the CPU."""
-    return x.dim() == 2 and x.dtype == torch.float32 and x.device.type == "cpu" and available()
+    """Return whether there are kernels for a tensor: in single precision, on the CPU."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and available()

@@ -4,8 +4,7 @@ What scvi-tools 1.4.2 does was read off its source and is held by ``tests/parity
 number comes from a generator that is handed in. Axes in names: B cells of a batch, G genes, H hidden units, K latents,
 C covariates; "nz" runs over a batch's nonzero counts.
 
-What is written in plain torch also takes parameters and batches with further axes in front, so that several models of
-one shape can be trained as one. On the CPU, one model's layers are compiled (`corpuscle.model.kernels`).
+Layers are written in plain torch, and for the CPU also compiled (`corpuscle.model.kernels`).
 """
 
 from typing import Any, NamedTuple
@@ -57,19 +56,19 @@ class NormRelu(nn.Module):
         """Normalise over the batch in training, else as it ran; with a generator, drop a share of units out."""
         seed = None
         if noise is not None and self.share:
-            seed = torch.randint(2**32, (*x_BH.shape[:-2], 1, 1), generator=noise, device=x_BH.device)
+            seed = torch.randint(2**32, (), generator=noise, device=x_BH.device)
         if self.training and kernels.serve(x_BH):
             output: Tensor = _NormRelu.apply(x_BH, self.scale, self.shift, (self, seed))  # type: ignore[no-untyped-call]
             return output
         mean_H, variance_H = self.running_mean, self.running_variance
         if self.training:
-            mean_H, variance_H = x_BH.mean(-2), x_BH.var(-2, correction=0)
-            self.run(mean_H.detach(), variance_H.detach() * (x_BH.shape[-2] / (x_BH.shape[-2] - 1)))
+            mean_H, variance_H = x_BH.mean(0), x_BH.var(0, correction=0)
+            self.run(mean_H.detach(), variance_H.detach() * (len(x_BH) / (len(x_BH) - 1)))
         factor_H = self.scale * (variance_H + NORM_EPS).rsqrt()
-        hidden_BH = ((x_BH - mean_H.unsqueeze(-2)) * factor_H.unsqueeze(-2) + self.shift.unsqueeze(-2)).relu()
+        hidden_BH = ((x_BH - mean_H) * factor_H + self.shift).relu()
         if seed is None:
             return hidden_BH
-        place_BH = torch.arange(hidden_BH.shape[-2:].numel(), device=hidden_BH.device).view(hidden_BH.shape[-2:])
+        place_BH = torch.arange(hidden_BH.numel(), device=hidden_BH.device).view(hidden_BH.shape)
         return hidden_BH * (_hashed(place_BH, seed) >= int(self.share * 2**32)) / (1 - self.share)
 
     def run(self, mean_H: Tensor, variance_H: Tensor) -> None:
@@ -152,7 +151,7 @@ class SparseLinear(nn.Module):
         if isinstance(batch, Batch) and not kernels.available():
             batch = batch.dense()
         if isinstance(batch, DenseBatch):
-            return batch.counts.log1p() @ self.weight + self.bias.unsqueeze(-2)
+            return batch.counts.log1p() @ self.weight + self.bias
         product: Tensor = _SparseProduct.apply(self.weight, self.bias, batch, self.factors)  # type: ignore[no-untyped-call]
         return product
 
@@ -211,8 +210,8 @@ def draw_latents(head_B2K: Tensor, noise_BK: Tensor, prior: Tensor) -> tuple[Ten
         drawn_BK, kl_B = _Draw.apply(head_B2K, noise_BK, prior)  # type: ignore[no-untyped-call]
         return drawn_BK, kl_B
     mean_BK, variance_BK = posterior_moments(head_B2K)
-    kl_BK = normal_kl(mean_BK, variance_BK, prior[..., 0, None, None], prior[..., 1, None, None])
-    return mean_BK + variance_BK.sqrt() * noise_BK, kl_BK.sum(-1)
+    kl_BK = normal_kl(mean_BK, variance_BK, prior[0], prior[1])
+    return mean_BK + variance_BK.sqrt() * noise_BK, kl_BK.sum(1)
 
 
 class _Draw(torch.autograd.Function):
@@ -324,9 +323,9 @@ class LinearDecoder(nn.Module):
         """Return weights (G, K) and shifts (G,) with the normalisation in: over this batch, else as it ran."""
         if z_BK is None:
             factor_G = self.scale * (self.running_variance + NORM_EPS).rsqrt()
-            return self.weight * factor_G.unsqueeze(-1), self.shift - self.running_mean * factor_G
+            return self.weight * factor_G[:, None], self.shift - self.running_mean * factor_G
         weight_GK, shift_G, mean_G, variance_G = _Folded.apply(z_BK, self.weight, self.scale, self.shift)  # type: ignore[no-untyped-call]
-        n_cells = z_BK.shape[-2]
+        n_cells = len(z_BK)
         self.running_mean.lerp_(mean_G, NORM_MOMENTUM)
         self.running_variance.lerp_(variance_G * (n_cells / (n_cells - 1)), NORM_MOMENTUM)
         return weight_GK, shift_G
@@ -341,33 +340,31 @@ class _Folded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z_BK: Tensor, weight_GK: Tensor, scale_G: Tensor, shift_G: Tensor) -> tuple[Tensor, ...]:
-        z_mean_K = z_BK.mean(-2)
-        centred_BK = z_BK - z_mean_K.unsqueeze(-2)
-        mean_G = (weight_GK @ z_mean_K.unsqueeze(-1)).squeeze(-1)
-        spread_GK = weight_GK @ (centred_BK.mT @ centred_BK / z_BK.shape[-2])
-        variance_G = (spread_GK * weight_GK).sum(-1)
+        z_mean_K = z_BK.mean(0)
+        centred_BK = z_BK - z_mean_K
+        mean_G = weight_GK @ z_mean_K
+        spread_GK = weight_GK @ (centred_BK.T @ centred_BK / len(z_BK))
+        variance_G = (spread_GK * weight_GK).sum(1)
         over_sd_G = (variance_G + NORM_EPS).rsqrt()
         factor_G = scale_G * over_sd_G
         ctx.save_for_backward(centred_BK, z_mean_K, weight_GK, scale_G, mean_G, spread_GK, over_sd_G)
         ctx.mark_non_differentiable(mean_G, variance_G)
-        return weight_GK * factor_G.unsqueeze(-1), shift_G - mean_G * factor_G, mean_G, variance_G
+        return weight_GK * factor_G[:, None], shift_G - mean_G * factor_G, mean_G, variance_G
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         centred_BK, z_mean_K, weight_GK, scale_G, mean_G, spread_GK, over_sd_G = ctx.saved_tensors
         slope_GK, shift_slope_G = upstream[:2]
         factor_G = scale_G * over_sd_G
-        factor_slope_G = (slope_GK * weight_GK).sum(-1) - shift_slope_G * mean_G
+        factor_slope_G = (slope_GK * weight_GK).sum(1) - shift_slope_G * mean_G
         mean_slope_G = -shift_slope_G * factor_G
         variance_slope_G = -0.5 * factor_slope_G * scale_G * over_sd_G**3
-        weighted_GK = weight_GK * variance_slope_G.unsqueeze(-1)
-        weight_slope_GK = torch.addcmul(
-            slope_GK * factor_G.unsqueeze(-1), spread_GK, variance_slope_G.unsqueeze(-1), value=2
-        )
-        weight_slope_GK += mean_slope_G.unsqueeze(-1) * z_mean_K.unsqueeze(-2)
-        z_slope_BK = centred_BK @ (weight_GK.mT @ weighted_GK) * 2
-        z_slope_BK += mean_slope_G.unsqueeze(-2) @ weight_GK
-        return z_slope_BK / centred_BK.shape[-2], weight_slope_GK, factor_slope_G * over_sd_G, shift_slope_G
+        weighted_GK = weight_GK * variance_slope_G[:, None]
+        weight_slope_GK = torch.addcmul(slope_GK * factor_G[:, None], spread_GK, variance_slope_G[:, None], value=2)
+        weight_slope_GK += mean_slope_G[:, None] * z_mean_K
+        z_slope_BK = centred_BK @ (weight_GK.T @ weighted_GK) * 2
+        z_slope_BK += mean_slope_G @ weight_GK
+        return z_slope_BK / len(centred_BK), weight_slope_GK, factor_slope_G * over_sd_G, shift_slope_G
 
 
 class DeepDecoder(nn.Module):

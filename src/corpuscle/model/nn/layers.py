@@ -22,9 +22,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output, shape (B, n_out)."""
-        if self.weight.dim() == 2:
-            return functional.linear(x, self.weight, self.bias)
-        return x @ self.weight.mT + self.bias.unsqueeze(-2)
+        return functional.linear(x, self.weight, self.bias)
 
 
 def dropout(hidden: Tensor, share: float, noise: torch.Generator | None) -> Tensor:

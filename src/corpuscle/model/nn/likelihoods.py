@@ -95,19 +95,19 @@ def log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
 def negative_log_likelihood(decoded: Decoded, batch: Batch | DenseBatch) -> Tensor:
     """Return the summed negative log-likelihood of a batch (nats, lower is better), differentiable in `decoded`."""
     if isinstance(batch, DenseBatch) or not kernels.available():
-        return -_dense_log_likelihood(decoded, batch if isinstance(batch, DenseBatch) else batch.dense()).sum(-1)
+        return -_dense_log_likelihood(decoded, batch if isinstance(batch, DenseBatch) else batch.dense()).sum()
     given = [part for part in decoded[:-1] if part is not None]
     loss: Tensor = _NegativeLogLikelihood.apply(batch, decoded.factors, *given)  # type: ignore[no-untyped-call]
     return loss
 
 
 def _dense_log_likelihood(decoded: Decoded, batch: DenseBatch) -> Tensor:
-    logit_BG = decoded.z @ decoded.weight.mT + decoded.bias.unsqueeze(-2)
+    logit_BG = decoded.z @ decoded.weight.T + decoded.bias
     if batch.unmeasured is not None:
         # Finite, so that no gradient is 0 · ∞; its softmax is 0 all the same.
         logit_BG = logit_BG.masked_fill(batch.unmeasured, torch.finfo(logit_BG.dtype).min / 2)
-    log_mean_BG = decoded.library[..., None] + logit_BG.log_softmax(-1)
-    log_theta_G, x_BG = decoded.log_theta.unsqueeze(-2), batch.counts
+    log_mean_BG = decoded.library[:, None] + logit_BG.log_softmax(1)
+    log_theta_G, x_BG = decoded.log_theta, batch.counts
     theta_G = log_theta_G.exp()
     # log(1 + μ/θ) without forming μ/θ
     log1p_BG = functional.softplus(log_mean_BG - log_theta_G)
@@ -115,13 +115,13 @@ def _dense_log_likelihood(decoded: Decoded, batch: DenseBatch) -> Tensor:
     seen_BG = x_BG > 0
     value_BG = value_BG + torch.where(seen_BG, x_BG * (log_mean_BG - log_theta_G - log1p_BG), 0)
     if decoded.lost_weight is not None and decoded.lost_bias is not None:
-        lost_BG = decoded.z @ decoded.lost_weight.mT + decoded.lost_bias.unsqueeze(-2)
+        lost_BG = decoded.z @ decoded.lost_weight.T + decoded.lost_bias
         kept_BG = functional.softplus(-lost_BG)
         zero_BG = functional.softplus(-lost_BG - theta_G * log1p_BG) - kept_BG
         value_BG = torch.where(seen_BG, value_BG - kept_BG - lost_BG, zero_BG)
     if batch.unmeasured is not None:
         value_BG = value_BG.masked_fill(batch.unmeasured, 0)
-    return value_BG.sum(-1)
+    return value_BG.sum(1)
 
 
 def expected_fractions(decoded: Decoded, unmeasured: Tensor | None) -> Tensor:
@@ -129,7 +129,7 @@ def expected_fractions(decoded: Decoded, unmeasured: Tensor | None) -> Tensor:
 
     With zero inflation, the shares of what there is before counts are lost.
     """
-    logit_BG = torch.addmm(decoded.bias, decoded.z, decoded.weight.mT)
+    logit_BG = torch.addmm(decoded.bias, decoded.z, decoded.weight.T)
     if unmeasured is not None:
         logit_BG.masked_fill_(unmeasured, -torch.inf)
     return logit_BG.softmax(1)

@@ -32,7 +32,7 @@ from corpuscle.model.training.optimiser import Adam
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 EVERY_SECONDS = 300.0
 
 

@@ -3,7 +3,6 @@
 The loop never waits for the device that computes: what its steps return is looked at now and then, many at once.
 """
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from corpuscle.core.errors import DivergedError, ModelError
 from corpuscle.core.randomness import generator, torch_seed
 from corpuscle.model.data.batches import Batch, TrainingCounts
 from corpuscle.model.data.dense import DenseBatch
-from corpuscle.model.data.loader import Supply, stacked_batches, together
+from corpuscle.model.data.loader import Supply
 from corpuscle.model.data.on_gpu import CPU, training_device
 from corpuscle.model.model import HISTORY, Progress, no_history
 from corpuscle.model.training.budget import Moment, Schedule, fewest_cells
@@ -154,88 +153,23 @@ def train(
     DivergedError
         When the loss or a weight is no longer a finite number.
     """
-    curve = _fit(network, [table], schedule, optimiser, [seed], progress)
-    network.to(CPU)
-    return curve.tables()[0]
-
-
-def train_together(
-    networks: Sequence[Trainable],
-    tables: Sequence[TrainingCounts],
-    schedule: Schedule,
-    optimiser: Optimiser,
-    *,
-    seeds: Sequence[int],
-    progress: Progress,
-) -> list[pd.DataFrame]:
-    """Fit several networks of one shape as one network, each to its own counts; see `train`.
-
-    A small network leaves a GPU idle; fifty of them do not. Their parameters get an axis in front, so that each
-    operation works on all of them. What is random is drawn for all at once, so that a network's weights are not
-    those that it would have if it were trained alone, but as good.
-
-    Parameters
-    ----------
-    networks, tables, seeds
-        What is trained, on what, and the seeds of the splits and orders. The schedule is the same for all: so the
-        corpora have as many uses of cells each.
-
-    Returns
-    -------
-    Each network's training curve; the phases' seconds are those of all of them.
-    """
-    assert schedule.budget.patience is None, "fits that stop by themselves cannot be trained as one"
-    assert optimiser.stepping == Stepping(), "a norm would be of all networks' gradients together"
-    whole = stack_networks(networks)
-    curve = _fit(whole, tables, schedule, optimiser, seeds, progress)
-    for number, network in enumerate(networks):
-        network.load_state_dict({name: part[number].cpu() for name, part in whole.state_dict().items()})
-        network.train(mode=False)
-    return curve.tables()
-
-
-def stack_networks(networks: Sequence[Any]) -> Any:
-    """Return one network with the parameters and buffers of several, stacked along an axis in front."""
-    whole = copy.deepcopy(networks[0])
-    for parts in zip(*(network.modules() for network in [whole, *networks]), strict=True):
-        module, *sources = parts
-        for name in module._parameters:
-            if module._parameters[name] is not None:
-                data = torch.stack([source._parameters[name].detach() for source in sources])
-                module._parameters[name] = torch.nn.Parameter(data)
-        for name in module._buffers:
-            module._buffers[name] = torch.stack([source._buffers[name] for source in sources])
-    return whole
-
-
-def _fit(  # noqa: PLR0917  # what `train` is given
-    network: Trainable,
-    tables: Sequence[TrainingCounts],
-    schedule: Schedule,
-    optimiser: Optimiser,
-    seeds: Sequence[int],
-    progress: Progress,
-) -> "_Curve":
     if not schedule.steps_per_epoch:
         least = fewest_cells(schedule.validation_share)
         raise ModelError(f"expected at least {least:,} cells to train on, got {schedule.n_cells:,}; draw more cells")
-    device, phases = training_device(), Stopwatch(tables[0].seconds)
+    device, phases = training_device(), Stopwatch(table.seconds)
     sparse = getattr(network, "takes_sparse", False)
     if optimiser.precision == "bf16" and device.type != "cuda" and not sparse:
         raise ModelError(f'precision = "bf16" needs a GPU, and this training is on {device.type!r}; leave it out')
     network.to(device)
     with phases.timed("reading"):
-        supplies = [
-            Supply(table, schedule, seed, device, sparse=sparse) for table, seed in zip(tables, seeds, strict=True)
-        ]
-    curve = _Curve(schedule, supplies, seeds[0], device, phases)
-    noise, adam, reported = named_noise(seeds[0], "noise", device), optimiser.of(network, schedule), time.monotonic()
-    largest = max(table.largest for table in tables)
-    cells = [(table.times_N, table.total_N) for table in tables]
-    checkpoint = Checkpoint(Training(network, adam, noise, curve), asdict(schedule), optimiser.spec(), seeds, cells)
+        supply = Supply(table, schedule, seed, device, sparse=sparse)
+    curve = _Curve(schedule, supply, seed, device, phases)
+    noise, adam, reported = named_noise(seed, "noise", device), optimiser.of(network, schedule), time.monotonic()
+    begins_with = asdict(schedule), optimiser.spec(), seed, table.times_N, table.total_N
+    checkpoint = Checkpoint(Training(network, adam, noise, curve), *begins_with)
     n_taken = checkpoint.resume()
     network.train()
-    with together(supplies, n_taken) as batches:
+    with supply.batches(n_taken) as batches:
         for step in range(n_taken, schedule.n_steps):
             with phases.timed("batches"):
                 batch = next(batches)
@@ -244,7 +178,7 @@ def _fit(  # noqa: PLR0917  # what `train` is given
                 adam.step()
                 curve.add(loss, terms, len(batch))
                 if curve.is_due and (bad := curve.first_not_finite()) is not None:
-                    raise DivergedError(_diverged(bad, schedule, optimiser, largest))
+                    raise DivergedError(_diverged(bad, schedule, optimiser, table.largest))
             if curve.has_point:
                 with phases.timed("validation"):
                     curve.add_point(network)
@@ -255,10 +189,10 @@ def _fit(  # noqa: PLR0917  # what `train` is given
                 reported = time.monotonic()
                 progress((step + 1) / schedule.n_steps)
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
-        raise DivergedError(_diverged(curve.step, schedule, optimiser, largest))
-    network.train(mode=False)
+        raise DivergedError(_diverged(curve.step, schedule, optimiser, table.largest))
+    network.train(mode=False).to(CPU)
     progress(1.0)
-    return curve
+    return curve.table()
 
 
 def _with_gradients(
@@ -282,7 +216,7 @@ def _with_gradients(
         loss = loss if len(part) == len(batch) else loss * (len(part) / len(batch))
         if not losses:
             adam.zero_grad()
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
         terms.append(terms_of_part)
     if len(parts) == 1:
@@ -298,7 +232,7 @@ def _diverged(step: int, schedule: Schedule, optimiser: Optimiser, largest: floa
 
 
 class _Curve:
-    """Gathers the training curves of networks that are trained together (M of them, often one), and says when to stop.
+    """Gathers a training curve, and says when to stop.
 
     Attributes
     ----------
@@ -306,24 +240,21 @@ class _Curve:
         How many steps were taken.
     """
 
-    def __init__(
-        self, schedule: Schedule, supplies: Sequence[Supply], seed: int, device: torch.device, phases: Stopwatch
-    ) -> None:
-        self.schedule, self.supplies, self.seed, self.device, self.phases = schedule, supplies, seed, device, phases
+    def __init__(self, schedule: Schedule, supply: Supply, seed: int, device: torch.device, phases: Stopwatch) -> None:
+        self.schedule, self.supply, self.seed, self.device, self.phases = schedule, supply, seed, device, phases
         self.step, self.best, self.best_step = 0, math.inf, 0
-        self.rows: list[list[tuple[int, float, str, float]]] = [[] for _ in supplies]
+        self.rows: list[tuple[int, float, str, float]] = []
         self.names: list[str] = []
         # Losses and terms of the last steps, on their device; sums of the terms since the last point.
         self.recent, self.n_recent = torch.empty(0), 0
-        self.sums_TM, self.n_cells = np.zeros((0, 0)), 0
+        self.sums_T, self.n_cells = np.zeros(0), 0
 
     def add(self, loss: Tensor, terms: Mapping[str, Tensor], n_cells: int) -> None:
         """Take note of a step's loss and terms, without waiting for them."""
-        n_networks = len(self.supplies)
         if not self.names:
-            self.names, self.sums_TM = list(terms), np.zeros((len(terms), n_networks))
-            self.recent = torch.empty((LOOKED_AT, 1 + len(terms), n_networks), dtype=loss.dtype, device=loss.device)
-        self.recent[self.n_recent] = torch.stack([loss.detach(), *terms.values()]).reshape(-1, n_networks)
+            self.names, self.sums_T = list(terms), np.zeros(len(terms))
+            self.recent = torch.empty((LOOKED_AT, 1 + len(terms)), dtype=loss.dtype, device=loss.device)
+        self.recent[self.n_recent] = torch.stack([loss.detach(), *terms.values()])
         self.n_recent, self.step, self.n_cells = self.n_recent + 1, self.step + 1, self.n_cells + n_cells
 
     @property
@@ -340,28 +271,28 @@ class _Curve:
         """Look at the last steps, adding them up; return the first without a finite loss, counted from 1."""
         recent = self.recent[: self.n_recent].double().numpy(force=True)
         first, self.n_recent = self.step - self.n_recent + 1, 0
-        bad = np.flatnonzero(~np.isfinite(recent).all(axis=(1, 2)))
+        bad = np.flatnonzero(~np.isfinite(recent).all(axis=1))
         if len(bad):
             return first + int(bad[0])
         for terms in recent[:, 1:]:
-            self.sums_TM += terms
+            self.sums_T += terms
         return None
 
     def add_point(self, network: Trainable) -> None:
-        """Add a point to the curves."""
-        self._add(self.names, "train", self.sums_TM / self.n_cells)
-        self.sums_TM, self.n_cells = np.zeros_like(self.sums_TM), 0
-        if not len(self.supplies[0].held):
+        """Add a point to the curve."""
+        self._add(self.names, "train", self.sums_T / self.n_cells)
+        self.sums_T, self.n_cells = np.zeros_like(self.sums_T), 0
+        if not len(self.supply.held):
             return
-        names, means_TM = self._validate(network)
-        self._add(names, "validation", means_TM)
-        if means_TM[0, 0] < self.best - (self.schedule.budget.min_delta or 0.0):
-            self.best, self.best_step = float(means_TM[0, 0]), self.step
+        names, means_T = self._validate(network)
+        self._add(names, "validation", means_T)
+        if means_T[0] < self.best - (self.schedule.budget.min_delta or 0.0):
+            self.best, self.best_step = float(means_T[0]), self.step
 
-    def _add(self, names: Sequence[str], part: str, means_TM: NDArray[np.float64]) -> None:
+    def _add(self, names: Sequence[str], part: str, means_T: NDArray[np.float64]) -> None:
         epoch = self.step / self.schedule.steps_per_epoch
-        for rows, means in zip(self.rows, means_TM.T.tolist(), strict=True):
-            rows += [(self.step, epoch, f"{name}_{part}", mean) for name, mean in zip(names, means, strict=True)]
+        means = zip(names, means_T.tolist(), strict=True)
+        self.rows += [(self.step, epoch, f"{name}_{part}", mean) for name, mean in means]
 
     @property
     def has_converged(self) -> bool:
@@ -371,14 +302,14 @@ class _Curve:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that steps change; see `Curve`."""
         facts = {name: getattr(self, name) for name in NUMBERS} | {"rows": self.rows, "seconds": self.phases.seconds}
-        return {"recent": self.recent, "sums_TM": torch.from_numpy(self.sums_TM)}, facts
+        return {"recent": self.recent, "sums_T": torch.from_numpy(self.sums_T)}, facts
 
     def set_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self.recent, self.sums_TM = tensors["recent"].to(self.device), tensors["sums_TM"].numpy()
+        self.recent, self.sums_T = tensors["recent"].to(self.device), tensors["sums_T"].numpy()
         for name in NUMBERS:
             setattr(self, name, facts[name])
-        self.rows = [[tuple(row) for row in rows] for rows in facts["rows"]]
+        self.rows = [(step, epoch, quantity, value) for step, epoch, quantity, value in facts["rows"]]
         for phase, seconds in facts["seconds"].items():
             self.phases.seconds[phase] = self.phases.seconds.get(phase, 0.0) + seconds
 
@@ -386,20 +317,14 @@ class _Curve:
         """Return the mean of each term over the held-out cells' uses; the same noise each time, for a smooth curve."""
         network.train(mode=False)
         noise = named_noise(self.seed, "validation", self.device)
-        batches = stacked_batches([supply.held_batches() for supply in self.supplies])
-        scores = [network.score(batch, noise) for batch in batches]
+        scores = [network.score(batch, noise) for batch in self.supply.held_batches()]
         network.train()
-        times_MN = np.stack([supply.held.times_N for supply in self.supplies])
-        means = [
-            np.average(torch.cat([score[name] for score in scores], -1).cpu().reshape(times_MN.shape), 1, times_MN)
-            for name in scores[0]
-        ]
-        return list(scores[0]), np.stack(means).astype(np.float64)
+        names, times_N = list(scores[0]), self.supply.held.times_N
+        each = (torch.cat([score[name] for score in scores]).numpy(force=True) for name in names)
+        return names, np.array([np.average(term_N, weights=times_N) for term_N in each], np.float64)
 
-    def tables(self) -> list[pd.DataFrame]:
-        """Return each network's curve in long form, with the time by phase."""
-        tables = []
-        for rows in self.rows:
-            tables.append(pd.DataFrame(rows, columns=list(HISTORY)) if rows else no_history())
-            tables[-1].attrs["seconds"] = self.phases.seconds
-        return tables
+    def table(self) -> pd.DataFrame:
+        """Return the curve in long form, with the time by phase."""
+        table = pd.DataFrame(self.rows, columns=list(HISTORY)) if self.rows else no_history()
+        table.attrs["seconds"] = self.phases.seconds
+        return table
