@@ -120,6 +120,21 @@ def test_main_effects_of_a_design_are_orthogonal(k: int) -> None:
         assert (signs.T @ products == 0).all()
 
 
+@pytest.mark.parametrize("k", range(2, 32))
+def test_no_subset_stands_twice_and_each_source_is_in_half_of_them(k: int) -> None:
+    names = [f"s{at}" for at in range(k)]
+    for n in (16, 40, 64, 128, 200):
+        if n < 2 * next(iter(orders(k)), 2):
+            with pytest.raises(InputError, match="need at least"):
+                coalitions(names, n, rng=np.random.default_rng(0))
+            continue
+        found = coalitions(names, n, rng=np.random.default_rng(0))
+        assert found.index.is_unique
+        assert len(found) <= min(n, 2**k)
+        assert not found.duplicated().any()
+        assert (found.mean() == 0.5).all()
+
+
 def test_failed_runs_are_missing_and_counted() -> None:
     world = World(1, 4)
     members = coalitions(world.sources, rng=np.random.default_rng(0))

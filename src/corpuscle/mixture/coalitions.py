@@ -69,9 +69,9 @@ def coalitions(sources: Sequence[str], n: int = 64, *, rng: np.random.Generator)
     else:
         fitting = [order for order in orders(k) if 2 * order <= n]
         if not fitting:
+            least = min([2**k, *(2 * order for order in orders(k))])
             raise InputError(
-                f"n: {plural(k, 'source')} need at least {2 * orders(k)[0]} subsets to be valued; got {n}; raise it, "
-                "or join sources"
+                f"n: {plural(k, 'source')} need at least {least} subsets to be valued; got {n}; raise it, or join sources"
             )
         chosen_SK = fold_over(k, fitting[-1])
         chosen_SK = np.vstack([chosen_SK, _pairs(k, (n - len(chosen_SK)) // 2, chosen_SK, rng)])
@@ -92,13 +92,17 @@ def subset_name(names: Sequence[str], members_K: NDArray[np.bool_]) -> str:
 
 
 def orders(k: int) -> list[int]:
-    """Return the numbers of rows of the Hadamard matrices that have room for so many sources, ascending.
+    """Return the numbers of rows of the Hadamard matrices that have room for so many sources, ascending; may be none.
+
+    Those in which no two subsets are the same: cut to few columns, rows of large matrices repeat, and a subset that is
+    run twice says nothing new.
 
     Of Paley's construction (orders of a prime + 1), in which no two columns give a third when they are multiplied (from
     12 on): what three sources do together is spread thinly over all main effects, with both signs, rather than added to
     one of them.
     """
-    return [order for order in (4, 8, 12, 20, 24, 32) if order > k]
+    fitting = (order for order in (4, 8, 12, 20, 24, 32) if order > k)
+    return [order for order in fitting if len(np.unique(fold_over(k, order), axis=0)) == 2 * order]
 
 
 def fold_over(k: int, order: int) -> NDArray[np.bool_]:

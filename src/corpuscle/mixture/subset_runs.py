@@ -73,7 +73,8 @@ class SubsetRuns:
             design = {row_K.tobytes() for row_K in fold_over(k, order)}
             if design <= set(rows):
                 return np.array([row in design for row in rows])
-        smallest = fold_over(k, orders(k)[0])
+        # Two sources have no design but all four subsets.
+        smallest = np.unique(fold_over(k, next(iter(orders(k)), 4)), axis=0)
         lacking = [subset_name(self.sources, row_K) for row_K in smallest if row_K.tobytes() not in rows]
         raise InputError(
             "members: expected all subsets of the sources, or those of corpuscle.mixture.coalitions; of its smallest "
