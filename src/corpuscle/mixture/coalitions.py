@@ -71,7 +71,8 @@ def coalitions(sources: Sequence[str], n: int = 64, *, rng: np.random.Generator)
         if not fitting:
             least = min([2**k, *(2 * order for order in orders(k))])
             raise InputError(
-                f"n: {plural(k, 'source')} need at least {least} subsets to be valued; got {n}; raise it, or join sources"
+                f"n: {plural(k, 'source')} need at least {least} subsets to be valued; got {n}; raise it, or join "
+                "sources"
             )
         chosen_SK = fold_over(k, fitting[-1])
         chosen_SK = np.vstack([chosen_SK, _pairs(k, (n - len(chosen_SK)) // 2, chosen_SK, rng)])
