@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-Verdict = Literal["pattern seen", "not seen", "artefact"]
+Verdict = Literal["pattern seen", "not seen", "artefact", "no verdict"]
+# A difference of accuracy, F1 or a correlation that is too small to call a gain.
+MARGIN = 0.02
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class Claim:
     estimate
         The measured difference, or value.
     verdict
-        Decided by a rule that the study's page states, from `estimate` alone: ``"pattern seen"``, ``"not seen"`` (which
-        includes intervals that reach 0), or ``"artefact"`` (the pattern is there as it was measured in the
-        publication, and gone when what was confounded with it is held equal).
+        Decided by a rule of this module, which the study's page states: ``"pattern seen"``, ``"not seen"`` (which
+        includes intervals that reach 0), ``"artefact"`` (see `unless_confounded`), or ``"no verdict"``: nothing was
+        published of what is asked here, or what it was compared with is not run.
     because
         One sentence: what the verdict rests on, and what differs from the publication.
     """
@@ -73,6 +75,36 @@ class Claim:
     estimate: Estimate
     verdict: Verdict
     because: str
+
+
+def when(seen: bool) -> Verdict:  # noqa: FBT001  # a verdict is what a condition is called
+    """Return the verdict on a pattern that has no confounder."""
+    return "pattern seen" if seen else "not seen"
+
+
+def no_more_than_margin(gain: Estimate) -> Verdict:
+    """Return the verdict on a published absence of a gain: seen where a gain of `MARGIN` or more is ruled out."""
+    return when(gain.high < MARGIN)
+
+
+def unless_confounded(*, seen: bool, still: bool, removed: bool) -> Verdict:
+    """Return the verdict on a pattern that goes along with something else, such as more steps.
+
+    Parameters
+    ----------
+    seen
+        Whether it is seen as it was measured in the publication.
+    still
+        Whether it is seen with that something held equal.
+    removed
+        Whether that something is shown to make it: the difference between the two, paired by replicate, is beyond
+        zero. That the second is not shown does not show that it is smaller than the first.
+    """
+    if not seen:
+        return "not seen"
+    if still:
+        return "pattern seen"
+    return "artefact" if removed else "not seen"
 
 
 def values(scores: pd.DataFrame, **where: str) -> "pd.Series[float]":

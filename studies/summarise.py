@@ -2,7 +2,7 @@
 
 ``python studies/summarise.py RUNS`` reads ``RUNS/STUDY/FILE`` (the runs of ``studies/STUDY/FILE.toml``), asks each
 ``studies/STUDY/claims.py`` for its claims, and writes ``docs/published/claims/STUDY.md``, the table of a study's page,
-and ``docs/published/claims/all.md``, that of the summary page.
+``STUDY_NAME.csv`` next to it for each other table that the study has, and ``all.md``, the table of the summary page.
 """
 
 import importlib.util
@@ -10,6 +10,8 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from corpuscle import Results
 
@@ -30,15 +32,15 @@ def small_files(study: str) -> list[Path]:
     return sorted((HERE / study).glob("small*.toml"))
 
 
-def claims_of(study: str, runs: Path) -> list[Claim]:
-    """Return a study's claims, from the folders of its runs under `runs`, by the names of the study files."""
+def said_of(study: str, runs: Path) -> tuple[list[Claim], dict[str, pd.DataFrame]]:
+    """Return a study's claims and, by name, its other tables; of the runs under `runs`, by the names of the files."""
     spec = importlib.util.spec_from_file_location(f"{study}_claims", HERE / study / "claims.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     runs_by_file = {path.stem: Results.load(runs / study / path.stem) for path in small_files(study)}
-    found: list[Claim] = module.claims(runs_by_file)
-    return found
+    tables = module.tables(runs_by_file) if hasattr(module, "tables") else {}
+    return module.claims(runs_by_file), tables
 
 
 # What Markdown would not print as it is within a cell of a table.
@@ -73,7 +75,10 @@ def main(runs: Path) -> None:
     for study in published_studies():
         page = PAGES / f"{study}.md"
         if (runs / study).is_dir():
-            page.write_text(table(claims_of(study, runs)), encoding="utf-8")
+            claims, tables = said_of(study, runs)
+            page.write_text(table(claims), encoding="utf-8")
+            for name, one in tables.items():
+                one.to_csv(PAGES / f"{study}_{name}.csv", index=False, float_format="%.4g")
         if page.exists():
             whole.append(f"### [{title(study)}](../{study}.md)\n\n{page.read_text(encoding='utf-8')}")
     (PAGES / "all.md").write_text("\n".join(whole), encoding="utf-8")

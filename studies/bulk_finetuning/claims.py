@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from claim import Claim, Estimate, Verdict, difference, values
+from claim import MARGIN, Claim, Estimate, difference, no_more_than_margin, unless_confounded, values, when
 
 from corpuscle import Results
 
@@ -30,15 +30,6 @@ def claims(runs: dict[str, Results]) -> list[Claim]:
     ]
 
 
-def _above(found: Estimate) -> Verdict:
-    return "pattern seen" if found.above_zero else "not seen"
-
-
-def _absent(found: Estimate) -> Verdict:
-    """Of a published absence; one draw has no interval, and shows none."""
-    return "pattern seen" if np.isfinite(found.low) and not found.above_zero else "not seen"
-
-
 def _mean(scores: pd.DataFrame, corpus: str, metric: str = "balanced_accuracy") -> float:
     return float(values(scores, **RANKS, corpus=corpus, metric=metric).mean())
 
@@ -56,7 +47,7 @@ def _aggregations(scores: pd.DataFrame, name: str, reader: dict[str, str]) -> Cl
         "Sum, sum over k and sum over the exact size were three strategies, each given to Geneformer.",
         f"largest minus smallest macro-F1 of the three, profiles of ten, a model that reads {name}",
         spread,
-        _above(spread),
+        "no verdict",
         f"Macro-F1 {levels} (sum, sum/k, sum/n). {why[name]}",
     )
 
@@ -79,15 +70,15 @@ def _pseudobulk(scores: pd.DataFrame) -> Claim:
     few, bulk = {"corpus": "Few single cells"}, {"corpus": "Bulk of 10, sum"}
     published = difference(scores, SINGLE, bulk, **RANKS, metric="balanced_accuracy")
     fair = difference(scores, few, bulk, **RANKS, metric="balanced_accuracy")
-    gone = np.isfinite(fair.low) and not fair.above_zero
+    examples = difference(scores, SINGLE, few, **RANKS, metric="balanced_accuracy")
     return Claim(
         "Pseudobulk for single cells",
         "Profiles of k cells took the place of single cells in training; no figure is at hand.",
         "mean accuracy of labels, Geneformer: single cells minus profiles of ten of the same cells",
         published,
-        "artefact" if published.above_zero and gone else _above(published),
-        f"500 cells make 47 profiles. Against 50 single cells, the difference is {fair}: what is lost is the number of "
-        "examples, as far as this resolves.",
+        unless_confounded(seen=published.above_zero, still=fair.above_zero, removed=examples.above_zero),
+        f"500 cells make 47 profiles. 500 single cells next to 50 bring {examples}; 50 single cells next to the "
+        f"profiles, {fair}.",
     )
 
 
@@ -98,10 +89,10 @@ def _rising_k(scores: pd.DataFrame) -> Claim:
     )
     return Claim(
         "Rising k",
-        "k was raised, so that profiles are larger and fewer; no figure is at hand. Asked here: is less learned?",
+        "k was raised, so that profiles are larger and fewer; no finding is at hand. Asked here: is less learned?",
         "macro-F1, Geneformer: profiles of five minus profiles of 20 of the same cells",
         found,
-        _above(found),
+        "no verdict",
         f"Of a model that reads counts, it is {counts}: sums of 20 cells are nothing like a cell to it.",
     )
 
@@ -114,7 +105,7 @@ def _synthetic(scores: pd.DataFrame, name: str, figure: str) -> Claim:
         f"Taught by synthetic cells alone, Geneformer recognises single cells worse: {figure}.",
         "mean accuracy of labels, Geneformer: single cells minus as many synthetic cells (clipped normal)",
         found,
-        _above(found),
+        when(found.above_zero),
         f"{_mean(scores, 'Synthetic'):.2f} for {_mean(scores, 'Single cells'):.2f}, from bulk of those; by chance "
         f"{1 / _n_labels(scores):.2f}. Of synthetic counts, the difference is {counts}.",
     )
@@ -133,7 +124,7 @@ def _law(scores: pd.DataFrame) -> Claim:
         "ranked (our inference, not a finding of the study).",
         "macro-F1, Geneformer: synthetic cells drawn as correlated counts minus those drawn as clipped normals",
         found,
-        _above(found),
+        "no verdict",
         f"Of the model that reads counts, it is {read}.",
     )
 
@@ -147,8 +138,8 @@ def _added(scores: pd.DataFrame) -> Claim:
         "0.79 and 0.80 in four trials, as we read them, for 0.79.",
         "mean accuracy of labels, Geneformer: single cells with 200 synthetic ones minus single cells",
         found,
-        _absent(found),
-        "No gain is seen where the interval does not lie above 0, as it does not either where draws are too few.",
+        no_more_than_margin(found),
+        f"Seen where the interval ends below {MARGIN}.",
     )
 
 
@@ -162,6 +153,6 @@ def _first_label(scores: pd.DataFrame) -> Claim:
         "0.57 to 0.64 for 0.68; the other, BMS, more often in three.",
         f"accuracy of {ADDED}, Geneformer: single cells minus single cells with synthetic ones of two labels",
         found,
-        _above(found),
+        when(found.above_zero),
         f"Of CD4 Memory T, the other label that is added and the one most like it, it is {other}.",
     )

