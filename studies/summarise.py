@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
@@ -17,6 +18,8 @@ from corpuscle import Results
 
 HERE = Path(__file__).resolve().parent
 PAGES = HERE.parent / "docs" / "published" / "claims"
+# A study file on data that do not come with the package, of studies that have one.
+RICHER = "richer"
 sys.path.insert(0, str(HERE))
 
 from claim import Claim  # noqa: E402
@@ -32,12 +35,18 @@ def small_files(study: str) -> list[Path]:
     return sorted((HERE / study).glob("small*.toml"))
 
 
-def said_of(study: str, runs: Path) -> tuple[list[Claim], dict[str, pd.DataFrame]]:
-    """Return a study's claims and, by name, its other tables; of the runs under `runs`, by the names of the files."""
+def module_of(study: str) -> ModuleType:
+    """Return a study's ``claims.py``."""
     spec = importlib.util.spec_from_file_location(f"{study}_claims", HERE / study / "claims.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def said_of(study: str, runs: Path) -> tuple[list[Claim], dict[str, pd.DataFrame]]:
+    """Return a study's claims and, by name, its other tables; of the runs under `runs`, by the names of the files."""
+    module = module_of(study)
     runs_by_file = {path.stem: Results.load(runs / study / path.stem) for path in small_files(study)}
     tables = module.tables(runs_by_file) if hasattr(module, "tables") else {}
     return module.claims(runs_by_file), tables
@@ -79,8 +88,14 @@ def main(runs: Path) -> None:
             page.write_text(table(claims), encoding="utf-8")
             for name, one in tables.items():
                 one.to_csv(PAGES / f"{study}_{name}.csv", index=False, float_format="%.4g")
+        if (runs / study / RICHER).is_dir():
+            claims = module_of(study).richer(Results.load(runs / study / RICHER))
+            (PAGES / f"{study}_{RICHER}.md").write_text(table(claims), encoding="utf-8")
         if page.exists():
             whole.append(f"### [{title(study)}](../{study}.md)\n\n{page.read_text(encoding='utf-8')}")
+        more = PAGES / f"{study}_{RICHER}.md"
+        if more.exists():
+            whole.append(f"On data that do not come with the package:\n\n{more.read_text(encoding='utf-8')}")
     (PAGES / "all.md").write_text("\n".join(whole), encoding="utf-8")
 
 
