@@ -95,9 +95,11 @@ class GeneSpace:
         """
         position = self.columns[source][counts.indices]
         kept = position >= 0
-        ends = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
-        data = counts.data[kept].astype(np.float32)
-        projected = csr_matrix((data, position[kept], ends), shape=(counts.shape[0], len(self)))
+        # The caller's pointers are copied: summing duplicates moves them.
+        data, ends = counts.data, counts.indptr.copy()
+        if not kept.all():
+            data, position, ends = data[kept], position[kept], np.concatenate([[0], np.cumsum(kept)])[ends]
+        projected = csr_matrix((data.astype(np.float32), position, ends), shape=(counts.shape[0], len(self)))
         projected.sum_duplicates()
         projected.eliminate_zeros()
         return projected

@@ -22,13 +22,18 @@ from scipy.sparse import csr_matrix
 from corpuscle.core.errors import CorpusError
 from corpuscle.core.fingerprint import fingerprint
 from corpuscle.corpus.corpus import Corpus
-from corpuscle.corpus.expression.variable_genes import cp10k, gene_moments, most_variable
+from corpuscle.corpus.expression.variable_genes import cell_scales, gene_moments, most_variable
 from corpuscle.store import Store
 
 N_GENES = 2000
 N_COMPONENTS = 50
 # Cells streamed at once: as many × 2,000 genes in float32 are 32 MB.
 BLOCK_CELLS = 4096
+# A product of two genes in a cell takes as long as so many in a dense multiplication: an eighth of the genes counted is
+# where both are equal.
+SPARSE_COST = 64
+# From so many blocks on it is worth importing a compiler.
+COMPILED_BLOCKS = 4
 
 Progress = Callable[[float], None]
 
@@ -79,18 +84,32 @@ def find_axes(
     n_found = len(genes_H)
     total_H, square_HH = np.zeros(n_found), np.zeros((n_found, n_found))
     for log_BH in _log_blocks(cells, genes_H, lambda share: report((1 + share) / 2)):
-        total_H += log_BH.sum(axis=0, dtype=np.float64)
-        square_HH += log_BH.T @ log_BH
+        total_H += np.bincount(log_BH.indices, weights=log_BH.data, minlength=n_found)
+        _add_square(log_BH, square_HH, compiled=len(cells) >= COMPILED_BLOCKS * BLOCK_CELLS)
     mean_H = total_H / len(cells)
     square_HH -= len(cells) * np.outer(mean_H, mean_H)
     n_components = min(n_components, n_found, len(cells) - 1)
     if n_components < 1:
         return Axes(genes_H, mean_H, np.zeros((n_found, 0)), np.zeros(0))
-    values, vectors = eigh(square_HH / (len(cells) - 1), subset_by_index=[n_found - n_components, n_found - 1])
+    wanted = [n_found - n_components, n_found - 1]
+    values, vectors = eigh(square_HH / (len(cells) - 1), lower=False, subset_by_index=wanted)
     axes_HK = vectors[:, ::-1]
     # An axis may point either way; this makes it the same one each time.
     signs_K = np.sign(axes_HK[np.abs(axes_HK).argmax(axis=0), np.arange(n_components)])
     return Axes(genes_H, mean_H, axes_HK * signs_K, np.maximum(values[::-1], 0))
+
+
+def _add_square(log_BH: csr_matrix, square_HH: NDArray[np.float64], *, compiled: bool) -> None:
+    """Add the products of each two genes to the upper triangle, as sparse numbers where that is quicker than dense."""
+    n_pairs = np.square(np.diff(log_BH.indptr), dtype=np.float64).sum()
+    if compiled and n_pairs * SPARSE_COST < log_BH.shape[0] * square_HH.size:
+        # numba takes longer to import than a few blocks to multiply.
+        from corpuscle.corpus.expression.sparse_products import add_products
+
+        add_products(log_BH, square_HH)
+    else:
+        dense_BH = log_BH.toarray()
+        square_HH += dense_BH.T @ dense_BH
 
 
 def project(cells: Corpus, axes: Axes, out_NK: NDArray[np.float32], progress: Progress | None = None) -> None:
@@ -108,13 +127,15 @@ def _projected(cells: Corpus, axes: Axes, progress: Progress | None = None) -> I
         yield (log_BH @ axes_HK - offset_K).astype(np.float32)
 
 
-def _log_blocks(cells: Corpus, genes_H: NDArray[np.int64], progress: Progress) -> Iterator[NDArray[np.float32]]:
-    """Stream log1p counts per 10,000 of some genes, dense, a block of cells at a time."""
+def _log_blocks(cells: Corpus, genes_H: NDArray[np.int64], progress: Progress) -> Iterator[csr_matrix]:
+    """Stream log1p counts per 10,000 of some genes in float32, a block of cells at a time, indices sorted."""
     for rows, counts_NG in cells.blocks(BLOCK_CELLS):
-        # Cut before anything dense or in float64 is made; the totals are over all genes.
-        scaled_NH: csr_matrix = cp10k(counts_NG)[:, genes_H]
-        scaled_NH.data = np.log1p(scaled_NH.data)
-        yield scaled_NH.astype(np.float32).toarray()
+        # Cut before anything in float64 is found; the totals are over all genes.
+        log_BH: csr_matrix = counts_NG[:, genes_H]
+        scale_P = np.repeat(cell_scales(counts_NG), np.diff(log_BH.indptr))
+        log_BH.data = np.log1p(log_BH.data * scale_P).astype(np.float32)
+        log_BH.sort_indices()
+        yield log_BH
         progress(rows.stop / len(cells))
 
 

@@ -36,10 +36,14 @@ def cp10k(counts_NG: csr_matrix) -> csr_matrix:
     -------
     float64, the same shape and pattern.
     """
-    totals = np.asarray(counts_NG.sum(axis=1, dtype=np.float64)).ravel()
-    scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
-    scaled = counts_NG.data.astype(np.float64) * np.repeat(scale, np.diff(counts_NG.indptr))
+    scaled = counts_NG.data * np.repeat(cell_scales(counts_NG), np.diff(counts_NG.indptr))
     return csr_matrix((scaled, counts_NG.indices, counts_NG.indptr), shape=counts_NG.shape)
+
+
+def cell_scales(counts_NG: csr_matrix) -> NDArray[np.float64]:
+    """Return what each cell's counts are multiplied by to sum to 10,000, shape (N,); 0 for a cell without counts."""
+    totals = np.asarray(counts_NG.sum(axis=1, dtype=np.float64)).ravel()
+    return np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
 
 
 def gene_moments(cells: Corpus, progress: Callable[[float], None] | None = None) -> GeneMoments:
