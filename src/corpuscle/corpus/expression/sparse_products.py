@@ -1,7 +1,8 @@
 """Products of the columns of a sparse matrix with each other, added up in float64: the covariance of few-count genes.
 
-A cell in which a tenth of the genes is counted has a hundredth of the products that a dense multiplication computes. scipy's
-product of two sparse matrices builds a sparse result and finds each product twice, and takes as long as a dense one.
+A cell in which a tenth of the genes is counted has a hundredth of the products that a dense multiplication computes.
+scipy's product of two sparse matrices builds a sparse result and finds each product twice, which takes as long as a
+dense one.
 Axes in names: N cells, H genes.
 """
 
@@ -33,18 +34,18 @@ def add_products(values_NH: csr_matrix, square_HH: NDArray[np.float64]) -> None:
     # By gene, then by cell: one row of the result at a time stays in the processor's nearest cache.
     places = np.arange(values_NH.nnz, dtype=values_NH.indices.dtype)
     by_gene = csr_matrix((places, values_NH.indices, values_NH.indptr), shape=values_NH.shape).tocsc()
-    end_of_place = values_NH.indptr[1:][by_gene.indices]
-    _add(values_NH.data, values_NH.indices, by_gene.indptr, by_gene.data, end_of_place, square_HH)
+    rests_P = np.column_stack([by_gene.data, values_NH.indptr[1:][by_gene.indices]])
+    _add(values_NH.data, values_NH.indices, by_gene.indptr, rests_P, square_HH)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
-def _add(value_P: Any, gene_P: Any, start_H: Any, place_P: Any, end_P: Any, square_HH: Any) -> None:
+def _add(value_P: Any, gene_P: Any, start_H: Any, rests_P: Any, square_HH: Any) -> None:
     for h in range(len(square_HH)):
         row = square_HH[h]
         for at in range(start_H[h], start_H[h + 1]):
-            # The rest of the cell: itself and the genes after it.
-            values = value_P[place_P[at] : end_P[at]]
-            genes = gene_P[place_P[at] : end_P[at]]
+            first, last = rests_P[at, 0], rests_P[at, 1]
+            # The rest of the cell: this gene and those after it.
+            values, genes = value_P[first:last], gene_P[first:last]
             mine = np.float64(values[0])
             for other in range(len(values)):
                 row[genes[other]] += mine * values[other]
