@@ -80,7 +80,8 @@ def find_axes(
     At most `n_components` axes: fewer where there are fewer cells or genes that vary.
     """
     report = progress or (lambda _share: None)
-    genes_H = most_variable(gene_moments(cells, lambda share: report(share / 2)), n_genes)
+    moments = gene_moments(cells, lambda share: report(share / 2), block_cells=BLOCK_CELLS)
+    genes_H = most_variable(moments, n_genes)
     n_found = len(genes_H)
     total_H, square_HH = np.zeros(n_found), np.zeros((n_found, n_found))
     for log_BH in _log_blocks(cells, genes_H, lambda share: report((1 + share) / 2)):

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from corpuscle.corpus.corpus import Corpus
+from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
 
 TARGET_SUM = 1e4
 N_BINS = 20
@@ -46,7 +46,9 @@ def cell_scales(counts_NG: csr_matrix) -> NDArray[np.float64]:
     return np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
 
 
-def gene_moments(cells: Corpus, progress: Callable[[float], None] | None = None) -> GeneMoments:
+def gene_moments(
+    cells: Corpus, progress: Callable[[float], None] | None = None, *, block_cells: int = BLOCK_CELLS
+) -> GeneMoments:
     """Stream through a corpus for the moments of its counts per 10,000; `times` is not applied.
 
     Memory is that of one block of cells, whatever the corpus' size.
@@ -57,9 +59,11 @@ def gene_moments(cells: Corpus, progress: Callable[[float], None] | None = None)
         What to look at.
     progress
         Called now and then with which share is done.
+    block_cells
+        How many cells to read at once: more are quicker, and take more memory.
     """
     total_G, square_G = np.zeros(cells.n_genes), np.zeros(cells.n_genes)
-    for rows, counts_NG in cells.blocks():
+    for rows, counts_NG in cells.blocks(block_cells):
         scaled_NG = cp10k(counts_NG)
         total_G += np.bincount(scaled_NG.indices, weights=scaled_NG.data, minlength=cells.n_genes)
         square_G += np.bincount(scaled_NG.indices, weights=scaled_NG.data**2, minlength=cells.n_genes)

@@ -4,7 +4,8 @@ Each dimension is cut into intervals of one length: an interval begins at the fi
 length after the beginning of the one before. A box is a combination of intervals with points in it; the length is
 bisected until there are about as many boxes as asked for (Hie et al. 2019, doi 10.1016/j.cels.2019.05.003).
 
-What is quicker here: values are sorted, not points, so that beginnings are found by binary search; boxes are
+What is quicker here: beginnings of a few intervals are found in as many passes over the points, those of many by binary
+search in sorted values; boxes are
 distinguished by a 64-bit hash (two of a million boxes are confused with probability 3e-8); counting stops where there
 are too many. Axes in names: N points, D dimensions, I intervals.
 """
@@ -21,6 +22,8 @@ from corpuscle.core.errors import CorpusError
 TOLERANCE = 0.1
 MAX_STEPS = 200
 NARROWEST = 1e-20
+# Up to so many intervals a dimension, passes over all points are quicker than to sort their values, and need no memory.
+FEW_INTERVALS = 16
 
 
 class PlaidCover(NamedTuple):
@@ -62,9 +65,12 @@ def plaid_cover(points_ND: NDArray[np.floating], n_boxes: int) -> PlaidCover:
     sorted_D: dict[int, NDArray[np.floating]] = {}
     for _ in range(MAX_STEPS):
         cut_D = np.flatnonzero(range_D > length)
-        for d in set(cut_D.tolist()) - set(sorted_D):
-            sorted_D[d] = np.sort(points_ND[:, d])
-        begins = [_beginnings(sorted_D[d], low_D[d], scale, length) for d in cut_D.tolist()]
+        if range_D.max() <= FEW_INTERVALS * length:
+            begins = _scanned_beginnings(points_ND, cut_D, low_D, scale, length)
+        else:
+            for d in set(cut_D.tolist()) - set(sorted_D):
+                sorted_D[d] = np.sort(points_ND[:, d])
+            begins = [_beginnings(sorted_D[d], low_D[d], scale, length) for d in cut_D.tolist()]
         grid = _grid(cut_D, begins, points_ND.dtype)
         count = _count(points_ND, grid, np.zeros(_n_slots(min(most, len(points_ND))), np.uint64), most)
         if count > most:
@@ -116,6 +122,33 @@ def _extent(points_ND: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDAr
 def _n_slots(n_keys: float) -> int:
     """Return the size of a hash table that is at most half full; a power of two."""
     return 1 << (2 * int(n_keys) + 4).bit_length()
+
+
+def _scanned_beginnings(
+    points_ND: NDArray[np.floating], cut_D: NDArray[np.int64], low_D: NDArray[np.floating], scale: Any, length: Any
+) -> list[NDArray[np.floating]]:
+    """Find the values at which the intervals of all dimensions begin: the next of each in one pass over the points."""
+    begin_D = np.full_like(low_D, np.inf)
+    begin_D[cut_D] = low_D[cut_D]
+    rounds = [begin_D]
+    while True:
+        # A dimension that is not cut, or has no further interval, is at infinity, and nothing lies beyond.
+        next_D = _next_beginnings(points_ND, low_D, scale, (rounds[-1] - low_D) / scale + length)
+        if not np.isfinite(next_D).any():
+            return [column[np.isfinite(column)] for column in np.array(rounds).T[cut_D]]
+        rounds.append(next_D)
+
+
+@njit(cache=True, error_model="numpy")
+def _next_beginnings(points_ND, low_D, scale, bound_D):  # type: ignore[no-untyped-def]  # compiled
+    """Find the smallest value beyond each dimension's bound, which is on geosketch's scale; infinity where none is."""
+    nearest_D = np.full_like(low_D, np.inf)
+    for n in range(len(points_ND)):
+        point_D = points_ND[n]
+        for d in range(len(low_D)):
+            beyond = point_D[d] if bound_D[d] < (point_D[d] - low_D[d]) / scale else nearest_D[d]
+            nearest_D[d] = min(beyond, nearest_D[d])
+    return nearest_D
 
 
 @njit(cache=True)
