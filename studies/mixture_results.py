@@ -3,7 +3,8 @@
 ``python studies/mixture_results.py FOLDER`` reads the folder that these commands have left:
 
     corpuscle recommend studies/mixture.toml -o FOLDER
-    corpuscle advise    studies/mixture.toml --candidate pbmc3k -o FOLDER
+    corpuscle advise    studies/mixture.toml --candidate PILOT.h5ad -o FOLDER
+    corpuscle value     studies/mixture.toml --subsets 24 -o FOLDER
 
 and writes a table in Markdown for each part of the page ``docs/mixture-on-cells.md`` into
 ``docs/mixture-on-cells/PART.md``. Of a part that is not there, the table that was written before stays.
@@ -108,6 +109,21 @@ def known(folder: Path) -> str:
     return table(["source", "target", "adds (R², ± SE)", "predicted", "90 % interval"], rows)
 
 
+def worth(folder: Path) -> str:
+    """Return what each source is worth in the mean over subsets of the others: of all targets, by way of leaving out."""
+    found = pd.read_csv(folder / "source_values.csv")
+    utility = found[found["output"] == UTILITY]
+    heads = {"fixed": "corpus keeps its size", "additive": "corpus is smaller without it"}
+    ways = [way for way in heads if way in set(utility["way"])]
+    table_of = utility.set_index(["source", "way"])
+    rows = [
+        (source, *(f"{number(row.banzhaf)} ({between(row.banzhaf_low, row.banzhaf_high)})"
+                   for row in (table_of.loc[(source, way)] for way in ways)))
+        for source in dict.fromkeys(utility["source"])
+    ]  # fmt: skip
+    return table(["source", *(heads[way] for way in ways)], rows)
+
+
 def measures(folder: Path) -> str:
     """Return how well each measure ranks corpora as trained models do, for seen and for unseen targets."""
     found = standings_of(folder).means
@@ -130,6 +146,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "scorecard": ("scorecard.csv", scorecard),
     "confirmed": ("confirmation.csv", confirmed),
     "known": ("known_sources.csv", known),
+    "worth": ("source_values.csv", worth),
     "measures": ("recommendation.json", measures),
 }
 
