@@ -144,6 +144,9 @@ def test_failed_runs_are_missing_and_counted() -> None:
     found = ledger(runs, scores, seeds=seeds)
     assert found.notes == ("2 of 48 runs have no 0: they count as missing",)
     assert found.values["banzhaf"].to_numpy() == pytest.approx(whole["banzhaf"].to_numpy(), abs=0.05)
+    of_all = scores.copy()
+    of_all[[5, 22]] = np.nan
+    assert ledger(runs, of_all, seeds=seeds).notes == ("2 of 48 runs have no score: they count as missing",)
     # A subset of which all runs failed.
     scores[[5, 21, 37], 0] = np.nan
     without = ledger(runs, scores, seeds=seeds)

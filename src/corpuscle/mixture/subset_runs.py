@@ -83,10 +83,16 @@ class SubsetRuns:
 
     def notes(self) -> tuple[str, ...]:
         """Return what the reader must know."""
-        found = []
-        for output, missing_R in zip(self.outputs, np.isnan(self.scores_RO).T, strict=True):
-            if missing_R.any():
-                found.append(f"{int(missing_R.sum())} of {len(missing_R)} runs have no {output}: they count as missing")
+        missing_RO = np.isnan(self.scores_RO)
+        if len(self.outputs) > 1 and (missing_RO == missing_RO[:, :1]).all():
+            missing = [("score", missing_RO[:, 0])]
+        else:
+            missing = [*zip(self.outputs, missing_RO.T, strict=True)]
+        found = [
+            f"{int(missing_R.sum())} of {len(missing_R)} runs have no {output}: they count as missing"
+            for output, missing_R in missing
+            if missing_R.any()
+        ]
         if not self.is_all:
             found.append(
                 f"{len(self.subset_SK)} of {2 ** len(self.sources):,} subsets were run: a value may hold a part of the "
