@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from corpuscle.core.errors import CorpusError
+from corpuscle.corpus.samplers.geometric_sketch import plaid_covering
 from corpuscle.corpus.samplers.geometric_sketch.plaid_covering import PlaidCover, plaid_cover
 
 
@@ -72,3 +73,15 @@ def test_what_is_not_finite_is_told_with_its_place(bad):
     points[4, 1] = bad
     with pytest.raises(CorpusError, match=rf"cell 4 has {bad} on component 2; fix the embedding"):
         plaid_cover(points, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "n_dims", "k"), [(1500, 2, 400), (1500, 20, 150), (1, 3, 1)])
+def test_passes_and_sorted_values_find_the_same_boxes(monkeypatch, dtype, *, n, n_dims, k):
+    points = np.random.default_rng(0).normal(size=(n, n_dims)).astype(dtype)
+    points[: n // 3, 0] = 0
+    found = []
+    for few in (0, 10**9):
+        monkeypatch.setattr(plaid_covering, "FEW_INTERVALS", few)
+        found.append(plaid_cover(points, k))
+    np.testing.assert_array_equal(found[0].box_N, found[1].box_N)

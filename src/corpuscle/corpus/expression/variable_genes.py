@@ -43,7 +43,8 @@ def cp10k(counts_NG: csr_matrix) -> csr_matrix:
 def cell_scales(counts_NG: csr_matrix) -> NDArray[np.float64]:
     """Return what each cell's counts are multiplied by to sum to 10,000, shape (N,); 0 for a cell without counts."""
     totals = np.asarray(counts_NG.sum(axis=1, dtype=np.float64)).ravel()
-    return np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+    scale_N: NDArray[np.float64] = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+    return scale_N
 
 
 def gene_moments(

@@ -5,9 +5,8 @@ length after the beginning of the one before. A box is a combination of interval
 bisected until there are about as many boxes as asked for (Hie et al. 2019, doi 10.1016/j.cels.2019.05.003).
 
 What is quicker here: beginnings of a few intervals are found in as many passes over the points, those of many by binary
-search in sorted values; boxes are
-distinguished by a 64-bit hash (two of a million boxes are confused with probability 3e-8); counting stops where there
-are too many. Axes in names: N points, D dimensions, I intervals.
+search in sorted values; boxes are distinguished by a 64-bit hash (two of a million boxes are confused with probability
+3e-8); counting stops where there are too many. Axes in names: N points, D dimensions, I intervals.
 """
 
 from typing import Any, NamedTuple
