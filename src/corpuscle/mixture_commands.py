@@ -111,6 +111,8 @@ def _show(found: "Assessment") -> None:
     typer.echo(f"{len(table.weights_RK):,} runs of {table.n_mixtures:,} mixtures of {len(table.sources):,} sources")
     for note in table.notes[:MOST_ROWS]:
         typer.echo(shown(f"Note: {note}"))
+    for note in found.notes:
+        typer.echo(shown(f"Note: {note}"))
     shares = ", ".join(f"{name} {share:.2f}" for name, share in found.fitted.shares.items())
     typer.echo(f"Average of surrogates: {shares}\n")
     # The utility last, also where there are many outputs.

@@ -4,7 +4,7 @@ Axes: R runs, M distinct mixtures, O outputs, N candidates.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import generator
 from corpuscle.core.text import shortened
+from corpuscle.mixture.allowed import allowed
 from corpuscle.mixture.credible import advice_of, credible_of, first_run
 from corpuscle.mixture.fitting import FittedMixture
 from corpuscle.mixture.front import front
@@ -61,6 +62,8 @@ class Assessment:
     traded
         The two outputs that trade most, and the best mixture for each by its name in the front; empty where no
         trade-off is shown.
+    notes
+        What was asked for and is not in it, a sentence each.
     """
 
     advice: str
@@ -72,6 +75,7 @@ class Assessment:
     fitted: FittedMixture
     front: pd.DataFrame = field(default_factory=pd.DataFrame)
     traded: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def assess(
@@ -85,7 +89,9 @@ def assess(
     """Say what to train on and how sure that is, or that the table allows no advice.
 
     There is none where the utility's reliability is known and under 0.5, where fewer than eight mixtures have it, or
-    where left-out mixtures are not ranked by it beyond chance (Spearman's correlation, one-sided, at 1 %).
+    where
+    left-out mixtures are not ranked by it beyond chance (Spearman's correlation, one-sided, at 1 %), or where caps leave
+    no mixture of sources that were run: no advice has a source that no run has.
 
     Parameters
     ----------
@@ -96,7 +102,7 @@ def assess(
     caps
         The largest weight of each source; see `caps_of`.
     also
-        Named mixtures to compare, such as `baselines`.
+        Named mixtures to compare, such as `baselines`; those beyond the caps are left out, with a note.
     seed
         Of candidates, draws and the parts that are left out.
 
@@ -116,16 +122,19 @@ def assess(
     reason = unrankable(int(row["n_mixtures"]), float(row["reliability"]), float(row["p"]))
     if utility.pareto:
         reason = _without_front(utility, fitted, scorecard)
+    may = allowed(fitted, caps, also)
+    reason, also, notes = reason or may.why_not, may.also, may.notes
     if reason:
         none = pd.DataFrame(columns=["utility", "low", "high", *fitted.table.sources])
         ranges = pd.DataFrame(columns=["best", "least", "most"])
-        return Assessment(f"No advice: {reason}.", True, scorecard, none, ranges, float("nan"), fitted)  # noqa: FBT003
+        advice, nan = f"No advice: {reason}.", float("nan")
+        return Assessment(advice, True, scorecard, none, ranges, nan, fitted, notes=notes)  # noqa: FBT003
     if utility.pareto:
-        return _of_front(fitted, utility, scorecard, caps, also, seed)
+        return replace(_of_front(fitted, utility, scorecard, caps, also, seed), notes=notes)
     found = contest(fitted, utility, rng=generator(seed, "mixture", "contest"), caps=caps, also=also)
     credible, ranges = credible_of(fitted.table, found, also, LEVEL)
     advice = advice_of(fitted.table, found, credible, LEVEL) + _lacking(fitted.table, utility)
-    return Assessment(advice, False, scorecard, credible, ranges, found.regret(), fitted)  # noqa: FBT003
+    return Assessment(advice, False, scorecard, credible, ranges, found.regret(), fitted, notes=notes)  # noqa: FBT003
 
 
 def _without_front(utility: Utility, fitted: FittedMixture, scorecard: pd.DataFrame) -> str:

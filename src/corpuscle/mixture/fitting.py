@@ -16,7 +16,7 @@ from corpuscle.core.text import shortened
 from corpuscle.mixture.folds import fold_runs
 from corpuscle.mixture.jackknife import jackknife_plus
 from corpuscle.mixture.surrogate import Array, Predictor, Runs, Surrogate
-from corpuscle.mixture.table import FEWEST_MIXTURES, Table, checked_weights, laid_out
+from corpuscle.mixture.table import FEWEST_MIXTURES, SAME_WEIGHTS, Table, checked_weights, laid_out
 
 SURROGATES = ("saturating", "log_linear", "additive_powers", "gaussian_process", "many_kinds")
 # Of the mean squared error of left-out runs; see `fit`.
@@ -35,8 +35,8 @@ class Prediction(NamedTuple):
     mean
         The score, in the output's own unit.
     low, high
-        Ends of the interval for the score of one new run; infinite with too few runs for one. NaN for an output
-        that too few mixtures have.
+        Ends of the interval for the score of one new run; infinite with too few runs for one, and for a mixture
+        with a source that no run has. NaN for an output that too few mixtures have.
     """
 
     mean: pd.DataFrame | Array
@@ -147,8 +147,10 @@ class FittedMixture:
         left_out_RNO = self._in_units(found_FNO)[self._fit_R]
         low_NO, high_NO = jackknife_plus(left_out_RNO, residuals_RO, shares_RO, level)
         mean_NO = self._in_units(found_FNO[0])
-        none_O = np.where(self.enough_O, 0.0, np.nan)
-        return mean_NO, low_NO + none_O, high_NO + none_O
+        # A law says something of any mixture; of what a source does that no run has, nothing is known.
+        reach_NO = np.where((weights_NK[:, ~self.table.used_K] > SAME_WEIGHTS).any(axis=1), np.inf, 0.0)[:, None]
+        reach_NO = reach_NO + np.where(self.enough_O, 0.0, np.nan)
+        return mean_NO, low_NO - reach_NO, high_NO + reach_NO
 
     def _all_fits(self, weights_NK: Array, n_fits: int | None = None) -> Array:
         """Return the average of surrogates by each fit, shape (F, N, outputs that are fitted)."""

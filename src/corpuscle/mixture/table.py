@@ -1,7 +1,7 @@
 """Table: the mixtures that were run and their scores, checked, in one order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,11 @@ class Table:
     def mixtures_MK(self) -> Array:
         """The distinct mixtures."""
         return np.asarray(self.weights_RK[np.unique(self.mixture_R, return_index=True)[1]])
+
+    @property
+    def used_K(self) -> NDArray[np.bool_]:
+        """Which sources some run has: of others nothing is known."""
+        return np.asarray(self.weights_RK.max(axis=0, initial=0) > SAME_WEIGHTS)
 
     def means_MO(self, values_RO: Array) -> Array:
         """Return means over the runs of each distinct mixture; NaN where none has a value."""
@@ -119,10 +124,12 @@ def laid_out(
             f"{n_mixtures}, in {plural(len(weights_RK), 'run')}"
         )
     sources = tuple(weights_frame.columns)
-    unused = [name for name, used in zip(sources, np.asarray(weights_RK.any(axis=0)), strict=True) if not used]
-    if unused:
-        notes.append(f"no mixture has any of {shortened(', '.join(unused))}: nothing is known of what it would do")
-    return Table(sources, outputs, weights_RK, scores_RO, lower_outputs(better, outputs), mixture_R, tuple(notes))
+    table = Table(sources, outputs, weights_RK, scores_RO, lower_outputs(better, outputs), mixture_R, tuple(notes))
+    unused = [name for name, used in zip(sources, table.used_K, strict=True) if not used]
+    if not unused:
+        return table
+    said = f"no mixture has any of {shortened(', '.join(unused))}: nothing is known of what it would do, no advice has it"
+    return replace(table, notes=(*notes, said))
 
 
 def checked_weights(frame: pd.DataFrame, *, normalise: bool = False) -> tuple[Array, list[str]]:

@@ -76,6 +76,8 @@ def _notes(search: Search) -> list[str]:
     """Return what else is not known, or was left out."""
     history, stages = search.history, search.stages
     found = []
+    if search.assessment is not None:
+        found += [f"{note[0].upper()}{note[1:]}." for note in search.assessment.notes]
     if lacking := [one.name for one in history.outputs if one.name not in history.better]:
         found.append(f"There are no scores of {', '.join(lacking)}: they do not count.")
     trials = search.trials()

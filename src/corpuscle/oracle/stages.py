@@ -98,7 +98,9 @@ class Stages:
         self.prior = {name: weight / sum(given.values()) for name, weight in given.items()}
         self.caps = caps_of(mixing.cells, spec.n_cells, spec.most_repeats)
         if spec.leave_prior is not None:
-            self.caps = {name: min(cap, spec.leave_prior * self.prior[name]) for name, cap in self.caps.items()}
+            # Whole cells, so that what is drawn of a mixture within the caps is within them, too.
+            most = {name: math.ceil(spec.leave_prior * one * spec.n_cells - 1e-9) for name, one in self.prior.items()}
+            self.caps = {name: min(cap, most[name] / spec.n_cells) for name, cap in self.caps.items()}
         self._caps_K = checked_caps(self.caps, tuple(mixing.names))
 
     @cached_property
