@@ -132,7 +132,7 @@ def test_the_worst_output_counts_where_it_is_to() -> None:
         Utility({"x": 1.0}).of(table, table.scores_RO)
     with pytest.raises(InputError, match="from 0 on"):
         Utility({"output 1": -1.0}).of(table, table.scores_RO)
-    with pytest.raises(InputError, match="none of the outputs"):
+    with pytest.raises(InputError, match="no output has a weight above 0"):
         Utility({"output 1": 0.0}).of(table, table.scores_RO)
 
 

@@ -11,6 +11,7 @@ from corpuscle.cli import app
 from corpuscle.core.errors import InputError
 from corpuscle.mixture import Utility, assess, contest, fit, next_runs
 from corpuscle.mixture.effects import effects
+from corpuscle.mixture.gate import merit
 
 SOURCES = ["blood", "lung", "skin", "never"]
 QUICK = ("additive_powers",)
@@ -37,14 +38,15 @@ def test_a_source_that_no_run_has_is_in_no_advice(weights: pd.DataFrame, *, pare
     scores = loss(weights).assign(other=1 / (0.1 + weights["skin"]))
     fitted = fit(weights, scores, surrogates=QUICK)
     also = pd.DataFrame([[0.25] * 4, [0.5, 0.5, 0, 0]], ["natural", "plain"], SOURCES)
-    found = assess(fitted, Utility(pareto=pareto), also=also)
+    utility = Utility(None if pareto else {"loss": 1.0}, pareto=pareto)
+    found = assess(fitted, utility, also=also)
     assert not found.abstains, found.advice
     assert found.ranges.loc["never"].tolist() == [0, 0, 0]
     assert (found.credible["never"] == 0).all()
     assert "never" not in found.advice
     assert "natural" not in found.credible.index
     assert any("natural" in note for note in found.notes)
-    assert (next_runs(fitted, 3, Utility(pareto=pareto), rng=np.random.default_rng(0))["never"] == 0).all()
+    assert (next_runs(fitted, 3, utility, rng=np.random.default_rng(0))["never"] == 0).all()
 
 
 def test_caps_that_ask_for_a_source_that_no_run_has_leave_no_advice(weights: pd.DataFrame) -> None:
@@ -87,3 +89,33 @@ def test_the_command_says_what_it_does_not_compare(weights: pd.DataFrame, tmp_pa
     done = CliRunner().invoke(app, ["mixture", str(one), str(other), *cells, *caps], catch_exceptions=False)
     assert "Note: not compared" in done.output
     assert "No advice: no mixture within the caps" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("worst", [False, True])
+@pytest.mark.parametrize("constant", [[7.0] * 10, [0.3, 0.1 + 0.2] * 5], ids=["equal", "rounded"])
+def test_an_output_that_is_the_same_for_all_does_not_count(
+    weights: pd.DataFrame, constant: list[float], *, worst: bool
+) -> None:
+    scores = loss(weights)
+    both = fit(weights, scores.assign(same=constant), surrogates=QUICK)
+    alone = fit(weights, scores, surrogates=QUICK)
+    utility = Utility(worst=worst)
+    assert utility.counted(both.table) == ["loss"]
+    assert utility.constant(both.table) == ["same"]
+    assert utility.lacking(both.table) == []
+    values = [utility.of(one.table, one.table.scores_RO) for one in (both, alone)]
+    assert np.allclose(*values)
+    found = assess(both, utility)
+    assert any("same is the same for all mixtures" in note for note in found.notes)
+    assert np.allclose(found.ranges, assess(alone, utility).ranges)
+    better, ones = {"loss": "lower", "same": "lower"}, {"loss": 1.0, "same": 1.0}
+    trials = scores.assign(same=constant, mixture=range(10))
+    assert np.allclose(merit(trials, better, ones, worst=worst), merit(trials, better, {"loss": 1.0}, worst=worst))
+
+
+def test_a_weight_of_0_for_all_is_said(weights: pd.DataFrame) -> None:
+    fitted = fit(weights, loss(weights), surrogates=QUICK)
+    with pytest.raises(InputError, match="no output has a weight above 0"):
+        assess(fitted, Utility({"loss": 0.0}))
+    with pytest.raises(InputError, match="from 0 on"):
+        assess(fitted, Utility({"loss": "much"}))  # type: ignore[dict-item]

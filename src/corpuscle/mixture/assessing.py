@@ -23,6 +23,7 @@ from corpuscle.mixture.rounds import contest
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.table import FEWEST_MIXTURES, Table
 from corpuscle.mixture.trade_off import trade_off
+from corpuscle.mixture.units import centre_and_unit
 from corpuscle.mixture.utility import Utility
 
 # Parts of the mixtures, each left out once to test intervals and choices.
@@ -118,12 +119,11 @@ def assess(
     utility = utility or Utility()
     posterior = Posterior(fitted, utility)
     scorecard = _scorecard(fitted, posterior, utility, seed)
-    row = scorecard.loc[UTILITY]
-    reason = unrankable(int(row["n_mixtures"]), float(row["reliability"]), float(row["p"]))
+    reason = str(scorecard.loc[UTILITY, "reason"])
     if utility.pareto:
         reason = _without_front(utility, fitted, scorecard)
     may = allowed(fitted, caps, also)
-    reason, also, notes = reason or may.why_not, may.also, may.notes
+    reason, also, notes = reason or may.why_not, may.also, (*_same_for_all(fitted.table, utility), *may.notes)
     if reason:
         none = pd.DataFrame(columns=["utility", "low", "high", *fitted.table.sources])
         ranges = pd.DataFrame(columns=["best", "least", "most"])
@@ -145,7 +145,8 @@ def _without_front(utility: Utility, fitted: FittedMixture, scorecard: pd.DataFr
     InputError
         When fewer than two outputs count.
     """
-    names = [*utility.counted(fitted.table), *utility.lacking(fitted.table)]
+    table = fitted.table
+    names = [*utility.counted(table), *utility.lacking(table), *utility.constant(table)]
     if len(names) < 2:
         raise InputError(
             f"utility: a front is of two outputs or more; got {', '.join(names)} alone: let others count, too, or ask "
@@ -188,11 +189,20 @@ def _of_front(  # noqa: PLR0917
         index=list(fitted.table.sources),
     )
     left = [name for name, weight in weights.items() if weight and name not in ranked]
-    left += utility.lacking(fitted.table)
+    left += [*utility.lacking(fitted.table), *utility.constant(fitted.table)]
     advice = traded.advice + (f" Left out, as mixtures are not ranked by them: {', '.join(left)}." if left else "")
     return Assessment(
         advice, False, scorecard, credible, ranges, found.regret(), fitted, traded.table, traded.traded  # noqa: FBT003
     )  # fmt: skip
+
+
+def _same_for_all(table: Table, utility: Utility) -> list[str]:
+    """Say which outputs were to count and are the same for all mixtures."""
+    names = utility.constant(table)
+    if not names:
+        return []
+    verb = "is" if len(names) == 1 else "are"
+    return [f"{shortened(', '.join(names), 200)} {verb} the same for all mixtures, with no better and worse: not counted"]
 
 
 def _lacking(table: Table, utility: Utility) -> str:
@@ -224,9 +234,17 @@ def _scorecard(fitted: FittedMixture, posterior: Posterior, utility: Utility, se
     card.loc[UTILITY] = [
         int(known_M.sum()), int(np.isnan(utility.of(table, table.scores_RO)).sum()), found, p, p, reliable, ceiling,
         found / ceiling if ceiling > 0 else float("nan"), 1 - error / variance if variance else float("nan"),
-        unrankable(int(known_M.sum()), reliable, p),
+        _unrankable(fitted, utility, int(known_M.sum()), reliable, p),
     ]  # fmt: skip
     return card.join(_tested(fitted, utility, seed))
+
+
+def _unrankable(fitted: FittedMixture, utility: Utility, n_mixtures: int, reliable: float, p: float) -> str:
+    """Return why mixtures cannot be ranked by the utility, in words; empty where they can."""
+    _, unit_O = centre_and_unit(fitted.table.means_MO(fitted.table.scores_RO))
+    if not unit_O[utility.shares(fitted.table) > 0].any():
+        return "all scores that count are equal"
+    return unrankable(n_mixtures, reliable, p)
 
 
 def _tested(fitted: FittedMixture, utility: Utility, seed: int) -> pd.DataFrame:

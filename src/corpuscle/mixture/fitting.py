@@ -17,12 +17,11 @@ from corpuscle.mixture.folds import fold_runs
 from corpuscle.mixture.jackknife import jackknife_plus
 from corpuscle.mixture.surrogate import Array, Predictor, Runs, Surrogate
 from corpuscle.mixture.table import FEWEST_MIXTURES, SAME_WEIGHTS, Table, checked_weights, laid_out
+from corpuscle.mixture.units import centre_and_unit
 
 SURROGATES = ("saturating", "log_linear", "additive_powers", "gaussian_process", "many_kinds")
 # Of the mean squared error of left-out runs; see `fit`.
 SHARPNESS = 2
-# Scores whose range is so small a part of their size are the same: the rest is rounding.
-SAME = 1e-9
 # New mixtures that are predicted at once: intervals hold runs × mixtures × outputs numbers.
 CHUNK = 2_000_000
 
@@ -65,7 +64,7 @@ class FittedMixture:
         self.table = table
         scores_RO = table.scores_RO
         known_O = np.isfinite(scores_RO).any(axis=0)
-        self._centre_O, self._unit_O = _centre_and_unit(scores_RO)
+        self._centre_O, self._unit_O = centre_and_unit(scores_RO)
         n_known_O = np.isfinite(table.means_MO(scores_RO)).sum(axis=0)
         self.enough_O: NDArray[np.bool_] = n_known_O >= FEWEST_MIXTURES
         self.constant_O: NDArray[np.bool_] = known_O & (self._unit_O == 0)
@@ -227,17 +226,6 @@ def fit(
     if isinstance(surrogates, str) or not surrogates:
         raise InputError(f"surrogates: expected a list of names, such as {list(SURROGATES)}; got {surrogates!r}")
     return FittedMixture(laid_out(weights, scores, better, normalise=normalise), tuple(surrogates), seed)
-
-
-def _centre_and_unit(scores_RO: Array) -> tuple[Array, Array]:
-    """Return each output's mean and standard deviation over runs; 0 for both where there is none."""
-    known_RO = np.isfinite(scores_RO)
-    n_O = np.maximum(known_RO.sum(axis=0), 1)
-    centre_O = np.where(known_RO, scores_RO, 0).sum(axis=0) / n_O
-    off_RO = np.where(known_RO, scores_RO - centre_O, 0)
-    unit_O = np.sqrt((off_RO**2).sum(axis=0) / n_O)
-    unit_O[unit_O <= SAME * np.abs(centre_O)] = 0
-    return centre_O, unit_O
 
 
 def _bounded(standard: Array) -> Array:

@@ -128,6 +128,7 @@ def front(
     (('output 1', 'output 2'), [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     """
     table, utility = fitted.table, utility or Utility(pareto=True)
+    # Where all are the same, shares are kept; see `Utility.shares`.
     share_O = np.where(fitted.constant_O, 0.0, utility.shares(table))
     counted = np.flatnonzero(share_O)
     names = tuple(table.outputs[at] for at in counted)
