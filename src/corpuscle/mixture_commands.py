@@ -61,22 +61,21 @@ def mixture(  # noqa: PLR0913, PLR0917  # typer's arguments
     from corpuscle.mixture.assessing import assess
     from corpuscle.mixture.baselines import baselines
     from corpuscle.mixture.fitting import fit
+    from corpuscle.mixture.matching import matched
     from corpuscle.mixture.reading import read_table
     from corpuscle.mixture.utility import Utility
 
     caps, sizes, counts = (_numbers(one, name) for one, name in ((cap, "cap"), (cells, "cells"), (of, "of")))
     score_table = read_table(scores, "scores")
     ways: str | dict[str, str] = better
+    weight_table = read_table(weights, "weights")
     if other_way:
         if better not in ("lower", "higher"):
             raise InputError(f"--better: expected lower or higher; got {better!r}")
-        weight_table = read_table(weights, "weights")
-        names = [name for name in score_table.columns if name not in set(weight_table.columns)]
-        ways = dict.fromkeys(names, better)
+        ways = dict.fromkeys(matched(weight_table, score_table)[1].columns, better)
         ways |= dict.fromkeys(other_way, "higher" if better == "lower" else "lower")
-    else:
-        weight_table = read_table(weights, "weights")
     fitted = fit(weight_table, score_table, better=ways, normalise=normalise, seed=seed)
+    _check_cells(sizes, fitted.table.sources)
     usual = baselines(sizes, caps=caps or None) if sizes else None
     found = assess(fitted, Utility(counts or None, worst, pareto), caps=caps or None, also=usual, seed=seed)
     _show(found)
@@ -101,6 +100,22 @@ def _numbers(given: list[str] | None, option: str) -> dict[str, float]:
         if not name:
             raise InputError(f"--{option}: expected NAME=NUMBER; got {text!r}")
     return found
+
+
+def _check_cells(sizes: dict[str, float], sources: tuple[str, ...]) -> None:
+    """Refuse cells of some sources only, or of others."""
+    from corpuscle.core.errors import InputError
+    from corpuscle.core.text import shortened
+
+    if unknown := [name for name in sizes if name not in sources]:
+        raise InputError(
+            f"--cells: there is no source {shortened(unknown[0])!r}; there are {shortened(', '.join(sources))}"
+        )
+    if sizes and (lacking := [name for name in sources if name not in sizes]):
+        raise InputError(
+            f"--cells: expected the cells of every source; nothing is said of {shortened(', '.join(lacking))}; give "
+            f"--cells {shortened(lacking[0])}=N"
+        )
 
 
 def _show(found: "Assessment") -> None:

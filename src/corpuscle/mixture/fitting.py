@@ -3,7 +3,8 @@
 Axes: R runs, K sources, O outputs, F fits (all runs; then without each fold), S surrogates, N new mixtures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from corpuscle.core.errors import InputError
 from corpuscle.core.text import shortened
 from corpuscle.mixture.folds import fold_runs
 from corpuscle.mixture.jackknife import jackknife_plus
+from corpuscle.mixture.matching import as_array, framed
 from corpuscle.mixture.surrogate import Array, Predictor, Runs, Surrogate
 from corpuscle.mixture.table import FEWEST_MIXTURES, SAME_WEIGHTS, Table, checked_weights, laid_out
 from corpuscle.mixture.units import centre_and_unit
@@ -91,7 +93,7 @@ class FittedMixture:
         ----------
         weights
             Mixtures × sources. Columns of a DataFrame are found by name, in any order; sources that it lacks have
-            weight 0.
+            weight 0. A Series is one mixture, by the names of its index; by order where that has none.
         level
             Share of new runs that the intervals should hold.
         normalise
@@ -102,8 +104,10 @@ class FittedMixture:
         InputError
             When the weights are no mixtures of these sources, or the level is not between 0 and 1.
         """
-        if not 0 < level < 1:
+        if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
             raise InputError(f"level: expected a share between 0 and 1; got {level!r}")
+        if isinstance(weights, pd.Series):
+            weights = self._row_of(weights)
         weights_NK = self.weights_of(weights, normalise=normalise)
         size = max(1, CHUNK // (self.table.scores_RO.size + 1))
         parts = [self._predicted(weights_NK[at : at + size], level) for at in range(0, max(len(weights_NK), 1), size)]
@@ -115,21 +119,29 @@ class FittedMixture:
     def weights_of(self, weights: pd.DataFrame | ArrayLike, *, normalise: bool = False) -> Array:
         """Return mixtures as shares, shape (N, K), in the order of the table's sources; see `predict`."""
         sources = self.table.sources
+        if isinstance(weights, pd.Series):
+            weights = self._row_of(weights)
         if isinstance(weights, pd.DataFrame):
-            frame = weights.rename(columns=str)
+            frame = framed(weights, "source")
             unknown = [name for name in frame.columns if name not in sources]
             if unknown:
                 known = shortened(", ".join(sources))
                 raise InputError(f"weights: there is no source {shortened(unknown[0])!r}; there are {known}")
             frame = frame.reindex(columns=list(sources), fill_value=0.0)
         else:
-            array = np.atleast_2d(np.asarray(weights))
+            array = np.atleast_2d(as_array(weights, "weights"))
             if array.ndim != 2 or array.shape[1] != len(sources):
                 raise InputError(
                     f"weights: expected an array of mixtures × {len(sources)} sources; got shape {array.shape}"
                 )
             frame = pd.DataFrame(array, columns=list(sources))
         return checked_weights(frame, normalise=normalise)[0]
+
+    def _row_of(self, weights: "pd.Series[float]") -> pd.DataFrame:
+        """Return a mixture as a table of one row."""
+        if isinstance(weights.index, pd.RangeIndex) and len(weights) == len(self.table.sources):
+            weights = weights.set_axis(list(self.table.sources))
+        return weights.to_frame().T
 
     def means(self, weights_NK: Array) -> Array:
         """Return what is expected of mixtures, shape (N, O), in the outputs' own units: `predict` without intervals."""
@@ -197,8 +209,8 @@ def fit(
         Runs × sources: shares that sum to 1, or percentages.
     scores
         Runs × outputs; NaN where a score is missing. Rows are matched by the columns that both tables have (a run's
-        name, which is then neither source nor output), else by equal indexes, else by their order. A mixture may be
-        in several rows, one for each seed.
+        name, which is then neither source nor output), else by the names of rows where both tables have such, else by
+        their order. A mixture may be in several rows, one for each seed.
     better
         Whether ``"lower"`` or ``"higher"`` scores are better, for all outputs or by output.
     surrogates
@@ -223,9 +235,12 @@ def fit(
     >>> bool(low[0, 0] < 1 / 0.75 < high[0, 0]), round(float(mean[0, 0]), 1)
     (True, 1.3)
     """
-    if isinstance(surrogates, str) or not surrogates:
-        raise InputError(f"surrogates: expected a list of names, such as {list(SURROGATES)}; got {surrogates!r}")
-    return FittedMixture(laid_out(weights, scores, better, normalise=normalise), tuple(surrogates), seed)
+    named = [] if isinstance(surrogates, str) or not isinstance(surrogates, Iterable) else [*surrogates]
+    if not named or not all(isinstance(name, str) for name in named) or len({*named}) < len(named):
+        raise InputError(
+            f"surrogates: expected a list of names, none twice, such as {list(SURROGATES)}; got {surrogates!r:.200}"
+        )
+    return FittedMixture(laid_out(weights, scores, better, normalise=normalise), tuple(named), seed)
 
 
 def _bounded(standard: Array) -> Array:

@@ -101,7 +101,8 @@ class Stages:
             # Whole cells, so that what is drawn of a mixture within the caps is within them, too.
             most = {name: math.ceil(spec.leave_prior * one * spec.n_cells - 1e-9) for name, one in self.prior.items()}
             self.caps = {name: min(cap, most[name] / spec.n_cells) for name, cap in self.caps.items()}
-        self._caps_K = checked_caps(self.caps, tuple(mixing.names))
+        to_do = "raise leave_prior or most_repeats, or lower n_cells"
+        self._caps_K = checked_caps(self.caps, tuple(mixing.names), to_do)
 
     @cached_property
     def usual(self) -> pd.DataFrame:
