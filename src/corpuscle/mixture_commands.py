@@ -64,7 +64,9 @@ def mixture(  # noqa: PLR0913, PLR0917  # typer's arguments
     from corpuscle.mixture.matching import matched
     from corpuscle.mixture.reading import read_table
     from corpuscle.mixture.utility import Utility
+    from corpuscle.table_folder import check_folder
 
+    check_folder(output)
     caps, sizes, counts = (_numbers(one, name) for one, name in ((cap, "cap"), (cells, "cells"), (of, "of")))
     score_table = read_table(scores, "scores")
     ways: str | dict[str, str] = better
@@ -182,14 +184,9 @@ def _write(folder: Path, found: "Assessment", fitted: "FittedMixture") -> None:
     """Write the tables into a folder."""
     import pandas as pd
 
-    from corpuscle.core.csv_text import csv_text
-    from corpuscle.core.errors import FolderError
     from corpuscle.store import write_text
+    from corpuscle.table_folder import write_tables
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
     left_out = pd.DataFrame(fitted.left_out, columns=list(fitted.table.outputs))
     tables = {
         "scorecard": found.scorecard.reset_index(names="output"),
@@ -198,6 +195,5 @@ def _write(folder: Path, found: "Assessment", fitted: "FittedMixture") -> None:
         **({"front": found.front.reset_index(names="mixture")} if len(found.front) else {}),
         "left_out_predictions": left_out.reset_index(names="row"),
     }
-    for name, table in tables.items():
-        write_text(folder / f"{name}.csv", csv_text(table))
+    write_tables(folder, tables)
     write_text(folder / "advice.txt", f"{found.advice}\n")

@@ -150,7 +150,7 @@ def test_the_command_says_it_and_writes_it(weights: pd.DataFrame, tmp_path: Path
     assert "natural" in done.output
     assert "weights are percentages" in done.output
     assert "\x1b" not in done.output
-    assert set(pd.read_csv(folder / "scorecard.csv")["output"]) == {"'=good", "\x1b[31mnoise", "(utility)"}
+    assert set(pd.read_csv(folder / "scorecard.csv")["output"]) == {"'=good", "\\x1b[31mnoise", "(utility)"}
     assert (folder / "advice.txt").read_text().startswith("Train on")
     assert pd.read_csv(folder / "credible_set.csv").columns[1:4].tolist() == ["utility", "low", "high"]
 
