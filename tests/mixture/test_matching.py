@@ -41,7 +41,7 @@ def test_names_of_rows_pair_them_and_numbers_that_nobody_gave_do_not() -> None:
     "index", [["r1", "r2", "r3", "r4", "r5", "r6"], list("abcdef"), ["r0", "r0", "r1", "r2", "r3", "x"]]
 )
 def test_names_of_rows_that_differ_are_refused(index: list[str]) -> None:
-    with pytest.raises(InputError, match="have names .* which differ"):
+    with pytest.raises(InputError, match=r"have names .* which differ"):
         fit(WEIGHTS, SCORES.set_axis(index), surrogates=QUICK)
     with pytest.raises(InputError, match="have names"):
         fit(WEIGHTS, SCORES["loss"].set_axis(index), surrogates=QUICK)
@@ -123,7 +123,7 @@ def test_caps_that_are_no_shares_are_refused(caps: object, said: str) -> None:
 
 
 def test_caps_that_are_too_small_say_what_can_be_done() -> None:
-    with pytest.raises(InputError, match="raise some of them$"):
+    with pytest.raises(InputError, match=r"raise some of them$"):
         assess(fit(WEIGHTS, SCORES, surrogates=QUICK), Utility(), caps=[0.2, 0.2, 0.2])
     with pytest.raises(InputError, match="allow more repeats, or make the corpus smaller"):
         caps_of({"blood": 10, "lung": 10}, n_cells=1000)
@@ -144,7 +144,9 @@ def test_options_of_the_command_are_checked(
     one, other = tmp_path / "weights.csv", tmp_path / "scores.csv"
     WEIGHTS.to_csv(one, index=False)
     SCORES.to_csv(other, index=False)
-    monkeypatch.setattr("corpuscle.mixture.fitting.fit.__kwdefaults__", {**fit.__kwdefaults__, "surrogates": QUICK})
+    monkeypatch.setattr(
+        "corpuscle.mixture.fitting.fit.__kwdefaults__", {**(fit.__kwdefaults__ or {}), "surrogates": QUICK}
+    )
     done = CliRunner().invoke(app, ["mixture", str(one), str(other), *options])
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)

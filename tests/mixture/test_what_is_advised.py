@@ -103,8 +103,7 @@ def test_an_output_that_is_the_same_for_all_does_not_count(
     assert utility.counted(both.table) == ["loss"]
     assert utility.constant(both.table) == ["same"]
     assert utility.lacking(both.table) == []
-    values = [utility.of(one.table, one.table.scores_RO) for one in (both, alone)]
-    assert np.allclose(*values)
+    assert np.allclose(utility.of(both.table, both.table.scores_RO), utility.of(alone.table, alone.table.scores_RO))
     found = assess(both, utility)
     assert any("same is the same for all mixtures" in note for note in found.notes)
     assert np.allclose(found.ranges, assess(alone, utility).ranges)

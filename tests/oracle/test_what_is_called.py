@@ -31,9 +31,13 @@ name = "reconstruction"
 on = ["blood"]
 """
 LABELS = [
-    "CD14-low, CD16-positive monocyte", "CD14-low, CD16-positive\nmonocyte", "naive thymus-derived CD4-positive, alpha-beta T cell",
-    "Naive thymus-derived CD4-positive, alpha-beta T cell", "all", "effector memory CD8-positive, alpha-beta T cell, terminally differentiated, of blood",
-]  # fmt: skip
+    "CD14-low, CD16-positive monocyte",
+    "CD14-low, CD16-positive\nmonocyte",
+    "naive thymus-derived CD4-positive, alpha-beta T cell",
+    "Naive thymus-derived CD4-positive, alpha-beta T cell",
+    "all",
+    "effector memory CD8-positive, alpha-beta T cell, terminally differentiated, of blood",
+]
 
 
 @pytest.fixture
@@ -69,7 +73,13 @@ def test_what_a_candidate_is_compared_with_has_names_of_corpora(stages: Stages) 
 @pytest.mark.parametrize(("regret", "said"), [(0.05, False), (0.4, True)])
 @pytest.mark.parametrize("beaten", [True, False])
 def test_what_it_may_lack_is_said_whether_or_not_a_plain_rival_ties(regret: float, *, said: bool, beaten: bool) -> None:
-    row = {"output": "(utility)", "mixture": "best", "rival": "natural", "p_holm": 0.01 if beaten else 0.5, "difference": 1}
+    row = {
+        "output": "(utility)",
+        "mixture": "best",
+        "rival": "natural",
+        "p_holm": 0.01 if beaten else 0.5,
+        "difference": 1,
+    }
     search = SimpleNamespace(
         confirmed=pd.DataFrame([row]), ends={}, contenders=["best"], rivals={"natural": "natural"},
         stages=SimpleNamespace(spec=SimpleNamespace(tolerance=0.1)),

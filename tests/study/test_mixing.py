@@ -111,7 +111,7 @@ def test_a_share_beyond_a_sources_repeated_cells_is_refused(study: Callable[...,
         ("n_cells = 9\nmost_repeat = 3", "mixture.most_repeat", "did you mean 'most_repeats'"),
         ("n_cells = 9\nprior = { blood = 1 }", "mixture.prior", "nothing is said of lung"),
         ("n_cells = 9\nprior = { blood = 1, lung = 1, lunk = 1 }", "mixture.prior", "did you mean 'lung'"),
-        ("n_cells = 9\nutility = { targets = { blood = -1 } }", "mixture.utility.targets", "weight above 0"),
+        ("n_cells = 9\nutility = { targets = { blood = -1 } }", "mixture.utility[0].targets", "weight above 0"),
         ("n_cells = 9\nconfirm_seeds = 3", "mixture.confirm_seeds", "greater than or equal to 5"),
     ],
 )  # fmt: skip

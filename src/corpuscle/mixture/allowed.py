@@ -51,13 +51,13 @@ class Allowed(NamedTuple):
             When no mixture is allowed.
         """
         if self.why_not:
-            raise InputError(f"caps: {self.why_not}; raise the caps of the others, or run mixtures that have some of it")
+            raise InputError(
+                f"caps: {self.why_not}; raise the caps of the others, or run mixtures that have some of it"
+            )
         return self
 
 
-def allowed(
-    fitted: FittedMixture, caps: Mapping[str, float] | ArrayLike | None, also: pd.DataFrame | None
-) -> Allowed:
+def allowed(fitted: FittedMixture, caps: Mapping[str, float] | ArrayLike | None, also: pd.DataFrame | None) -> Allowed:
     """Return what may be compared, of mixtures that were run and mixtures that are given.
 
     Raises
@@ -76,7 +76,7 @@ def allowed(
         )
     if also is None or not len(also):
         return Allowed(caps_K, None, (), why_not)
-    within_N = (fitted.weights_of(also) <= caps_K + SLACK).all(axis=1)
+    within_N = np.asarray((fitted.weights_of(also) <= caps_K + SLACK).all(axis=1), bool)
     beyond = [str(name) for name, within in zip(also.index, within_N, strict=True) if not within]
     notes = (
         f"not compared, as they have a source above its cap, or one that no run has: {shortened(', '.join(beyond))}",

@@ -89,10 +89,9 @@ def assess(
 ) -> Assessment:
     """Say what to train on and how sure that is, or that the table allows no advice.
 
-    There is none where the utility's reliability is known and under 0.5, where fewer than eight mixtures have it, or
-    where
-    left-out mixtures are not ranked by it beyond chance (Spearman's correlation, one-sided, at 1 %), or where caps leave
-    no mixture of sources that were run: no advice has a source that no run has.
+    There is none where the utility's reliability is known and under 0.5, where fewer than eight mixtures have it,
+    where left-out mixtures are not ranked by it beyond chance (Spearman's correlation, one-sided, at 1 %), or where
+    caps leave no mixture of sources that were run: no advice has a source that no run has.
 
     Parameters
     ----------
@@ -202,7 +201,9 @@ def _same_for_all(table: Table, utility: Utility) -> list[str]:
     if not names:
         return []
     verb = "is" if len(names) == 1 else "are"
-    return [f"{shortened(', '.join(names), 200)} {verb} the same for all mixtures, with no better and worse: not counted"]
+    return [
+        f"{shortened(', '.join(names), 200)} {verb} the same for all mixtures, with no better and worse: not counted"
+    ]
 
 
 def _lacking(table: Table, utility: Utility) -> str:

@@ -115,8 +115,8 @@ def front(
     Raises
     ------
     InputError
-        When fewer than two outputs count that have scores of five different mixtures and are not all equal, or no mixture of sources that
-        were run is within the caps.
+        When fewer than two outputs count that have scores of five different mixtures and are not all equal, or no
+        mixture of sources that were run is within the caps.
 
     Examples
     --------

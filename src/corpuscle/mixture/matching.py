@@ -13,9 +13,7 @@ from corpuscle.core.text import plural, shortened
 KEYS = ("run", "name", "index", "mixture", "id")
 
 
-def matched(
-    weights: pd.DataFrame | ArrayLike, scores: pd.DataFrame | ArrayLike
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def matched(weights: pd.DataFrame | ArrayLike, scores: pd.DataFrame | ArrayLike) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Bring rows of weights into the order of the scores, and drop the columns that said which is which.
 
     By the columns that both tables have, such as ``run``; else by the names of their rows, where both have such; else
@@ -102,7 +100,7 @@ def _is_text_or_whole(column: "pd.Series[object]") -> bool:
 
 
 def _by_index(weights: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Match rows by their names, where both tables have names of rows, or one has the other's numbers; else by order."""
+    """Match rows by names, where both tables have names of rows, or one has the other's numbers; else by order."""
     one, other = weights.index, scores.index
     named, differ = not any(isinstance(index, pd.RangeIndex) for index in (one, other)), not one.equals(other)
     known, wanted = set(one), set(other)
@@ -151,6 +149,8 @@ def _by_columns(
 
 def _says_the_same(name: str, weights: "pd.Series[object]", scores: "pd.Series[object]") -> bool:
     """Return whether a column that both tables have is about the runs, as the one that matched them is."""
-    numbers = [pd.to_numeric(one, errors="coerce") for one in (weights, scores)]
-    is_text = any(bool((found.isna() & one.notna()).any()) for found, one in zip(numbers, (weights, scores), strict=True))
-    return name.casefold() in KEYS or is_text or bool(np.array_equal(*numbers, equal_nan=True))
+    numbers = [pd.to_numeric(one, errors="coerce").astype(float) for one in (weights, scores)]
+    is_text = any(
+        bool((found.isna() & one.notna()).any()) for found, one in zip(numbers, (weights, scores), strict=True)
+    )
+    return name.casefold() in KEYS or is_text or bool(numbers[0].equals(numbers[1]))

@@ -129,7 +129,9 @@ def laid_out(
     unused = [name for name, used in zip(sources, table.used_K, strict=True) if not used]
     if not unused:
         return table
-    said = f"no mixture has any of {shortened(', '.join(unused))}: nothing is known of what it would do, no advice has it"
+    said = (
+        f"no mixture has any of {shortened(', '.join(unused))}: nothing is known of what it would do, no advice has it"
+    )
     return replace(table, notes=(*notes, said))
 
 

@@ -184,7 +184,9 @@ def _from_means(place: Workplace, name: str, means: MeanTable) -> _Compared:
         taken.add(source)
         sources[source] = _drawn_source(found.known[one.name])
         # In place of its cells, the others as they are.
-        rest = mixing.corpus(corpus_name(f"all, {source}", named), {**counts, one.name: 0}, sum(counts.values()) - counts[one.name])
+        rest = mixing.corpus(
+            corpus_name(f"all, {source}", named), {**counts, one.name: 0}, sum(counts.values()) - counts[one.name]
+        )
         corpora.append({**rest, "parts": [*rest["parts"], {"source": source, "n_cells": counts[one.name]}]})
         pairs[one.name] = (rest["name"], pairs[one.name][1])
     return _Compared(sources, corpora, pairs, found.said)

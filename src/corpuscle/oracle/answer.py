@@ -197,8 +197,8 @@ def _next_with(search: Search, found: Assessment) -> str:
     beaten = {*shown["rival"], search.contenders[0]}
     plain = [name for name in ("natural", "uniform") if name in search.rivals and search.rivals[name] not in beaten]
     lacks = (
-        f"the best may still lack {found.regret:.2f} SD of utility, more than the {spec.tolerance:g} that is tolerated: "
-        "raise runs to search on, what is there is used again."
+        f"the best may still lack {found.regret:.2f} SD of utility, more than the {spec.tolerance:g} that is "
+        "tolerated: raise runs to search on, what is there is used again."
         if found.regret > spec.tolerance
         else ""
     )

@@ -268,7 +268,8 @@ def _examples(names: Mapping[str, GeneNames]) -> str:
     for source, found in names.items():
         some = dict.fromkeys(name for name in (*found.symbols[:2].tolist(), *found.ensembl[:1].tolist()) if name)
         shown.append(f"{source}: {', '.join(some) or 'no names'}, …")
-    return f'genes are named {"; ".join(shown)}. Set by = "symbol" or "ensembl" under [genes], or leave out what has other genes'
+    to_do = 'Set by = "symbol" or "ensembl" under [genes], or leave out what has other genes'
+    return f"genes are named {'; '.join(shown)}. {to_do}"
 
 
 def listed_genes(path: Path, by: By) -> set[str]:
