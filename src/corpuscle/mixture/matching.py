@@ -127,7 +127,9 @@ def _by_columns(
     """Match rows by the first of the shared columns that names every mixture, or else by all of them together."""
     single = [[name] for name in shared if weights[name].is_unique and weights[name].notna().all()]
     keys = next((key for key in single if scores[key[0]].isin(weights[key[0]]).all()), list(shared))
+    is_plain = all(name.casefold() in KEYS or not pd.api.types.is_numeric_dtype(weights[name]) for name in keys)
     clash = "; if it is a source here and an output there, rename one, and name the runs in a column run"
+    clash = "" if is_plain else clash
     if weights.duplicated(keys).any():
         raise InputError(
             f"the tables share the columns {', '.join(shared)}, which have the same values in two rows of weights; "
