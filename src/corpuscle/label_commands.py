@@ -38,7 +38,7 @@ def labels(
     with preparing.progress:
         found = proposed(Study.read(study), label, preparing.notice)
     if output is not None:
-        write_text(output, csv_text(found.table))
+        write_text(output, csv_text(found.table, exact=True))
     terminal.show_proposals(console(), found, label, output, _as_named(output, study))
 
 

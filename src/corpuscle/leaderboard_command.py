@@ -30,14 +30,16 @@ def leaderboard(
     """
     from corpuscle.core.text import shown
     from corpuscle.report.leaderboard import standings_of
+    from corpuscle.table_folder import check_folder, write_tables
 
+    check_folder(output)
     found = standings_of(folder)
     for seen, title in ((True, "Targets of sources that are trained on"), (False, "Targets of other sources")):
         here = found.means[found.means["seen"] == seen]
         if len(here):
             _show(title, here)
     if output is not None:
-        _write(output, {"standings": found.means, "leaderboard": found.board})
+        write_tables(output, {"standings": found.means, "leaderboard": found.board})
         typer.echo(shown(f"Tables: {output}"))
 
 
@@ -57,17 +59,3 @@ def _show(title: str, table: "pd.DataFrame") -> None:
     if len(best) > MOST:
         typer.echo(f"… {len(best) - MOST} more; -o writes all")
     typer.echo()
-
-
-def _write(folder: Path, tables: dict[str, "pd.DataFrame"]) -> None:
-    """Write the tables into a folder."""
-    from corpuscle.core.csv_text import csv_text
-    from corpuscle.core.errors import FolderError
-    from corpuscle.store import write_text
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
-    for name, table in tables.items():
-        write_text(folder / f"{name}.csv", csv_text(table))

@@ -61,22 +61,23 @@ def mixture(  # noqa: PLR0913, PLR0917  # typer's arguments
     from corpuscle.mixture.assessing import assess
     from corpuscle.mixture.baselines import baselines
     from corpuscle.mixture.fitting import fit
+    from corpuscle.mixture.matching import matched
     from corpuscle.mixture.reading import read_table
     from corpuscle.mixture.utility import Utility
+    from corpuscle.table_folder import check_folder
 
+    check_folder(output)
     caps, sizes, counts = (_numbers(one, name) for one, name in ((cap, "cap"), (cells, "cells"), (of, "of")))
     score_table = read_table(scores, "scores")
     ways: str | dict[str, str] = better
+    weight_table = read_table(weights, "weights")
     if other_way:
         if better not in ("lower", "higher"):
             raise InputError(f"--better: expected lower or higher; got {better!r}")
-        weight_table = read_table(weights, "weights")
-        names = [name for name in score_table.columns if name not in set(weight_table.columns)]
-        ways = dict.fromkeys(names, better)
+        ways = dict.fromkeys(matched(weight_table, score_table)[1].columns, better)
         ways |= dict.fromkeys(other_way, "higher" if better == "lower" else "lower")
-    else:
-        weight_table = read_table(weights, "weights")
     fitted = fit(weight_table, score_table, better=ways, normalise=normalise, seed=seed)
+    _check_cells(sizes, fitted.table.sources)
     usual = baselines(sizes, caps=caps or None) if sizes else None
     found = assess(fitted, Utility(counts or None, worst, pareto), caps=caps or None, also=usual, seed=seed)
     _show(found)
@@ -103,6 +104,22 @@ def _numbers(given: list[str] | None, option: str) -> dict[str, float]:
     return found
 
 
+def _check_cells(sizes: dict[str, float], sources: tuple[str, ...]) -> None:
+    """Refuse cells of some sources only, or of others."""
+    from corpuscle.core.errors import InputError
+    from corpuscle.core.text import shortened
+
+    if unknown := [name for name in sizes if name not in sources]:
+        raise InputError(
+            f"--cells: there is no source {shortened(unknown[0])!r}; there are {shortened(', '.join(sources))}"
+        )
+    if sizes and (lacking := [name for name in sources if name not in sizes]):
+        raise InputError(
+            f"--cells: expected the cells of every source; nothing is said of {shortened(', '.join(lacking))}; give "
+            f"--cells {shortened(lacking[0])}=N"
+        )
+
+
 def _show(found: "Assessment") -> None:
     """Print what was found."""
     from corpuscle.core.text import shown
@@ -110,6 +127,8 @@ def _show(found: "Assessment") -> None:
     table = found.fitted.table
     typer.echo(f"{len(table.weights_RK):,} runs of {table.n_mixtures:,} mixtures of {len(table.sources):,} sources")
     for note in table.notes[:MOST_ROWS]:
+        typer.echo(shown(f"Note: {note}"))
+    for note in found.notes:
         typer.echo(shown(f"Note: {note}"))
     shares = ", ".join(f"{name} {share:.2f}" for name, share in found.fitted.shares.items())
     typer.echo(f"Average of surrogates: {shares}\n")
@@ -165,14 +184,9 @@ def _write(folder: Path, found: "Assessment", fitted: "FittedMixture") -> None:
     """Write the tables into a folder."""
     import pandas as pd
 
-    from corpuscle.core.csv_text import csv_text
-    from corpuscle.core.errors import FolderError
     from corpuscle.store import write_text
+    from corpuscle.table_folder import write_tables
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderError(f"{folder}: cannot be written ({error}); choose another folder with -o") from None
     left_out = pd.DataFrame(fitted.left_out, columns=list(fitted.table.outputs))
     tables = {
         "scorecard": found.scorecard.reset_index(names="output"),
@@ -181,6 +195,5 @@ def _write(folder: Path, found: "Assessment", fitted: "FittedMixture") -> None:
         **({"front": found.front.reset_index(names="mixture")} if len(found.front) else {}),
         "left_out_predictions": left_out.reset_index(names="row"),
     }
-    for name, table in tables.items():
-        write_text(folder / f"{name}.csv", csv_text(table))
+    write_tables(folder, tables)
     write_text(folder / "advice.txt", f"{found.advice}\n")

@@ -249,7 +249,7 @@ def show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table whole, with texts from data as they stand."""
     from corpuscle.core.text import shown
 
-    texts = [[*columns], *([shown(cell, 200).replace("\n", " ") for cell in row] for row in rows)]
+    texts = [[shown(cell, 200).replace("\n", " ") for cell in row] for row in ([*columns], *rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

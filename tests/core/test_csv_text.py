@@ -25,6 +25,14 @@ def test_names_of_columns_are_texts_too() -> None:
     assert csv_text(pd.DataFrame({"=1+1": [0]})) == "'=1+1\n0\n"
 
 
+def test_control_characters_are_escaped_as_in_what_is_printed() -> None:
+    table = pd.DataFrame({"a\x1b[31m": ["\x1b]0;x\x07", "two\nlines", "\r=1"]})
+    found = pd.read_csv(io.StringIO(csv_text(table)))
+    assert list(found) == ["a\\x1b[31m"]
+    assert list(found.iloc[:, 0]) == ["\\x1b]0;x\\x07", "two\nlines", "\\r=1"]
+    assert csv_text(table.iloc[:1], exact=True) == table.iloc[:1].to_csv(index=False, lineterminator="\n")
+
+
 def test_the_table_itself_stays() -> None:
     table = pd.DataFrame({"corpus": ["=1"]})
     csv_text(table)

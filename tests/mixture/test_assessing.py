@@ -132,7 +132,7 @@ def test_the_worst_output_counts_where_it_is_to() -> None:
         Utility({"x": 1.0}).of(table, table.scores_RO)
     with pytest.raises(InputError, match="from 0 on"):
         Utility({"output 1": -1.0}).of(table, table.scores_RO)
-    with pytest.raises(InputError, match="none of the outputs"):
+    with pytest.raises(InputError, match="no output has a weight above 0"):
         Utility({"output 1": 0.0}).of(table, table.scores_RO)
 
 
@@ -150,7 +150,7 @@ def test_the_command_says_it_and_writes_it(weights: pd.DataFrame, tmp_path: Path
     assert "natural" in done.output
     assert "weights are percentages" in done.output
     assert "\x1b" not in done.output
-    assert set(pd.read_csv(folder / "scorecard.csv")["output"]) == {"'=good", "\x1b[31mnoise", "(utility)"}
+    assert set(pd.read_csv(folder / "scorecard.csv")["output"]) == {"'=good", "\\x1b[31mnoise", "(utility)"}
     assert (folder / "advice.txt").read_text().startswith("Train on")
     assert pd.read_csv(folder / "credible_set.csv").columns[1:4].tolist() == ["utility", "low", "high"]
 

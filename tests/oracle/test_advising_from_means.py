@@ -197,8 +197,11 @@ def test_means_of_other_genes_are_refused(folder: Path, place: Workplace, tmp_pa
     empty.loc[GENES[:30], "3"] = 0
     empty.loc["OTHER"] = 500
     for wrong, message in (
-        (mouse, "name genes of different organisms"),
-        (table.rename(index=lambda name: name if name == "n_cells" else f"X{name}"), "share no gene"),
+        (mouse, "the study's genes, such as GENE.* the table of means has Gene.* of the same organism"),
+        (
+            table.rename(index=lambda name: name if name == "n_cells" else f"X{name}"),
+            "such as GENE.* the table of means has XGENE",
+        ),
         (table.drop(index=GENES[5:]), "at least a tenth of the study's 60 genes; the table has 5"),
         (twice, "a row for each gene; GENE3 has 2"),
         (empty, "all means of 3 are 0 in the 30 genes"),

@@ -183,8 +183,10 @@ def test_a_proxy_without_scores_and_without_a_gate_is_no_advice(tmp_path: Path) 
 
 def test_caps_come_from_cells_repeats_and_the_prior() -> None:
     stages = stages_of(STUDY.replace("n_cells = 1000", "n_cells = 5000\nleave_prior = 2"), c=250)
-    assert stages.caps["c"] == pytest.approx(min(4 * 250 / 5000, 2 * 250 / 5250))
+    assert stages.caps["c"] == pytest.approx(min(4 * 250 / 5000, 2 * 250 / 5250), abs=1 / 5000)
     assert stages.caps["a"] == 1.0
+    # What is drawn of usual mixtures is whole cells, and is compared: it is within them, too.
+    assert (stages.usual <= pd.Series(stages.caps) + 1e-9).all(axis=None)
     assert (stages.design(stages.settings[0]).mixtures <= pd.Series(stages.caps) + 1e-3).all(axis=None)
     with pytest.raises(InputError, match="no mixture is within them"):
         stages_of(STUDY.replace("n_cells = 1000", "n_cells = 100_000"))

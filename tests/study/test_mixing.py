@@ -109,6 +109,9 @@ def test_a_share_beyond_a_sources_repeated_cells_is_refused(study: Callable[...,
         ('n_cells = 9\ncombine = "front"', "mixture.combine", "'mean', 'worst' or 'pareto'"),
         ('n_cells = 9\ncombine = "pareto"', "mixture.combine", "two scores or more; got 1"),
         ("n_cells = 9\nmost_repeat = 3", "mixture.most_repeat", "did you mean 'most_repeats'"),
+        ("n_cells = 9\nprior = { blood = 1 }", "mixture.prior", "nothing is said of lung"),
+        ("n_cells = 9\nprior = { blood = 1, lung = 1, lunk = 1 }", "mixture.prior", "did you mean 'lung'"),
+        ("n_cells = 9\nutility = { targets = { blood = -1 } }", "mixture.utility[0].targets", "weight above 0"),
         ("n_cells = 9\nconfirm_seeds = 3", "mixture.confirm_seeds", "greater than or equal to 5"),
     ],
 )  # fmt: skip
@@ -118,6 +121,26 @@ def test_what_is_wrong_is_said_at_its_place(study: Callable[..., Study], mixture
     found = {problem.place: problem for problem in caught.value.problems}
     assert said in found[place].message
     assert found[place].line
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        "n_cells = 9\nutility = { targets = { blood = -1 } }",
+        'n_cells = 9\nutility = { targets = { blood = "much" } }',
+        "n_cells = 9\nutility = { targets = [1, 2] }",
+        "n_cells = 9\nutility = { targets = 3 }",
+        "n_cells = 9\nmixtures = 6\nruns = 60",
+        "n_cells = 9\nseeds = 1\nruns = 60",
+        'n_cells = 9\ncombine = "pareto"\nutility = { metrics = "accuracy" }',
+        "n_cells = 9\nsources = 3\nprior = { blood = 1 }",
+    ],
+)
+def test_one_fault_is_one_problem_in_plain_words(study: Callable[..., Study], mixture: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        study(mixture)
+    assert len(caught.value.problems) == 1
+    assert "constrained" not in str(caught.value)
 
 
 def test_two_metrics_on_one_target_can_be_traded_off(study: Callable[..., Study]) -> None:
@@ -130,6 +153,8 @@ def test_two_metrics_on_one_target_can_be_traded_off(study: Callable[..., Study]
 def test_no_group_or_no_label_is_said(study: Callable[..., Study]) -> None:
     with pytest.raises(InputError, match="has no label 'organ'"):
         mixing(study('n_cells = 8\ngroups = { source = "blood", by = "organ" }'))
+    with pytest.raises(InputError, match="nothing is said of blood: T"):
+        mixing(study('n_cells = 8\ngroups = { source = "blood", by = "cell_type" }\nprior = { "blood: B" = 1.0 }'))
     with pytest.raises(InputError, match="there is no source 'skin' to mix"):
         mixing(study("n_cells = 8\nprior = { skin = 1.0 }"))
 

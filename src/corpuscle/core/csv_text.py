@@ -2,12 +2,22 @@
 
 import pandas as pd
 
+from corpuscle.core.text import escaped
+
 # A cell that begins with one of these is worked out by spreadsheets, and may run programs or send data.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def csv_text(table: pd.DataFrame) -> str:
+def csv_text(table: pd.DataFrame, *, exact: bool = False) -> str:
     r"""Return a table as CSV, without its index; texts that a spreadsheet would take for formulas begin with ``'``.
+
+    Parameters
+    ----------
+    table
+        What is written.
+    exact
+        Leave control characters in texts as they are, where what reads the file looks for the very texts. Otherwise
+        they are escaped, as in what is printed.
 
     Examples
     --------
@@ -19,11 +29,14 @@ def csv_text(table: pd.DataFrame) -> str:
     plain = table.copy(deep=False)
     for at, (_, column) in enumerate(table.items()):
         if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)):
-            safe = column.astype(object).map(_plain, na_action="ignore")
+            safe = column.astype(object).map(lambda value: _plain(value, exact=exact), na_action="ignore")
             plain.isetitem(at, safe)
-    plain.columns = pd.Index([_plain(name) for name in table.columns])
+    plain.columns = pd.Index([_plain(name, exact=exact) for name in table.columns])
     return str(plain.to_csv(index=False, lineterminator="\n"))
 
 
-def _plain(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def _plain(value: object, *, exact: bool) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value if exact else escaped(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -23,7 +23,18 @@ def shown(text: object, most: int = MESSAGE) -> str:
     >>> shown("a" * 50, most=10)
     'aaaaaaaaaa…'
     """
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], shortened(str(text), most))
+    return escaped(shortened(str(text), most))
+
+
+def escaped(text: str) -> str:
+    r"""Return a text whole, with control characters escaped.
+
+    Examples
+    --------
+    >>> escaped("\x1b]0;title\x07")
+    '\\x1b]0;title\\x07'
+    """
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def shortened(text: str, most: int = 200) -> str:

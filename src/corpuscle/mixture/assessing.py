@@ -4,7 +4,7 @@ Axes: R runs, M distinct mixtures, O outputs, N candidates.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from corpuscle.core.errors import InputError
 from corpuscle.core.randomness import generator
 from corpuscle.core.text import shortened
+from corpuscle.mixture.allowed import allowed
 from corpuscle.mixture.credible import advice_of, credible_of, first_run
 from corpuscle.mixture.fitting import FittedMixture
 from corpuscle.mixture.front import front
@@ -22,6 +23,7 @@ from corpuscle.mixture.rounds import contest
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.table import FEWEST_MIXTURES, Table
 from corpuscle.mixture.trade_off import trade_off
+from corpuscle.mixture.units import centre_and_unit
 from corpuscle.mixture.utility import Utility
 
 # Parts of the mixtures, each left out once to test intervals and choices.
@@ -61,6 +63,8 @@ class Assessment:
     traded
         The two outputs that trade most, and the best mixture for each by its name in the front; empty where no
         trade-off is shown.
+    notes
+        What was asked for and is not in it, a sentence each.
     """
 
     advice: str
@@ -72,6 +76,7 @@ class Assessment:
     fitted: FittedMixture
     front: pd.DataFrame = field(default_factory=pd.DataFrame)
     traded: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def assess(
@@ -84,8 +89,9 @@ def assess(
 ) -> Assessment:
     """Say what to train on and how sure that is, or that the table allows no advice.
 
-    There is none where the utility's reliability is known and under 0.5, where fewer than eight mixtures have it, or
-    where left-out mixtures are not ranked by it beyond chance (Spearman's correlation, one-sided, at 1 %).
+    There is none where the utility's reliability is known and under 0.5, where fewer than eight mixtures have it,
+    where left-out mixtures are not ranked by it beyond chance (Spearman's correlation, one-sided, at 1 %), or where
+    caps leave no mixture of sources that were run: no advice has a source that no run has.
 
     Parameters
     ----------
@@ -96,7 +102,7 @@ def assess(
     caps
         The largest weight of each source; see `caps_of`.
     also
-        Named mixtures to compare, such as `baselines`.
+        Named mixtures to compare, such as `baselines`; those beyond the caps are left out, with a note.
     seed
         Of candidates, draws and the parts that are left out.
 
@@ -112,20 +118,22 @@ def assess(
     utility = utility or Utility()
     posterior = Posterior(fitted, utility)
     scorecard = _scorecard(fitted, posterior, utility, seed)
-    row = scorecard.loc[UTILITY]
-    reason = unrankable(int(row["n_mixtures"]), float(row["reliability"]), float(row["p"]))
+    reason = str(scorecard.loc[UTILITY, "reason"])
     if utility.pareto:
         reason = _without_front(utility, fitted, scorecard)
+    may = allowed(fitted, caps, also)
+    reason, also, notes = reason or may.why_not, may.also, (*_same_for_all(fitted.table, utility), *may.notes)
     if reason:
         none = pd.DataFrame(columns=["utility", "low", "high", *fitted.table.sources])
         ranges = pd.DataFrame(columns=["best", "least", "most"])
-        return Assessment(f"No advice: {reason}.", True, scorecard, none, ranges, float("nan"), fitted)  # noqa: FBT003
+        advice, nan = f"No advice: {reason}.", float("nan")
+        return Assessment(advice, True, scorecard, none, ranges, nan, fitted, notes=notes)  # noqa: FBT003
     if utility.pareto:
-        return _of_front(fitted, utility, scorecard, caps, also, seed)
+        return replace(_of_front(fitted, utility, scorecard, caps, also, seed), notes=notes)
     found = contest(fitted, utility, rng=generator(seed, "mixture", "contest"), caps=caps, also=also)
     credible, ranges = credible_of(fitted.table, found, also, LEVEL)
     advice = advice_of(fitted.table, found, credible, LEVEL) + _lacking(fitted.table, utility)
-    return Assessment(advice, False, scorecard, credible, ranges, found.regret(), fitted)  # noqa: FBT003
+    return Assessment(advice, False, scorecard, credible, ranges, found.regret(), fitted, notes=notes)  # noqa: FBT003
 
 
 def _without_front(utility: Utility, fitted: FittedMixture, scorecard: pd.DataFrame) -> str:
@@ -136,7 +144,8 @@ def _without_front(utility: Utility, fitted: FittedMixture, scorecard: pd.DataFr
     InputError
         When fewer than two outputs count.
     """
-    names = [*utility.counted(fitted.table), *utility.lacking(fitted.table)]
+    table = fitted.table
+    names = [*utility.counted(table), *utility.lacking(table), *utility.constant(table)]
     if len(names) < 2:
         raise InputError(
             f"utility: a front is of two outputs or more; got {', '.join(names)} alone: let others count, too, or ask "
@@ -179,11 +188,22 @@ def _of_front(  # noqa: PLR0917
         index=list(fitted.table.sources),
     )
     left = [name for name, weight in weights.items() if weight and name not in ranked]
-    left += utility.lacking(fitted.table)
+    left += [*utility.lacking(fitted.table), *utility.constant(fitted.table)]
     advice = traded.advice + (f" Left out, as mixtures are not ranked by them: {', '.join(left)}." if left else "")
     return Assessment(
         advice, False, scorecard, credible, ranges, found.regret(), fitted, traded.table, traded.traded  # noqa: FBT003
     )  # fmt: skip
+
+
+def _same_for_all(table: Table, utility: Utility) -> list[str]:
+    """Say which outputs were to count and are the same for all mixtures."""
+    names = utility.constant(table)
+    if not names:
+        return []
+    verb = "is" if len(names) == 1 else "are"
+    return [
+        f"{shortened(', '.join(names), 200)} {verb} the same for all mixtures, with no better and worse: not counted"
+    ]
 
 
 def _lacking(table: Table, utility: Utility) -> str:
@@ -215,9 +235,17 @@ def _scorecard(fitted: FittedMixture, posterior: Posterior, utility: Utility, se
     card.loc[UTILITY] = [
         int(known_M.sum()), int(np.isnan(utility.of(table, table.scores_RO)).sum()), found, p, p, reliable, ceiling,
         found / ceiling if ceiling > 0 else float("nan"), 1 - error / variance if variance else float("nan"),
-        unrankable(int(known_M.sum()), reliable, p),
+        _unrankable(fitted, utility, int(known_M.sum()), reliable, p),
     ]  # fmt: skip
     return card.join(_tested(fitted, utility, seed))
+
+
+def _unrankable(fitted: FittedMixture, utility: Utility, n_mixtures: int, reliable: float, p: float) -> str:
+    """Return why mixtures cannot be ranked by the utility, in words; empty where they can."""
+    _, unit_O = centre_and_unit(fitted.table.means_MO(fitted.table.scores_RO))
+    if not unit_O[utility.shares(fitted.table) > 0].any():
+        return "all scores that count are equal"
+    return unrankable(n_mixtures, reliable, p)
 
 
 def _tested(fitted: FittedMixture, utility: Utility, seed: int) -> pd.DataFrame:

@@ -39,7 +39,8 @@ def effects(
     Returns
     -------
     A row per source: ``more`` with ``more_low`` and ``more_high`` (90 % of draws), and ``none`` with the same, where
-    the mixture has some of it; in standard deviations over the mixtures that were run, higher is better.
+    the mixture has some of it; in standard deviations over the mixtures that were run, higher is better. NaN for a
+    source that no run has.
     """
     sources = list(fitted.table.sources)
     base_K = np.array([base.get(name, 0.0) for name in sources])
@@ -54,6 +55,8 @@ def effects(
         rows = slice(at * len(sources), (at + 1) * len(sources))
         for ending, values in (("", change_DN.mean(axis=0)), ("_low", low_N), ("_high", high_N)):
             table[f"{name}{ending}"] = values[rows]
+    # Of a source that no run has, nothing is known.
+    table.loc[~fitted.table.used_K] = np.nan
     lacks = (base_K <= 0) | (base_K >= 1)
     table.loc[lacks, ["none", "none_low", "none_high"]] = np.nan
     return table

@@ -3,7 +3,8 @@
 Axes: R runs, K sources, O outputs, F fits (all runs; then without each fold), S surrogates, N new mixtures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +16,14 @@ from corpuscle.core.errors import InputError
 from corpuscle.core.text import shortened
 from corpuscle.mixture.folds import fold_runs
 from corpuscle.mixture.jackknife import jackknife_plus
+from corpuscle.mixture.matching import as_array, framed
 from corpuscle.mixture.surrogate import Array, Predictor, Runs, Surrogate
-from corpuscle.mixture.table import FEWEST_MIXTURES, Table, checked_weights, laid_out
+from corpuscle.mixture.table import FEWEST_MIXTURES, SAME_WEIGHTS, Table, checked_weights, laid_out
+from corpuscle.mixture.units import centre_and_unit
 
 SURROGATES = ("saturating", "log_linear", "additive_powers", "gaussian_process", "many_kinds")
 # Of the mean squared error of left-out runs; see `fit`.
 SHARPNESS = 2
-# Scores whose range is so small a part of their size are the same: the rest is rounding.
-SAME = 1e-9
 # New mixtures that are predicted at once: intervals hold runs × mixtures × outputs numbers.
 CHUNK = 2_000_000
 
@@ -35,8 +36,8 @@ class Prediction(NamedTuple):
     mean
         The score, in the output's own unit.
     low, high
-        Ends of the interval for the score of one new run; infinite with too few runs for one. NaN for an output
-        that too few mixtures have.
+        Ends of the interval for the score of one new run; infinite with too few runs for one, and for a mixture
+        with a source that no run has. NaN for an output that too few mixtures have.
     """
 
     mean: pd.DataFrame | Array
@@ -65,7 +66,7 @@ class FittedMixture:
         self.table = table
         scores_RO = table.scores_RO
         known_O = np.isfinite(scores_RO).any(axis=0)
-        self._centre_O, self._unit_O = _centre_and_unit(scores_RO)
+        self._centre_O, self._unit_O = centre_and_unit(scores_RO)
         n_known_O = np.isfinite(table.means_MO(scores_RO)).sum(axis=0)
         self.enough_O: NDArray[np.bool_] = n_known_O >= FEWEST_MIXTURES
         self.constant_O: NDArray[np.bool_] = known_O & (self._unit_O == 0)
@@ -92,7 +93,7 @@ class FittedMixture:
         ----------
         weights
             Mixtures × sources. Columns of a DataFrame are found by name, in any order; sources that it lacks have
-            weight 0.
+            weight 0. A Series is one mixture, by the names of its index; by order where that has none.
         level
             Share of new runs that the intervals should hold.
         normalise
@@ -103,8 +104,10 @@ class FittedMixture:
         InputError
             When the weights are no mixtures of these sources, or the level is not between 0 and 1.
         """
-        if not 0 < level < 1:
+        if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
             raise InputError(f"level: expected a share between 0 and 1; got {level!r}")
+        if isinstance(weights, pd.Series):
+            weights = self._row_of(weights)
         weights_NK = self.weights_of(weights, normalise=normalise)
         size = max(1, CHUNK // (self.table.scores_RO.size + 1))
         parts = [self._predicted(weights_NK[at : at + size], level) for at in range(0, max(len(weights_NK), 1), size)]
@@ -116,21 +119,29 @@ class FittedMixture:
     def weights_of(self, weights: pd.DataFrame | ArrayLike, *, normalise: bool = False) -> Array:
         """Return mixtures as shares, shape (N, K), in the order of the table's sources; see `predict`."""
         sources = self.table.sources
+        if isinstance(weights, pd.Series):
+            weights = self._row_of(weights)
         if isinstance(weights, pd.DataFrame):
-            frame = weights.rename(columns=str)
+            frame = framed(weights, "source")
             unknown = [name for name in frame.columns if name not in sources]
             if unknown:
                 known = shortened(", ".join(sources))
                 raise InputError(f"weights: there is no source {shortened(unknown[0])!r}; there are {known}")
             frame = frame.reindex(columns=list(sources), fill_value=0.0)
         else:
-            array = np.atleast_2d(np.asarray(weights))
+            array = np.atleast_2d(as_array(weights, "weights"))
             if array.ndim != 2 or array.shape[1] != len(sources):
                 raise InputError(
                     f"weights: expected an array of mixtures × {len(sources)} sources; got shape {array.shape}"
                 )
             frame = pd.DataFrame(array, columns=list(sources))
         return checked_weights(frame, normalise=normalise)[0]
+
+    def _row_of(self, weights: "pd.Series[float]") -> pd.DataFrame:
+        """Return a mixture as a table of one row."""
+        if isinstance(weights.index, pd.RangeIndex) and len(weights) == len(self.table.sources):
+            weights = weights.set_axis(list(self.table.sources))
+        return weights.to_frame().T
 
     def means(self, weights_NK: Array) -> Array:
         """Return what is expected of mixtures, shape (N, O), in the outputs' own units: `predict` without intervals."""
@@ -147,8 +158,10 @@ class FittedMixture:
         left_out_RNO = self._in_units(found_FNO)[self._fit_R]
         low_NO, high_NO = jackknife_plus(left_out_RNO, residuals_RO, shares_RO, level)
         mean_NO = self._in_units(found_FNO[0])
-        none_O = np.where(self.enough_O, 0.0, np.nan)
-        return mean_NO, low_NO + none_O, high_NO + none_O
+        # A law says something of any mixture; of what a source does that no run has, nothing is known.
+        reach_NO = np.where((weights_NK[:, ~self.table.used_K] > SAME_WEIGHTS).any(axis=1), np.inf, 0.0)[:, None]
+        reach_NO = reach_NO + np.where(self.enough_O, 0.0, np.nan)
+        return mean_NO, low_NO - reach_NO, high_NO + reach_NO
 
     def _all_fits(self, weights_NK: Array, n_fits: int | None = None) -> Array:
         """Return the average of surrogates by each fit, shape (F, N, outputs that are fitted)."""
@@ -196,8 +209,8 @@ def fit(
         Runs × sources: shares that sum to 1, or percentages.
     scores
         Runs × outputs; NaN where a score is missing. Rows are matched by the columns that both tables have (a run's
-        name, which is then neither source nor output), else by equal indexes, else by their order. A mixture may be
-        in several rows, one for each seed.
+        name, which is then neither source nor output), else by the names of rows where both tables have such, else by
+        their order. A mixture may be in several rows, one for each seed.
     better
         Whether ``"lower"`` or ``"higher"`` scores are better, for all outputs or by output.
     surrogates
@@ -222,20 +235,12 @@ def fit(
     >>> bool(low[0, 0] < 1 / 0.75 < high[0, 0]), round(float(mean[0, 0]), 1)
     (True, 1.3)
     """
-    if isinstance(surrogates, str) or not surrogates:
-        raise InputError(f"surrogates: expected a list of names, such as {list(SURROGATES)}; got {surrogates!r}")
-    return FittedMixture(laid_out(weights, scores, better, normalise=normalise), tuple(surrogates), seed)
-
-
-def _centre_and_unit(scores_RO: Array) -> tuple[Array, Array]:
-    """Return each output's mean and standard deviation over runs; 0 for both where there is none."""
-    known_RO = np.isfinite(scores_RO)
-    n_O = np.maximum(known_RO.sum(axis=0), 1)
-    centre_O = np.where(known_RO, scores_RO, 0).sum(axis=0) / n_O
-    off_RO = np.where(known_RO, scores_RO - centre_O, 0)
-    unit_O = np.sqrt((off_RO**2).sum(axis=0) / n_O)
-    unit_O[unit_O <= SAME * np.abs(centre_O)] = 0
-    return centre_O, unit_O
+    named = [] if isinstance(surrogates, str) or not isinstance(surrogates, Iterable) else [*surrogates]
+    if not named or not all(isinstance(name, str) for name in named) or len({*named}) < len(named):
+        raise InputError(
+            f"surrogates: expected a list of names, none twice, such as {list(SURROGATES)}; got {surrogates!r:.200}"
+        )
+    return FittedMixture(laid_out(weights, scores, better, normalise=normalise), tuple(named), seed)
 
 
 def _bounded(standard: Array) -> Array:

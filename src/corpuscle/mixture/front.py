@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from corpuscle.core.errors import InputError
+from corpuscle.mixture.allowed import allowed
 from corpuscle.mixture.candidates import best_of, candidates
 from corpuscle.mixture.fitting import FittedMixture
 from corpuscle.mixture.posterior import Posterior
-from corpuscle.mixture.simplex import checked_caps
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.utility import Utility, turned
 
@@ -115,7 +115,8 @@ def front(
     Raises
     ------
     InputError
-        When fewer than two outputs count that have scores of five different mixtures and are not all equal.
+        When fewer than two outputs count that have scores of five different mixtures and are not all equal, or no
+        mixture of sources that were run is within the caps.
 
     Examples
     --------
@@ -127,6 +128,7 @@ def front(
     (('output 1', 'output 2'), [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     """
     table, utility = fitted.table, utility or Utility(pareto=True)
+    # Where all are the same, shares are kept; see `Utility.shares`.
     share_O = np.where(fitted.constant_O, 0.0, utility.shares(table))
     counted = np.flatnonzero(share_O)
     names = tuple(table.outputs[at] for at in counted)
@@ -135,14 +137,14 @@ def front(
             f"utility: a front is of two outputs or more that differ between mixtures; got {', '.join(names) or 'none'}"
         )
     ways_WO = _ways(share_O[counted] / share_O[counted].sum(), rng)
-    caps_K = checked_caps(caps, table.sources)
-    run_NK = table.mixtures_MK[(table.mixtures_MK <= caps_K + 1e-6).all(axis=1)]
-    given_NK = run_NK if also is None else np.vstack([run_NK, fitted.weights_of(also)])
+    may = allowed(fitted, caps, also).checked()
+    run_NK = may.run_NK(fitted)
+    given_NK = run_NK if may.also is None else np.vstack([run_NK, fitted.weights_of(may.also)])
 
     def mean(weights_NK: Array) -> Array:
         return turned(table, fitted.means(weights_NK))[:, counted]
 
-    weights_NK = candidates(given_NK, lambda weights_NK: mean(weights_NK) @ ways_WO.T, caps_K, rng)
+    weights_NK = candidates(given_NK, lambda weights_NK: mean(weights_NK) @ ways_WO.T, may.caps_K, rng)
     posteriors = [Posterior(fitted, Utility({name: 1.0})) for name in names]
 
     def draws(weights_NK: Array) -> Array:

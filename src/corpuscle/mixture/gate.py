@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from corpuscle.mixture.units import centre_and_unit
 from corpuscle.statistics.reliability import intraclass
 
 
@@ -26,13 +27,17 @@ def merit(
 
     Returns
     -------
-    One number a row; NaN where an output that counts is missing. An output that is the same for all mixtures adds 0.
+    One number a row; NaN where an output that counts is missing. An output that is the same for all mixtures doesn't
+    count; where all are, it is 0.
     """
     columns = [name for name, weight in weights.items() if weight > 0]
     means = trials.groupby("mixture", sort=False)[columns].mean()
-    unit = means.std(ddof=0).replace(0.0, np.inf)
-    sign = pd.Series({name: 1.0 if better[name] == "higher" else -1.0 for name in columns})
-    turned = (trials[columns] - means.mean()) / unit * sign
+    centre_O, unit_O = centre_and_unit(means.to_numpy(float))
+    if unit_O.any():
+        columns = [name for name, unit in zip(columns, unit_O, strict=True) if unit > 0]
+        centre_O, unit_O = centre_O[unit_O > 0], unit_O[unit_O > 0]
+    sign_O = np.array([1.0 if better[name] == "higher" else -1.0 for name in columns])
+    turned = (trials[columns] - centre_O) / np.where(unit_O > 0, unit_O, np.inf) * sign_O
     if worst:
         return turned.min(axis=1, skipna=False)
     share = pd.Series({name: weights[name] for name in columns})

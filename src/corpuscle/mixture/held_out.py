@@ -50,7 +50,9 @@ def held_out(
     table = laid_out(weights.reset_index(drop=True), scores[names].reset_index(drop=True), better)
     mean_RO, low_RO, high_RO = map(np.asarray, fitted.predict(table.weights_RK, level))
     actual_RO = table.scores_RO
-    inside_RO = np.where(np.isfinite(actual_RO), (low_RO <= actual_RO) & (actual_RO <= high_RO), np.nan)
+    inside_RO = np.where(
+        np.isfinite(actual_RO) & np.isfinite(low_RO), (low_RO <= actual_RO) & (actual_RO <= high_RO), np.nan
+    )
     values = {name: (actual_RO[:, at], mean_RO[:, at], inside_RO[:, at]) for at, name in enumerate(names)}
     none_R = np.full(len(actual_RO), np.nan)
     values[UTILITY] = utility.of(fitted.table, actual_RO), utility.of(fitted.table, mean_RO), none_R

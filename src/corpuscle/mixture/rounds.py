@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from corpuscle.core.errors import InputError
+from corpuscle.mixture.allowed import allowed
 from corpuscle.mixture.candidates import best_of, candidates
 from corpuscle.mixture.fitting import FittedMixture
 from corpuscle.mixture.front import Front, front
 from corpuscle.mixture.posterior import Posterior
-from corpuscle.mixture.simplex import checked_caps
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.utility import Utility
 
@@ -78,16 +78,22 @@ def contest(
     rng
         The only source of randomness.
     caps
-        The largest weight of each source; mixtures that were run are candidates where they are within.
+        The largest weight of each source; mixtures that were run, or given, are candidates where they are within.
+        Sources that no run has are in no candidate.
     also
         Other mixtures to compare, such as baselines; they follow those that were run.
+
+    Raises
+    ------
+    InputError
+        When no mixture of sources that were run is within the caps.
     """
-    table, utility = fitted.table, utility or Utility()
-    caps_K = checked_caps(caps, table.sources)
+    utility = utility or Utility()
+    may = allowed(fitted, caps, also).checked()
     posterior = Posterior(fitted, utility)
-    run_NK = table.mixtures_MK[(table.mixtures_MK <= caps_K + 1e-6).all(axis=1)]
-    given_NK = run_NK if also is None else np.vstack([run_NK, fitted.weights_of(also)])
-    weights_NK = candidates(given_NK, lambda weights_NK: posterior.mean(weights_NK)[:, None], caps_K, rng)
+    run_NK = may.run_NK(fitted)
+    given_NK = run_NK if may.also is None else np.vstack([run_NK, fitted.weights_of(may.also)])
+    weights_NK = candidates(given_NK, lambda weights_NK: posterior.mean(weights_NK)[:, None], may.caps_K, rng)
     # The mean of the draws' best takes the place of the last candidate; see `Contest.best`.
     weights_NK[-1] = weights_NK[posterior.draws(weights_NK, rng).argmax(axis=1)].mean(axis=0)
     draws_DN = posterior.draws(weights_NK, rng)

@@ -40,12 +40,23 @@ def caps_of(cells: Mapping[str, float], n_cells: float, most_repeats: float = 4.
         if not 0 < number < np.inf:
             raise InputError(f"caps: expected a number above 0 for {shortened(str(name))}; got {number!r}")
     caps = {name: min(1.0, number * most_repeats / n_cells) for name, number in cells.items()}
-    checked_caps(caps, tuple(cells))
+    checked_caps(caps, tuple(cells), "allow more repeats, or make the corpus smaller")
     return caps
 
 
-def checked_caps(caps: Mapping[str, float] | ArrayLike | None, sources: Sequence[str]) -> Array:
+def checked_caps(
+    caps: Mapping[str, float] | ArrayLike | None, sources: Sequence[str], to_do: str = "raise some of them"
+) -> Array:
     """Return the largest weight of each source, shape (K,); None: 1 for all.
+
+    Parameters
+    ----------
+    caps
+        Shares by source, or one for each of them.
+    sources
+        Their names.
+    to_do
+        What to do where no mixture is within the caps.
 
     Raises
     ------
@@ -60,16 +71,22 @@ def checked_caps(caps: Mapping[str, float] | ArrayLike | None, sources: Sequence
             raise InputError(f"caps: there is no source {shortened(repr(unknown[0]))}; there are "
                              f"{shortened(', '.join(sources))}")  # fmt: skip
         caps = [caps.get(name, 1.0) for name in sources]
-    caps_K = np.asarray(caps, float)
-    if caps_K.shape != (len(sources),) or not ((caps_K >= 0) & np.isfinite(caps_K)).all():
+    try:
+        caps_K = np.asarray(caps, float)
+    except (TypeError, ValueError):
+        raise InputError(f"caps: expected shares from 0 to 1; got {shortened(repr(caps))}") from None
+    if caps_K.shape != (len(sources),):
+        raise InputError(f"caps: expected one for each of {len(sources)} sources; got the shape {caps_K.shape}")
+    if not (share_K := (caps_K >= 0) & (caps_K <= 1 + 1e-9)).all():
+        at = int(np.flatnonzero(~share_K)[0])
         raise InputError(
-            f"caps: expected a share from 0 to 1 for each of {len(sources)} sources; got {caps_K.tolist()}"
+            f"caps: expected a share from 0 to 1 (0.2 for 20 %) for {shortened(sources[at])}; got {caps_K[at]:g}"
         )
     caps_K = np.minimum(caps_K, 1.0)
     if caps_K.sum() < 1 - 1e-9:
         raise InputError(
             f"caps: the largest weights of all sources sum to {caps_K.sum():.3g}, so that no mixture is within them; "
-            "expected 1 or more: allow more repeats, or make the corpus smaller"
+            f"expected 1 or more: {to_do}"
         )
     return np.asarray(caps_K)
 

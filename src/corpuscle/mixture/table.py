@@ -1,7 +1,7 @@
 """Table: the mixtures that were run and their scores, checked, in one order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from corpuscle.core.errors import InputError
 from corpuscle.core.text import plural, shortened
+from corpuscle.mixture.matching import matched
 from corpuscle.mixture.surrogate import Array
 
 # Published weights are rounded to three digits: 24 of them can miss 1 by 0.012.
@@ -59,6 +60,11 @@ class Table:
         """The distinct mixtures."""
         return np.asarray(self.weights_RK[np.unique(self.mixture_R, return_index=True)[1]])
 
+    @property
+    def used_K(self) -> NDArray[np.bool_]:
+        """Which sources some run has: of others nothing is known."""
+        return np.asarray(self.weights_RK.max(axis=0, initial=0) > SAME_WEIGHTS)
+
     def means_MO(self, values_RO: Array) -> Array:
         """Return means over the runs of each distinct mixture; NaN where none has a value."""
         known_RO = np.isfinite(values_RO)
@@ -82,8 +88,8 @@ def laid_out(
     weights
         Runs × sources. Rows sum to 1, to within what rounding leaves, or all to 100.
     scores
-        Runs × outputs, numbers; NaN where a score is missing. Rows are matched by the columns that both tables have
-        (each mixture may have several rows of scores), else by equal indexes, else by their order.
+        Runs × outputs, numbers; NaN where a score is missing. Rows are matched as `matched` says; each mixture may
+        have several rows of scores.
     better
         ``"lower"`` or ``"higher"``, for all outputs or by output.
     normalise
@@ -101,7 +107,7 @@ def laid_out(
     >>> table.weights_RK[1].tolist(), table.notes
     ([0.25, 0.75], ('weights are percentages: divided by 100', '1 of 5 scores of loss is missing'))
     """
-    weights_frame, scores_frame = _matched(_framed(weights, "source"), _framed(scores, "output"))
+    weights_frame, scores_frame = matched(weights, scores)
     weights_RK, notes = checked_weights(weights_frame, normalise=normalise)
     scores_RO = _checked_scores(scores_frame)
     outputs = tuple(scores_frame.columns)
@@ -119,10 +125,14 @@ def laid_out(
             f"{n_mixtures}, in {plural(len(weights_RK), 'run')}"
         )
     sources = tuple(weights_frame.columns)
-    unused = [name for name, used in zip(sources, np.asarray(weights_RK.any(axis=0)), strict=True) if not used]
-    if unused:
-        notes.append(f"no mixture has any of {shortened(', '.join(unused))}: nothing is known of what it would do")
-    return Table(sources, outputs, weights_RK, scores_RO, lower_outputs(better, outputs), mixture_R, tuple(notes))
+    table = Table(sources, outputs, weights_RK, scores_RO, lower_outputs(better, outputs), mixture_R, tuple(notes))
+    unused = [name for name, used in zip(sources, table.used_K, strict=True) if not used]
+    if not unused:
+        return table
+    said = (
+        f"no mixture has any of {shortened(', '.join(unused))}: nothing is known of what it would do, no advice has it"
+    )
+    return replace(table, notes=(*notes, said))
 
 
 def checked_weights(frame: pd.DataFrame, *, normalise: bool = False) -> tuple[Array, list[str]]:
@@ -169,64 +179,6 @@ def checked_weights(frame: pd.DataFrame, *, normalise: bool = False) -> tuple[Ar
     return np.asarray(values / sums[:, None]), notes
 
 
-def _framed(values: pd.DataFrame | ArrayLike, what: str) -> pd.DataFrame:
-    """Return a table with columns that are texts, none twice."""
-    if isinstance(values, pd.DataFrame):
-        frame = values.rename(columns=str)
-    else:
-        array = np.asarray(values)
-        array = array[:, None] if array.ndim == 1 and what == "output" else array
-        if array.ndim != 2:
-            raise InputError(f"{what}s: expected a table of runs × {what}s; got an array of shape {array.shape}")
-        frame = pd.DataFrame(array, columns=[f"{what} {at + 1}" for at in range(array.shape[1])])
-    if (twice := frame.columns.duplicated()).any():
-        raise InputError(f"{what}s: there are two columns {frame.columns[twice][0]!r}; remove one of them")
-    if not frame.shape[1]:
-        raise InputError(f"{what}s: expected one column or more; got none")
-    return frame
-
-
-def _matched(weights: pd.DataFrame, scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bring runs into the order of the scores, without the columns that said which is which."""
-    shared = [name for name in weights.columns if name in set(scores.columns)]
-    if shared:
-        return _matched_by(weights, scores, shared)
-    counted = all(isinstance(table.index, pd.RangeIndex) for table in (weights, scores))
-    unique = weights.index.is_unique and scores.index.is_unique
-    if not counted and unique and set(weights.index) == set(scores.index):
-        return weights.reindex(scores.index), scores
-    if len(weights) != len(scores):
-        raise InputError(
-            f"expected a row of weights for each row of scores, or a column in both that names the runs; got "
-            f"{len(weights):,} rows of weights and {len(scores):,} of scores"
-        )
-    return weights, scores
-
-
-def _matched_by(
-    weights: pd.DataFrame, scores: pd.DataFrame, shared: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Match rows by the first of the shared columns that names every mixture, or else by all of them together."""
-    single = [[name] for name in shared if weights[name].is_unique and weights[name].notna().all()]
-    keys = next((key for key in single if scores[key[0]].isin(weights[key[0]]).all()), list(shared))
-    if weights.duplicated(keys).any():
-        raise InputError(
-            f"the tables share the columns {', '.join(shared)}, which have the same values in two rows of weights; "
-            "expected one that names each mixture, such as run"
-        )
-    places = weights.reset_index(drop=True).reset_index(names="__row__").set_index(keys)["__row__"]
-    wanted = pd.MultiIndex.from_frame(scores[keys]) if len(keys) > 1 else pd.Index(scores[keys[0]])
-    rows = places.reindex(wanted).to_numpy(float)
-    if np.isnan(rows).any():
-        lost = scores[keys].iloc[int(np.flatnonzero(np.isnan(rows))[0])].tolist()
-        raise InputError(
-            f"{int(np.isnan(rows).sum()):,} of {len(rows):,} rows of scores have no row of weights with the same "
-            f"{', '.join(keys)}; the first is {shortened(str(lost))}"
-        )
-    taken = weights.iloc[rows.astype(int)]
-    return taken.drop(columns=shared).reset_index(drop=True), scores.drop(columns=shared).reset_index(drop=True)
-
-
 def _numbers(frame: pd.DataFrame, what: str) -> Array:
     """Return a table as numbers."""
     columns = []
@@ -262,6 +214,8 @@ def _checked_scores(frame: pd.DataFrame) -> Array:
 
 def lower_outputs(better: str | Mapping[str, str], outputs: Sequence[str]) -> NDArray[np.bool_]:
     """Return for each output whether lower is better."""
+    if not isinstance(better, str | Mapping):
+        raise InputError(f"better: expected lower or higher, or one of them by output; got {shortened(repr(better))}")
     ways = dict.fromkeys(outputs, better) if isinstance(better, str) else {**better}
     unknown = [name for name in ways if name not in outputs]
     if unknown:

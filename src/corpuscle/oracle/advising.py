@@ -14,6 +14,7 @@ from corpuscle.execution.listener import Listener
 from corpuscle.mixture.coalitions import subset_name
 from corpuscle.mixture.marginal import left_out, marginal
 from corpuscle.oracle.advice import Advice
+from corpuscle.oracle.corpus_name import corpus_name
 from corpuscle.oracle.mean_table import MeanTable, is_mean_table
 from corpuscle.oracle.outputs import Output, outputs_of, trials_of
 from corpuscle.oracle.stages import Stages
@@ -115,11 +116,11 @@ def _table(candidate: Path | str) -> dict[str, Any]:
 
 def _subsets(stages: Stages) -> dict[str, dict[str, float]]:
     """Return the weights of all sources, and of all but each, by the names that `value` gives them."""
-    names = stages.mixing.names
+    names, taken = stages.mixing.names, {"all"}
     found = {"all": dict(stages.prior)}
     for name in names:
         rest = np.array([one != name for one in names])
-        found[subset_name(names, rest)] = {one: stages.prior[one] for one in names if one != name}
+        found[corpus_name(subset_name(names, rest), taken)] = {one: stages.prior[one] for one in names if one != name}
     return found
 
 
@@ -159,7 +160,8 @@ def _from_cells(stages: Stages, name: str, table: Mapping[str, Any], source: str
     mixing, subsets = stages.mixing, _subsets(stages)
     corpora = [mixing.corpus(one, weights) for one, weights in subsets.items()]
     n_new = _n_new(stages)
-    whole = mixing.corpus(f"all and {name}", stages.prior, mixing.spec.n_cells - n_new)
+    named = corpus_name(f"all and {name}", {one.casefold() for one in subsets})
+    whole = mixing.corpus(named, stages.prior, mixing.spec.n_cells - n_new)
     part = {"source": source or name, "n_cells": n_new, "repeats": mixing.spec.most_repeats}
     corpora.append({**whole, "parts": [*whole["parts"], part]})
     pairs = {one: ("all", subset) for one, subset in zip(mixing.names, [*subsets][1:], strict=True)}
@@ -173,7 +175,7 @@ def _from_means(place: Workplace, name: str, means: MeanTable) -> _Compared:
     known = {one.name: pool_of(one, place.plan.pools) for one in mixing.ingredients}
     found = stand_ins(means, known, place.plan.by, {**counts, name: _n_new(stages)}, name=name)
     compared = _from_cells(stages, name, _drawn_source(found.candidate))
-    taken = {*mixing.study.spec.sources, name}
+    taken, named = {*mixing.study.spec.sources, name}, {str(one["name"]).casefold() for one in compared.corpora}
     sources, corpora, pairs = {**compared.sources}, [*compared.corpora], {**compared.pairs}
     for at, one in enumerate(mixing.ingredients):
         if not counts[one.name]:
@@ -182,7 +184,9 @@ def _from_means(place: Workplace, name: str, means: MeanTable) -> _Compared:
         taken.add(source)
         sources[source] = _drawn_source(found.known[one.name])
         # In place of its cells, the others as they are.
-        rest = mixing.corpus(f"all, {source}", {**counts, one.name: 0}, sum(counts.values()) - counts[one.name])
+        rest = mixing.corpus(
+            corpus_name(f"all, {source}", named), {**counts, one.name: 0}, sum(counts.values()) - counts[one.name]
+        )
         corpora.append({**rest, "parts": [*rest["parts"], {"source": source, "n_cells": counts[one.name]}]})
         pairs[one.name] = (rest["name"], pairs[one.name][1])
     return _Compared(sources, corpora, pairs, found.said)

@@ -76,6 +76,8 @@ def _notes(search: Search) -> list[str]:
     """Return what else is not known, or was left out."""
     history, stages = search.history, search.stages
     found = []
+    if search.assessment is not None:
+        found += [f"{note[0].upper()}{note[1:]}." for note in search.assessment.notes]
     if lacking := [one.name for one in history.outputs if one.name not in history.better]:
         found.append(f"There are no scores of {', '.join(lacking)}: they do not count.")
     trials = search.trials()
@@ -194,17 +196,18 @@ def _next_with(search: Search, found: Assessment) -> str:
     shown = rows[(rows["output"] == UTILITY) & (rows["p_holm"] <= ALPHA) & (rows["difference"] > 0)]
     beaten = {*shown["rival"], search.contenders[0]}
     plain = [name for name in ("natural", "uniform") if name in search.rivals and search.rivals[name] not in beaten]
+    lacks = (
+        f"the best may still lack {found.regret:.2f} SD of utility, more than the {spec.tolerance:g} that is "
+        "tolerated: raise runs to search on, what is there is used again."
+        if found.regret > spec.tolerance
+        else ""
+    )
     if plain:
         return (
             f"It is not shown to be better than {' and '.join(plain)}: if these are simpler, train on them, or raise "
-            "confirm_seeds to see a smaller difference."
+            f"confirm_seeds to see a smaller difference.{f' And {lacks}' if lacks else ''}"
         )
-    if found.regret > spec.tolerance:
-        return (
-            f"Train on it; the best may still lack {found.regret:.2f} SD of utility, more than the {spec.tolerance:g} "
-            "that is tolerated: raise runs to search on, what is there is used again."
-        )
-    return "Train on it at full size."
+    return f"Train on it; {lacks}" if lacks else "Train on it at full size."
 
 
 def _seeds_for(reliable: float, seeds: int) -> str:

@@ -259,8 +259,11 @@ def _rivals(search: Search, held: set[str]) -> dict[str, str]:
     assert found is not None, "the caller has looked"
     usual, singles = stages.usual, stages.singles
     rivals = {name: name for name in ("natural", "uniform", "prior") if name in usual.index}
-    expected = search.history.utility.of(found.fitted.table, found.fitted.means(singles.to_numpy()))
-    rivals["best single source"] = str(singles.index[int(np.nanargmax(expected))])
+    # Of a source that no training had, nothing is expected.
+    known = singles.loc[(singles.to_numpy()[:, ~found.fitted.table.used_K] <= 0).all(axis=1)]
+    expected = search.history.utility.of(found.fitted.table, found.fitted.means(known.to_numpy()))
+    if np.isfinite(expected).any():
+        rivals["best single source"] = str(known.index[int(np.nanargmax(expected))])
     if len(search.forecast):
         rivals["forecast"] = str(search.forecast.index[0])
     trials = search.trials()

@@ -12,10 +12,10 @@ import pandas as pd
 from corpuscle.core.randomness import generator
 from corpuscle.mixture import baselines, caps_of, design
 from corpuscle.mixture.simplex import checked_caps, dirichlet, within
+from corpuscle.oracle.corpus_name import corpus_name
 from corpuscle.study.mixing import Mixing, weights_table
 from corpuscle.study.mixture_checks import GATE_SEEDS, costs_of, settings_of
 from corpuscle.study.spec import Study
-from corpuscle.study.tables import LONGEST_NAME
 
 # Mixtures that only the forecast looks at, besides those of the design.
 N_FORECAST = 24
@@ -94,12 +94,15 @@ class Stages:
         self.first_seed = study.spec.first_seed
         total = sum(mixing.cells.values())
         self.natural = {name: n / total for name, n in mixing.cells.items()}
-        given = {name: spec.prior.get(name, 0.0) for name in mixing.names} if spec.prior else self.natural
-        self.prior = {name: weight / sum(given.values()) for name, weight in given.items()}
+        given = spec.prior or self.natural
+        self.prior = {name: given[name] / sum(given.values()) for name in mixing.names}
         self.caps = caps_of(mixing.cells, spec.n_cells, spec.most_repeats)
         if spec.leave_prior is not None:
-            self.caps = {name: min(cap, spec.leave_prior * self.prior[name]) for name, cap in self.caps.items()}
-        self._caps_K = checked_caps(self.caps, tuple(mixing.names))
+            # Whole cells, so that what is drawn of a mixture within the caps is within them, too.
+            most = {name: math.ceil(spec.leave_prior * one * spec.n_cells - 1e-9) for name, one in self.prior.items()}
+            self.caps = {name: min(cap, most[name] / spec.n_cells) for name, cap in self.caps.items()}
+        to_do = "raise leave_prior or most_repeats, or lower n_cells"
+        self._caps_K = checked_caps(self.caps, tuple(mixing.names), to_do)
 
     @cached_property
     def usual(self) -> pd.DataFrame:
@@ -130,8 +133,7 @@ class Stages:
         found: dict[str, pd.Series] = {}
         for name, row in table.iterrows():
             if (key := _key(row)) not in names:
-                names[key] = _free(str(name), taken)
-                taken.add(names[key].casefold())
+                names[key] = corpus_name(str(name), taken)
             found.setdefault(names[key], row)
         return pd.DataFrame(list(found.values()), list(found), self.mixing.names)
 
@@ -226,13 +228,3 @@ def joined(*mixtures: pd.DataFrame) -> pd.DataFrame:
 
 def _key(row: "pd.Series[float]") -> tuple[float, ...]:
     return tuple(np.round(row.to_numpy(float), 9).tolist())
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """Return a name that a corpus can have and that is not taken."""
-    short, at = name[:LONGEST_NAME], 1
-    while short.casefold() in taken:
-        at += 1
-        ending = f" ({at})"
-        short = name[: LONGEST_NAME - len(ending)] + ending
-    return short

@@ -14,7 +14,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from corpuscle.core.errors import InputError
+from corpuscle.core.errors import InputError, SourceError
 from corpuscle.core.randomness import generator
 from corpuscle.core.text import plural, shortened
 from corpuscle.corpus.corpus import BLOCK_CELLS, Corpus
@@ -110,9 +110,15 @@ def _shared(table: MeanTable, known: Mapping[str, Corpus], by: By, name: str) ->
     space = next(iter(known.values())).space
     measured_G = np.logical_and.reduce([one.measured_SG.all(axis=0) for one in known.values()])
     names = (space.ids if by == "ensembl" else space.symbols, space.symbols)
-    shared = gene_space(
-        {STUDY: GeneNames(*(np.where(measured_G, one, "") for one in names)), TABLE: table.names}, by=by
-    )
+    own = GeneNames(*(np.where(measured_G, one, "") for one in names))
+    try:
+        shared = gene_space({STUDY: own, TABLE: table.names}, by=by)
+    except SourceError:
+        ours, theirs = (", ".join([one for one in genes.ids(by).tolist() if one][:3]) for genes in (own, table.names))
+        raise InputError(
+            f"{name}: expected means of the study's genes, such as {ours} (matched by {by}); the table of means has "
+            f"{theirs or 'none of that kind'}; give a table of the same organism with symbols or Ensembl ids"
+        ) from None
     if len(shared) < LEAST_SHARED * measured_G.sum():
         raise InputError(
             f"{name}: expected means of at least a tenth of the study's {measured_G.sum():,} genes; the table has "

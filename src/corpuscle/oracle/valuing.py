@@ -13,6 +13,7 @@ from corpuscle.execution.listener import Listener
 from corpuscle.mixture.coalitions import coalitions
 from corpuscle.mixture.gate import merit
 from corpuscle.mixture.ledger import ledger
+from corpuscle.oracle.corpus_name import corpus_name
 from corpuscle.oracle.outputs import Output, outputs_of, trials_of
 from corpuscle.oracle.stages import Stages
 from corpuscle.oracle.valuation import UTILITY, WAYS, Valuation
@@ -66,7 +67,7 @@ def value(  # noqa: PLR0913  # all but two by name
         raise InputError(f"ways: expected some of {', '.join(WAYS)}; got {shortened(repr(unknown or ways))}")
     with workplace(study, folder, workers=workers, store=store, cluster=cluster, listener=listener) as place:
         stages = place.stages
-        members = coalitions(stages.mixing.names, subsets, rng=generator(stages.first_seed, "coalitions"))
+        members = _named(coalitions(stages.mixing.names, subsets, rng=generator(stages.first_seed, "coalitions")))
         # All are planned before any is run: what cannot be done is refused at once.
         planned = {way: _planned(stages, members, way) for way in dict.fromkeys(ways)}
         untrained = _nothing(stages, members)
@@ -76,6 +77,14 @@ def value(  # noqa: PLR0913  # all but two by name
         place.check()
         write_valuation(result)
     return result
+
+
+def _named(members: pd.DataFrame) -> pd.DataFrame:
+    """Return subsets by names that corpora can have; the full and the empty one keep theirs."""
+    taken, names = {"all", "nothing"}, []
+    for name, row in members.iterrows():
+        names.append(corpus_name(str(name), taken) if row.nunique() > 1 else str(name))
+    return members.set_axis(names)
 
 
 def _planned(stages: Stages, members: pd.DataFrame, way: str) -> Study:

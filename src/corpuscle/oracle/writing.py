@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from corpuscle.core.csv_text import csv_text
+from corpuscle.core.text import escaped
 from corpuscle.core.version import __version__
 from corpuscle.oracle.advice import Advice
 from corpuscle.oracle.recommendation import Recommendation
@@ -90,7 +91,10 @@ def write_advice(found: Advice) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {escaped(str(key)): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    # As in the tables, so that the page finds in these what is named here.
+    if isinstance(value, str):
+        return escaped(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -266,9 +266,10 @@ def _other_case(name: str, names: set[str]) -> str | None:
 def _examples(names: Mapping[str, GeneNames]) -> str:
     shown = []
     for source, found in names.items():
-        some = [name for name in (*found.symbols[:2].tolist(), *found.ensembl[:1].tolist()) if name]
+        some = dict.fromkeys(name for name in (*found.symbols[:2].tolist(), *found.ensembl[:1].tolist()) if name)
         shown.append(f"{source}: {', '.join(some) or 'no names'}, …")
-    return f'genes are named {"; ".join(shown)}. Set by = "symbol" or "ensembl" under [genes], or drop the source'
+    to_do = 'Set by = "symbol" or "ensembl" under [genes], or leave out what has other genes'
+    return f"genes are named {'; '.join(shown)}. {to_do}"
 
 
 def listed_genes(path: Path, by: By) -> set[str]:

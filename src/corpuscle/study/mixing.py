@@ -19,6 +19,7 @@ from corpuscle.core.text import shortened
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.source import cell_filter
 from corpuscle.study.in_python import as_toml
+from corpuscle.study.mixture_checks import without_prior
 from corpuscle.study.mixture_tables import MixtureSpec
 from corpuscle.study.spec import Study
 
@@ -204,7 +205,7 @@ def mixing_of(study: Study, pools: Mapping[str, Corpus]) -> Mixing:
     Raises
     ------
     InputError
-        When there are fewer than two ingredients, a source has no such label, or the prior is of others.
+        When there are fewer than two ingredients, a source has no such label, or the prior is of others, or not of all.
     """
     spec = study.spec.mixture
     if spec is None:
@@ -226,6 +227,8 @@ def mixing_of(study: Study, pools: Mapping[str, Corpus]) -> Mixing:
             f"mixture.prior: there is no source {shortened(wrong[0])!r} to mix; there are "
             f"{shortened(', '.join(one.name for one in found))}"
         )
+    if spec.prior and (lacking := [one.name for one in found if one.name not in spec.prior]):
+        raise InputError(f"mixture.prior: {without_prior(lacking)}")
     return Mixing(study, tuple(found))
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from corpuscle.core.components import legal_names
 from corpuscle.core.scores import IN_PLACE
+from corpuscle.core.text import shortened
 from corpuscle.evaluation.task import Task
 from corpuscle.study.mixture_tables import MixtureSpec, UtilitySpec
 from corpuscle.study.tables import LONGEST_NAME, ModelSpec, StudySpec
@@ -104,6 +105,7 @@ def mixture_problems(spec: StudySpec, tasks: Sequence[Asked]) -> Iterator[tuple[
     if "seeds" in spec.model_fields_set:
         yield "seeds", "in a study of mixtures, stages have their own; write seeds under [mixture]"
     yield from _source_problems(spec, mixture)
+    yield from _prior_problems(spec, mixture)
     yield from _model_problems(spec, mixture)
     for at, one in enumerate(mixture.utility):
         yield from _utility_problems(f"mixture.utility[{at}]" if len(mixture.utility) > 1 else "mixture.utility",
@@ -152,6 +154,26 @@ def _source_problems(spec: StudySpec, mixture: MixtureSpec) -> Iterator[tuple[st
     known = named if mixture.sources is not None or grouped else [*spec.sources]
     if len(known) + len(grouped) < 2 and not grouped:
         yield "mixture.sources", "expected two sources or more, or groups of one; one source has no mixtures"
+
+
+def _prior_problems(spec: StudySpec, mixture: MixtureSpec) -> Iterator[tuple[str, str]]:
+    """Yield sources without a prior; groups are known once the data are open (`corpuscle.study.mixing.mixing_of`)."""
+    whole = mixture.sources if mixture.sources is not None else [] if mixture.groups else [*spec.sources]
+    if not mixture.prior:
+        return
+    if lacking := [name for name in whole if name in spec.sources and name not in mixture.prior]:
+        yield "mixture.prior", without_prior(lacking)
+    for name in mixture.prior if not mixture.groups else ():
+        if name not in whole:
+            yield "mixture.prior", f"there is no source {name!r} to mix; {legal_names(name, whole)}"
+
+
+def without_prior(names: Sequence[str]) -> str:
+    """Say that some of what is mixed has no prior."""
+    return (
+        f"expected a weight above 0 for all that is mixed; nothing is said of {shortened(', '.join(names))}: give it a "
+        "weight, or leave it out of what is mixed"
+    )
 
 
 def _model_problems(spec: StudySpec, mixture: MixtureSpec) -> Iterator[tuple[str, str]]:

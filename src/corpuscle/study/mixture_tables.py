@@ -1,5 +1,6 @@
 """The study file's table ``[mixture]``: sources whose shares are to be chosen, and by what."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,6 +15,18 @@ MOST_MIXTURES = 1000
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, dict | BaseModel) else value
+
+
+def _targets(value: Any) -> Any:
+    """Check targets in one go, so that a fault is reported once."""
+    if isinstance(value, list) and not all(isinstance(name, str) and name for name in value):
+        raise ValueError("should be a list of names of targets, or a table of their weights")
+    for name, weight in value.items() if isinstance(value, dict) else ():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise ValueError(f"{name!r} should have a weight above 0, or be left out; got {weight!r:.80}")
+    if value is None or isinstance(value, list | dict):
+        return value
+    raise ValueError("should be a list of names of targets, or a table of their weights")
 
 
 class _Table(BaseModel):
@@ -47,7 +60,10 @@ class UtilitySpec(_Table):
     task: Text | None = None
     metric: Text | None = None
     way: str | None = None
-    targets: list[Text] | dict[Text, Positive] | None = None
+    targets: Annotated[
+        list[Text] | dict[Text, Positive] | None,
+        BeforeValidator(_targets, json_schema_input_type=list[Text] | dict[Text, Positive] | None),
+    ] = None
     weight: Positive = 1.0
 
     @property

@@ -139,6 +139,9 @@ def follows_from(problem: Problem, known: Sequence[Problem]) -> bool:
     # A corpus without a name may be the one that is looked for; without sources, none can be found.
     if problem.place in ("baseline", "control"):
         return any(re.fullmatch(r"corpora(\[\d+\](\.name|\.ladder.*)?)?", place) for place in places)
+    # What is counted, or compared with all that is mixed, has defaults in place of what is at fault.
+    if problem.place in ("mixture.runs", "mixture.combine", "mixture.prior"):
+        return any(place.startswith("mixture.") for place in places)
     return "sources" in places and "there is no source" in problem.message
 
 
