@@ -1,0 +1,35 @@
+"""What full files call published is what was published, and what they say of steps is what their models take."""
+
+import pytest
+
+from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.study.spec import Study
+from published import STUDIES
+
+# Cells of the corpora whose steps a file states. The publication of size and diversity trained on 80 % of the cells.
+STATED = {"composition_blood": (101_879, 203_758), "size_and_diversity": (199_800, 19_980_000)}
+PUBLISHED = {"composition_blood": (2_122, 4_245), "size_and_diversity": (3_698, 370_000)}
+
+
+def as_published(file):
+    """Return the foundation models of a file that train as long as published."""
+    models = [labelled.model for labelled in Study.read(file).models]
+    return [model for model in models if isinstance(model, FoundationModel) and model.budget == "published"]
+
+
+@pytest.mark.parametrize(
+    "file", sorted(STUDIES.glob("*/full*.toml")), ids=lambda file: f"{file.parent.name}/{file.stem}"
+)
+def test_epochs_as_published_are_of_published_batches(file):
+    for model in as_published(file):
+        assert model.batch_size == model.published.batch_size
+
+
+@pytest.mark.parametrize("study", sorted(STATED))
+def test_the_steps_that_a_full_file_states_are_those_it_takes(study):
+    file = STUDIES / study / "full.toml"
+    (model,) = as_published(file)
+    for n_cells, published in zip(STATED[study], PUBLISHED[study], strict=True):
+        n_steps = model.n_steps(n_cells)
+        assert f"{n_steps:,}" in file.read_text(encoding="utf-8")
+        assert n_steps == pytest.approx(published, rel=0.015)
