@@ -1,7 +1,6 @@
 """The published study of imbalance in annotation: its full files can be planned, and its small ones give claims."""
 
 import runpy
-import shutil
 
 import anndata as ad
 import numpy as np
@@ -45,8 +44,7 @@ def test_the_full_study_can_be_planned(folder, file, threshold):
 
 
 def test_wrong_names_are_those_of_the_same_genes_and_no_gene_has_its_own(tmp_path):
-    shutil.copy(HERE / "prepare.py", tmp_path)
-    runpy.run_path(str(tmp_path / "prepare.py"), run_name="__main__")
+    runpy.run_path(str(HERE / "prepare.py"))["main"](tmp_path)
     assert (tmp_path / "genes.txt").read_text() == (HERE / "genes.txt").read_text()
     wrong, right = ad.read_h5ad(tmp_path / "wrong_names.h5ad"), ad.read_h5ad(dataset_path("pbmc3k"))
     listed = right[:, right.var["symbol"].isin(wrong.var["symbol"])]
