@@ -8,6 +8,8 @@ from pathlib import Path
 import anndata as ad
 
 from corpuscle.core.errors import CorpuscleError, InputError
+from corpuscle.core.paths import is_there
+from corpuscle.source.reader import gist
 from corpuscle.store import atomic
 
 
@@ -18,10 +20,13 @@ def words(text: str | None) -> argparse.ArgumentParser:
 
 def a_folder(text: str) -> Path:
     """Return a folder that is there, as one of a script's words."""
-    if not Path(text).is_dir():
-        came = "is a file" if Path(text).exists() else "is not there"
-        raise argparse.ArgumentTypeError(f"expected a folder; {text!r} {came}")
-    return Path(text)
+    try:
+        there = is_there(path := Path(text))
+    except PermissionError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} may not be read ({gist(error)})") from None
+    if not there or not path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder; {text!r} {'is a file' if there else 'is not there'}")
+    return path
 
 
 def a_number(text: str) -> int:

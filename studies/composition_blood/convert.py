@@ -98,8 +98,8 @@ def cancer(folder: Path, ids: "pd.Series[str]") -> ad.AnnData | None:
             counts = csr_matrix(mmread(path).T, dtype=np.float32)
         if counts.shape != (len(obs), len(genes)):
             raise InputError(
-                f"{path}: expected {len(genes):,} genes × {len(obs):,} cells, as {genes_path.name} and {cells_path.name} have; "
-                f"got {counts.shape[1]:,} × {counts.shape[0]:,}; download the study again"
+                f"{path}: expected {len(genes):,} genes × {len(obs):,} cells, as {genes_path.name} and "
+                f"{cells_path.name} have; got {counts.shape[1]:,} × {counts.shape[0]:,}; download the study again"
             )
         obs.index = obs.index.astype(str) + f" {len(parts)}"
         parts.append(with_ids(counts, obs, pd.Index(genes.to_numpy()), ids))
@@ -139,14 +139,13 @@ def refuse_incomplete(folder: Path) -> None:
     InputError
         With what is missing.
     """
-    studies, atlas = sorted(folder.glob(STUDIES)), (folder / TF_ATLAS).exists()
-    if not studies and not atlas:
+    counts, atlas = [*folder.glob(f"{STUDIES}/**/{COUNTS}*.mtx")], (folder / TF_ATLAS).exists()
+    if not counts and not atlas:
         raise InputError(
-            f"{folder}: expected unpacked studies of 3CA (Data_STUDY_TISSUE/), or {TF_ATLAS}; none is there; download "
-            "them as the full study files say"
+            f"{folder}: expected unpacked studies of 3CA (Data_STUDY_TISSUE/ with {COUNTS}.mtx), or {TF_ATLAS}; "
+            "none is there; download them as the full study files say"
         )
-    tables = (table for study in studies for path in study.rglob(f"{COUNTS}*.mtx") for table in tables_of(path))
-    if missing := [str(table) for table in tables if not table.exists()]:
+    if missing := sorted(str(table) for path in counts for table in tables_of(path) if not table.exists()):
         raise InputError(f"expected {', '.join(missing)}, which 3CA has next to the counts; download the study again")
     if atlas:
         refuse_missing(folder, [GTEX], "download it from https://gtexportal.org, and unpack it")
@@ -162,7 +161,7 @@ def convert(folder: Path) -> list[Path]:
     """
     refuse_incomplete(folder)
     ids, written = ids_of_symbols(folder), []
-    for study in sorted(folder.glob(STUDIES)):
+    for study in sorted(path for path in folder.glob(STUDIES) if path.is_dir()):
         if (cells := cancer(study, ids)) is None:
             sys.stderr.write(f"{study.name}: no {COUNTS}.mtx, left out\n")
             continue

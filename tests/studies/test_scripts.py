@@ -52,7 +52,8 @@ def test_words_that_a_script_does_not_know_are_refused_with_its_usage(refused, s
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script.stem != "prepare"], ids=name_of)
 def test_a_folder_that_is_not_there_is_refused(refused, tmp_path, script):
     pages = {path: path.stat().st_mtime_ns for path in summarise.PAGES.iterdir()}
-    assert "is not there" in refused(script, tmp_path / "nowhere")
+    for name in ("nowhere", "a" * 300):
+        assert "is not there" in refused(script, tmp_path / name)
     if script.stem not in ("simulate", "prepare"):
         assert "required: " in refused(script)
         assert "expected" in refused(script, tmp_path)
@@ -94,11 +95,13 @@ PARTS = {
         CLUSTERING, {"GSM2230757_human1_umifm_counts.csv.gz": ""}, ["human2", "human3", "human4", "GSE84133"],
     ),
     "genes alone": (BLOOD, {"genes.csv": "feature_id,feature_name\nENSG1,A\n"}, ["Data_STUDY_TISSUE/", TF_ATLAS]),
+    "not unpacked": (BLOOD, {"Data_Liu2021_Hematologic.zip": ""}, ["unpacked", "Exp_data_UMIcounts.mtx"]),
+    "a study without counts": (BLOOD, {"Data_Liu2021_Hematologic/Exp_data_TPM.mtx": ""}, ["Exp_data_UMIcounts.mtx"]),
     "TF Atlas without GTEx": (BLOOD, {TF_ATLAS: ""}, [GTEX, "gtexportal.org"]),
     "TF Atlas, damaged": (
         BLOOD, {TF_ATLAS: "", GTEX: "", "genes.csv": "feature_id,feature_name\nENSG1,A\n"}, [TF_ATLAS, "damaged"],
     ),
-    "other genes.csv": (BLOOD, {TF_ATLAS: "", GTEX: "", "genes.csv": "id,name\nENSG1,A\n"}, ["genes.csv", "feature_id"]),
+    "other genes.csv": (BLOOD, {TF_ATLAS: "", GTEX: "", "genes.csv": "id,name\nE1,A\n"}, ["genes.csv", "feature_id"]),
 }  # fmt: skip
 
 
