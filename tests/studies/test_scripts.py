@@ -12,9 +12,13 @@ from published import STUDIES, summarise
 
 SCRIPTS = sorted(path for name in ("convert", "simulate", "prepare") for path in STUDIES.glob(f"*/{name}.py"))
 SCRIPTS += [STUDIES / "summarise.py", STUDIES / "mixture_results.py"]
-BULK, CLUSTERING, BLOOD = (
-    STUDIES / study / "convert.py" for study in ("bulk_finetuning", "calibrated_clustering", "composition_blood")
-)
+BULK, CLUSTERING, BLOOD, ANNOTATION, INTEGRATION = (
+    STUDIES / study / "convert.py"
+    for study in (
+        "bulk_finetuning", "calibrated_clustering", "composition_blood", "imbalance_annotation",
+        "imbalance_integration",
+    )
+)  # fmt: skip
 TF_ATLAS = "GSE217460_210322_TFAtlas_subsample_raw.h5ad"
 GTEX = "GTEx_Analysis_2017-06-05_v8_RNASeQCv1.1.9_gene_median_tpm.gct"
 SCIPLEX = (
@@ -95,6 +99,10 @@ PARTS = {
         CLUSTERING, {"GSM2230757_human1_umifm_counts.csv.gz": ""}, ["human2", "human3", "human4", "GSE84133"],
     ),
     "genes alone": (BLOOD, {"genes.csv": "feature_id,feature_name\nENSG1,A\n"}, ["Data_STUDY_TISSUE/", TF_ATLAS]),
+    "types alone": (ANNOTATION, {"68k_pbmc_barcodes_annotation.tsv": ""}, ["filtered_matrices_mex/hg19/matrix.mtx"]),
+    "design alone": (ANNOTATION, {"ExpDesign-E-HCAD-35.tsv": ""}, ["counts.mtx, ", "mtx_rows", "hg19/genes.tsv"]),
+    "list of genes alone": (INTEGRATION, {"genes.tsv": "E1\tA\n"}, ["pbmc_2_batch_base_balanced or pbmc_4_batch"]),
+    "batch, damaged": (INTEGRATION, {"genes.tsv": "E1\tA\n", "pbmc_4_batch/a.h5ad": ""}, ["a.h5ad", "damaged"]),
     "not unpacked": (BLOOD, {"Data_Liu2021_Hematologic.zip": ""}, ["unpacked", "Exp_data_UMIcounts.mtx"]),
     "a study without counts": (BLOOD, {"Data_Liu2021_Hematologic/Exp_data_TPM.mtx": ""}, ["Exp_data_UMIcounts.mtx"]),
     "TF Atlas without GTEx": (BLOOD, {TF_ATLAS: ""}, [GTEX, "gtexportal.org"]),
