@@ -2,8 +2,8 @@
 
 ``python studies/imbalance_integration/convert.py FOLDER`` reads from FOLDER
 
-- the folders ``pbmc_2_batch_base_balanced`` and ``pbmc_4_batch`` of Maan et al. 2024 (``.h5ad``), as far as they are
-  there;
+- the folders ``pbmc_2_batch_base_balanced``, ``pbmc_4_batch`` and ``pbmc_2_batch`` of Maan et al. 2024 (``.h5ad``), as
+  far as they are there;
 - ``genes.tsv``, 10x Genomics' list of the 33,694 genes of GRCh38-1.2.0, which comes with each of its data sets of that
   time: ``filtered_gene_bc_matrices/GRCh38/genes.tsv`` of
   https://cf.10xgenomics.com/samples/cell-exp/2.1.0/pbmc8k/pbmc8k_filtered_gene_bc_matrices.tar.gz.
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from script import a_folder, refuse_missing, run, words, write_cells
 
-FOLDERS, GENES = ("pbmc_2_batch_base_balanced", "pbmc_4_batch"), "genes.tsv"
+FOLDERS, GENES = ("pbmc_2_batch_base_balanced", "pbmc_4_batch", "pbmc_2_batch"), "genes.tsv"
 # With fewer of a file's genes in the list, the list is of another genome.
 FEWEST = 0.8
 
@@ -65,7 +65,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     refuse_missing(folder, [GENES], "take it from a download of 10x Genomics, as this script's --help says")
     if not (paths := sorted(path for name in FOLDERS for path in (folder / name).glob("*.h5ad"))):
-        raise InputError(f"{folder}: expected {' or '.join(FOLDERS)} with .h5ad files; neither is there")
+        raise InputError(f"{folder}: expected {' or '.join(FOLDERS)} with .h5ad files; none is there")
     ids = ids_of_symbols(folder / GENES)
     for path, cells in [(path, with_ids(path, ids)) for path in paths]:
         write_cells(cells, path)

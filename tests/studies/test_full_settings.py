@@ -3,6 +3,7 @@
 import pytest
 
 from corpuscle.model.families.foundation import FoundationModel
+from corpuscle.source import cell_filter
 from corpuscle.study.spec import Study
 from published import STUDIES
 
@@ -33,3 +34,26 @@ def test_the_steps_that_a_full_file_states_are_those_it_takes(study):
         n_steps = model.n_steps(n_cells)
         assert f"{n_steps:,}" in file.read_text(encoding="utf-8")
         assert n_steps == pytest.approx(published, rel=0.015)
+
+
+@pytest.mark.parametrize(
+    "file", sorted(STUDIES.glob("*/full*.toml")), ids=lambda file: f"{file.parent.name}/{file.stem}"
+)
+def test_a_full_file_asks_for_no_data_that_it_does_not_use(file):
+    study = Study.read(file)
+    trained_on = {part.source for recipe in study.recipes for part in recipe.parts}
+    # A sampler may take cells of a further source.
+    trained_on |= {getattr(part.sampler, "spike", "") for recipe in study.recipes for part in recipe.parts}
+    assert set(study.spec.sources) <= trained_on | {target.source for target in study.targets.values()}
+
+
+@pytest.mark.parametrize(("name", "term"), [("monocytes", "CL:0000576"), ("B cells", "CL:0000236")])
+def test_a_left_out_type_is_all_that_the_cell_ontology_has_below_it(name, term):
+    parser = pytest.importorskip("cellxgene_ontology_guide.ontology_parser").OntologyParser()
+    terms = [one for one in parser.get_term_descendants(term, include_self=True) if not parser.is_term_deprecated(one)]
+    below = {("cell_type", parser.get_term_label(one)) for one in terms}
+    study = Study.read(STUDIES / "composition_blood" / "full.toml")
+    (left_out,) = (one.exclude for one in study.recipes if one.name == {"monocytes": "No-Monocyte"}.get(name, "No-B"))
+    assert cell_filter.compared(left_out) == below
+    asked = [on.where for task in study.spec.tasks for on in task.on if on.title == name]
+    assert len(asked) == 2 and set(asked) == {left_out}

@@ -101,7 +101,7 @@ PARTS = {
     "genes alone": (BLOOD, {"genes.csv": "feature_id,feature_name\nENSG1,A\n"}, ["Data_STUDY_TISSUE/", TF_ATLAS]),
     "types alone": (ANNOTATION, {"68k_pbmc_barcodes_annotation.tsv": ""}, ["filtered_matrices_mex/hg19/matrix.mtx"]),
     "design alone": (ANNOTATION, {"ExpDesign-E-HCAD-35.tsv": ""}, ["counts.mtx, ", "mtx_rows", "hg19/genes.tsv"]),
-    "list of genes alone": (INTEGRATION, {"genes.tsv": "E1\tA\n"}, ["pbmc_2_batch_base_balanced or pbmc_4_batch"]),
+    "list of genes alone": (INTEGRATION, {"genes.tsv": "E1\tA\n"}, ["pbmc_2_batch_base_balanced or pbmc_4_batch or"]),
     "batch, damaged": (INTEGRATION, {"genes.tsv": "E1\tA\n", "pbmc_4_batch/a.h5ad": ""}, ["a.h5ad", "damaged"]),
     "not unpacked": (BLOOD, {"Data_Liu2021_Hematologic.zip": ""}, ["unpacked", "Exp_data_UMIcounts.mtx"]),
     "a study without counts": (BLOOD, {"Data_Liu2021_Hematologic/Exp_data_TPM.mtx": ""}, ["Exp_data_UMIcounts.mtx"]),
@@ -178,7 +178,7 @@ def test_runs_without_what_a_claim_is_about_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(summarise, "small_files", lambda study: [])
     monkeypatch.setattr(summarise, "HERE", tmp_path.parent)
     with pytest.raises(summarise.InputError, match="no score has a"):
-        summarise.claims_of(tmp_path.name, tmp_path)
+        summarise.said_of(tmp_path.name, tmp_path)
 
 
 def test_a_search_that_is_damaged_writes_no_page(refused, tmp_path):

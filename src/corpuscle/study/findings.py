@@ -85,9 +85,9 @@ def _joined(problems: Sequence[Problem]) -> list[Problem]:
 
     Examples
     --------
-    >>> for problem in _joined([Problem(f"sources.{name}", "no such file: a.h5ad") for name in ("fat", "skin", "lung")]):
+    >>> for problem in _joined([Problem(f"sources.{name}", "no such file: a.h5ad") for name in ("fat", "skin")]):
     ...     print(problem)
-    sources.fat: no such file: a.h5ad (3 sources: fat, skin, lung)
+    sources.fat: 2 sources (fat, skin): no such file: a.h5ad
     """
     sharing: dict[str, list[Problem]] = {}
     for problem in problems:
@@ -99,8 +99,9 @@ def _joined(problems: Sequence[Problem]) -> list[Problem]:
         if len(alike) > 1 and problem == alike[0]:
             names = [shortened(other.place.removeprefix(OF_SOURCE)) for other in alike]
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-            which = f"{len(names)} sources: {', '.join(names[:MOST_NAMED])}{more}"
-            joined.append(replace(problem, message=f"{problem.message} ({which})"))
+            # In front, as a long message is cut at its end.
+            which = f"{len(names)} sources ({', '.join(names[:MOST_NAMED])}{more})"
+            joined.append(replace(problem, message=f"{which}: {problem.message}"))
         elif len(alike) <= 1:
             joined.append(problem)
     return joined
