@@ -114,7 +114,7 @@ def known(folder: Path) -> str:
 
 
 def worth(folder: Path) -> str:
-    """Return what each source is worth in the mean over subsets of the others: of all targets, by way of leaving out."""
+    """Return what each source is worth, in the mean over subsets of the others: of all targets, by leaving out."""
     found = pd.read_csv(folder / "source_values.csv")
     utility = found[found["output"] == UTILITY]
     heads = {"fixed": "corpus keeps its size", "additive": "corpus is smaller without it"}

@@ -47,6 +47,17 @@ def test_a_full_file_asks_for_no_data_that_it_does_not_use(file):
     assert set(study.spec.sources) <= trained_on | {target.source for target in study.targets.values()}
 
 
+@pytest.mark.parametrize("study", ["composition_blood", "size_and_diversity"])
+def test_what_is_trained_on_from_the_census_is_of_the_published_assays(study):
+    for file in (STUDIES / study).glob("full*.toml"):
+        found = Study.read(file)
+        for name in {part.source for recipe in found.recipes for part in recipe.parts}:
+            source = found.spec.sources[name]
+            if str(source.path).startswith("census:"):
+                assays = {value for column, value in cell_filter.compared(source.where) if column == "assay"}
+                assert len(assays) == 7 and all(assay.startswith("10x ") for assay in assays)
+
+
 @pytest.mark.parametrize(("name", "term"), [("monocytes", "CL:0000576"), ("B cells", "CL:0000236")])
 def test_a_left_out_type_is_all_that_the_cell_ontology_has_below_it(name, term):
     parser = pytest.importorskip("cellxgene_ontology_guide.ontology_parser").OntologyParser()
