@@ -17,12 +17,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from corpuscle.core.errors import InputError
 from corpuscle.report.leaderboard import standings_of
+from corpuscle.source.reader import reading
+from corpuscle.store import write_text
 
 HERE = Path(__file__).resolve().parent
 PAGES = HERE.parent / "docs" / "mixture-on-cells"
 sys.path.insert(0, str(HERE))
 
+from script import a_folder, run, words  # noqa: E402
 from summarise import cell  # noqa: E402
 
 UTILITY = "(utility)"
@@ -110,7 +114,7 @@ def known(folder: Path) -> str:
 
 
 def worth(folder: Path) -> str:
-    """Return what each source is worth in the mean over subsets of the others: of all targets, by way of leaving out."""
+    """Return what each source is worth, in the mean over subsets of the others: of all targets, by leaving out."""
     found = pd.read_csv(folder / "source_values.csv")
     utility = found[found["output"] == UTILITY]
     heads = {"fixed": "corpus keeps its size", "additive": "corpus is smaller without it"}
@@ -152,12 +156,35 @@ PARTS: dict[str, tuple[str, Callable[[Path], str]]] = {
 
 
 def main(folder: Path) -> None:
-    """Write each part that the folder has."""
-    PAGES.mkdir(exist_ok=True)
+    """Write each part that the folder has.
+
+    Raises
+    ------
+    InputError
+        When it has none, or one is damaged; nothing is written then.
+    """
+    texts = {}
     for name, (needed, made) in PARTS.items():
         if (folder / needed).exists():
-            (PAGES / f"{name}.md").write_text(made(folder), encoding="utf-8")
+            with reading(folder / needed, "what `corpuscle recommend` writes"):
+                texts[name] = made(folder)
+    if not texts:
+        names = ", ".join(sorted({needed for needed, _ in PARTS.values()}))
+        raise InputError(
+            f"{folder}: expected {names}; none is there; give the folder that `corpuscle recommend "
+            "studies/mixture.toml -o FOLDER` wrote"
+        )
+    PAGES.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        write_text(PAGES / f"{name}.md", text)
+
+
+def called() -> None:
+    """Write the parts of a folder."""
+    parser = words(__doc__)
+    parser.add_argument("folder", metavar="FOLDER", type=a_folder, help="the folder of the search")
+    main(parser.parse_args().folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run(called)

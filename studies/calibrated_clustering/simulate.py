@@ -27,6 +27,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from script import a_folder, a_number, run, words, write_cells  # noqa: E402
+
 N_CELLS, N_GENES, SEED = 6000, 600, 0
 # Of the gamma distribution of means, whose own mean is 2, and of the counts around them.
 SHAPE, SCALE, SIZE = 1.0, 2.0, 2.0
@@ -75,6 +79,14 @@ def cells(n_cells: int = N_CELLS) -> ad.AnnData:
     return whole
 
 
+def main() -> None:
+    """Write the cells, next to this script where no folder is given."""
+    parser = words(__doc__)
+    parser.add_argument("folder", metavar="FOLDER", type=a_folder, nargs="?", default=HERE, help="where to write")
+    parser.add_argument("cells", metavar="CELLS", type=a_number, nargs="?", default=N_CELLS, help="of each simulation")
+    given = parser.parse_args()
+    write_cells(cells(given.cells), given.folder / "simulated.h5ad")
+
+
 if __name__ == "__main__":
-    into, n_cells = (Path(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (HERE, N_CELLS)
-    cells(n_cells).write_h5ad(into / "simulated.h5ad", compression="gzip")
+    run(main)

@@ -8,6 +8,7 @@
   reads each gene's counts under the token of another there, as it does where numbers of columns are its token ids.
 """
 
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -15,8 +16,13 @@ import numpy as np
 import pandas as pd
 
 from corpuscle.source.source import dataset_path
+from corpuscle.store import write_text
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from script import run, words, write_cells  # noqa: E402
+
 N_GENES, N_BINS, LEAST_MEAN = 300, 20, 0.05
 
 
@@ -49,9 +55,15 @@ def main(folder: Path) -> None:
     """Write both files into a folder."""
     cells = ad.read_h5ad(dataset_path("pbmc3k"))
     genes = variable_genes(cells)
-    (folder / "genes.txt").write_text("".join(f"{gene}\n" for gene in genes), encoding="utf-8")
-    with_wrong_names(cells, genes).write_h5ad(folder / "wrong_names.h5ad")
+    write_text(folder / "genes.txt", "".join(f"{gene}\n" for gene in genes))
+    write_cells(with_wrong_names(cells, genes), folder / "wrong_names.h5ad")
+
+
+def called() -> None:
+    """Write them next to this script."""
+    words(__doc__).parse_args()
+    main(HERE)
 
 
 if __name__ == "__main__":
-    main(HERE)
+    run(called)

@@ -188,6 +188,7 @@ def test_what_is_no_h5ad_is_told(tmp_path, damage, message):
 
 
 def test_another_suffix_is_answered_with_those_that_can_be_read(tmp_path):
+    (tmp_path / "data.loom").touch()
     with pytest.raises(SourceError, match=r"data.loom: no reader reads such files; these can be read: .*\.h5ad"):
         open_source("blood", tmp_path / "data.loom")
 

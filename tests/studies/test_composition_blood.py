@@ -75,6 +75,9 @@ def test_a_full_study_fits_what_is_downloaded(sources, file):
     plan = planned(file, sources)
     assert all(len(cells) for cells in plan.targets.values())
     assert {name for name, _ in plan.corpora} == {recipe.name for recipe in plan.study.recipes}
+    # The stand-in of the Census has other cells of the brain, too.
+    if "neurons" in plan.targets:
+        assert set(plan.targets["neurons"].labels("cell_type")) == {"neuron"}
 
 
 @pytest.mark.slow

@@ -1,18 +1,22 @@
 """The published study of imbalance in integration: its full files can be planned, and its small ones give claims."""
 
+import sys
+
+import anndata as ad
 import pytest
 
 import corpuscle
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
-from imbalance_standins import STUDIES, cells, claims_of, cut, leave_out_slow_parts, models
+from imbalance_standins import IDS, STUDIES, SYMBOLS, cells, claims_of, cut, leave_out_slow_parts, models
+from published import module_at
 
 HERE = STUDIES / "imbalance_integration"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with tiny files of the schema of those that the full studies name."""
+    """A folder with tiny files of the names and schema of the downloads, converted, and of the published weights."""
     made = tmp_path_factory.mktemp("imbalance_integration")
     models(made / "models")
     for name, files in {
@@ -21,8 +25,24 @@ def folder(tmp_path_factory):
     }.items():
         (made / "data" / name).mkdir(parents=True)
         for at, file in enumerate(files):
-            cells(20, {"batch": [file]}, seed=at).write_h5ad(made / "data" / name / f"{file}.h5ad")
+            batch = cells(20, {"batch": [file]}, seed=at)
+            # By symbol alone, in another order than 10x Genomics' list.
+            batch.var = batch.var[["gene", "symbol"]]
+            batch[:, ::-1].copy().write_h5ad(made / "data" / name / f"{file}.h5ad")
+    genes = "".join(f"{name}\t{symbol}\n" for name, symbol in zip(IDS, SYMBOLS, strict=True))
+    (made / "data" / "genes.tsv").write_text(genes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["convert.py", str(made / "data")])
+        module_at(HERE / "convert.py").main()
     return made
+
+
+def test_ids_are_those_of_the_symbols_also_of_one_that_is_there_twice(folder, tmp_path):
+    found = ad.read_h5ad(folder / "data" / "pbmc_4_batch" / "batch2.h5ad")
+    assert dict(zip(found.var_names, found.var["ensembl_id"], strict=True)) == dict(zip(SYMBOLS, IDS, strict=True))
+    (tmp_path / "genes.tsv").write_text("E1\tA\nE2\tB\nE3\tA\nE4\tNA\n")
+    ids = module_at(HERE / "convert.py").ids_of_symbols(tmp_path / "genes.tsv")
+    assert ids.to_dict() == {"A": "E1", "B": "E2", "A-1": "E3", "NA": "E4"}
 
 
 @pytest.mark.parametrize(

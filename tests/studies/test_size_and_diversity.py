@@ -4,7 +4,7 @@ import pytest
 
 from cut_studies import claims_of_cut_runs
 from repository import ROOT
-from stand_ins_composition import NAMES, by_id, planned, write, write_hosted_census
+from stand_ins_composition import NAMES, by_id, by_symbol, planned, write, write_hosted_census
 
 FOLDER = ROOT / "studies" / "size_and_diversity"
 CENSUS = {
@@ -13,24 +13,36 @@ CENSUS = {
     "dataset_id": ["one", "two"],
     "donor_id": ["d1", "d2", "d3", "d4", "d5", "d6", "d7"],
 }
-TARGETS = ("hematopoiesis", "intestine", "periodontitis", "placenta", "lung", "renal", "liver")
+TARGETS = (
+    "hematopoiesis", "intestine_on_chip_media", "intestine_on_chip_IFN", "periodontitis", "placenta", "renal", "liver",
+)  # fmt: skip
 
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
     write_hosted_census(tmp_path, CENSUS, monkeypatch)
-    (tmp_path / "genes.txt").write_text("\n".join(NAMES["ensembl_id"]), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "genes.txt").write_text("\n".join(NAMES["ensembl_id"]), encoding="utf-8")
     lines = {"gene": ["RPL3", "non-targeting"], "gem_group": [1, 2]}
     write(tmp_path / "data" / "K562_gwps_raw_singlecell_01.h5ad", 120, lines, by_id("gene_name"), 1)
     for at, name in enumerate(TARGETS):
         obs = {"cell_type": ["B cell", "T cell", "monocyte"], "donor_id": [f"{name}1", f"{name}2"]}
         write(tmp_path / "data" / f"{name}.h5ad", 60, obs, by_id("feature_name"), 10 + at)
+    lung = {"cell_type": ["B_cell", "T_cell", "Malignant"], "sample": ["LUNG_N01", "LUNG_T06"]}
+    write(tmp_path / "data" / "Kim2020.h5ad", 60, lung, by_symbol(), 20)
     drugs = {
         "drug": ["DMSO_TF", "Dinaciclib", "Homoharringtonine", "PH-797804", "TAK-901"],
         "cell_name": ["NCI-H2030", "LoVo", "BT-474", "PANC-1"],
-        "plate": ["plate1", "plate2", "plate3"],
+        "pass_filter": ["full", "full", "full", "full", "full", "full", "minimal"],
     }
-    write(tmp_path / "data" / "tahoe.h5ad", 200, drugs, by_id("gene_symbol"), 30)
+    for at in (1, 2):
+        write(
+            tmp_path / "data" / "tahoe" / f"plate{at}.h5ad",
+            200,
+            {**drugs, "plate": [f"plate{at}"]},
+            by_id("symbol"),
+            30 + at,
+        )
     return tmp_path
 
 

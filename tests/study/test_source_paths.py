@@ -117,3 +117,37 @@ def test_rounding_is_recorded_where_the_inputs_are(write, counts_of, tmp_path):
     plain = prepare(Study.parse(TEXT.format(path='"whole.h5ad"'), write("whole", counts_of(8)).parent))
     assert "rounded" not in input_facts(plain)[0]
     assert corpus.identity()[2] != plain.corpora["A", 0].identity()[2]
+
+
+@pytest.mark.parametrize("path", ["none/hg19", "none.loom", "none/a.h5ad"], ids=["folder", "another suffix", "file"])
+def test_what_is_not_there_is_said_to_be_no_such_file(tmp_path, path):
+    with pytest.raises(StudyError, match=rf"no such file: .*{path}") as caught:
+        prepare(Study.parse(TEXT.format(path=f'"{path}"'), tmp_path))
+    assert "no reader" not in str(caught.value)
+
+
+def test_a_file_that_many_sources_lack_is_said_once_and_what_they_lack_besides(tmp_path):
+    many = "".join(f'tissue_{at} = {{ path = "all.h5ad", where = "tissue == {at}" }}\n' for at in range(20))
+    text = TEXT.format(path='"all.h5ad"') + many + 'other = { path = "other.h5ad" }\n'
+    with pytest.raises(StudyError) as caught:
+        prepare(Study.parse(text, tmp_path))
+    first, second = caught.value.problems
+    which = "21 sources (atlas, tissue_0, tissue_1, tissue_2, tissue_3 and 16 more)"
+    assert str(first).startswith(f"line 6: sources.atlas: {which}: no such file: ")
+    assert first.message.endswith("all.h5ad")
+    assert second.message.endswith("other.h5ad")
+
+
+def test_one_failure_of_the_network_is_said_once_though_its_objects_have_other_addresses(tmp_path, monkeypatch):
+    soma = pytest.importorskip("cellxgene_census")
+    addresses = iter(range(0x7F00, 0x7FFF))
+
+    def offline(**_settings):
+        raise OSError(f"<connection at {next(addresses):#x}>: no route to host")
+
+    monkeypatch.setattr(soma, "open_soma", offline)
+    text = TEXT.format(path='"census:2023-05-15/homo_sapiens"')
+    with pytest.raises(StudyError) as caught:
+        prepare(Study.parse(text + 'marrow = { path = "census:2023-05-15/homo_sapiens" }\n', tmp_path))
+    (problem,) = caught.value.problems
+    assert "<connection>: no route to host" in problem.message and "2 sources (atlas, marrow): " in problem.message

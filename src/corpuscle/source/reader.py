@@ -5,6 +5,7 @@ A reader is small (a path and a few settings): worker processes open the file fo
 
 import ast
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from corpuscle.core.components import Component
 from corpuscle.core.errors import CorpuscleError, SourceError
 from corpuscle.core.paths import SPECIAL, first_special, is_special, is_there
 from corpuscle.core.text import shortened
+
+# As Python shows an object: <socket at 0x7f3a2c1b4d90>.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Cells(NamedTuple):
@@ -248,8 +252,8 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def gist(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return shortened((str(error).strip() or type(error).__name__).splitlines()[0], 300)
+    """Return the first line of an error's message, without the addresses of objects, which are others each time."""
+    return shortened(_ADDRESS.sub("", str(error).strip() or type(error).__name__).splitlines()[0], 300)
 
 
 def all_rows(table: pd.DataFrame) -> Cells:
@@ -391,8 +395,8 @@ def _members(path: Path) -> list[Path]:
         found = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".") and _kind_of(entry)]
         none = f"{path}: this folder is no zarr, 10x or SOMA, and nothing in it can be read ({legal})"
     else:
-        if is_there(path):
-            refuse_special(path)
+        # A folder that is not there looks like a file without a suffix: only what is there can be of a wrong kind.
+        _existing(path)
         found, none = [], f"{shortened(path.name)}: no reader reads such files; these can be read: {legal}"
     if not found:
         raise SourceError(none)

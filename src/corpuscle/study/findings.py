@@ -1,11 +1,16 @@
 """Findings: what is wrong with a study and its data, and what is likely not meant, each with its place in its file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 from corpuscle.core.errors import InputError, Problem, StudyError
+from corpuscle.core.text import shortened
 from corpuscle.study.spec import Study
+
+# Where a source's problems are, and how many sources a problem that they share names.
+OF_SOURCE, MOST_NAMED = "sources.", 5
 
 
 class Findings:
@@ -54,7 +59,7 @@ class Findings:
         """
         if self.problems:
             # A corpus that cannot be drawn, or that leaks, is so at every seed: say it once.
-            raise StudyError(list(dict.fromkeys(self.problems)))
+            raise StudyError(_joined(list(dict.fromkeys(self.problems))))
 
     def of_corpus(self, name: str) -> str:
         """Return the place of a corpus in the study file."""
@@ -73,3 +78,35 @@ class Findings:
             for position, target in enumerate(task.on)
             if target.title == name
         )
+
+
+def _joined(problems: Sequence[Problem]) -> list[Problem]:
+    """Say once what is wrong with several sources, such as a file that all of them read, and with which.
+
+    Examples
+    --------
+    >>> for problem in _joined([Problem(f"sources.{name}", "no such file: a.h5ad") for name in ("fat", "skin")]):
+    ...     print(problem)
+    sources.fat: 2 sources (fat, skin): no such file: a.h5ad
+    """
+    sharing: dict[str, list[Problem]] = {}
+    for problem in problems:
+        if _of_source(problem):
+            sharing.setdefault(problem.message, []).append(problem)
+    joined = []
+    for problem in problems:
+        alike = sharing.get(problem.message, []) if _of_source(problem) else []
+        if len(alike) > 1 and problem == alike[0]:
+            names = [shortened(other.place.removeprefix(OF_SOURCE)) for other in alike]
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            # In front, as a long message is cut at its end.
+            which = f"{len(names)} sources ({', '.join(names[:MOST_NAMED])}{more})"
+            joined.append(replace(problem, message=f"{which}: {problem.message}"))
+        elif len(alike) <= 1:
+            joined.append(problem)
+    return joined
+
+
+def _of_source(problem: Problem) -> bool:
+    """Return whether a problem is a whole source's, not one of its settings'."""
+    return problem.place.startswith(OF_SOURCE) and "." not in problem.place.removeprefix(OF_SOURCE)
