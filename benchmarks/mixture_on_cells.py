@@ -68,7 +68,7 @@ def _splits(folder: Path, proxy: str, n_splits: int) -> pd.DataFrame:
     outputs = [name for name in trials.columns if name not in KEYS]
     mixtures = pd.read_csv(folder / "mixtures.csv", index_col="mixture")
     sources = [name for name in mixtures.columns if name not in {"n_cells", "unique_cells", "most_repeats"}]
-    drawn = [name for name in trials["mixture"].unique() if str(name).startswith(("mixed", "held out", "new"))]
+    drawn = [name for name in trials["mixture"].unique() if str(name).startswith(("mixed", "held out"))]
     parts = []
     for seed in range(n_splits):
         rng = np.random.default_rng(seed)

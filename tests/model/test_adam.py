@@ -26,6 +26,20 @@ class Network(nn.Module):
         return self.second(torch.tanh(self.first(batch))).square().sum()
 
 
+def assert_same_steps(table, rng, *trained):
+    """Take steps with pairs of a network and its optimiser on the same batches; the weights stay the same."""
+    for _ in range(12):
+        batch = table.batch(rng.permutation(31)[:9])
+        for network, optimiser in trained:
+            loss = network(batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    (ours, _), (theirs, _) = trained
+    for name, parameter in ours.state_dict().items():
+        torch.testing.assert_close(parameter, theirs.state_dict()[name], rtol=1e-4, atol=2e-5)
+
+
 @pytest.mark.parametrize("decoupled", [False, True], ids=["Adam", "AdamW"])
 @pytest.mark.parametrize("n_units", [3, 128, 130])
 def test_takes_the_steps_that_torchs_take(n_units, decoupled):
@@ -38,15 +52,7 @@ def test_takes_the_steps_that_torchs_take(n_units, decoupled):
     settings = {"weight_decay": 0.1, "eps": 0.01}
     own = Adam(ours, learning_rate=0.05, decoupled=decoupled, **settings)
     oracle = (torch.optim.AdamW if decoupled else torch.optim.Adam)(theirs.parameters(), lr=0.05, **settings)
-    for _ in range(12):
-        batch = table.batch(rng.permutation(31)[:9])
-        for network, optimiser in ((ours, own), (theirs, oracle)):
-            loss = network(batch)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    for name, parameter in ours.state_dict().items():
-        torch.testing.assert_close(parameter, theirs.state_dict()[name], rtol=1e-4, atol=2e-5)
+    assert_same_steps(table, rng, (ours, own), (theirs, oracle))
     assert ours.first.weight.grad is None
 
 
@@ -76,15 +82,7 @@ def test_steps_along_factors_of_a_decoders_gradients_are_those_along_the_gradien
     settings = {"weight_decay": 0.1, "eps": 0.01}
     own = Adam(ours, learning_rate=0.05, **settings)
     oracle = torch.optim.Adam(theirs.parameters(), lr=0.05, **settings)
-    for _ in range(12):
-        batch = table.batch(rng.permutation(31)[:9])
-        for network, optimiser in ((ours, own), (theirs, oracle)):
-            loss = network(batch)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    for name, parameter in ours.state_dict().items():
-        torch.testing.assert_close(parameter, theirs.state_dict()[name], rtol=1e-4, atol=2e-5)
+    assert_same_steps(table, rng, (ours, own), (theirs, oracle))
     assert ours.share.weight.grad is ours.lost.weight.grad is None
 
 

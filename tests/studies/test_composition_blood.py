@@ -1,10 +1,13 @@
 """The study of what is added to blood: full files fit what is downloaded, and the small ones lead to claims."""
 
+import tomllib
+
 import anndata as ad
 import pytest
 from scipy.io import mmwrite
 
-from cut_studies import claims_of_cut_runs
+import corpuscle
+from cut_studies import claims_of_cut_runs, cut
 from published import module_at
 from repository import ROOT
 from stand_ins_composition import NAMES, by_id, by_symbol, file_of, planned, write, write_hosted_census
@@ -87,3 +90,18 @@ def test_small_runs_lead_to_claims(tmp_path, monkeypatch):
     # One replicate has no interval, so that no difference is seen; what is counted over cells needs none.
     assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
     assert all(claim.estimate.n <= 1 or claim.name.startswith("Nearly") for claim in found)
+
+
+@pytest.mark.slow
+def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
+    monkeypatch.setattr("corpuscle.execution.workflow.written", lambda folder: None)
+    study = tomllib.loads((FOLDER / "richer.toml").read_text(encoding="utf-8"))
+    for at, source in enumerate(study["sources"].values()):
+        labels = {"cell_type": ["a", "b"], "donor": ["human1", "human3"]}
+        write(tmp_path / source["path"], 160, labels, by_symbol(), 60 + at)
+    text = cut((FOLDER / "richer.toml").read_text(encoding="utf-8"), 40)
+    found = module_at(FOLDER / "claims.py").richer(
+        corpuscle.run(corpuscle.Study.parse(text, tmp_path), tmp_path / "run", workers=0, page=False)
+    )
+    assert len({claim.name for claim in found}) == len(found) == 3
+    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("not seen", 1)}
