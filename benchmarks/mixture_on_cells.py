@@ -1,7 +1,7 @@
 """How well mixtures of real cells are predicted, from the folder that `corpuscle recommend` and `advise` have left.
 
     corpuscle recommend studies/mixture.toml -o mixture            # about 45 minutes on two idle cores
-    corpuscle advise studies/mixture.toml --candidate pbmc3k -o mixture
+    corpuscle advise studies/mixture.toml --candidate pilot.h5ad -o mixture
     python benchmarks/mixture_on_cells.py mixture
 
 Trials of the search are split 40 times: a third of the mixtures that were drawn (neither single sources nor usual ones)

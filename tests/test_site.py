@@ -24,7 +24,7 @@ from corpuscle import cli
 from corpuscle.core import components
 from corpuscle.measures.measure import Measure
 from corpuscle.source.source import dataset_names
-from corpuscle.terminal import KINDS
+from corpuscle.terminal.listing import KINDS
 from repository import ROOT, environment
 
 DOCS = ROOT / "docs"

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from cells_of_types import cells_of_types
 from corpuscle import Study, recommend
 from corpuscle.cli import app
-from corpuscle.core.errors import StudyError
+from corpuscle.core.errors import InputError, StudyError
 from corpuscle.execution.listener import Listener
 from corpuscle.study.plan import Run
+from dask_cluster import dask_cluster
 from published import STUDIES, module_at
 
 N_GENES = 40
@@ -45,12 +46,13 @@ class Heard(Listener):
 
     def __init__(self, stops_at: str = "") -> None:
         self.stops_at = stops_at
-        self.to_do, self.there = 0, 0
+        self.to_do, self.there, self.lines = 0, 0, list[str]()
 
     def planned(self, n_steps: Mapping[Run, int], reused: int) -> None:
         self.to_do, self.there = self.to_do + len(n_steps), self.there + reused
 
     def said(self, text: str) -> None:
+        self.lines.append(text)
         if self.stops_at and text.startswith(self.stops_at):
             raise KeyboardInterrupt
 
@@ -127,3 +129,19 @@ def test_check_says_what_each_stage_takes_and_run_that_recommend_does_it(file: P
     with pytest.raises(StudyError, match="corpuscle recommend"):
         raise CliRunner().invoke(app, ["run", str(file), "-o", str(tmp_path / "run")]).exception or AssertionError
     assert Study.read(file).spec.mixture is not None
+
+
+@pytest.mark.slow
+def test_a_search_on_a_cluster_comes_to_what_one_process_comes_to(file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    alone, heard = recommend(file, tmp_path / "alone", workers=0), Heard()
+    with dask_cluster(tmp_path / "dask") as cluster:
+        cluster.add_worker("--nthreads", "2", nanny=True)
+        shared = recommend(file, tmp_path / "shared", cluster=cluster.address, listener=heard)
+    assert shared.advice == alone.advice
+    for name, table in alone.tables.items():
+        pd.testing.assert_frame_equal(shared.tables[name], table, check_exact=True, obj=name)
+    # Connected once, for all stages.
+    assert [line.startswith("Cluster: ") for line in heard.lines].count(True) == 1
+    with pytest.raises(InputError, match="either workers"):
+        recommend(file, tmp_path / "both", cluster="slurm", workers=1)

@@ -1,9 +1,11 @@
 """Studies on a real SLURM of one node, which `slurm.sh` starts in a folder of its own: `make test-slurm`."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from elsewhere import (
     was_taken_up,
     write_cells,
 )
+from repository import environment
 
 pytest.importorskip("dask_jobqueue")
 PROGRAMS = ("sbatch", "slurmctld", "slurmd", "munged")
@@ -159,3 +162,26 @@ def test_a_failure_names_the_jobs_log(cells: Path, tmp_path: Path) -> None:
     log = Path(failures["A"].partition("whose log is ")[2].partition(";")[0])
     assert "distributed.worker" in log.read_text()
     assert "a job has 3.0 GB and 00:10:00 of time" in failures["A"]
+
+
+MIXED = """
+name = "mixed"
+quality = { min_counts = 1, min_genes = 1 }
+mixture = { sources = ["b", "t"], n_cells = 30, mixtures = 4, held_out = 0, rounds = 0 }
+models = [{ name = "toy:MeanProfile" }]
+tasks = [{ name = "reconstruction", on = ["b", "t"] }]
+[sources]
+"""
+
+
+def test_a_search_has_the_same_jobs_for_all_its_stages(cells: Path, tmp_path: Path) -> None:
+    sources = "\n".join(
+        f"{kind.lower()} = {{ path = {str(cells)!r}, where = \"cell_type == '{kind}'\" }}" for kind in "BT"
+    )
+    words = [sys.executable, "-m", "corpuscle.cli", "recommend", "study.toml", "-o"]
+    (tmp_path / "study.toml").write_text(MIXED + sources)
+    finished(on_slurm([*words, "shared"], tmp_path, maximum=1))
+    subprocess.run([*words, "alone", "-w", "1"], env=environment(), cwd=tmp_path, check=True, capture_output=True)
+    one, other = (json.loads((tmp_path / name / "recommendation.json").read_text()) for name in ("alone", "shared"))
+    assert one == other
+    assert len(list((tmp_path / "shared" / "errors" / "jobs").glob("*"))) == 1

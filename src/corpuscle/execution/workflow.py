@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -61,7 +61,7 @@ def run(  # noqa: PLR0913  # all but two by name
     *,
     workers: int | None = None,
     store: Path | None = None,
-    cluster: Path | str | None = None,
+    cluster: "Cluster | Path | str | None" = None,
     listener: Listener | None = None,
     page: bool = True,
 ) -> Results:
@@ -81,7 +81,8 @@ def run(  # noqa: PLR0913  # all but two by name
         Where what is made is kept, which other runs may share; by default where this folder's store is, or in it.
     cluster
         Which cluster makes artifacts, instead of processes of this machine: the address of a Dask scheduler,
-        ``"slurm"``, or a TOML file with what SLURM's jobs are to have. Scores do not depend on it.
+        ``"slurm"``, or a TOML file with what SLURM's jobs are to have; or one that is connected, and stays so. Scores
+        do not depend on it.
     listener
         Hears how it goes; by default it is shown in a notebook, and logged under ``corpuscle`` elsewhere.
     page
@@ -97,8 +98,7 @@ def run(  # noqa: PLR0913  # all but two by name
     study = study if isinstance(study, Study) else Study.read(study)
     folder, listener, started = Path(folder), listener or default_listener(), time.perf_counter()
     study = study.placed(folder)
-    if cluster is not None and workers is not None:
-        raise InputError("give either workers, processes of this machine, or a cluster, which has its own")
+    require_one_place(workers, cluster)
     with _at_work(study, folder, store, cluster, listener.said) as (opened, record, connection, check):
         kept, corpora = opened.store, opened.corpora
         if connection is not None:
@@ -249,12 +249,25 @@ def _earlier(runs: Sequence[RunArtifacts], kept: Store) -> Iterator[tuple[Part, 
                 yield _part(one, artifact), float(seconds)
 
 
+def require_one_place(workers: int | None, cluster: object) -> None:
+    """Raise InputError where artifacts are to be made both by processes of this machine and by a cluster."""
+    if cluster is not None and workers is not None:
+        raise InputError("give either workers, processes of this machine, or a cluster, which has its own")
+
+
+def connected_from(cluster: Path | str, folder: Path, said: Callable[[str], None]) -> "AbstractContextManager[Cluster]":
+    """Connect with a cluster, which needs the extra ``cluster``; logs of its jobs go into a run's folder."""
+    from corpuscle.execution.cluster.connection import connected
+
+    return connected(cluster, folder / "errors" / "jobs", said)
+
+
 @contextmanager
 def _at_work(
     study: Study,
     folder: Path,
     store: Path | None,
-    cluster: Path | str | None = None,
+    cluster: "Cluster | Path | str | None" = None,
     said: Callable[[str], None] = lambda _text: None,
 ) -> "Iterator[tuple[Opened, RunRecord, Cluster | None, Callable[[], None]]]":
     """Open a run's store, and its cluster if it has one; keep other runs out of its folder while the block lasts.
@@ -264,10 +277,10 @@ def _at_work(
     with ExitStack() as stack:
         check = stack.enter_context(results_folder.claimed(folder, study))
         connection = None
-        if cluster is not None:
-            from corpuscle.execution.cluster.connection import connected
-
-            connection = stack.enter_context(connected(cluster, folder / "errors" / "jobs", said))
+        if isinstance(cluster, Path | str):
+            connection = stack.enter_context(connected_from(cluster, folder, said))
+        elif cluster is not None:
+            connection = cluster.again(said)
         opened = Opened(store_of(folder, store), folder / "errors")
         remove_partial(folder, but=opened.store.root)
         opened.store.sweep()

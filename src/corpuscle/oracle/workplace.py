@@ -1,10 +1,10 @@
 """Workplace: the folder of a study of mixtures at work, in which stages are run as ordinary studies in one store."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -20,6 +20,9 @@ from corpuscle.study.mixing import mixing_of, whole_pools
 from corpuscle.study.plan import Plan
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
+
+if TYPE_CHECKING:
+    from corpuscle.execution.cluster.connection import Cluster
 
 
 class Left(NamedTuple):
@@ -49,7 +52,7 @@ class Workplace:
     check
         Refuses to go on where another process has taken the folder.
     root, workers, cluster
-        The store, processes, and cluster of all stages.
+        The store, processes, and cluster of all stages: connected once, so that SLURM's jobs outlive a stage.
     """
 
     study: Study
@@ -60,7 +63,7 @@ class Workplace:
     check: Callable[[], None]
     root: Path
     workers: int | None
-    cluster: Path | str | None
+    cluster: "Cluster | None"
 
     def run(self, name: str, stage: Study) -> Left:
         """Train and score a stage."""
@@ -117,12 +120,17 @@ def workplace(  # all but two by name
         raise InputError("expected a study with a [mixture] table, which says what to mix; `corpuscle run` does others")
     folder, heard = Path(folder), _Once(listener or default_listener())
     study = study.placed(folder)
-    with results_folder.claimed(folder, study) as check:
+    workflow.require_one_place(workers, cluster)
+    with ExitStack() as stack:
+        check = stack.enter_context(results_folder.claimed(folder, study))
+        connection = None
+        if cluster is not None:
+            connection = stack.enter_context(workflow.connected_from(cluster, folder, heard.said))
         root = store_of(folder, store)
         plan = prepare(whole_pools(study), Store(root), heard.notice)
         results_folder.claim(folder, study)
         yield Workplace(
-            study, folder, Stages(mixing_of(study, plan.pools)), plan, heard, check, root, workers, cluster
+            study, folder, Stages(mixing_of(study, plan.pools)), plan, heard, check, root, workers, connection
         )  # fmt: skip
 
 

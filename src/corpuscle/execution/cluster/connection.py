@@ -60,6 +60,10 @@ class Cluster:
         self.folder = os.getcwd()  # noqa: PTH109  # as text
         self.topic = f"corpuscle-{uuid4().hex[:12]}"
 
+    def again(self, said: Callable[[str], None]) -> "Cluster":
+        """Return the same scheduler for another run, whose files its workers are asked for anew."""
+        return Cluster(self.client, self.name, said, self.table, self.logs)
+
     @contextmanager
     def pool(self, corpora: StoredCorpora, missing: Collection[Artifact]) -> Iterator["DaskPool"]:
         """Open a pool; see `Executor.pool`."""

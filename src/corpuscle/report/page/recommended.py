@@ -16,7 +16,7 @@ from corpuscle.report import numbers
 from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.mixture_figures import Forest, forest, front, predictions, recommended_set
 from corpuscle.report.page.downloads import Downloads
-from corpuscle.report.page.render import environment
+from corpuscle.report.page.templates import environment
 from corpuscle.store import write_text
 
 ALPHA = 0.05

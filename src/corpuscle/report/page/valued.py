@@ -14,7 +14,7 @@ from corpuscle.report.drawing.figures import Figure
 from corpuscle.report.drawing.mixture_figures import Forest, forest
 from corpuscle.report.page.downloads import Downloads
 from corpuscle.report.page.recommended import shown_value
-from corpuscle.report.page.render import environment
+from corpuscle.report.page.templates import environment
 from corpuscle.store import write_text
 
 # Rows of a table on the page; the files have all.
