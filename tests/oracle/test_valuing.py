@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cells_of_types import cells_of_types
 from corpuscle import advise, value
 from corpuscle.cli import app
-from corpuscle.core.errors import InputError
+from corpuscle.core.errors import InputError, StudyError
 from corpuscle.oracle.advice import Advice
 from corpuscle.oracle.valuation import UTILITY
 
@@ -124,6 +124,10 @@ def test_what_cannot_be_valued_is_refused(folder: Path, tmp_path: Path) -> None:
     mouse.write_h5ad(folder / "mouse.h5ad")
     with pytest.raises(InputError):
         advise(folder / "study.toml", tmp_path / "mouse", folder / "mouse.h5ad")
+    # A target's own cells; the lines of a stage's study are those of no file.
+    with pytest.raises(StudyError, match="candidate row") as refused:
+        advise(folder / "study.toml", tmp_path / "same", folder / "4.h5ad")
+    assert "line " not in str(refused.value)
 
 
 def test_noise_leads_to_no_advice() -> None:

@@ -173,7 +173,7 @@ def expanded(  # noqa: PLR0913  # all but two by name
     tables |= {"models": [*models]} if models is not None else {}
     tables |= {"question": question} if question else {}
     text, given = as_toml(tables)
-    return Study.parse(text, study.folder).of_given(study, given)
+    return Study.parse(text, study.folder).derived_from(study, given)
 
 
 def whole_pools(study: Study) -> Study:

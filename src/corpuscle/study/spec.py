@@ -148,9 +148,12 @@ class Study:
         study._fill({"given": {}, "place": None, "has_lines": True, **values})
         return study
 
-    def of_given(self, other: "Study", more: Mapping[str, GivenCells] = MappingProxyType({})) -> "Study":
-        """Return the same study with the AnnData objects of another, and more, as sources, and its place for them."""
-        own = {"given": {**other.given, **more}, "place": other.place, "has_lines": other.has_lines}
+    def derived_from(self, other: "Study", more: Mapping[str, GivenCells] = MappingProxyType({})) -> "Study":
+        """Return the same study with the AnnData objects of another, and more, as sources, and its place for them.
+
+        Its text was derived from the other's, so that nobody knows its lines.
+        """
+        own = {"given": {**other.given, **more}, "place": other.place, "has_lines": False}
         return Study._of(**{**vars(self), **own})
 
     def placed(self, folder: Path) -> "Study":
