@@ -125,8 +125,7 @@ def _tested(test: Table, whole: Table, one: _Output) -> dict[str, float]:
 def _confirmed(folder: Path) -> pd.DataFrame:
     """Return the recommended mixture's comparisons."""
     facts = json.loads((folder / "recommendation.json").read_text())["facts"]
-    path = folder / "confirmation.csv"
-    table = pd.read_csv(path) if path.stat().st_size > 1 else pd.DataFrame()
+    table = pd.read_csv(folder / "confirmation.csv")
     if table.empty:
         return table
     mine = table[table["mixture"] == facts["contenders"][0]]

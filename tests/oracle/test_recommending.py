@@ -122,6 +122,30 @@ def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
     assert len(tables["measures"]) > 10
 
 
+@pytest.mark.slow
+def test_no_advice_is_a_recommendation_too(file: Path, tmp_path: Path) -> None:
+    # Of two sources that are alike, scores are noise; of twelve cells, many mixtures are one.
+    text = STUDY.replace('["a", "b", "c"]', '["a", "like a"]').replace("n_cells = 40", "n_cells = 12")
+    profile_tg = np.random.default_rng(1).gamma(0.6, 1.0, (4, N_GENES))
+    profile_tg /= profile_tg.sum(axis=1, keepdims=True)
+    for at, name in enumerate(("a", "like a", "<new>")):
+        rng = np.random.default_rng(at)
+        cells = cells_of_types(profile_tg, (0.7, 0.3, 0, 0), n_cells=90, depths=(150, 400), rng=rng, name=str(at))
+        cells.write_h5ad(tmp_path / f"{at}.h5ad")
+        text += f'"{name}" = {{ path = "{at}.h5ad" }}\n'
+    (tmp_path / "study.toml").write_text(text)
+    out = tmp_path / "out"
+    found = CliRunner().invoke(app, ["recommend", str(tmp_path / "study.toml"), "-o", str(out), "-w", "1"])
+    assert found.exit_code == 0, found.output
+    document = json.loads((out / "recommendation.json").read_text())
+    assert document["abstains"]
+    assert document["advice"].startswith("No advice: ")
+    assert "at least 8 are needed" not in document["advice"]
+    assert pd.read_csv(out / "confirmation.csv").empty
+    assert pd.read_csv(out / "trials.csv")["mixture"].nunique() >= 8
+    assert "No advice" in (out / "recommendation.html").read_text()
+
+
 def test_check_says_what_each_stage_takes_and_run_that_recommend_does_it(file: Path, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["check", str(file), "--plan"])
     assert found.exit_code == 0, found.output

@@ -167,7 +167,8 @@ def test_a_failure_names_the_jobs_log(cells: Path, tmp_path: Path) -> None:
 MIXED = """
 name = "mixed"
 quality = { min_counts = 1, min_genes = 1 }
-mixture = { sources = ["b", "t"], n_cells = 30, mixtures = 4, held_out = 0, rounds = 0 }
+holdout = { b = { by = "cell", share = 0.3 }, t = { by = "cell", share = 0.3 } }
+mixture = { sources = ["b", "t"], n_cells = 30, mixtures = 8, held_out = 0, rounds = 0 }
 models = [{ name = "toy:MeanProfile" }]
 tasks = [{ name = "reconstruction", on = ["b", "t"] }]
 [sources]

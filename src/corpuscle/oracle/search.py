@@ -13,7 +13,7 @@ from corpuscle.core.errors import InputError, ModelError
 from corpuscle.mixture import Assessment, FittedMixture, assess, contest, front, next_runs
 from corpuscle.mixture.agreement import Agreement, agreement
 from corpuscle.mixture.assessing import UTILITY
-from corpuscle.mixture.confirmation import confirm
+from corpuscle.mixture.confirmation import COLUMNS, confirm
 from corpuscle.mixture.forecast import forecast
 from corpuscle.mixture.gate import calmest, gate, merit
 from corpuscle.oracle.history import History
@@ -74,7 +74,7 @@ class Search:
     contenders: list[str] = field(default_factory=list)
     ends: dict[str, str] = field(default_factory=dict)
     rivals: dict[str, str] = field(default_factory=dict)
-    confirmed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confirmed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*COLUMNS]))
     agreements: dict[str, Agreement] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)

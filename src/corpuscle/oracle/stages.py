@@ -149,12 +149,21 @@ class Stages:
             self.mixing.names, self.spec.mixtures, rng=self.rng("design"), n_held_out=DRAWN_FOR_HELD_OUT * n,
             caps=self.caps, natural=self.mixing.cells,
         )  # fmt: skip
-        runs = self.drawable(found.runs, joined(self.usual, self.singles))
+        runs = self._filled(self.drawable(found.runs, joined(self.usual, self.singles)))
         # Interior ones: what is nearly a single source says little of mixtures, and may be one of those learnt from.
         interior = found.held_out[found.held_out.max(axis=1) <= MOST_HELD_OUT]
         held = self.drawable(interior, joined(self.usual, self.singles, runs))
         held = held.loc[[name for name in held.index if name.startswith("held out ")]].iloc[:n]
         return runs, held.set_axis([f"held out {at + 1}" for at in range(len(held))])
+
+    def _filled(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Add drawn mixtures to a design of which whole cells made one of several, as far as there are others."""
+        n = self.spec.mixtures
+        drawn = dirichlet(self.rng("design", "more"), N_FORECAST, self._caps_K)
+        more = pd.DataFrame(drawn, [f"mixed {n + at + 1}" for at in range(len(drawn))], self.mixing.names)
+        known = joined(self.usual, self.singles, runs)
+        table = self.drawable(more, known)
+        return joined(runs, table[~table.index.isin(known.index)].iloc[: max(0, n - len(runs))])
 
     def forecast(self) -> Stage:
         """Return what the forecast looks at: usual mixtures, those of the design, and others; nothing is trained."""
