@@ -185,4 +185,4 @@ def test_a_search_has_the_same_jobs_for_all_its_stages(cells: Path, tmp_path: Pa
     subprocess.run([*words, "alone", "-w", "1"], env=environment(), cwd=tmp_path, check=True, capture_output=True)
     one, other = (json.loads((tmp_path / name / "recommendation.json").read_text()) for name in ("alone", "shared"))
     assert one == other
-    assert len(list((tmp_path / "shared" / "errors" / "jobs").glob("*"))) == 1
+    assert len(list((tmp_path / "shared" / "errors" / "jobs").glob("*.out"))) == 1
