@@ -76,7 +76,8 @@ def patches(corpus: Corpus, rng: np.random.Generator, step: GroupAlteration) -> 
 
     Random batches are chosen first, among those that have all types asked for; random types among those that every
     chosen batch has. (The published code takes them from the union: it can choose a type that a batch lacks, where
-    nothing then happens.)
+    nothing then happens.) Each is the first in an order of all labels that the seed alone draws: one type of one batch
+    is also the first of two batches, so that such corpora can be compared by seed.
 
     Raises
     ------
@@ -86,6 +87,7 @@ def patches(corpus: Corpus, rng: np.random.Generator, step: GroupAlteration) -> 
     inside_N, times_N = matching(corpus, step.where, step), times_used(corpus)
     batch_N = label_or_refuse(corpus, step.batch, step) if step.batches is not None else None
     type_N = label_or_refuse(corpus, step.by, step) if step.types is not None else None
+    order_batches, order_types = (_order(label_N, rng) for label_N in (batch_N, type_N))
     batches: list[str | None] = [None]
     if batch_N is not None:
         known = _known(batch_N[inside_N])
@@ -94,14 +96,14 @@ def patches(corpus: Corpus, rng: np.random.Generator, step: GroupAlteration) -> 
             if isinstance(step.batches, int):
                 wanted = set(step.types)
                 known = [name for name in known if wanted <= set(type_N[inside_N & (batch_N == name)])]
-        batches = [*_chosen(step.batches, known, step.batch, rng, step)]
+        batches = [*_chosen(step.batches, known, step.batch, order_batches, step)]
     here_N = {name: inside_N & (batch_N == name) if batch_N is not None else inside_N for name in batches}
     types: list[str | None] = [None]
     if type_N is not None:
         known = _known(type_N[inside_N])
         if isinstance(step.types, int):
             known = sorted(set.intersection(*(set(_known(type_N[mask_N])) for mask_N in here_N.values())))
-        types = [*_chosen(step.types, known, step.by, rng, step)]
+        types = [*_chosen(step.types, known, step.by, order_types, step)]
     return [
         _patch(name, label, mask_N & (type_N == label) if type_N is not None else mask_N, times_N, step)
         for name, mask_N in here_N.items()
@@ -120,12 +122,17 @@ def _patch(
     return Patch(batch, label, mask_N, int(times_N[mask_N].sum()))
 
 
+def _order(label_N: NDArray[np.str_] | None, rng: np.random.Generator) -> list[str]:
+    """Return all labels of the corpus in a random order; nothing is drawn where there are none to choose from."""
+    return [] if label_N is None else rng.permutation(np.array(_known(label_N), dtype=object)).tolist()
+
+
 def _known(label_N: NDArray[np.str_]) -> list[str]:
     return [label for label in np.unique(label_N).tolist() if label]
 
 
 def _chosen(
-    wanted: int | list[str] | None, known: list[str], column: str, rng: np.random.Generator, step: Alteration
+    wanted: int | list[str] | None, known: list[str], column: str, order: list[str], step: Alteration
 ) -> list[str]:
     if isinstance(wanted, int):
         if wanted > len(known):
@@ -133,7 +140,7 @@ def _chosen(
                 f"{step.name}: {wanted} of {column} are to be chosen at random, but only {len(known)} can be: "
                 f"{', '.join(known) or 'none'}"
             )
-        return sorted(rng.choice(np.array(known, dtype=object), wanted, replace=False).tolist())
+        return sorted([label for label in order if label in known][:wanted])
     assert wanted is not None, "asked only where there is something to choose"
     _refuse_unknown(wanted, known, column, step)
     return list(dict.fromkeys(wanted))
