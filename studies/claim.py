@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-Verdict = Literal["pattern seen", "not seen", "artefact", "no verdict"]
+Verdict = Literal["pattern seen", "not seen", "undecided", "artefact", "no verdict"]
 # A difference of accuracy, F1 or a correlation that is too small to call a gain.
 MARGIN = 0.02
 
@@ -63,8 +63,8 @@ class Claim:
         The measured difference, or value.
     verdict
         Decided by a rule of this module, which the study's page states: ``"pattern seen"``, ``"not seen"`` (which
-        includes intervals that reach 0), ``"artefact"`` (see `unless_confounded`), or ``"no verdict"``: nothing was
-        published of what is asked here, or what it was compared with is not run.
+        includes intervals that reach 0), ``"artefact"`` or ``"undecided"`` (see `unless_confounded`), or ``"no
+        verdict"``: nothing was published of what is asked here, or what it was compared with is not run.
     because
         One sentence: what the verdict rests on, and what differs from the publication.
     """
@@ -98,13 +98,13 @@ def unless_confounded(*, seen: bool, still: bool, removed: bool) -> Verdict:
         Whether it is seen with that something held equal.
     removed
         Whether that something is shown to make it: the difference between the two, paired by replicate, is beyond
-        zero. That the second is not shown does not show that it is smaller than the first.
+        zero. That the second is not shown does not show that it is smaller than the first: it is undecided then.
     """
     if not seen:
         return "not seen"
     if still:
         return "pattern seen"
-    return "artefact" if removed else "not seen"
+    return "artefact" if removed else "undecided"
 
 
 def values(scores: pd.DataFrame, **where: str) -> "pd.Series[float]":

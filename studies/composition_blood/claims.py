@@ -55,7 +55,10 @@ def richer(run: Results) -> list[Claim]:
             ("Blood+Leukaemia", "leukaemia"), ("Blood+Lung cancer", "leukaemia"), ("Blood+Lung cancer", "breast"),
         )
     )  # fmt: skip
-    far = difference(scores, {"corpus": "Blood+Pancreas"}, {"corpus": "Blood+Blood"}, **MEAN, target="breast")
+    far, beyond = (
+        difference(scores, {"corpus": corpus}, {"corpus": than}, **MEAN, target="breast")
+        for corpus, than in (("Blood+Pancreas", "Blood+Blood"), ("Blood+Lung cancer", "Blood+Pancreas"))
+    )
     on_blood = Estimate.of(
         _mean(values(scores, **MEAN, corpus=f"Blood+{added}", target="blood") for added in RICHER)
         - values(scores, **MEAN, corpus="Blood+Blood", target="blood")
@@ -67,15 +70,17 @@ def richer(run: Results) -> list[Claim]:
             "Blood+Lung cancer minus Blood+Blood on marrow of a patient with leukaemia, R² (log), equal steps",
             other,
             when(other.above_zero),
-            f"With other cells of that marrow in place of lung cancer it is {own}.",
+            "The published malignant cells were of blood cancers, these are lines of lung cancer. With other cells of "
+            f"that marrow in their place it is {own}.",
         ),
         Claim(
             "Malignant cells help on a carcinoma of another study",
             "Malignant cells of other studies raise R² on malignant cells that were left out (a myeloma, by 17 %).",
             "Blood+Lung cancer minus Blood+Blood on a carcinoma of the breast, which no corpus has, R² (log)",
             unseen,
-            when(unseen.above_zero),
-            f"Healthy pancreas in place of lung cancer: {far}.",
+            unless_confounded(seen=unseen.above_zero, still=beyond.above_zero, removed=far.above_zero),
+            f"Healthy pancreas in place of lung cancer: {far}, from which lung cancer differs by {beyond}: what helps "
+            "is that these are no blood cells, not that they are malignant.",
         ),
         Claim(
             "Foreign cells serve blood better than more blood",
@@ -166,12 +171,16 @@ def _left_out_study(atlas: pd.DataFrame) -> Claim:
         - values(atlas, **MEAN, corpus="Blood", target=target)
         for name, target in left_out.items()
     }
-    found = Estimate.of(_mean(gains.values()))
-    each = ", ".join(f"{name} {Estimate.of(one)}" for name, one in gains.items())
+    relative = {
+        name: gain / values(atlas, **MEAN, corpus="Blood", target=left_out[name]) for name, gain in gains.items()
+    }
+    found = Estimate.of(_mean(relative.values()))
+    each = ", ".join(f"{name} {Estimate.of(one)}" for name, one in relative.items())
     return Claim(
         "Other studies help on one that was left out",
         "Malignant cells of other studies raise R² on a multiple myeloma that was left out by 17 %.",
-        "An atlas without X minus Blood on held-out cells of X, R² (log), mean over three X, equal size and steps",
+        "Share by which R² (log) on held-out cells of X is higher after an atlas without X than after Blood, mean over "
+        "three X, equal size and steps",
         found,
         when(found.above_zero),
         f"By study: {each}. Studies of healthy tissue and of cell lines stand for cancers.",
@@ -199,9 +208,9 @@ def _atlas_agrees(atlas: pd.DataFrame, steps: pd.DataFrame) -> Claim:
         ".2), r = .80 and slope 1.18 on carcinoma.",
         "Slope, over three additions × five targets, of changes of R² from Atlas on those from Blood",
         slope,
-        when(found.above_zero and slope.low <= 1 <= slope.high),
-        f"Seen where the two are correlated and the interval has 1, the same effect. The correlation is {found}. An "
-        "atlas has some of everything that is added.",
+        "no verdict",
+        f"The correlation is {found}. A fifth of this small atlas is of each kind that is added, so that less is new "
+        "to it by construction; the published one had none of what was added.",
     )
 
 
@@ -220,7 +229,7 @@ def _left_out_types(steps: pd.DataFrame) -> Claim:
         "No-X minus Blood on X, R² (log), mean of monocytes and B cells, equal cells and steps",
         found,
         when(found.below_zero),
-        f"By type: {each}. The report has the residuals by gene.",
+        f"By type: {each}. Published were residuals of genes, which the report has, too.",
     )
 
 
@@ -230,7 +239,7 @@ def _cell_tests(epochs: pd.DataFrame) -> Claim:
     found = Estimate.of(np.array(same))
     pairs = compared(epochs, **SAMPLE)
     n_pairs, by_cells = len(pairs), pairs["significant_over_cells"].sum()
-    by_runs = int((pairs["p_holm"] < ALPHA).sum())
+    by_runs, apart = int((pairs["p_holm"] < ALPHA).sum()), int((pairs["low"].gt(0) | pairs["high"].lt(0)).sum())
     return Claim(
         "Nearly all corpora differ by a t test over cells",
         "224 of 225 comparisons of corpora on targets are significant, paired over cells.",
@@ -240,10 +249,10 @@ def _cell_tests(epochs: pd.DataFrame) -> Claim:
         unless_confounded(
             seen=by_cells > NEARLY_ALL * n_pairs, still=by_runs > NEARLY_ALL * n_pairs, removed=found.low > ALPHA
         ),
-        f"Of {n_pairs} pairs, {by_cells:.0f} are significant over cells (mean over seeds), {by_runs} over replicates "
-        "after Holm's correction: those are shown to differ, and the count over cells shows nothing, as the same test "
-        "calls that share of trainings of one corpus different. Pairs of seeds share seeds, so that the interval is a "
-        "little short.",
+        f"Of {n_pairs} pairs, {by_cells:.0f} are significant over cells (mean over seeds), {apart} over replicates, "
+        f"and {by_runs} after Holm's correction: most differ, but the count over cells does not show it, as the same "
+        "test calls that share of trainings of one corpus different. Pairs of seeds share seeds, so that the interval "
+        "is a little short.",
     )
 
 
@@ -251,9 +260,10 @@ def _samples(epochs: pd.DataFrame) -> Claim:
     rows = epochs[(epochs["target"] == "blood") & (epochs["metric"] == "r2_log") & (epochs["unit"] == "all")]
     table = rows.pivot_table(index=["corpus", "seed"], columns="task", values="value")
     within = table.std(axis="columns", ddof=1).groupby("corpus").mean()
-    between = table.iloc[:, 0].groupby("corpus").std(ddof=1)
+    first = table[SAMPLE["task"]]
+    between = first.groupby("corpus").std(ddof=1)
     found = Estimate.of(np.log10(between / within))
-    alike = (table.iloc[:, 0].round(2).groupby("corpus").nunique() == 1).sum()
+    alike = (first.round(2).groupby("corpus").nunique() == 1).sum()
     return Claim(
         "Five seeds agree to two decimals",
         "All 50 means of R² are equal to two decimals between seeds; the code loads one trained model for all of them.",

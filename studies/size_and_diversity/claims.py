@@ -241,7 +241,8 @@ def _pca(steps: pd.DataFrame, epochs: pd.DataFrame) -> Claim:
     }
     return Claim(
         "PCA annotates as well as the networks",
-        "Zero-shot micro-F1 on hematopoiesis is .938 of PCA, .926 of scVI and .905 of the autoencoder after all cells.",
+        "Zero-shot micro-F1 on hematopoiesis is .921 of PCA on the corpus (.938 of PCA on the target), .926 of scVI "
+        "and .905 of the autoencoder after all cells.",
         "Accuracy of PCA minus the mean of scVI's and the autoencoder's, zero-shot, after 1,200 cells",
         found,
         when(found.low > -MARGIN),
@@ -270,8 +271,9 @@ def _geneformer(scores: pd.DataFrame) -> Claim:
 def _perturbation(scores: pd.DataFrame) -> list[Claim]:
     which = {"task": "perturbation", "target": "blood", "metric": "pearson_profile"}
     mlp, delta = {**which, "way": "MLP"}, {**which, "way": "MLP", "metric": "pearson_delta"}
-    trained = Estimate.of(
-        _mean(_random(scores, model, 100, mlp) - _random(scores, f"{model}, untrained", 100, mlp) for model in NETWORKS)
+    trained, also = (
+        Estimate.of(_random(scores, model, 100, mlp) - _random(scores, f"{model}, untrained", 100, mlp))
+        for model in NETWORKS
     )
     ways = difference(scores, {"way": "no change"}, {"way": "MLP"}, **which, model="scvi", corpus="Random 100 %")
     change = Estimate.of(_random(scores, "scvi", 100, delta))
@@ -281,10 +283,11 @@ def _perturbation(scores: pd.DataFrame) -> list[Claim]:
             "Training does not help to predict a perturbation",
             "Correlation of profiles with scVI after all cells and untrained: .819 and .828, .731 and .738, .683 "
             "and .701, .749 and .742.",
-            "Correlation of mean profiles, trained on 1,200 cells minus untrained, mean of scVI and autoencoder",
+            "Correlation of mean profiles, scVI trained on 1,200 cells minus untrained",
             trained,
             no_more_than_margin(trained),
-            f"Seen where the interval ends below {MARGIN}. From 24 to 1,200 cells, scVI's changes by {more}. "
+            f"Seen where the interval ends below {MARGIN}. Of the autoencoder it is {also}. From 24 to 1,200 "
+            f"cells, scVI's changes by {more}. "
             "Interferon in ten types of blood, in place of drugs on four lines.",
         ),
         Claim(
