@@ -1,6 +1,8 @@
 """A published claim next to what runs of ours say about it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +13,23 @@ from scipy import stats
 Verdict = Literal["pattern seen", "not seen", "undecided", "artefact", "no verdict"]
 # A difference of accuracy, F1 or a correlation that is too small to call a gain.
 MARGIN = 0.02
+# By which factor all intervals are wider than Student's; see `wider`.
+_WIDER = ContextVar("wider", default=1.0)
+
+
+@contextmanager
+def wider(factor: float) -> Iterator[None]:
+    """Make all intervals wider by a factor while the block lasts, to see which verdicts would not stand then."""
+    token = _WIDER.set(factor)
+    try:
+        yield
+    finally:
+        _WIDER.reset(token)
+
+
+def half_width(error: float, df: int) -> float:
+    """Return half of a 95 % interval (Student's t) of something with a standard error."""
+    return float(stats.t.ppf(0.975, df) * error * _WIDER.get())
 
 
 @dataclass(frozen=True)
@@ -29,7 +48,7 @@ class Estimate:
         known = known[np.isfinite(known)]
         if known.size < 2:
             return cls(float(known.mean()) if known.size else np.nan, np.nan, np.nan, int(known.size))
-        half = stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
+        half = half_width(known.std(ddof=1) / np.sqrt(known.size), known.size - 1)
         return cls(float(known.mean()), float(known.mean() - half), float(known.mean() + half), int(known.size))
 
     @property

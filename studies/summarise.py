@@ -8,24 +8,29 @@
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pandas as pd
 
 from corpuscle import Results
 from corpuscle.core.errors import InputError
+from corpuscle.statistics.intervals import widening
 from corpuscle.store import write_text
 
 HERE = Path(__file__).resolve().parent
 PAGES = HERE.parent / "docs" / "published" / "claims"
+# How much wider intervals are tried to be, and the verdicts that are looked at: others would not change.
+WIDER = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+SHOWN = ("pattern seen", "artefact")
 # A study file on data that do not come with the package, of studies that have one.
 RICHER = "richer"
 sys.path.insert(0, str(HERE))
 
-from claim import Claim  # noqa: E402
+from claim import Claim, wider  # noqa: E402
 from script import a_folder, run, words  # noqa: E402
 
 
@@ -48,8 +53,41 @@ def module_of(study: str) -> ModuleType:
     return module
 
 
-def said_of(study: str, runs: Path) -> tuple[list[Claim], dict[str, pd.DataFrame]]:
-    """Return a study's claims and, by name, its other tables; of the runs under `runs`, by the names of the files.
+class Said(NamedTuple):
+    """Claims; by name, how much wider intervals may be before a verdict changes; and by how much reports widen them.
+
+    The last two are about cells that seeds share: `claims` have Student's intervals, which are about draws from the
+    cells that are there; reports widen theirs to be about other cells of the same kind.
+    """
+
+    claims: list[Claim]
+    stands_to: dict[str, float]
+    reports: tuple[float, float]
+
+
+def said(asked: Callable[[], list[Claim]], runs: Collection[Results]) -> Said:
+    """Ask for claims, with wider and wider intervals."""
+    claims = asked()
+    standing = {one.name: one.verdict for one in claims if one.verdict in SHOWN}
+    stands = dict.fromkeys(standing, 1.0)
+    for factor in WIDER:
+        with wider(factor):
+            again = {one.name: one.verdict for one in asked()}
+        standing = {name: verdict for name, verdict in standing.items() if again[name] == verdict}
+        stands |= dict.fromkeys(standing, factor)
+    factors = [factor for run in runs for factor in _widened(run)]
+    return Said(claims, stands, (min(factors), max(factors)))
+
+
+def _widened(run: Results) -> list[float]:
+    """Return by which factor the report of a run widens the interval of each corpus."""
+    draws = pd.read_parquet(run.folder / "draws.parquet")
+    overlaps = draws.groupby("corpus")["overlap"].max().fillna(0.0)
+    return [float(factor) for factor in widening(run.scores["seed"].nunique(), overlaps.to_numpy(float))]
+
+
+def said_of(study: str, runs: Path) -> tuple[Said, dict[str, pd.DataFrame]]:
+    """Return what a study's runs say and, by name, its other tables; of the runs under `runs`, by names of files.
 
     Raises
     ------
@@ -68,7 +106,7 @@ def said_of(study: str, runs: Path) -> tuple[list[Claim], dict[str, pd.DataFrame
     runs_by_file = {path.stem: Results.load(runs / study / path.stem) for path in small_files(study)}
     with asking(runs / study):
         tables = module.tables(runs_by_file) if hasattr(module, "tables") else {}
-        return module.claims(runs_by_file), tables
+        return said(lambda: module.claims(runs_by_file), runs_by_file.values()), tables
 
 
 @contextmanager
@@ -98,13 +136,20 @@ def title(study: str) -> str:
     return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") if page.exists() else study
 
 
-def table(claims: Sequence[Claim]) -> str:
+def _factor(stands_to: float) -> str:
+    return f"× {stands_to:g}{' or more' if stands_to == WIDER[-1] else ''}"
+
+
+def table(found: Said) -> str:
     """Return claims as a table in Markdown."""
-    lines = ["| published | measured here | verdict |", "|---|---|---|"]
-    for one in claims:
+    lines = ["| published | measured here | verdict | stands to |", "|---|---|---|---|"]
+    for one in found.claims:
         measured = cell(f"{one.measured}: {one.estimate}")
-        parts = f"**{cell(one.name)}.** {cell(one.published)}", measured, f"**{one.verdict}.** {cell(one.because)}"
-        lines.append(f"| {' | '.join(parts)} |")
+        verdict = f"**{one.verdict}.** {cell(one.because)}"
+        stands = _factor(found.stands_to[one.name]) if one.name in found.stands_to else ""
+        lines.append(f"| **{cell(one.name)}.** {cell(one.published)} | {measured} | {verdict} | {stands} |")
+    least, most = (f"{factor:.1f}" for factor in found.reports)
+    lines += ["", f"Seeds share cells: for that, reports of these runs widen intervals by {least} to {most} times."]
     return "\n".join(lines) + "\n"
 
 
@@ -112,13 +157,13 @@ def files_of(study: str, runs: Path) -> dict[str, str]:
     """Return the files that the runs of a study lead to, by name; none where it has no runs."""
     files, richer = {}, runs / study / RICHER
     if (runs / study).is_dir() and any(path != richer for path in (runs / study).iterdir()):
-        claims, tables = said_of(study, runs)
-        files[f"{study}.md"] = table(claims)
+        found, tables = said_of(study, runs)
+        files[f"{study}.md"] = table(found)
         files |= {f"{study}_{name}.csv": one.to_csv(index=False, float_format="%.4g") for name, one in tables.items()}
     if richer.is_dir():
         results = Results.load(richer)
         with asking(richer):
-            files[f"{study}_{RICHER}.md"] = table(module_of(study).richer(results))
+            files[f"{study}_{RICHER}.md"] = table(said(lambda: module_of(study).richer(results), [results]))
     return files
 
 

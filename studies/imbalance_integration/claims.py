@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from claim import Claim, Estimate, unless_confounded, when
+from claim import Claim, Estimate, half_width, unless_confounded, when
 from scipy import stats
 
 from corpuscle import Results
@@ -88,7 +88,7 @@ def _line(x: np.ndarray, y: np.ndarray) -> Estimate:
     if len(x) < 3 or np.ptp(x) == 0:
         return Estimate(np.nan, np.nan, np.nan, len(x))
     found = stats.linregress(x, y)
-    half = stats.t.ppf(0.975, len(x) - 2) * found.stderr
+    half = half_width(found.stderr, len(x) - 2)
     return Estimate(found.slope, found.slope - half, found.slope + half, len(x))
 
 

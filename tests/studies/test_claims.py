@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,17 +102,38 @@ def test_a_table_has_a_row_for_each_claim_whatever_its_texts():
     odd = claim.Claim(
         "A | B", "Of <b>p</b> & *q* in [x](y.md)", "`c`_d_\nnext", estimate, "not seen", "Back\\slash | end."
     )
-    lines = summarise.table([odd, odd]).splitlines()
+    *lines, _, foot = summarise.table(summarise.Said([odd, odd], {}, (1.0, 1.26))).splitlines()
+    assert foot.endswith("by 1.0 to 1.3 times.")
     assert len(lines) == 4
     for line in lines:
-        assert len(re.findall(r"(?<!\\)\|", line)) == 4
+        assert len(re.findall(r"(?<!\\)\|", line)) == 5
     rendered = pytest.importorskip("markdown_it").MarkdownIt().enable("table").render("\n".join(lines))
-    assert rendered.count("<td>") == 6
+    assert rendered.count("<td>") == 8
     for shown in ("A | B", "&lt;b&gt;p&lt;/b&gt; &amp; *q* in [x](y.md)", "`c`_d_ next", "Back\\slash | end."):
         assert shown in rendered
     assert (
-        re.findall(r"<(\w+)", rendered.partition("<tbody>")[2]) == ["tr", *["td", "strong", "td", "td", "strong"]] * 2
+        re.findall(r"<(\w+)", rendered.partition("<tbody>")[2])
+        == ["tr", *["td", "strong", "td", "td", "strong", "td"]] * 2
     )
+
+
+def test_what_a_verdict_stands_to_is_how_much_wider_intervals_may_be(tmp_path):
+    pd.DataFrame({"corpus": ["A", "A", "B"], "overlap": [0.1, 0.5, np.nan]}).to_parquet(tmp_path / "draws.parquet")
+    run = SimpleNamespace(folder=tmp_path, scores=pd.DataFrame({"seed": [0, 1, 2]}))
+
+    def asked():
+        # Student's interval of three: half of it is 0.248.
+        of = {name: claim.Estimate.of(np.array([0.9, 1.0, 1.1]) - less) for name, less in (("far", 0.0), ("near", 0.5))}
+        of["none"] = claim.Estimate.of(np.array([-1.0, 1.0]))
+        return [claim.Claim(name, "p", "m", one, claim.when(one.above_zero), "b") for name, one in of.items()]
+
+    found = summarise.said(asked, [run])
+    assert found.stands_to == {"far": 4.0, "near": 2.0}
+    assert found.reports == pytest.approx((1.0, 2.0))
+    assert "| × 2 |" in summarise.table(found)
+    assert "| × 4 or more |" in summarise.table(found)
+    # Nothing is left wider than it was.
+    assert found.claims[0].estimate == claim.Estimate.of(np.array([0.9, 1.0, 1.1]))
 
 
 def test_each_published_study_has_its_files_page_and_table():
@@ -123,7 +145,7 @@ def test_each_published_study_has_its_files_page_and_table():
         page = (ROOT / "docs" / "published" / f"{study}.md").read_text(encoding="utf-8")
         assert f"claims/{study}.md" in page
         written = (ROOT / "docs" / "published" / "claims" / f"{study}.md").read_text(encoding="utf-8")
-        assert re.match(r"\| published \| measured here \| .*\|\n\|---\|---\|---\|\n\| \*\*", written)
+        assert re.match(r"\| published \| measured here \| .*\|\n\|---\|---\|---\|---\|\n\| \*\*", written)
         assert written in (ROOT / "docs" / "published" / "claims" / "all.md").read_text(encoding="utf-8")
 
 

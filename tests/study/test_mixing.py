@@ -143,6 +143,12 @@ def test_one_fault_is_one_problem_in_plain_words(study: Callable[..., Study], mi
     assert "constrained" not in str(caught.value)
 
 
+def test_a_fault_of_a_task_is_said_once_though_the_utility_lacks_the_task(study: Callable[..., Study]) -> None:
+    with pytest.raises(StudyError) as caught:
+        study('n_cells = 9\nutility = { task = "annotation" }', **{'on = ["blood"]': 'on = ["blood"]\nmax_cels = 5'})
+    assert [problem.place for problem in caught.value.problems] == ["tasks[0].max_cels"]
+
+
 def test_two_metrics_on_one_target_can_be_traded_off(study: Callable[..., Study]) -> None:
     utility = '[{ metric = "macro_f1" }, { metric = "accuracy" }]'
     spec = study(f'n_cells = 9\ncombine = "pareto"\nutility = {utility}').spec.mixture

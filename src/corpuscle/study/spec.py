@@ -544,7 +544,9 @@ class _Builder:
         if self.spec.mixture is None:
             return
         for place, message in mixture_problems(self.spec, tasks):
-            self._fault(place, message)
+            # What is wrong with a task is said there; that a utility then lacks it, follows.
+            if len(tasks) == len(self.spec.tasks) or not place.startswith("mixture.utility"):
+                self._fault(place, message)
         faults: dict[tuple[str, str], None] = {}
         for table in settings_of(self.spec.models, self.spec.mixture) if self.spec.mixture.proxy.tried else []:
             settings = {key: value for key, value in table.items() if key not in ("name", "label")}
