@@ -20,7 +20,8 @@ def world(seed: int, n_sources: int = 7, n_outputs: int = 5, follows: float = 0.
     )
     known = pd.DataFrame({"value": (truth + se * rng.normal(size=truth.shape)).ravel(), "se": se.ravel()}, index)
     features = pd.DataFrame({"nearer": nearer.ravel(), "noise": rng.normal(size=nearer.size)}, index)
-    return known.reset_index(), features.reset_index()
+    known = known.reset_index()
+    return known.assign(metric=known["output"]), features.reset_index()
 
 
 def test_left_out_sources_are_predicted_with_the_right_sign_and_within_their_intervals() -> None:
@@ -54,3 +55,18 @@ def test_what_cannot_be_learnt_from_is_refused() -> None:
         marginal(known, features, new.assign(noise=np.nan))
     with pytest.raises(InputError, match="no known source has a value of the output 'other'"):
         marginal(known, features, new.assign(output="other"))
+
+
+def test_a_source_that_alone_is_near_a_target_is_not_taken_for_an_enormous_one() -> None:
+    rng = np.random.default_rng(0)
+    # Each target has one source that is its own; the others bring nothing but noise.
+    nearer = 0.01 * rng.normal(size=(6, 5)) + np.eye(6, 5)
+    index = pd.MultiIndex.from_product([list("abcdef"), list("vwxyz")], names=["source", "output"])
+    value = 0.1 * nearer + 0.002 * rng.normal(size=nearer.shape)
+    known = pd.DataFrame({"value": value.ravel(), "se": 0.002, "metric": "r2"}, index).reset_index()
+    features = pd.DataFrame({"nearer": nearer.ravel()}, index).reset_index()
+    found = left_out(known, features)
+    own = found[found["value"] > 0.05]
+    assert len(own) == 5
+    assert np.abs(own["predicted"] - own["value"]).max() < 0.03
+    assert ((own["low"] <= own["value"]) & (own["value"] <= own["high"])).all()

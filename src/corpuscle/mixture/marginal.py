@@ -43,18 +43,20 @@ def marginal(known: pd.DataFrame, features: pd.DataFrame, candidates: pd.DataFra
     """Predict what candidates add from how features and values go together in known sources.
 
     A linear model with a normal prior of its slopes, shared by all outputs, a deviation of each source (common to all
-    of its outputs) and one of each source and output, all in units of the output's own values (their root mean
-    square): a hierarchical prior, by which candidates are placed among the known sources. The sizes of the deviations
-    are averaged over by their evidence. Errors of the known values count.
+    of its outputs) and one of each source and output: a hierarchical prior, by which candidates are placed among the
+    known sources. Values are in units of their metric's (their root mean square over all sources and outputs), features
+    in units of their own over all outputs: in units of a single output, one to which no known source is near would have
+    tiny units, and a source that is near would be taken for enormous. The sizes of the deviations are averaged over by
+    their evidence. Errors of the known values count.
 
     Parameters
     ----------
     known
-        ``source``, ``output``, ``value`` and ``se``: what each source adds to the others, positive is good; a row for
-        each source and output. Rows without a value are left out.
+        ``source``, ``output``, ``metric``, ``value`` and ``se``: what each source adds to the others, positive is good;
+        a row for each source and output. Outputs of one metric are in one unit. Rows without a value are left out.
     features
         ``source``, ``output`` and a column for each feature, numbers that are large where a source should add much,
-        such as how much nearer the target is with it.
+        such as how much nearer the target is with it; in one unit for all outputs.
     candidates
         The same, of sources without values.
 
@@ -65,23 +67,23 @@ def marginal(known: pd.DataFrame, features: pd.DataFrame, candidates: pd.DataFra
 
     Examples
     --------
-    >>> known = pd.DataFrame({"source": list("abcdef"), "output": "r2", "value": [0.1, 0.2, 0.3, 0.0, 0.1, 0.4],
-    ...                       "se": 0.01})
-    >>> features = pd.DataFrame({"source": list("abcdef"), "output": "r2", "nearer": [1.0, 2, 3, 0, 1, 4]})
-    >>> new = pd.DataFrame({"source": ["g"], "output": ["r2"], "nearer": [2.0]})
+    >>> known = pd.DataFrame({"source": list("abcdef"), "output": "r2 on blood", "metric": "r2", "se": 0.01,
+    ...                       "value": [0.1, 0.2, 0.3, 0.0, 0.1, 0.4]})
+    >>> features = pd.DataFrame({"source": list("abcdef"), "output": "r2 on blood", "nearer": [1.0, 2, 3, 0, 1, 4]})
+    >>> new = pd.DataFrame({"source": ["g"], "output": ["r2 on blood"], "nearer": [2.0]})
     >>> marginal(known, features, new).values[["source", "value"]].round(2).to_dict("records")
     [{'source': 'g', 'value': 0.2}]
     """
     table = _joined(known, features)
     names = _features(features, candidates)
     scale = _scales(table)
-    unit = _units(table, names)
-    model = _Fitted.of(table, names, scale, unit)
+    unit_F = _units(table, names)
+    model = _Fitted.of(table, names, scale, unit_F)
     rows = []
     for source, output, *values_F in candidates[["source", "output", *names]].itertuples(index=False):
         if output not in scale:
             raise InputError(f"candidates: no known source has a value of the output {shortened(str(output))!r}")
-        x_F = np.array([1.0, *(value / unit[output, name] for value, name in zip(values_F, names, strict=True))])
+        x_F = np.array([1.0, *np.divide(values_F, unit_F)])
         mean, low, high, chance = model.predicts(x_F)
         rows.append((source, output, *(scale[output] * np.array([mean, low, high])), chance))
     columns = ["source", "output", "value", "low", "high", "chance"]
@@ -122,18 +124,15 @@ def _features(features: pd.DataFrame, candidates: pd.DataFrame) -> list[str]:
 
 
 def _scales(table: pd.DataFrame) -> dict[str, float]:
-    """Return the root mean square of each output's values; 1 where all are 0."""
-    found = table.groupby("output", sort=False)["value"].agg(lambda one: float(np.sqrt((one**2).mean())))
-    return {str(name): value or 1.0 for name, value in found.items()}
+    """Return for each output the root mean square of its metric's values; 1 where all are 0."""
+    found = table.groupby("metric", sort=False)["value"].transform(lambda one: float(np.sqrt((one**2).mean())))
+    return {str(name): value or 1.0 for name, value in zip(table["output"], found, strict=True)}
 
 
-def _units(table: pd.DataFrame, names: list[str]) -> dict[tuple[str, str], float]:
-    """Return the root mean square of each feature, by output; 1 where all are 0."""
-    found = {}
-    for output, here in table.groupby("output", sort=False):
-        for name in names:
-            found[str(output), name] = float(np.sqrt((here[name].to_numpy(float) ** 2).mean())) or 1.0
-    return found
+def _units(table: pd.DataFrame, names: list[str]) -> Array:
+    """Return the root mean square of each feature; 1 where all are 0."""
+    found_F = np.sqrt((table[names].to_numpy(float) ** 2).mean(axis=0))
+    return np.where(found_F > 0, found_F, 1.0)
 
 
 @dataclass(frozen=True)
@@ -152,15 +151,10 @@ class _Fitted:
         return np.asarray(self.share_S @ self.slope_SF)
 
     @classmethod
-    def of(
-        cls, table: pd.DataFrame, names: list[str], scale: dict[str, float], unit: dict[tuple[str, str], float]
-    ) -> "_Fitted":
+    def of(cls, table: pd.DataFrame, names: list[str], scale: dict[str, float], unit_F: Array) -> "_Fitted":
         """Average over the sizes of deviations by their evidence."""
         scale_N = table["output"].map(scale).to_numpy(float)
-        unit_NF = np.array([[unit[output, name] for name in names] for output in table["output"]]).reshape(
-            -1, len(names)
-        )
-        x_NF = np.column_stack([np.ones(len(table)), table[names].to_numpy(float) / unit_NF])
+        x_NF = np.column_stack([np.ones(len(table)), table[names].to_numpy(float) / unit_F])
         y_N = table["value"].to_numpy(float) / scale_N
         noise_N = (table["se"].fillna(0).to_numpy(float) / scale_N) ** 2
         source_N = pd.factorize(table["source"])[0]

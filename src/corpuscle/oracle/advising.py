@@ -237,10 +237,11 @@ def _known(stages: Stages, outputs: Sequence[Output], left: Left) -> pd.DataFram
             if {"all", subset} <= set(table.columns):
                 added = sign * (table["all"] - table[subset]).dropna()
                 if len(added) >= 2:
-                    rows.append((source, one.name, float(added.mean()), float(added.std(ddof=1) / np.sqrt(len(added)))))
+                    error = float(added.std(ddof=1) / np.sqrt(len(added)))
+                    rows.append((source, one.name, f"{one.metric} of {one.task}", float(added.mean()), error))
     if not rows:
         raise InputError("mixture.utility: no two seeds have the scores that it names, so nothing is known of sources")
-    return pd.DataFrame(rows, columns=["source", "output", "value", "se"])
+    return pd.DataFrame(rows, columns=["source", "output", "metric", "value", "se"])
 
 
 def _features(compared: _Compared, outputs: Sequence[Output], measures: pd.DataFrame) -> pd.DataFrame:
