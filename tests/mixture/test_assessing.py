@@ -63,6 +63,17 @@ def test_the_best_is_found_and_its_ties_are_named(weights: pd.DataFrame) -> None
     assert capped.ranges.loc["blood", "most"] <= 0.3 + 1e-6
 
 
+def test_an_output_that_ranks_nothing_and_counts_is_named(weights: pd.DataFrame) -> None:
+    good = scores(weights.to_numpy())[:, 0]
+    wild = good.copy()
+    wild[3] += 10 * good.std()
+    table = pd.DataFrame({"good": good, "calm": good, "wild": wild})
+    found = assess(fit(weights.reset_index(drop=True), table, better="higher", surrogates=QUICK))
+    assert not found.abstains
+    assert [note for note in found.notes if "cannot be ranked by wild alone" in note]
+    assert not assess(fit(weights.reset_index(drop=True), table[["good", "calm"]], better="higher")).notes
+
+
 def test_noise_leads_to_no_advice() -> None:
     advised = 0
     for seed in range(10):

@@ -130,6 +130,7 @@ def assess(
         return Assessment(advice, True, scorecard, none, ranges, nan, fitted, notes=notes)  # noqa: FBT003
     if utility.pareto:
         return replace(_of_front(fitted, utility, scorecard, caps, also, seed), notes=notes)
+    notes = (*notes, *_not_ranked(fitted.table, utility, scorecard))
     found = contest(fitted, utility, rng=generator(seed, "mixture", "contest"), caps=caps, also=also)
     credible, ranges = credible_of(fitted.table, found, also, LEVEL)
     advice = advice_of(fitted.table, found, credible, LEVEL) + _lacking(fitted.table, utility)
@@ -203,6 +204,19 @@ def _same_for_all(table: Table, utility: Utility) -> list[str]:
     verb = "is" if len(names) == 1 else "are"
     return [
         f"{shortened(', '.join(names), 200)} {verb} the same for all mixtures, with no better and worse: not counted"
+    ]
+
+
+def _not_ranked(table: Table, utility: Utility, scorecard: pd.DataFrame) -> list[str]:
+    """Say which outputs count, though mixtures cannot be ranked by them alone; one wild score is enough for that."""
+    shares = zip(table.outputs, utility.shares(table), strict=True)
+    names = [name for name, share in shares if share > 0 and scorecard.loc[name, "reason"]]
+    if not names:
+        return []
+    first = f"{shortened(names[0], 100)}: {scorecard.loc[names[0], 'reason']}"
+    return [
+        f"mixtures cannot be ranked by {shortened(', '.join(names), 200)} alone ({first}), which count all the same: "
+        "look for runs that went wrong, and leave their scores empty, or let others count"
     ]
 
 
