@@ -1,6 +1,7 @@
 """What a run left, read again: tables that mix nothing, models by name, short texts."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import anndata
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 
 import corpuscle
 from corpuscle.cli import app
-from corpuscle.core.errors import InputError
+from corpuscle.core.errors import InputError, Problem, StudyError
+from corpuscle.execution.listener import Listener
 from elsewhere import write_cells
 
 STUDY = """
@@ -61,6 +63,40 @@ def test_a_table_is_the_mean_over_seeds_of_one_metric_and_nothing_else(run: corp
     assert run.table("annotation", by="seed", way="5 nearest").columns.tolist() == [0, 1]
     # Without a metric, what the task is known for.
     assert run.table("annotation").attrs["metric"] == run.scores.loc[run.scores["headline"], "metric"].iloc[0]
+
+
+class Heard(Listener):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warned(self, warnings: Sequence[Problem]) -> None:
+        self.warnings += [str(warning) for warning in warnings]
+
+
+def test_a_task_leads_with_the_headline_that_its_study_names(cells: Path, tmp_path: Path) -> None:
+    def led(headline: str) -> tuple[set[tuple[str, str]], list[str], str]:
+        text = STUDY.format(path=str(cells)).replace('on = ["blood"]', f'on = ["blood"], headline = {headline}')
+        heard = Heard()
+        study = corpuscle.Study.parse(text)
+        found = corpuscle.run(study, tmp_path / "out", workers=0, listener=heard)
+        lead = found.scores[found.scores["headline"]]
+        said = [warning for warning in heard.warnings if "headline" in warning]
+        return set(zip(lead["metric"], lead["way"], strict=True)), said, found.report.read_text()
+
+    assert led('"accuracy"')[0] == {("accuracy", "5 nearest")}
+    found, said, page = led('{ metric = "accuracy", way = "linear probe" }')
+    assert (found, said) == ({("accuracy", "linear probe")}, [])
+    assert "annotation: Accuracy, linear probe" in page
+    # The same folder: what a headline is costs no training.
+    assert led('{ way = "15 nearest" }')[0] == {("macro_f1", "15 nearest")}
+    found, (said,), _ = led('{ way = "16 nearest" }')
+    assert found == {("macro_f1", "5 nearest")}
+    assert "line 11" in said
+    assert "is of 16 nearest, so that it leads with its own; its ways: 5 nearest, 15 nearest" in said
+    with pytest.raises(
+        StudyError, match=r"tasks\[0\].headline: annotation has no metric 'acuracy'; did you mean 'accuracy'"
+    ):
+        led('"acuracy"')
 
 
 @pytest.mark.parametrize(

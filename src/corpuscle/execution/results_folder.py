@@ -105,12 +105,24 @@ def claim(folder: Path, study: Study) -> None:
     write_text(folder / "study.toml", study.text)
 
 
-def write_artifacts(folder: Path, store: Store, runs: Sequence[RunArtifacts] | None = None) -> None:
-    """Write where a run's store is, and what its scores are from; without runs, as it was."""
+def led_by(study: Study) -> dict[str, list[str]]:
+    """Return the metric and way that reports lead with, by label of a task that names one."""
+    return {task.label: [*task.headline] for task in study.tasks if any(task.headline)}
+
+
+def write_artifacts(
+    folder: Path,
+    store: Store,
+    runs: Sequence[RunArtifacts] | None = None,
+    headlines: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write where a run's store is, what its scores are from, and which lead (see `led_by`); without, as it was."""
     is_own = os.path.realpath(store.root) == os.path.realpath(folder / "store")
     where = "store" if is_own else os.path.realpath(store.root)
-    found = read_artifacts(folder).get("runs", []) if runs is None else [_artifacts(one) for one in runs]
-    write_text(folder / ARTIFACTS, json.dumps({"store": where, "runs": found}))
+    before = read_artifacts(folder)
+    found = before.get("runs", []) if runs is None else [_artifacts(one) for one in runs]
+    lead = before.get("headlines", {}) if headlines is None else headlines
+    write_text(folder / ARTIFACTS, json.dumps({"store": where, "headlines": lead, "runs": found}))
 
 
 def _artifacts(one: RunArtifacts) -> dict[str, Any]:

@@ -63,8 +63,8 @@ class RunResults(Protocol):
         """By target, the share of its cells that the model learned from: the column `SEEN`."""
 
 
-def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
-    """Gather the scores that are there."""
+def scores(runs: Iterable[RunResults], store: Store, led_by: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Gather the scores that are there; `led_by` has the metric and way to lead with, by label of a task."""
     tables = []
     for one in runs:
         for asked in one.scores:
@@ -74,9 +74,23 @@ def scores(runs: Iterable[RunResults], store: Store) -> pd.DataFrame:
                 seen = {SEEN: one.seen.get(asked.target_name, math.nan)}
                 altered = dict(zip(ALTERED, one.altered, strict=True))
                 table = table.assign(**place, **altered, **seen, seed=one.run.seed, target=asked.target_name)
+                table["headline"] = _led_by(table, *led_by.get(asked.asked, ("", "")))
                 tables.append(table.assign(**{ABOUT_ALTERED: about_altered(table)}))
     empty = pd.DataFrame(columns=list(COLUMNS))
     return (pd.concat(tables, ignore_index=True) if tables else empty)[list(COLUMNS)].astype(DTYPES)
+
+
+def _led_by(table: pd.DataFrame, metric: str, way: str) -> "pd.Series[bool]":
+    """Return which scores of a task on a target are its headline; as it was where none is of that metric and way."""
+    if not (metric or way):
+        return table["headline"]
+    # What is not named stays as it is.
+    metrics = [metric] if metric else table.loc[table["headline"], "metric"].unique().tolist()
+    known = table[table["metric"].isin(metrics)]
+    known = known[known["way"] == way] if way else known
+    if known.empty:
+        return table["headline"]
+    return (table["metric"] == known["metric"].iloc[0]) & (table["way"] == known["way"].iloc[0])
 
 
 def curves(runs: Iterable[RunArtifacts], store: Store) -> pd.DataFrame:

@@ -61,10 +61,11 @@ def gather(folder: Path) -> list[Run] | None:
         return None  # The report says what is wrong with it.
     if not isinstance(provenance, dict) or provenance.get("unfinished") is not True:
         return None
-    runs, store = [_wanted(one) for one in read_artifacts(folder)["runs"]], Store(store_of(folder))
+    artifacts, store = read_artifacts(folder), Store(store_of(folder))
+    runs = [_wanted(one) for one in artifacts["runs"]]
     missing = [one.run for one in runs if not all(store.has(*asked.address) for asked in (one.fit, *one.scores))]
     fits = tables.fits(runs, store)
-    scores = without_diverged(tables.scores(runs, store), fits)
+    scores = without_diverged(tables.scores(runs, store, artifacts.get("headlines", {})), fits)
     if scores.empty:
         raise FolderError(
             f"{folder}: its run is not finished: of {len(runs):,} runs, none has scores yet; look again later, or run "

@@ -15,7 +15,7 @@ import pandas as pd
 
 from corpuscle.core import scratch
 from corpuscle.core.components import legal_names
-from corpuscle.core.errors import CorpusError, FolderError, InputError
+from corpuscle.core.errors import CorpusError, FolderError, InputError, Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
 from corpuscle.execution import engine, measuring, results_folder, tables
@@ -115,7 +115,7 @@ def run(  # noqa: PLR0913  # all but two by name
             connection.require(sources=[folder, *_files(study)])
         executor = connection or (cores() if workers is None else workers)
         runs = runs_of(plan, corpora)
-        results_folder.write_artifacts(folder, kept, runs)
+        results_folder.write_artifacts(folder, kept, runs, results_folder.led_by(study))
         record.refer(artifact.address for one in runs for artifact in one.all)
         results_folder.write_unfinished(folder, plan)
         mark_outdated(folder / "report.html")
@@ -145,7 +145,8 @@ def run(  # noqa: PLR0913  # all but two by name
             **{Run(name, MEASURED, seed): why for (name, seed), why in measured.failures.items()},
             **{one.run: why for one in missing if (why := one.failure(failed)) is not None},
         }
-        scores = _write_tables(folder, runs, kept)
+        scores = _write_tables(folder, study, runs, kept)
+        listener.warned(list(_without_headline(study, scores)))
         listed = [{**run._asdict(), "message": message} for run, message in failures.items()]
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
         # What an earlier study in this folder used is no longer of use.
@@ -215,15 +216,29 @@ def _ordered(one: RunArtifacts) -> list[Artifact]:
     return [*one.fit.inputs, *one.all]
 
 
-def _write_tables(folder: Path, runs: Sequence[RunArtifacts], kept: Store) -> pd.DataFrame:
+def _write_tables(folder: Path, study: Study, runs: Sequence[RunArtifacts], kept: Store) -> pd.DataFrame:
     """Write what the runs gave; return the scores."""
     fits = tables.fits(runs, kept)
-    scores = without_diverged(tables.scores(runs, kept), fits)
+    scores = without_diverged(tables.scores(runs, kept, results_folder.led_by(study)), fits)
     results_folder.write_table(scores, folder / "scores.parquet")
     results_folder.write_table(tables.curves(runs, kept), folder / "curves.parquet")
     results_folder.write_table(fits, folder / "fits.parquet")
     results_folder.write_table(tables.maps(runs, kept), folder / "maps.parquet")
     return scores
+
+
+def _without_headline(study: Study, scores: pd.DataFrame) -> Iterator[Problem]:
+    """Warn of headlines that no score of their task is of: ways are known once a task has answered."""
+    for at, task in enumerate(study.tasks):
+        metric, way = task.headline
+        of_task = scores[scores["task"] == task.label]
+        lead = of_task[of_task["headline"]]
+        if lead.empty or ((lead["metric"] == (metric or lead["metric"])) & (lead["way"] == (way or lead["way"]))).any():
+            continue
+        ways = ", ".join(of_task["way"].loc[of_task["way"] != ""].unique()) or "none"
+        asked = ", ".join(part for part in (metric, way) if part)
+        message = f"no score of {task.label} is of {asked}, so that it leads with its own; its ways: {ways}"
+        yield study.problem(f"tasks[{at}].headline", message)
 
 
 def _parts(missing: Sequence[RunArtifacts], kept: Store) -> Iterator[Part]:

@@ -63,11 +63,15 @@ class LabelledModel:
 
 @dataclass(frozen=True)
 class LabelledTask:
-    """A task under its label, and the targets it is asked on."""
+    """A task under its label, the targets it is asked on, and the metric and way that reports lead with.
+
+    Without a metric, it is the task's first; without a way, the first in which the metric was found.
+    """
 
     label: str
     task: Task
     targets: tuple[str, ...]
+    headline: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -477,7 +481,13 @@ class _Builder:
                         f"{task.name} cannot be asked in place, of the cells that a model was fitted on; hold some out",
                     )
             if task:
-                yield LabelledTask(spec.label or spec.name, task, tuple(target.title for target in spec.on))
+                metrics = [metric.name for metric in task.metrics]
+                metric, way = spec.headline.metric, spec.headline.way
+                if metric and metrics and metric not in metrics:
+                    unknown = f"{task.name} has no metric {metric!r}; {legal_names(metric, metrics)}"
+                    self._fault(f"tasks[{at}].headline", unknown)
+                targets = tuple(target.title for target in spec.on)
+                yield LabelledTask(spec.label or spec.name, task, targets, (metric, way))
 
     def _targets(self) -> dict[str, TargetSpec]:
         """Collect the targets of all tasks; one name must mean one thing."""

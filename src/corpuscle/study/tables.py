@@ -216,6 +216,13 @@ class TargetSpec(Table):
         return self.name or self.source
 
 
+class HeadlineSpec(Table):
+    """A task's ``headline``: which of its scores reports lead with; what is not named is as it is without."""
+
+    metric: str = ""
+    way: str = ""
+
+
 class TaskSpec(LabelledSpec):
     """``[[tasks]]``."""
 
@@ -231,6 +238,14 @@ class TaskSpec(LabelledSpec):
         ],
         Field(min_length=1),
     ]
+    # A bare name is a metric, in the first way in which it is found.
+    headline: Annotated[
+        HeadlineSpec,
+        BeforeValidator(
+            lambda given: {"metric": given} if isinstance(given, str) else given,
+            json_schema_input_type=HeadlineSpec | str,
+        ),
+    ] = HeadlineSpec()
 
 
 class SeedsSpec(Table):
