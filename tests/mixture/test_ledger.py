@@ -154,6 +154,20 @@ def test_failed_runs_are_missing_and_counted() -> None:
     assert np.isfinite(without.values["banzhaf"]).all()
 
 
+def test_without_some_of_all_subsets_values_are_as_sure_as_they_say() -> None:
+    within = []
+    for seed in range(8):
+        world = World(seed, 5)
+        rows, scores, seeds = world.run(coalitions(world.sources, rng=np.random.default_rng(0)), 2, 0.02)
+        n = len(rows) // 2
+        inner = np.flatnonzero((rows.sum(axis=1).iloc[:n] > 0) & (rows.sum(axis=1).iloc[:n] < 5))
+        gone = np.random.default_rng(seed).choice(inner, 2, replace=False)
+        scores[gone] = scores[gone + n] = np.nan
+        values = ledger(rows, scores, seeds=seeds).values
+        within.append([held(values, "banzhaf", world.banzhaf()), held(values, "shapley", world.shapley())])
+    assert np.mean(within) >= 0.85
+
+
 def test_what_no_value_can_be_learnt_from_is_refused() -> None:
     members = coalitions(["a", "b", "c"], rng=np.random.default_rng(0))
     scores = np.arange(8.0)

@@ -1,5 +1,6 @@
 """The stages of a search, on made-up scores: nothing is opened or trained."""
 
+import json
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
@@ -190,6 +191,37 @@ def test_caps_come_from_cells_repeats_and_the_prior() -> None:
     assert (stages.design(stages.settings[0]).mixtures <= pd.Series(stages.caps) + 1e-3).all(axis=None)
     with pytest.raises(InputError, match="no mixture is within them"):
         stages_of(STUDY.replace("n_cells = 1000", "n_cells = 100_000"))
+
+
+def test_what_fresh_seeds_show_to_be_better_is_advised_instead(tmp_path: Path) -> None:
+    def alone(weights: Mapping[str, float], target: str, model: str, rng: np.random.Generator) -> float:
+        # At a corner, which no law of diminishing returns can have.
+        return law(weights, target, model, rng) + 0.5 * (weights["c"] > 0.999)
+
+    search = tried(stages_of(), alone)
+    found = answered(search, tmp_path)
+    assert search.contenders[0] != "only c"
+    assert not found.abstains
+    assert found.weights == {"c": 1.0}
+    assert found.facts["advised"] == "only c"
+    assert found.advice.startswith("Train on 100 % c: fresh seeds show it (best single source")
+    assert "which the search expected to be best" in found.advice
+    assert "at full size; what the search says" in found.next_step
+    write(found)
+    assert json.loads((tmp_path / "recommendation.json").read_text())["weights"] == {"c": 1.0}
+
+
+def test_rivals_of_which_fewer_than_two_fresh_seeds_are_there_are_named(tmp_path: Path) -> None:
+    search = tried(stages_of(), law)
+    natural = search.rivals["natural"]
+    few = search.confirmed["rival"] == natural
+    search.confirmed.loc[few, "n_seeds"] = 1
+    search.confirmed.loc[few, ["difference", "low", "high", "p", "p_holm"]] = float("nan")
+    search.confirmed.loc[~few, "n_seeds"] = 3
+    found = answered(search, tmp_path)
+    assert "With 3 fresh seeds" in found.advice
+    assert "Fewer than two seeds have both it and natural" in found.advice
+    assert "nan" not in found.advice
 
 
 FRONT = STUDY.replace("n_cells = 1000", 'n_cells = 1000\ncombine = "pareto"')

@@ -56,6 +56,11 @@ class OutputValues:
         """The subsets of the two-level design that have a score."""
         return np.asarray(self.runs.main_S & (self.n_S > 0))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all subsets of the sources have a score: values are sums over them, and only noise is uncertain."""
+        return self.runs.is_all and bool((self.n_S > 0).all())
+
     @cached_property
     def law(self) -> Law:
         """The law that takes out most of what sources do together."""
@@ -95,7 +100,7 @@ class OutputValues:
         main_S = self.main_S
         subset_SK, mean_S = self.runs.subset_SK[main_S], self.mean_S[main_S]
         pairs = list(combinations(range(subset_SK.shape[1]), 2))
-        if self.runs.is_all:
+        if self.is_whole:
             solve = np.linalg.pinv(_with_pairs(subset_SK))[-len(pairs) :]
             # In a coding of −1 and 1, a product's coefficient is a quarter of the difference of differences.
             found, variance, df = 4 * solve @ mean_S, 16 * (solve**2) @ self._noise(main_S), self.df
@@ -123,7 +128,7 @@ class OutputValues:
         design = _main(self.runs.subset_SK[main_S])
         df = float(len(left_S) - design.shape[1])
         rest_S = left_S - design @ (np.linalg.pinv(design) @ left_S)
-        return left_S, float(rest_S @ rest_S) / df, df
+        return left_S, float(rest_S @ rest_S) / df if df > 0 else float("nan"), df
 
     def _banzhaf(self) -> tuple[Array, Array, float]:
         """Return main effects, their variances, and degrees of freedom.
@@ -135,7 +140,7 @@ class OutputValues:
         main_S = self.main_S
         subset_SK, mean_S = self.runs.subset_SK[main_S], self.mean_S[main_S]
         solve = np.linalg.pinv(_main(subset_SK))
-        if self.runs.is_all:
+        if self.is_whole:
             return 2 * (solve @ mean_S)[1:], 4 * ((solve**2) @ self._noise(main_S))[1:], self.df
         left_S, scatter, df = self._left(main_S)
         value_K = banzhaf_of(self.law, subset_SK.shape[1]) + 2 * (solve @ left_S)[1:]
@@ -154,19 +159,23 @@ class OutputValues:
     def _exact_shapley(self) -> tuple[Array, Array, float]:
         subset_SK = self.runs.subset_SK
         k, size_S = subset_SK.shape[1], subset_SK.sum(axis=1)
-        mean_S, missing_S = self.mean_S.copy(), self.n_S == 0
-        if missing_S.any():
-            # As main effects and pairs predict it; `Ledger.fit` says how many are missing.
-            design = _with_pairs(subset_SK)
-            mean_S[missing_S] = (design @ np.linalg.lstsq(design[~missing_S], mean_S[~missing_S], rcond=None)[0])[
-                missing_S
-            ]
+        mean_S, variance_S, df = self.mean_S.copy(), self._noise(np.ones(len(subset_SK), bool)), self.df
+        if not self.is_whole:
+            # What is missing is as the law and main effects of what that leaves predict it, with the error of that;
+            # `Ledger.fit` says how many are missing.
+            known_S, design = self.n_S > 0, _main(subset_SK)
+            left_S, scatter, df = self._left(known_S)
+            solve = np.linalg.pinv(design[known_S])
+            predicted_S = self.law(subset_SK) + design @ (solve @ left_S)
+            leverage_S = ((design @ solve) ** 2).sum(axis=1)
+            mean_S = np.where(known_S, mean_S, predicted_S)
+            variance_S = np.where(known_S, variance_S, scatter * (1 + leverage_S))
         weights_KS = np.zeros((k, len(subset_SK)))
         for at in range(k):
             inside_S = subset_SK[:, at]
             weights_KS[at, inside_S] = [1 / (k * comb(k - 1, size - 1)) for size in size_S[inside_S]]
             weights_KS[at, ~inside_S] = [-1 / (k * comb(k - 1, size)) for size in size_S[~inside_S]]
-        return weights_KS @ mean_S, (weights_KS**2) @ self._noise(np.ones(len(mean_S), bool)), self.df
+        return weights_KS @ mean_S, (weights_KS**2) @ variance_S, df
 
     def _sampled_shapley(self) -> tuple[Array, Array, float]:
         """Return Shapley values by regression on the drawn pairs, under the law that they sum up to all − nothing."""

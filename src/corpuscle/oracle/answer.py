@@ -21,6 +21,8 @@ from corpuscle.oracle.search import Search, credible_set, drawn
 from corpuscle.oracle.stages import joined
 
 ALPHA = 0.05
+# Of pairs; with fewer, there is no interval.
+FEWEST_SEEDS = 2
 # Reliability that more seeds are planned for.
 WANTED = 0.75
 
@@ -32,10 +34,12 @@ def answered(search: Search, folder: Path) -> Recommendation:
     abstains = bool(reasons)
     notes = [note for note in (no_better_than_single(search),) if note]
     weights = {}
+    overruled = "" if abstains else _better_rival(search)
     if not abstains and search.contenders:
-        row = search.history.mixtures.loc[search.contenders[0]]
-        weights = {str(name): float(value) for name, value in row.items() if value > 0}
-        without = dispensable(tables["effects"].set_index("source"), weights, search.stages.spec.tolerance)
+        weights = _weights(search, overruled or search.contenders[0])
+        # Effects are those of the mixture that was expected to be best.
+        effects_S = tables["effects"].set_index("source")
+        without = "" if overruled else dispensable(effects_S, weights, search.stages.spec.tolerance)
         notes += [without] if without else []
     notes += _notes(search)
     said = f"No advice: {'; '.join(reasons)}." if abstains else _advice(search, weights)
@@ -44,9 +48,10 @@ def answered(search: Search, folder: Path) -> Recommendation:
         "runs": search.n_runs,
         "failed": search.failures,
         "regrets": search.regrets,
-        "regret": search.assessment.regret if search.assessment is not None else float("nan"),
+        "regret": float("nan") if overruled or search.assessment is None else search.assessment.regret,
         "rivals": search.rivals,
         "contenders": search.contenders,
+        "advised": overruled or (search.contenders[0] if weights else ""),
         "agreements": {what: found._asdict() for what, found in search.agreements.items()},
         "caps": search.stages.caps,
         "cells": search.stages.mixing.cells,
@@ -58,6 +63,20 @@ def answered(search: Search, folder: Path) -> Recommendation:
         search.stages.mixing.study.name, folder, abstains, said, _next(search, reasons), (*reasons, *notes),
         weights, tables, facts,
     )  # fmt: skip
+
+
+def _weights(search: Search, mixture: str) -> dict[str, float]:
+    row = search.history.mixtures.loc[mixture]
+    return {str(name): float(value) for name, value in row.items() if value > 0}
+
+
+def _better_rival(search: Search) -> str:
+    """Return the rival that fresh seeds show to be better than what the search expected to be best; empty: none is."""
+    if search.history.utility.pareto or not search.contenders:
+        return ""
+    rows = search.confirmed[search.confirmed["output"] == UTILITY]
+    worse = rows[(rows["mixture"] == search.contenders[0]) & (rows["p_holm"] <= ALPHA) & (rows["difference"] < 0)]
+    return "" if worse.empty else str(worse.sort_values("difference")["rival"].iloc[0])
 
 
 def _disagreements(search: Search) -> list[str]:
@@ -103,30 +122,42 @@ def _advice(search: Search, weights: Mapping[str, float]) -> str:
     if search.history.utility.pareto:
         return " ".join([found.advice, _confirmed(search), *_trade_confirmed(search)])
     mixture = in_words(weights)
+    if overruled := _better_rival(search):
+        roles = " = ".join(role for role, name in search.rivals.items() if name == overruled)
+        expected = in_words(_weights(search, search.contenders[0]))
+        return (
+            f"Train on {mixture}: fresh seeds show it ({roles}) to be better than {expected}, which the search expected "
+            f"to be best. {_confirmed(search, expected)}"
+        )
     tied = len(credible_set(search, found)) - 1
     ties = f"; {plural(tied, 'named mixture')} cannot be told from it" if tied else ""
     return f"Train on {mixture}{ties}. {_confirmed(search)}"
 
 
-def _confirmed(search: Search) -> str:
-    """Say of which rivals the recommended mixture was better with fresh seeds."""
-    rows = search.confirmed
+def _confirmed(search: Search, it: str = "it") -> str:
+    """Say of which rivals the mixture that was expected to be best was better with fresh seeds."""
     recommended = search.contenders[0]
+    rows = search.confirmed[(search.confirmed["output"] == UTILITY) & (search.confirmed["mixture"] == recommended)]
     roles: dict[str, list[str]] = {}
     for role, name in search.rivals.items():
         roles.setdefault(name, []).append(role)
     said: dict[str, list[str]] = {"better than": [], "worse than": [], "not shown to differ from": []}
     own = roles.get(recommended, [])
-    for row in rows[(rows["output"] == UTILITY) & (rows["mixture"] == recommended)].itertuples():
+    compared = rows["n_seeds"] >= FEWEST_SEEDS
+    for row in rows[compared].itertuples():
         shown = row.p_holm <= ALPHA
         key = "not shown to differ from" if not shown else "better than" if row.difference > 0 else "worse than"
         named = " = ".join(roles.get(str(row.rival), [str(row.rival)]))
         said[key].append(f"{named} ({f'{row.difference:+.2f}'.replace('-', '−')} SD)")
     parts = [f"{key} {', '.join(names)}" for key, names in said.items() if names]
-    it = "the balanced mixture" if search.ends else "it"
-    itself = f"{it.capitalize()} is {' and '.join(own)} itself. " if own else ""
-    seeds = search.stages.spec.confirm_seeds
-    return f"{itself}With {seeds} fresh seeds {it} is {'; '.join(parts) or 'compared with nothing'} (Holm, 5 %)."
+    it = "the balanced mixture" if search.ends else it
+    itself = f"{it[0].upper()}{it[1:]} is {' and '.join(own)} itself. " if own else ""
+    counts = sorted({int(n) for n in rows.loc[compared, "n_seeds"]})
+    seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts else "no two"
+    lost = [" = ".join(roles.get(str(name), [str(name)])) for name in rows.loc[~compared, "rival"]]
+    without = f" Fewer than two seeds have both it and {', '.join(lost)}." if lost else ""
+    said_of = "; ".join(parts) or "compared with nothing"
+    return f"{itself}With {seeds} fresh seeds {it} is {said_of} (Holm, 5 %).{without}"
 
 
 def _trade_confirmed(search: Search) -> list[str]:
@@ -192,6 +223,11 @@ def _next_with(search: Search, found: Assessment) -> str:
         return (
             f"Choose by what {' and '.join(search.ends)} are worth against each other: front.csv has the weights of "
             f"all points of the front{lacks}."
+        )
+    if _better_rival(search):
+        return (
+            "Train on it at full size; what the search says of other mixtures and of effects is in doubt, as its laws "
+            "do not see why this one is better: raise runs to search on, what is there is used again."
         )
     shown = rows[(rows["output"] == UTILITY) & (rows["p_holm"] <= ALPHA) & (rows["difference"] > 0)]
     beaten = {*shown["rival"], search.contenders[0]}

@@ -42,10 +42,10 @@ class RecommendationPage:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """Figures for the head of the page: a name and a value each."""
-        facts = self.document["facts"]
-        runs = facts["runs"]
+        facts, trials = self.document["facts"], self.tables["trials"]
+        trained = trials.drop_duplicates(["mixture", "model", "seed"])
         shown = [("sources", str(len(facts["cells"]))), ("cells a corpus", f"{facts['n_cells']:,}")]
-        shown += [("mixtures", f"{len(self.tables['mixtures']):,}"), ("trainings", f"{sum(runs.values()):,}")]
+        shown += [("mixtures trained on", f"{trained['mixture'].nunique():,}"), ("trainings", f"{len(trained):,}")]
         shown += [("failed", str(len(facts["failed"])))] if facts["failed"] else []
         if facts["regret"] is not None:
             shown.append(("most that the best may lack, SD", numbers.number(facts["regret"], 2)))
