@@ -211,6 +211,16 @@ def test_what_fresh_seeds_show_to_be_better_is_advised_instead(tmp_path: Path) -
     assert json.loads((tmp_path / "recommendation.json").read_text())["weights"] == {"c": 1.0}
 
 
+def test_what_limits_make_of_usual_mixtures_is_said(tmp_path: Path) -> None:
+    found = answered(
+        tried(stages_of(STUDY.replace("n_cells = 1000", "n_cells = 1000\nleave_prior = 1.1")), law), tmp_path
+    )
+    assert [note for note in found.reasons if note.startswith("Limits change uniform: it is ")]
+    assert not [note for note in found.reasons if note.startswith("Limits change natural")]
+    free = answered(tried(stages_of(), law), tmp_path)
+    assert not [note for note in free.reasons if "Limits change" in note]
+
+
 def test_rivals_of_which_fewer_than_two_fresh_seeds_are_there_are_named(tmp_path: Path) -> None:
     search = tried(stages_of(), law)
     natural = search.rivals["natural"]

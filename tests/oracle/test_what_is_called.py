@@ -83,6 +83,7 @@ def test_what_it_may_lack_is_said_whether_or_not_a_plain_rival_ties(regret: floa
     search = SimpleNamespace(
         confirmed=pd.DataFrame([row]), ends={}, contenders=["best"], rivals={"natural": "natural"},
         stages=SimpleNamespace(spec=SimpleNamespace(tolerance=0.1)),
+        history=SimpleNamespace(utility=SimpleNamespace(pareto=False)),
     )  # fmt: skip
     sentence = _next_with(search, SimpleNamespace(regret=regret))  # type: ignore[arg-type]
     assert ("may still lack 0.40 SD" in sentence) == said

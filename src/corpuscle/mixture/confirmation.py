@@ -1,4 +1,4 @@
-"""Confirmation: whether a mixture that a search chose is better than its rivals on fresh seeds and fresh cells."""
+"""Confirmation: whether a mixture that a search chose is better than its rivals on fresh seeds."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product

@@ -10,6 +10,7 @@ from corpuscle.core.text import plural
 from corpuscle.mixture import Assessment, FittedMixture
 from corpuscle.mixture.agreement import LEAST_AGREEMENT
 from corpuscle.mixture.assessing import UTILITY
+from corpuscle.mixture.baselines import baselines
 from corpuscle.mixture.effects import effects
 from corpuscle.mixture.held_out import held_out
 from corpuscle.mixture.pareto import non_dominated
@@ -19,10 +20,15 @@ from corpuscle.oracle.plainly import dispensable, no_better_than_single
 from corpuscle.oracle.recommendation import Recommendation
 from corpuscle.oracle.search import Search, credible_set, drawn
 from corpuscle.oracle.stages import joined
+from corpuscle.study.mixing import weights_table
 
 ALPHA = 0.05
 # Of pairs; with fewer, there is no interval.
 FEWEST_SEEDS = 2
+# Of a weight, by limits: less is of whole cells.
+CHANGED = 0.02
+# Of a source's cells in a corpus: beyond, seeds share too many to stand for others of their kind.
+MUCH_DRAWN = 0.2
 # Reliability that more seeds are planned for.
 WANTED = 0.75
 
@@ -107,12 +113,35 @@ def _notes(search: Search) -> list[str]:
         found.append("The proxy has one setting: whether another learning rate ranks alike is not known.")
     if stages.spec.transfer is None:
         found.append("No second model was asked (transfer): whether its ranks are the proxy's is not known.")
+    if (most := _most_drawn(search)) > MUCH_DRAWN:
+        found.append(
+            f"A corpus has up to {most:.0%} of a source's cells, so that seeds share cells: intervals on fresh seeds "
+            "are about these cells, and for others of their kind they would be wider."
+        )
+    found += [f"Limits change {name}: it is {words} here." for name, words in _limited(search).items()]
     short = sorted(name for name, cap in stages.caps.items() if cap < 1)
     if short:
         found.append(
             f"Cells, their repeats or the prior limit {', '.join(short)}: “only” such a source has others, too."
         )
     return found
+
+
+def _limited(search: Search) -> dict[str, str]:
+    """Return in words the natural and equal shares that caps or the prior's limit have changed."""
+    cells, usual = search.stages.mixing.cells, search.stages.usual
+    free = weights_table(search.stages.mixing, baselines(cells, caps=None))
+    names = [name for name in ("natural", "uniform") if name in usual.index and name in free.index]
+    changed = [name for name in names if (usual.loc[name] - free.loc[name]).abs().max() > CHANGED]
+    return {name: in_words({str(one): float(weight) for one, weight in usual.loc[name].items()}) for name in changed}
+
+
+def _most_drawn(search: Search) -> float:
+    """Return the largest share of a source's cells that a compared mixture has; 0 where none is compared."""
+    compared = {*search.confirmed["mixture"], *search.confirmed["rival"]} & set(search.history.mixtures.index)
+    counts = search.history.mixtures.loc[sorted(compared)] * search.stages.spec.n_cells
+    shares = counts / pd.Series(search.stages.mixing.cells)
+    return float(shares.clip(upper=1).max(axis=None)) if len(shares) else 0.0
 
 
 def _advice(search: Search, weights: Mapping[str, float]) -> str:
@@ -126,8 +155,8 @@ def _advice(search: Search, weights: Mapping[str, float]) -> str:
         roles = " = ".join(role for role, name in search.rivals.items() if name == overruled)
         expected = in_words(_weights(search, search.contenders[0]))
         return (
-            f"Train on {mixture}: fresh seeds show it ({roles}) to be better than {expected}, which the search expected "
-            f"to be best. {_confirmed(search, expected)}"
+            f"Train on {mixture}: fresh seeds show it ({roles}) to be better than {expected}, which the search "
+            f"expected to be best. {_confirmed(search, expected)}"
         )
     tied = len(credible_set(search, found)) - 1
     ties = f"; {plural(tied, 'named mixture')} cannot be told from it" if tied else ""

@@ -213,7 +213,7 @@ class Stages:
     def confirmation(self, mixtures: pd.DataFrame, known: pd.DataFrame, proxy: Mapping[str, Any]) -> Stage:
         """Return what was chosen and its rivals, with seeds that no stage before had."""
         after = max(GATE_SEEDS, self.spec.seeds) + self.spec.rounds * self.spec.seeds
-        purpose = "Is what was chosen better than its rivals, with fresh seeds and fresh cells?"
+        purpose = "Is what was chosen better than its rivals, with fresh seeds, and cells drawn anew?"
         return Stage(
             "confirmation", purpose, self.drawable(mixtures, known), (proxy,),
             self._seeds(self.spec.confirm_seeds, after),

@@ -183,8 +183,8 @@ def _model_problems(spec: StudySpec, mixture: MixtureSpec) -> Iterator[tuple[str
         named = str(mixture.proxy.model)
         yield "mixture.proxy.model", f"there is no model {named!r}; {legal_names(named, labels)}"
     for key, values in mixture.proxy.tried.items():
-        if not isinstance(values, list) or not values:
-            yield f"mixture.proxy.{key}", f"{key} should be a list of what the gate tries; got {values!r:.80}"
+        if not values:
+            yield f"mixture.proxy.{key}", f"{key} should have what the gate tries; got an empty list"
         elif any(value in values[:at] for at, value in enumerate(values)):
             yield f"mixture.proxy.{key}", f"{key} has a value twice; the gate tries each once"
     if mixture.transfer is not None:

@@ -43,7 +43,7 @@ class GroupsSpec(_Table):
 
 
 class ProxySpec(BaseModel):
-    """``proxy``: the model that mixtures are tried with; other keys are lists of settings that the gate tries."""
+    """``proxy``: the model that mixtures are tried with; other keys are settings, lists of which the gate tries."""
 
     model_config = ConfigDict(frozen=True, **{**STRICT, "extra": "allow"})
     model: Text | None = None
@@ -51,7 +51,8 @@ class ProxySpec(BaseModel):
     @property
     def tried(self) -> dict[str, Any]:
         """The settings to try, by parameter."""
-        return dict(self.model_extra or {})
+        given = (self.model_extra or {}).items()
+        return {name: value if isinstance(value, list) else [value] for name, value in given}
 
 
 class UtilitySpec(_Table):

@@ -103,7 +103,7 @@ def replicate_warnings(
             "",
             (
                 f"a seed draws more than {LARGE_SHARE:.0%} of a pool, so seeds share cells and scatter too little: "
-                f"{_listed(named)}. Intervals are widened for that; ask for fewer cells, or give more to draw from"
+                f"{_listed(named)}. Reports widen intervals for that; ask for fewer cells, or give more to draw from"
             ),
         )
 

@@ -111,9 +111,9 @@ class RecommendationPage:
         seeds = int(first["n_seeds"].max())
         about = Forest(
             "Against its rivals, on fresh seeds", "utility of the recommended mixture minus its rival's, SD",
-            f"Means of {seeds} pairs of trainings on seeds and cells that the search had not used, with their 95 % "
-            "intervals; right of the line, the recommended mixture is better. Filled where the difference stands "
-            "after Holm's correction over the rivals.",
+            f"Means of {seeds} pairs of trainings on seeds that the search had not used, with cells drawn anew from "
+            "the same sources, and their 95 % intervals; right of the line, the recommended mixture is better. Filled "
+            "where the difference stands after Holm's correction over the rivals.",
         )  # fmt: skip
         return forest(rows, about, "mixture-confirmation")
 
