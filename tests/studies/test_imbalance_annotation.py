@@ -126,7 +126,7 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     study = Study.parse(cut((HERE / "richer.toml").read_text(), fewer), tmp_path)
     run = corpuscle.run(study, tmp_path / "richer", workers=0, store=tmp_path / "store")
     found = module_at(HERE / "claims.py").richer(run)
-    assert len({claim.name for claim in found}) == len(found) == 8
+    assert len({claim.name for claim in found}) == len(found) == 6
     assert {(claim.verdict, claim.estimate.n) for claim in found} == {("not seen", 1)}
 
 
