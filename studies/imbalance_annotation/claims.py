@@ -1,5 +1,7 @@
 """What the small runs say of the published claims on imbalance in annotation."""
 
+from typing import NamedTuple
+
 import pandas as pd
 from claim import MARGIN, Claim, Estimate, unless_confounded, values, when
 
@@ -10,13 +12,54 @@ NAMES = {"scgpt": "scGPT", "scbert": "scBERT", "geneformer": "Geneformer"}
 EPOCHS, STEPS = "annotation, equal epochs", "annotation, equal steps"
 
 
+class Asked(NamedTuple):
+    """What a study file asks, in the words of its claims.
+
+    Attributes
+    ----------
+    cells
+        Which cells are asked about.
+    epochs, steps
+        How long the two tasks of the file fine-tune.
+    rare
+        The types that are few in training.
+    of_rare
+        These types, in words.
+    number_of_rare
+        A sentence on how many they are.
+    """
+
+    cells: str
+    epochs: int
+    steps: int
+    rare: tuple[str, ...]
+    of_rare: str
+    number_of_rare: str
+
+
+SMALL = Asked(
+    "600 other cells",
+    6,
+    150,
+    ("Dendritic", "Megakaryocytes"),
+    "dendritic cells and megakaryocytes",
+    "These are 1 to 2 % of the cells, and 12 of them are asked about",
+)
+RICHER = Asked(
+    "1,909 cells of a donor of whom none is trained on",
+    4,
+    150,
+    ("endothelial", "macrophage", "quiescent_stellate"),
+    "endothelial cells, macrophages and quiescent stellate cells",
+    "These are 1 to 2 % of the training cells each, and 236 of them are asked about",
+)
+
+
 def claims(runs: dict[str, Results]) -> list[Claim]:
     """Return the claims, from the runs of ``small.toml`` and ``small_tokens.toml``."""
     resampled, tokens = runs["small"].scores, runs["small_tokens"].scores
     return [
-        *(_over_sampling(resampled, name) for name in NETWORKS),
-        _rare_types(resampled),
-        _under_sampling(resampled),
+        *_resampling(resampled, SMALL),
         _least(
             resampled, "scgpt", "fine_tune_seconds", "scGPT is fastest", "Of the three, scGPT takes the least time."
         ),
@@ -29,6 +72,20 @@ def claims(runs: dict[str, Results]) -> list[Claim]:
         ),
         _tokens(tokens),
         _simple(resampled),
+    ]
+
+
+def richer(run: Results) -> list[Claim]:
+    """Return the claims that ``richer.toml`` asks again of a donor of whom no corpus has a cell."""
+    return [*_resampling(run.scores, RICHER), _simple(run.scores)]
+
+
+def _resampling(scores: pd.DataFrame, asked: Asked) -> list[Claim]:
+    """Return what altered training cells bring."""
+    return [
+        *(_over_sampling(scores, name, asked) for name in NETWORKS),
+        _rare_types(scores, asked),
+        _under_sampling(scores, asked),
     ]
 
 
@@ -48,53 +105,55 @@ def _both(epochs: "pd.Series[float]", steps: "pd.Series[float]") -> tuple[Estima
     return Estimate.of(epochs), Estimate.of(steps), Estimate.of(epochs - steps)
 
 
-def _over_sampling(scores: pd.DataFrame, model: str) -> Claim:
+def _over_sampling(scores: pd.DataFrame, model: str, asked: Asked) -> Claim:
     epochs, steps, more = _both(*(_gains(scores, "Over-sampled", (model,), task) for task in (EPOCHS, STEPS)))
     return Claim(
         f"Over-sampling helps {NAMES[model]}",
         f"{NAMES[model]}, fine-tuned on over-sampled cells, annotates better than on the original ones.",
-        "macro-F1 on 600 other cells, over-sampled less original, 6 epochs each, over seeds",
+        f"macro-F1 on {asked.cells}, over-sampled less original, {asked.epochs} epochs each, over seeds",
         epochs,
         unless_confounded(seen=epochs.above_zero, still=steps.above_zero, removed=more.above_zero),
-        f"6 epochs of over-sampled cells are three times the steps; at 150 steps each: {steps}, which is less by "
-        f"{more}.",
+        f"{asked.epochs} epochs of over-sampled cells are three times the steps; at {asked.steps} steps each: {steps}, "
+        f"which is less by {more}.",
     )
 
 
-def _rare_types(scores: pd.DataFrame) -> Claim:
+def _rare_types(scores: pd.DataFrame, asked: Asked) -> Claim:
     epochs, steps, more = _both(
-        *(_of_rare(scores, "Over-sampled", task) - _of_rare(scores, "Original", task) for task in (EPOCHS, STEPS))
+        *(
+            _of_rare(scores, "Over-sampled", task, asked) - _of_rare(scores, "Original", task, asked)
+            for task in (EPOCHS, STEPS)
+        )
     )
     return Claim(
         "Over-sampling helps rare types",
         "Asked here: of which classes the gain is, no finding is known.",
-        "F1 of dendritic cells and megakaryocytes, over-sampled less original, 6 epochs each, mean of three models",
+        f"F1 of {asked.of_rare}, over-sampled less original, {asked.epochs} epochs each, mean of three models",
         epochs,
         "no verdict",
-        f"These are 1 to 2 % of the cells, and 12 of them are asked about; at 150 steps each: {steps}, which is less "
-        f"by {more}.",
+        f"{asked.number_of_rare}; at {asked.steps} steps each: {steps}, which is less by {more}.",
     )
 
 
-def _of_rare(scores: pd.DataFrame, corpus: str, task: str) -> "pd.Series[float]":
-    rare = scores["unit"].isin(("cell_type=Dendritic", "cell_type=Megakaryocytes"))
-    asked = rare & scores["model"].isin(NETWORKS) & (scores["way"] == "whole") & (scores["metric"] == "f1")
-    rows = scores[asked & (scores["corpus"] == corpus) & (scores["task"] == task)]
+def _of_rare(scores: pd.DataFrame, corpus: str, task: str, asked: Asked) -> "pd.Series[float]":
+    rare = scores["unit"].isin([f"cell_type={label}" for label in asked.rare])
+    of_networks = rare & scores["model"].isin(NETWORKS) & (scores["way"] == "whole") & (scores["metric"] == "f1")
+    rows = scores[of_networks & (scores["corpus"] == corpus) & (scores["task"] == task)]
     return rows.groupby("seed")["value"].mean()
 
 
-def _under_sampling(scores: pd.DataFrame) -> Claim:
+def _under_sampling(scores: pd.DataFrame, asked: Asked) -> Claim:
     epochs, steps, less = _both(*(_gains(scores, "Under-sampled", NETWORKS, task) for task in (EPOCHS, STEPS)))
     imputed = Estimate.of(_gains(scores, "Imputed", NETWORKS, EPOCHS))
     return Claim(
         "Under-sampling does not help",
         "Fine-tuned on under-sampled cells, none of the models annotates better.",
-        "macro-F1, under-sampled less original, 6 epochs each, mean of three models, over seeds",
+        f"macro-F1, under-sampled less original, {asked.epochs} epochs each, mean of three models, over seeds",
         epochs,
         unless_confounded(seen=epochs.high < MARGIN, still=steps.high < MARGIN, removed=less.below_zero),
-        f"Seen where the interval ends below {MARGIN}. 6 epochs of under-sampled cells are a third of the steps; at "
-        f"150 each: {steps}, from which the first differs by {less}. Imputed cells, of which no direction was "
-        f"published: {imputed}.",
+        f"Seen where the interval ends below {MARGIN}. {asked.epochs} epochs of under-sampled cells are a third of the "
+        f"steps; at {asked.steps} each: {steps}, from which the first differs by {less}. Imputed cells, of which no "
+        f"direction was published: {imputed}.",
     )
 
 

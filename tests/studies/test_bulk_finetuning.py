@@ -12,8 +12,14 @@ from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 from imbalance_standins import IDS, geneformer
 from published import STUDIES, changed, claims_of, module_at, without_slow_parts
+from stand_ins_composition import by_symbol, write
 
 HERE = STUDIES / "bulk_finetuning"
+SORTED = ["CD14+ Monocyte", "CD19+ B", "CD56+ NK", "CD4+/CD25 T Reg", "CD4+/CD45RA+/CD25- Naive T",
+          "CD4+/CD45RO+ Memory", "CD8+/CD45RA+ Naive Cytotoxic"]  # fmt: skip
+OF_SOUPX = ["T_CD4", "MNP", "T_CD8", "B", "NK", "?"]
+# The simple model that no claim is about.
+WITHOUT_SIMPLE = {r"\[\[models\]\]\nname = \"logistic_regression\".*": ""}
 DRUGS = ("BMS_0", "BMS_10", "Dex_1", "Nutlin3A_5", "SAHA_1")
 # Cells of a drug enough for the largest profiles that the full files ask for.
 N_OF_EACH = 120
@@ -72,10 +78,8 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     few = {r"seeds    = \d+": "seeds = 1", "steps = 150": "steps = 1", "width = 32": "width = 8",
            "n_cells = [35]00": "n_cells = 150",
            r"dataset *= \"kang2018\"": "path = 'few_genes.h5ad'", r"share = 0.\d+": "share = 0.05"}  # fmt: skip
-    # The simple model that no claim is about.
-    without = {r"\[\[models\]\]\nname = \"logistic_regression\".*": ""}
     runs = {}
-    for file, changes in {"small": few | without, "small_two": few}.items():
+    for file, changes in {"small": few | WITHOUT_SIMPLE, "small_two": few}.items():
         study = Study.parse(changed(HERE / f"{file}.toml", changes), tmp_path)
         runs[file] = corpuscle.run(study, tmp_path / file, workers=0, store=tmp_path / "store")
     found = {claim.name: claim for claim in claims_of("bulk_finetuning", runs)}
@@ -85,3 +89,23 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     assert all(claim.estimate.n == 1 for claim in found.values())
     # What holds at any number of steps: to a model of ranks, the three aggregations are one input.
     assert found["Three aggregations, ranks"].estimate.mean == 0
+
+
+def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
+    without_slow_parts(monkeypatch)
+    for at, (name, types, n_cells) in enumerate(
+        (("zheng2017_facs_balanced_scminer", SORTED, 350), ("10x_pbmc4k_soupx", OF_SOUPX, 90))
+    ):
+        write(tmp_path / "data" / f"{name}.h5ad", n_cells, {"cell_type": types}, by_symbol(), 70 + at)
+    few = {r"seeds    = \d+": "seeds = 1", "steps = 150": "steps = 1", "width = 32": "width = 8",
+           "n_cells = 500": "n_cells = 150"} | WITHOUT_SIMPLE  # fmt: skip
+    study = Study.parse(changed(HERE / "richer.toml", few), tmp_path)
+    run = corpuscle.run(study, tmp_path / "richer", workers=0, store=tmp_path / "store")
+    found = {claim.name: claim for claim in module_at(HERE / "claims.py").richer(run)}
+    assert len(found) == 12
+    # One replicate has no interval, so no pattern can be said to be there.
+    assert {claim.verdict for claim in found.values()} <= {"not seen", "no verdict"}
+    assert all(claim.estimate.n == 1 for claim in found.values())
+    assert found["Three aggregations, ranks"].estimate.mean == 0
+    # The other study has the same five labels.
+    assert "by chance 0.20" in found["Synthetic cells alone, five labels, another study"].because

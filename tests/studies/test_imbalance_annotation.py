@@ -77,8 +77,7 @@ def test_the_genes_listed_are_the_most_variable_of_counts_per_10_000():
     scaled_NG = data.X.toarray() / data.X.sum(axis=1) * 1e4
     moments = GeneMoments(np.asarray(scaled_NG).mean(axis=0), np.asarray(scaled_NG).var(axis=0, ddof=1))
     convert = module_at(HERE / "convert.py")
-    convert.N_GENES = 20
-    listed = convert.variable_genes(data).split()
+    listed = convert.variable_genes(data, 20).split()
     assert listed == [IDS[at] for at in most_variable(moments, 20)]
     assert len(listed) == 20
 
@@ -103,6 +102,32 @@ def test_wrong_names_are_those_of_the_same_genes_and_no_gene_has_its_own(tmp_pat
     assert (
         wrong.var.set_index("symbol")["ensembl_id"].to_dict() == listed.var.set_index("symbol")["ensembl_id"].to_dict()
     )
+
+
+def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
+    leave_out_slow_parts(monkeypatch)
+    pancreas = cells(80, {"donor": ["human1", "human2", "human3", "human4", "human2"]}, of="kind")
+    names = {"CD8 T cell": "beta", "NK cell": "endothelial", "CD14 monocyte": "macrophage"}
+    pancreas.obs["cell_type"] = pancreas.obs["kind"].map(names)
+    pancreas.var.loc[SYMBOLS[0], "ensembl_id"] = ""
+    # Two types are rarer, as in the data.
+    uneven = np.r_[0:120, 120:240:3]
+    (tmp_path / "data").mkdir()
+    pancreas[uneven].copy().write_h5ad(tmp_path / "data" / "baron2016_human_pancreas.h5ad")
+    monkeypatch.setattr(sys, "argv", ["convert.py", str(tmp_path / "data")])
+    convert = module_at(HERE / "convert.py")
+    assert set(convert.trained_on_of_pancreas(tmp_path / "data").obs["donor"]) == {"human2", "human3", "human4"}
+    convert.main()
+    assert "" not in (tmp_path / "data" / "genes_500_pancreas.txt").read_text().splitlines()
+    fewer = {
+        r"seeds    = \d+": "seeds = 1", "n_cells = 600": "n_cells = 100", "threshold = 30": "threshold = 28",
+        "steps = 200": "steps = 2", "steps = 150": "steps = 2", "epochs = 4": "steps = 2",
+    }  # fmt: skip
+    study = Study.parse(cut((HERE / "richer.toml").read_text(), fewer), tmp_path)
+    run = corpuscle.run(study, tmp_path / "richer", workers=0, store=tmp_path / "store")
+    found = module_at(HERE / "claims.py").richer(run)
+    assert len({claim.name for claim in found}) == len(found) == 6
+    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("not seen", 1)}
 
 
 def test_small_runs_give_claims(tmp_path, monkeypatch):

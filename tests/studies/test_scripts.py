@@ -101,6 +101,7 @@ PARTS = {
     "genes alone": (BLOOD, {"genes.csv": "feature_id,feature_name\nENSG1,A\n"}, ["Data_STUDY_TISSUE/", TF_ATLAS]),
     "types alone": (ANNOTATION, {"68k_pbmc_barcodes_annotation.tsv": ""}, ["filtered_matrices_mex/hg19/matrix.mtx"]),
     "design alone": (ANNOTATION, {"ExpDesign-E-HCAD-35.tsv": ""}, ["counts.mtx, ", "mtx_rows", "hg19/genes.tsv"]),
+    "pancreas, damaged": (ANNOTATION, {"baron2016_human_pancreas.h5ad": ""}, ["baron2016_human", "damaged"]),
     "list of genes alone": (INTEGRATION, {"genes.tsv": "E1\tA\n"}, ["pbmc_2_batch_base_balanced or pbmc_4_batch or"]),
     "batch, damaged": (INTEGRATION, {"genes.tsv": "E1\tA\n", "pbmc_4_batch/a.h5ad": ""}, ["a.h5ad", "damaged"]),
     "not unpacked": (BLOOD, {"Data_Liu2021_Hematologic.zip": ""}, ["unpacked", "Exp_data_UMIcounts.mtx"]),
