@@ -3,6 +3,7 @@
 import sys
 
 import anndata as ad
+import pandas as pd
 import pytest
 
 import corpuscle
@@ -10,7 +11,7 @@ from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 from imbalance_standins import IDS, STUDIES, SYMBOLS, cells, claims_of, cut, leave_out_slow_parts, models
 from published import module_at
-from stand_ins_composition import by_symbol, write
+from stand_ins_composition import NAMES, write
 
 HERE = STUDIES / "imbalance_integration"
 
@@ -87,10 +88,13 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
         "pbmc3k_labelled": ["CD4 T", "CD8 T", "B", "NK", "CD14 Monocytes", "Megakaryocytes"],
         "10x_pbmc4k_soupx": ["T_CD4", "T_CD8", "B", "NK", "MNP", "?"],
     }
+    # Genes that the packaged data have, too.
+    genes = (STUDIES / "imbalance_annotation" / "genes.txt").read_text(encoding="utf-8").split()[: len(NAMES)]
     for at, (name, labels) in enumerate(types.items()):
-        write(tmp_path / "data" / f"{name}.h5ad", 240, {"cell_type": labels, "batch": [name]}, by_symbol(), at)
+        obs = {"cell_type": labels, "batch": [name]}
+        write(tmp_path / "data" / f"{name}.h5ad", 240, obs, pd.DataFrame(index=genes), at)
     few = {r"seeds    = \d+": "seeds = 1", "n_cells = 400": "n_cells = 100", "steps = 200": "steps = 1",
-           "min_genes  = 50": "min_genes = 1"}  # fmt: skip
+           'by = "symbol"': 'by = "symbol"\nmin_counts_kept = 0.0'}  # fmt: skip
     study = Study.parse(cut((HERE / "richer.toml").read_text(encoding="utf-8"), few), tmp_path)
     found = module_at(HERE / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
     assert len({claim.name for claim in found}) == len(found) == 7
