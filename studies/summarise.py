@@ -6,6 +6,7 @@
 """
 
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -103,10 +104,18 @@ def said_of(study: str, runs: Path) -> tuple[Said, dict[str, pd.DataFrame]]:
             f"{', '.join(path.stem for path in missing)}. Run\n{commands}"
         )
     module = module_of(study)
-    runs_by_file = {path.stem: Results.load(runs / study / path.stem) for path in small_files(study)}
+    runs_by_file = {path.stem: finished(runs / study / path.stem) for path in small_files(study)}
     with asking(runs / study):
         tables = module.tables(runs_by_file) if hasattr(module, "tables") else {}
         return said(lambda: module.claims(runs_by_file), runs_by_file.values()), tables
+
+
+def finished(folder: Path) -> Results:
+    """Load a run; one that is not finished is refused, as its claims would be of some of its seeds."""
+    found = Results.load(folder)
+    if json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("unfinished"):
+        raise InputError(f"{folder}: its run is not finished; run its file again, to the end")
+    return found
 
 
 @contextmanager
@@ -161,7 +170,7 @@ def files_of(study: str, runs: Path) -> dict[str, str]:
         files[f"{study}.md"] = table(found)
         files |= {f"{study}_{name}.csv": one.to_csv(index=False, float_format="%.4g") for name, one in tables.items()}
     if richer.is_dir():
-        results = Results.load(richer)
+        results = finished(richer)
         with asking(richer):
             files[f"{study}_{RICHER}.md"] = table(said(lambda: module_of(study).richer(results), [results]))
     return files

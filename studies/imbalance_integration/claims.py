@@ -13,23 +13,39 @@ SPLIT, OTHERS = "published split", "other batches"
 # The 30 % of a type's cells that vote are 15 then, as many as the neighbours that are asked.
 ENOUGH_ASKED = 35
 ZERO_SHOT = ("geneformer", "scgpt")
-# Cells of an altered type, of 80.
-LEFT = {"Down-sampled": 44, "Ablated": 40}
+# Which share of an altered type's cells is left of one batch.
+KEPT = {"Down-sampled": 0.1, "Ablated": 0.0}
+PUBLISHED = {
+    "Down-sampled": "A type that is cut to a tenth in one of two batches has a lower k-NN F1.",
+    "Ablated": "A type that is removed from one of two batches has a lower k-NN F1.",
+}
 
 
 def claims(runs: dict[str, Results]) -> list[Claim]:
     """Return the claims, from the runs of ``small.toml``, ``small_foundation.toml`` and ``small_natural.toml``."""
     altered, foundation, natural = (runs[name].scores for name in ("small", "small_foundation", "small_natural"))
     return [
-        _drop(altered, "Down-sampled", "A type that is cut to a tenth in one of two batches has a lower k-NN F1."),
-        _drop(altered, "Ablated", "A type that is removed from one of two batches has a lower k-NN F1."),
-        _relatedness(altered),
+        *(_drop(altered, corpus, n_of_type=40) for corpus in PUBLISHED),
+        _relatedness(altered, "six"),
         *_regressions(natural),
         _worst_type(altered),
-        _unstable_type(altered),
+        _unstable_type(altered, "CD14 Mono"),
         _zero_shot_drop(foundation),
         _fine_tuned(foundation, "F1", "Fine-tuned foundation models have the lowest k-NN F1."),
         _fine_tuned(foundation, "clusters", "Fine-tuned foundation models do not cluster by type."),
+    ]
+
+
+def richer(run: Results) -> list[Claim]:
+    """Return the claims that ``richer.toml`` has two real batches for."""
+    is_natural = run.scores["corpus"] == "Natural"
+    altered, natural = run.scores[~is_natural], run.scores[is_natural]
+    return [
+        *(_drop(altered, corpus, n_of_type=80) for corpus in PUBLISHED),
+        _relatedness(altered, "five"),
+        *_regressions(natural),
+        _worst_type(altered),
+        _unstable_type(altered, "MNP"),
     ]
 
 
@@ -50,24 +66,26 @@ def _by_seed(drops: pd.DataFrame) -> "pd.Series[float]":
     return drops.groupby("seed")["drop"].mean()
 
 
-def _drop(scores: pd.DataFrame, corpus: str, published: str) -> Claim:
+def _drop(scores: pd.DataFrame, corpus: str, *, n_of_type: int) -> Claim:
+    """Compare with the control; it has `n_of_type` cells of each type in each of two batches."""
+    left = n_of_type + int(KEPT[corpus] * n_of_type)
     drop = Estimate.of(_by_seed(_drops(scores, corpus)))
     halved = _by_seed(_drops(scores, "Halved in both"))
     fewer, beyond = Estimate.of(halved), Estimate.of(_by_seed(_drops(scores, corpus)) - halved)
     across = Estimate.of(_by_seed(_drops(scores, corpus, OTHERS)))
     return Claim(
         f"{corpus} in one batch",
-        published,
+        PUBLISHED[corpus],
         "F1 on the published split, altered type less that type in the control, mean of Harmony and scVI, over seeds",
         drop,
         unless_confounded(seen=drop.below_zero, still=beyond.below_zero, removed=fewer.below_zero),
-        f"Where a type is halved in both batches, which leaves it 40 of 80 cells (here {LEFT[corpus]}) and no "
-        f"imbalance, the difference is {fewer}, from which this one differs by {beyond}. On the published split, cells "
-        f"of a type's own batch vote, too; where only other batches do, the difference is {across}.",
+        f"Where a type is halved in both batches, which leaves it {n_of_type} of {2 * n_of_type} cells (here {left}) "
+        f"and no imbalance, the difference is {fewer}, from which this one differs by {beyond}. On the published "
+        f"split, cells of a type's own batch vote, too; where only other batches do, the difference is {across}.",
     )
 
 
-def _relatedness(scores: pd.DataFrame) -> Claim:
+def _relatedness(scores: pd.DataFrame, n_types: str) -> Claim:
     drops = pd.concat([_drops(scores, corpus) for corpus in ("Down-sampled", "Ablated")])
     distance = scores[(scores["metric"] == "centre_distance") & (scores["corpus"] == "Control")]
     both = drops.merge(distance, on=["model", "seed", "unit"], suffixes=("", "_of"))
@@ -79,7 +97,7 @@ def _relatedness(scores: pd.DataFrame) -> Claim:
         "slope of the change in F1 on the altered type's least distance of centres in the control, over seeds",
         slope,
         when(slope.above_zero),
-        f"Of {slope.n} draws of a type among six; the distances are of few cells.",
+        f"Of {slope.n} draws of a type among {n_types}; the distances are of few cells.",
     )
 
 
@@ -156,21 +174,23 @@ def _worst_type(scores: pd.DataFrame) -> Claim:
     )
 
 
-def _unstable_type(scores: pd.DataFrame) -> Claim:
-    of_seed = [_instability(scores, way) for way in ("published", "signed")]
+def _unstable_type(scores: pd.DataFrame, monocytes: str) -> Claim:
+    """Compare how far ranks scatter, of the type that has the CD14 monocytes and of the others."""
+    of_seed = [_instability(scores, way, monocytes) for way in ("published", "signed")]
+    named = "CD14 monocytes" if monocytes == "CD14 Mono" else f"{monocytes} (all monocytes and dendritic cells)"
     published, signed, more = (Estimate.of(one) for one in (*of_seed, of_seed[0] - of_seed[1]))
     return Claim(
         "Markers of CD14 monocytes are least stable",
         "Over replicates, ranks of the markers of CD14 monocytes scatter most (poster).",
-        "distance of a marker's rank from its mean in the other seeds, CD14 monocytes less the highest other type",
+        f"distance of a marker's rank from its mean in the other seeds, {named} less the highest other type",
         published,
         unless_confounded(seen=published.above_zero, still=signed.above_zero, removed=more.above_zero),
         f"By signed scores, in which genes that go down are no markers and ties share a rank: {signed}.",
     )
 
 
-def _instability(scores: pd.DataFrame, way: str) -> "pd.Series[float]":
-    """Return for each seed how much more CD14 monocytes' ranks scatter than those of the least stable other type."""
+def _instability(scores: pd.DataFrame, way: str, asked: str) -> "pd.Series[float]":
+    """Return for each seed how much more the ranks of one type scatter than those of the least stable other type."""
     rows = scores[scores["unit"].str.startswith("marker=") & (scores["way"] == way)]
     kind = rows["unit"].str.removeprefix("marker=").str.rsplit(": ", n=1).str[0]
     group = rows.groupby(["model", "corpus", "unit"])["value"]
@@ -179,12 +199,12 @@ def _instability(scores: pd.DataFrame, way: str) -> "pd.Series[float]":
     enough = n >= rows["seed"].nunique() / 2
     away = (rows["value"] - elsewhere).abs()[enough]
     of_type = away.groupby([rows["seed"][enough], kind[enough]]).mean().unstack()
-    if "CD14 Mono" not in of_type:
+    if asked not in of_type:
         return pd.Series(dtype=float)
-    monocytes = of_type.pop("CD14 Mono")
+    of_asked = of_type.pop(asked)
     # The type that scatters most over all seeds: the highest of each seed would be another each time.
     highest = of_type[of_type.mean().idxmax()] if of_type.notna().any(axis=None) else of_type.mean(axis=1)
-    return monocytes - highest
+    return of_asked - highest
 
 
 def _zero_shot_drop(scores: pd.DataFrame) -> Claim:

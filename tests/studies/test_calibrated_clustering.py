@@ -13,6 +13,7 @@ import corpuscle
 from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 from published import STUDIES, changed, claims_of, module_at, without_slow_parts
+from stand_ins_composition import by_symbol, write
 
 HERE = STUDIES / "calibrated_clustering"
 TISSUES = (
@@ -114,4 +115,27 @@ def test_small_runs_give_claims(folder, tmp_path, monkeypatch):
     assert len({claim.name for claim in found}) == len(found) == 7
     # One replicate has no interval, so no pattern can be said to be there.
     assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
+    assert all(claim.estimate.n == 1 for claim in found)
+
+
+def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
+    without_slow_parts(monkeypatch)
+    labels = {
+        "zheng2017_facs_balanced_scminer": {"cell_type": ["CD19+ B", "CD56+ NK"]},
+        "tian2019_lung_adenocarcinoma_lines": {
+            "cell_type": ["A549", "H838"], "batch": [f"sc_celseq2_5cl_p{at}" for at in (1, 2, 3)],
+        },
+        "4celllines_K562_GM12878_H1_BJ": {"cell_type": ["H1", "K562"]},
+        "baron2016_human_pancreas": {"cell_type": ["beta", "alpha"], "donor": ["human1", "human1", "human2"]},
+        "10x_pbmc4k_soupx": {"cell_type": ["B", "NK", "?"]},
+        "pbmc3k_labelled": {"cell_type": ["B", "NK"]},
+    }  # fmt: skip
+    for at, (name, columns) in enumerate(labels.items()):
+        write(tmp_path / "data" / f"{name}.h5ad", 150, columns, by_symbol(), at)
+    few = {"seeds    = 5": "seeds = 1", r"n_cells = \d+": "n_cells = 40", r"n_genes = 5000\n": ""}
+    fewer_genes = {r'name *= "calibrated_clustering"': r"\g<0>\nn_genes = 50"}
+    study = Study.parse(changed(HERE / "richer.toml", few | fewer_genes), tmp_path)
+    found = module_at(HERE / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
+    assert len({claim.name for claim in found}) == len(found) == 12
+    assert {claim.verdict for claim in found} == {"not seen", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found)

@@ -3,6 +3,7 @@
 import sys
 
 import anndata as ad
+import pandas as pd
 import pytest
 
 import corpuscle
@@ -10,6 +11,7 @@ from corpuscle.study.preparation import prepare
 from corpuscle.study.spec import Study
 from imbalance_standins import IDS, STUDIES, SYMBOLS, cells, claims_of, cut, leave_out_slow_parts, models
 from published import module_at
+from stand_ins_composition import NAMES, write
 
 HERE = STUDIES / "imbalance_integration"
 
@@ -78,3 +80,26 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     assert all(claim.estimate.n <= 1 for claim in found)
     drop = next(claim for claim in found if claim.name == "Ablated in one batch")
     assert -1 <= drop.estimate.mean <= 1
+
+
+def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
+    leave_out_slow_parts(monkeypatch)
+    types = {
+        "pbmc3k_labelled": ["CD4 T", "CD8 T", "B", "NK", "CD14 Monocytes", "Megakaryocytes"],
+        "10x_pbmc4k_soupx": ["T_CD4", "T_CD8", "B", "NK", "MNP", "?"],
+    }
+    # Genes that the packaged data have, too.
+    genes = (STUDIES / "imbalance_annotation" / "genes.txt").read_text(encoding="utf-8").split()[: len(NAMES)]
+    for at, (name, labels) in enumerate(types.items()):
+        obs = {"cell_type": labels, "batch": [name]}
+        write(tmp_path / "data" / f"{name}.h5ad", 240, obs, pd.DataFrame(index=genes), at)
+    few = {r"seeds    = \d+": "seeds = 1", "n_cells = 400": "n_cells = 100", "steps = 200": "steps = 1",
+           'by = "symbol"': 'by = "symbol"\nmin_counts_kept = 0.0'}  # fmt: skip
+    study = Study.parse(cut((HERE / "richer.toml").read_text(encoding="utf-8"), few), tmp_path)
+    found = module_at(HERE / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
+    assert len({claim.name for claim in found}) == len(found) == 7
+    # One replicate has no interval, so no pattern can be said to be there.
+    assert {claim.verdict for claim in found} == {"not seen"}
+    assert all(claim.estimate.n <= 1 for claim in found)
+    ablated = next(claim for claim in found if claim.name == "Ablated in one batch")
+    assert -1 <= ablated.estimate.mean <= 1

@@ -1,5 +1,6 @@
 """Scripts of the studies that are given what they cannot use: one message, exit code 2, and nothing written."""
 
+import json
 import runpy
 import sys
 
@@ -180,6 +181,15 @@ def test_runs_without_what_a_claim_is_about_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(summarise, "HERE", tmp_path.parent)
     with pytest.raises(summarise.InputError, match="no score has a"):
         summarise.said_of(tmp_path.name, tmp_path)
+
+
+def test_a_run_that_is_not_finished_leads_to_no_claims(tmp_path, monkeypatch):
+    (tmp_path / "provenance.json").write_text(json.dumps({"unfinished": True}))
+    monkeypatch.setattr(summarise.Results, "load", lambda folder: folder)
+    with pytest.raises(summarise.InputError, match="its run is not finished; run its file again"):
+        summarise.finished(tmp_path)
+    (tmp_path / "provenance.json").write_text("{}")
+    assert summarise.finished(tmp_path) == tmp_path
 
 
 def test_a_search_that_is_damaged_writes_no_page(refused, tmp_path):

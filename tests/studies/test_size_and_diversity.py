@@ -1,8 +1,12 @@
 """The study of size and diversity: the full file fits what is downloaded, and the small ones lead to claims."""
 
+import tomllib
+
 import pytest
 
-from cut_studies import claims_of_cut_runs
+import corpuscle
+from cut_studies import claims_of_cut_runs, cut
+from published import module_at
 from repository import ROOT
 from stand_ins_composition import NAMES, by_id, by_symbol, planned, write, write_hosted_census
 
@@ -59,3 +63,16 @@ def test_small_runs_lead_to_claims(tmp_path, monkeypatch):
     assert len({claim.name for claim in found}) == len(found) >= 6
     # One replicate has no interval, so that nothing is seen.
     assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
+
+
+@pytest.mark.slow
+def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
+    monkeypatch.setattr("corpuscle.execution.workflow.written", lambda folder: None)
+    text = (FOLDER / "richer.toml").read_text(encoding="utf-8").replace("n_cells = 10_000", "n_cells = 600")
+    for at, source in enumerate(tomllib.loads(text)["sources"].values()):
+        labels = {"cell_type": ["B", "NK", "T"], "batch": ["one", "two"]}
+        write(tmp_path / source["path"], 80 if at else 700, labels, by_symbol(), 60 + at)
+    study = corpuscle.Study.parse(cut(text, 600), tmp_path)
+    found = module_at(FOLDER / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
+    assert len({claim.name for claim in found}) == len(found) == 10
+    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("not seen", 1)}
