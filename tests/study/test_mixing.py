@@ -8,6 +8,7 @@ import pytest
 
 from corpuscle import InputError, Study, prepare
 from corpuscle.core.errors import StudyError
+from corpuscle.oracle.outputs import outputs_of
 from corpuscle.study.mixing import Mixing, mixing_of, weights_table, whole_pools
 
 STUDY = """
@@ -147,6 +148,15 @@ def test_a_fault_of_a_task_is_said_once_though_the_utility_lacks_the_task(study:
     with pytest.raises(StudyError) as caught:
         study('n_cells = 9\nutility = { task = "annotation" }', **{'on = ["blood"]': 'on = ["blood"]\nmax_cels = 5'})
     assert [problem.place for problem in caught.value.problems] == ["tasks[0].max_cels"]
+
+
+def test_a_utility_that_names_no_metric_is_the_headline_of_its_task(study: Callable[..., Study]) -> None:
+    headline = {'on = ["blood"]': 'on = ["blood"]\nheadline = { metric = "accuracy", way = "15 nearest" }'}
+    (found,) = outputs_of(study("n_cells = 9", **headline))
+    assert (found.name, found.metric, found.way) == ("accuracy (15 nearest) on blood", "accuracy", "15 nearest")
+    # Of another metric, the headline's way says nothing.
+    (found,) = outputs_of(study('n_cells = 9\nutility = { metric = "macro_f1" }', **headline))
+    assert (found.metric, found.way) == ("macro_f1", None)
 
 
 def test_two_metrics_on_one_target_can_be_traded_off(study: Callable[..., Study]) -> None:

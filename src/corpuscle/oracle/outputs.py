@@ -40,15 +40,18 @@ def outputs_of(study: Study) -> list[Output]:
     mixed, found = set(mixed_of(study)), dict[str, Output]()
     for one in spec.utility:
         asked = next(task for task in study.tasks if one.task in (None, task.label))
-        metric = one.metric or (asked.task.metrics[0].name if asked.task.metrics else "")
+        lead_metric, lead_way = asked.headline
+        metric = one.metric or lead_metric or (asked.task.metrics[0].name if asked.task.metrics else "")
+        # The way is the headline's where the metric is.
+        way = one.way or (lead_way if one.metric in (None, lead_metric) else "") or None
         for target, weight in (one.shares or dict.fromkeys(asked.targets, 1.0)).items():
-            ways = f" ({one.way})" if one.way else ""
+            ways = f" ({way})" if way else ""
             apart = f" ({asked.label})" if len({part.task for part in spec.utility}) > 1 else ""
             name = f"{metric or asked.label}{ways} on {target}{apart}"
             unseen = study.targets[target].source not in mixed
             before = found[name].weight if name in found else 0.0
             found[name] = Output(
-                name, asked.label, metric, one.way, target, before + weight * one.weight, unseen
+                name, asked.label, metric, way, target, before + weight * one.weight, unseen
             )  # fmt: skip
     return list(found.values())
 

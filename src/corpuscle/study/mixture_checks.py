@@ -37,6 +37,10 @@ class Asked(Protocol):
     def targets(self) -> tuple[str, ...]:
         """What it is asked on."""
 
+    @property
+    def headline(self) -> tuple[str, str]:
+        """The metric and way that reports lead with; empty where none is named."""
+
 
 class Costs(NamedTuple):
     """How many trainings each stage takes at most."""
@@ -66,7 +70,7 @@ def settings_of(models: Sequence[ModelSpec], spec: MixtureSpec) -> list[dict[str
         return []
     label = model.label or model.name
     own = {"name": model.name, **model.parameters}
-    tried = {key: value if isinstance(value, list) else [value] for key, value in spec.proxy.tried.items()}
+    tried = spec.proxy.tried
     found: list[dict[str, Any]] = []
     for values in product(*tried.values()):
         chosen = dict(zip(tried, values, strict=True))
@@ -203,14 +207,11 @@ def _utility_problems(place: str, one: UtilitySpec, tasks: Sequence[Asked]) -> I
         return
     asked = next(task for task in tasks if one.task in (None, task.label))
     metrics = {metric.name: metric for metric in asked.task.metrics}
-    if one.metric is not None and metrics:
-        if one.metric not in metrics:
-            yield f"{place}.metric", f"{asked.label} has no metric {one.metric!r}; {legal_names(one.metric, metrics)}"
-        elif metrics[one.metric].better not in ("higher", "lower"):
-            yield (
-                f"{place}.metric",
-                f"neither higher nor lower {one.metric} is better, so nothing could be chosen by it",
-            )
+    lead = one.metric or asked.headline[0]
+    if one.metric is not None and metrics and one.metric not in metrics:
+        yield f"{place}.metric", f"{asked.label} has no metric {one.metric!r}; {legal_names(one.metric, metrics)}"
+    elif lead in metrics and metrics[lead].better not in ("higher", "lower"):
+        yield f"{place}.metric", f"neither higher nor lower {lead} is better, so nothing could be chosen by it"
     for name in one.shares or {}:
         if name not in asked.targets:
             yield f"{place}.targets", f"{asked.label} is not asked on {name!r}; {legal_names(name, asked.targets)}"
