@@ -18,8 +18,6 @@ HERE = STUDIES / "bulk_finetuning"
 SORTED = ["CD14+ Monocyte", "CD19+ B", "CD56+ NK", "CD4+/CD25 T Reg", "CD4+/CD45RA+/CD25- Naive T",
           "CD4+/CD45RO+ Memory", "CD8+/CD45RA+ Naive Cytotoxic"]  # fmt: skip
 OF_SOUPX = ["T_CD4", "MNP", "T_CD8", "B", "NK", "?"]
-# The simple model that no claim is about.
-WITHOUT_SIMPLE = {r"\[\[models\]\]\nname = \"logistic_regression\".*": ""}
 DRUGS = ("BMS_0", "BMS_10", "Dex_1", "Nutlin3A_5", "SAHA_1")
 # Cells of a drug enough for the largest profiles that the full files ask for.
 N_OF_EACH = 120
@@ -79,7 +77,7 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
            "n_cells = [35]00": "n_cells = 150",
            r"dataset *= \"kang2018\"": "path = 'few_genes.h5ad'", r"share = 0.\d+": "share = 0.05"}  # fmt: skip
     runs = {}
-    for file, changes in {"small": few | WITHOUT_SIMPLE, "small_two": few}.items():
+    for file, changes in {"small": few, "small_two": few}.items():
         study = Study.parse(changed(HERE / f"{file}.toml", changes), tmp_path)
         runs[file] = corpuscle.run(study, tmp_path / file, workers=0, store=tmp_path / "store")
     found = {claim.name: claim for claim in claims_of("bulk_finetuning", runs)}
@@ -98,7 +96,7 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     ):
         write(tmp_path / "data" / f"{name}.h5ad", n_cells, {"cell_type": types}, by_symbol(), 70 + at)
     few = {r"seeds    = \d+": "seeds = 1", "steps = 150": "steps = 1", "width = 32": "width = 8",
-           "n_cells = 500": "n_cells = 150"} | WITHOUT_SIMPLE  # fmt: skip
+           "n_cells = 500": "n_cells = 150"}  # fmt: skip
     study = Study.parse(changed(HERE / "richer.toml", few), tmp_path)
     run = corpuscle.run(study, tmp_path / "richer", workers=0, store=tmp_path / "store")
     found = {claim.name: claim for claim in module_at(HERE / "claims.py").richer(run)}

@@ -132,7 +132,7 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     }  # fmt: skip
     for at, (name, columns) in enumerate(labels.items()):
         write(tmp_path / "data" / f"{name}.h5ad", 150, columns, by_symbol(), at)
-    few = {"seeds    = 5": "seeds = 1", r"n_cells = \d+": "n_cells = 40", r"n_genes = 5000\n": ""}
+    few = {"seeds    = 5": "seeds = 1", r"n_cells = \d+": "n_cells = 40", r"n_genes  = 5000\n": ""}
     fewer_genes = {r'name *= "calibrated_clustering"': r"\g<0>\nn_genes = 50"}
     study = Study.parse(changed(HERE / "richer.toml", few | fewer_genes), tmp_path)
     found = module_at(HERE / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
