@@ -43,7 +43,7 @@ def done(plan, folder):
     runs = runs_of(plan, opened.corpora)
     wanted = [artifact for one in runs for artifact in one.all]
     assert engine.execute(wanted, opened.corpora, 0, lambda _news: None) == {}
-    return tables.scores(runs, opened.store)
+    return tables.scores(runs, opened.store, {})
 
 
 def test_genes_that_the_corpus_never_measured_count_as_not_measured(plan):
