@@ -119,7 +119,7 @@ def write_artifacts(
     """Write where a run's store is, what its scores are from, and which lead (see `led_by`); without, as it was."""
     is_own = os.path.realpath(store.root) == os.path.realpath(folder / "store")
     where = "store" if is_own else os.path.realpath(store.root)
-    before = read_artifacts(folder)
+    before = read_artifacts(folder) if runs is None or headlines is None else {}
     found = before.get("runs", []) if runs is None else [_artifacts(one) for one in runs]
     lead = before.get("headlines", {}) if headlines is None else headlines
     write_text(folder / ARTIFACTS, json.dumps({"store": where, "headlines": lead, "runs": found}))
