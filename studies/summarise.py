@@ -24,7 +24,7 @@ from corpuscle.store import write_text
 
 HERE = Path(__file__).resolve().parent
 PAGES = HERE.parent / "docs" / "published" / "claims"
-# How much wider intervals are tried to be, and the verdicts that are looked at: others would not change.
+# How much wider intervals are tried to be, and the verdicts that say of something that it is shown.
 WIDER = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 SHOWN = ("pattern seen", "artefact")
 # A study file on data that do not come with the package, of studies that have one.

@@ -105,7 +105,7 @@ def _pseudobulk(scores: pd.DataFrame) -> Claim:
         published,
         "no verdict",
         f"500 cells make 47 profiles. 500 single cells next to 50 bring {examples}; 50 single cells next to the "
-        f"profiles, {fair}: what is lost is shown to be examples. Logistic regression loses "
+        f"profiles, {fair}. Logistic regression loses "
         f"{difference(scores, SINGLE, bulk, **SIMPLE, metric='balanced_accuracy')} to the profiles, and "
         f"{difference(scores, SINGLE, few, **SIMPLE, metric='balanced_accuracy')} to 50 single cells.",
     )
@@ -164,7 +164,7 @@ def _added(scores: pd.DataFrame, two: pd.DataFrame | None = None) -> Claim:
     of_two = ""
     if two is not None:
         loss = difference(two, both, SINGLE, **RANKS, metric="balanced_accuracy")
-        of_two = f" With two labels, one of which has synthetic cells, it is {loss}."
+        of_two = f" With two labels, both of which have synthetic cells, it is {loss}."
     return Claim(
         "Synthetic cells added",
         "Synthetic cells of two labels, added to the single cells, bring no gain: mean accuracy of labels 0.75, 0.79, "

@@ -79,8 +79,7 @@ def richer(run: Results) -> list[Claim]:
             "Blood+Lung cancer minus Blood+Blood on a carcinoma of the breast, which no corpus has, R² (log)",
             unseen,
             unless_confounded(seen=unseen.above_zero, still=beyond.above_zero, removed=far.above_zero),
-            f"Healthy pancreas in place of lung cancer: {far}, from which lung cancer differs by {beyond}: what helps "
-            "is that these are no blood cells, not that they are malignant.",
+            f"Healthy pancreas in place of lung cancer: {far}, from which lung cancer differs by {beyond}.",
         ),
         Claim(
             "Foreign cells serve blood better than more blood",

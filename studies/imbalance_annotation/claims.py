@@ -188,8 +188,8 @@ def _tokens(scores: pd.DataFrame) -> Claim:
         "no verdict",
         f"Training brings {Estimate.of(nearest['right'])} under the right tokens and "
         f"{Estimate.of(nearest['wrong'])} under wrong ones. Fine-tuned on 750 cells, it brings "
-        f"{Estimate.of(tuned['right'])} and {Estimate.of(tuned['wrong'])}, which differ by {also}. Wrong ids alone are "
-        "enough to lose what training brought; whether the published scores are low by them is not shown.",
+        f"{Estimate.of(tuned['right'])} and {Estimate.of(tuned['wrong'])}, which differ by {also}. Whether the "
+        "published scores are low by wrong ids is not shown.",
     )
 
 

@@ -217,7 +217,7 @@ def _zero_shot_drop(scores: pd.DataFrame) -> Claim:
         drop,
         "no verdict",
         "Networks of seconds of training, whose F1 is low in the control already. Numbers of cells are not held equal "
-        "here, and are what does it to Harmony and scVI.",
+        "here, as they are for Harmony and scVI.",
     )
 
 

@@ -158,12 +158,13 @@ class Stages:
 
     def _filled(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Add drawn mixtures to a design of which whole cells made one of several, as far as there are others."""
-        n = self.spec.mixtures
+        if len(runs) >= (n := self.spec.mixtures):
+            return runs
         drawn = dirichlet(self.rng("design", "more"), N_FORECAST, self._caps_K)
         more = pd.DataFrame(drawn, [f"mixed {n + at + 1}" for at in range(len(drawn))], self.mixing.names)
         known = joined(self.usual, self.singles, runs)
         table = self.drawable(more, known)
-        return joined(runs, table[~table.index.isin(known.index)].iloc[: max(0, n - len(runs))])
+        return joined(runs, table[~table.index.isin(known.index)].iloc[: n - len(runs)])
 
     def forecast(self) -> Stage:
         """Return what the forecast looks at: usual mixtures, those of the design, and others; nothing is trained."""
