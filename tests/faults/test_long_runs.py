@@ -129,7 +129,10 @@ def test_an_output_folder_that_is_removed_ends_the_run_with_its_name(study: Path
     assert corpuscle.run(study, out, workers=0).reused == 0
 
 
-def test_an_input_that_changes_is_seen_with_equal_size_and_time_too(write: Callable[..., Path]) -> None:
+def test_an_input_that_changes_is_seen_with_equal_size_and_time_too(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpuscle.source.storage.change_guard.REST", 0)
     path = write("data", 12)
     source, status = open_source("blood", path), path.stat()
     whole = source.reader.read_counts(np.arange(12)).toarray()

@@ -70,26 +70,6 @@ def test_a_where_offers_the_same_cells_in_every_format(tmp_path, annotated, coun
         open_source("blood", path, where="cell_type == 'Mono'")
 
 
-def _rewritten(path, last=b"?"):
-    """Write a file or each file of a folder anew, with another last byte or none; sizes and times are as before."""
-    for file in [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]:
-        status, content = file.stat(), file.read_bytes()
-        file.write_bytes(content[: len(content) - len(last)] + last)
-        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def test_a_source_that_changed_since_it_was_opened_is_refused(store, counts, monkeypatch):
-    monkeypatch.setattr("corpuscle.source.storage.change_guard.REST", 0)
-    path = store(counts)
-    source = open_source("blood", path)
-    source.reader.read_counts(np.arange(3))
-    _rewritten(path, last=b"")
-    source.reader.read_counts(np.arange(3))
-    _rewritten(path)
-    with pytest.raises(SourceError, match="source 'blood' has changed, or is gone, since it was opened"):
-        source.reader.read_counts(np.arange(3))
-
-
 def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
     def refuse(_path):
         raise PermissionError(13, "Permission denied", "data.h5ad")
@@ -98,24 +78,6 @@ def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
     monkeypatch.setattr("corpuscle.source.storage.file_hash.hash_file", refuse)
     with pytest.raises(SourceError, match=r"cannot be read: .*Permission denied: 'data\.h5ad'"):
         open_source("blood", path)
-
-
-def test_a_source_that_is_gone_is_told(write):
-    path = write()
-    source = open_source("blood", path)
-    path.unlink()
-    with pytest.raises(SourceError, match="has changed, or is gone"):
-        source.reader.read_counts(np.arange(3))
-
-
-def test_a_folder_of_many_files_is_not_looked_at_all_the_time(tmp_path, annotated, counts, monkeypatch):
-    source = open_source("blood", STORES["zarr 3"](tmp_path, annotated(counts)))
-    looks, stamp = [], Zarr.stamp
-    monkeypatch.setattr(Zarr, "stamp", lambda reader: looks.append(1) or stamp(reader))
-    monkeypatch.setattr("corpuscle.source.storage.change_guard.REST", 10**9)
-    for _ in range(5):
-        source.reader.check()
-    assert len(looks) == 1
 
 
 # --- chunks ---------------------------------------------------------------------------------------------------------

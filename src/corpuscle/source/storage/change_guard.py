@@ -102,6 +102,7 @@ class ChangeGuard(Wrapper):
             return
         try:
             stamp = self.reader.stamp()
+            looked = time.monotonic()
             # Only its name, its permissions or its times may have changed.
             same = stamp == self._stamp or self.reader.content() == self.opened.content
         except SourceError:
@@ -113,8 +114,8 @@ class ChangeGuard(Wrapper):
                 "anew"
             )
         self._stamp = stamp
-        now = time.monotonic()
-        self._next_look = now + REST * (now - started)
+        # A hash of all content takes minutes: the file is not left unwatched for many times that long.
+        self._next_look = time.monotonic() + REST * (looked - started)
 
     def content(self) -> str:
         """Return the hash of the file's content when it was opened."""
