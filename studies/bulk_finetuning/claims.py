@@ -26,6 +26,7 @@ def claims(runs: dict[str, Results]) -> list[Claim]:
         _aggregations(five, "ranks", RANKS),
         _aggregations(five, "counts", COUNTS),
         _pseudobulk(five),
+        _bulk_added(five),
         _rising_k(five),
         _synthetic(five, "five labels", OF_FIVE),
         _synthetic(two, "two labels", "of two labels, no figure is at hand"),
@@ -39,12 +40,17 @@ def richer(run: Results) -> list[Claim]:
     """Return the claims on labels that are from sorting, and those that are asked of cells of another study, too."""
     same, other = (run.scores[run.scores["target"] == target] for target in ("sorted", "pbmc"))
     elsewhere = (
-        _pseudobulk(other), _synthetic(other, "five labels", OF_FIVE), _added(other), _first_label(other, ADDED_RICHER),
-    )  # fmt: skip
+        _pseudobulk(other),
+        _bulk_added(other),
+        _synthetic(other, "five labels", OF_FIVE),
+        _added(other),
+        _first_label(other, ADDED_RICHER),
+    )
     return [
         _aggregations(same, "ranks", RANKS),
         _aggregations(same, "counts", COUNTS),
         _pseudobulk(same),
+        _bulk_added(same),
         _rising_k(same),
         _synthetic(same, "five labels", OF_FIVE),
         _law(same),
@@ -108,6 +114,22 @@ def _pseudobulk(scores: pd.DataFrame) -> Claim:
         f"profiles, {fair}. Logistic regression loses "
         f"{difference(scores, SINGLE, bulk, **SIMPLE, metric='balanced_accuracy')} to the profiles, and "
         f"{difference(scores, SINGLE, few, **SIMPLE, metric='balanced_accuracy')} to 50 single cells.",
+    )
+
+
+def _bulk_added(scores: pd.DataFrame) -> Claim:
+    few, both = {"corpus": "Few single cells"}, {"corpus": "Few single cells + bulk"}
+    found, counts, simple = (
+        difference(scores, both, few, **reader, metric="balanced_accuracy") for reader in (RANKS, COUNTS, SIMPLE)
+    )
+    return Claim(
+        "Bulk added to few single cells",
+        "Nothing; asked here, as those who have few single cells with labels may have bulk profiles.",
+        "mean accuracy of labels, Geneformer: 50 single cells with 45 profiles of ten others minus 50 single cells",
+        found,
+        "no verdict",
+        f"Of the model that reads counts (profiles are sums over ten), it is {counts}; of logistic regression, "
+        f"{simple}.",
     )
 
 

@@ -32,6 +32,7 @@ CASES = {
     "label_noise": {"rate": 0.3},
     "oversample": {},
     "pseudobulk": {"k": 2, "size_sd": 0.5},
+    "pseudobulk, some kept": {"k": 2, "keep": 1, "small": "leave_out"},
     "pseudobulk, mean": {"k": 2, "how": "mean_size", "size_sd": 0.5},
     "smote": {"n_neighbours": 2},
     "smote, not rounded": {"n_neighbours": 2, "rounding": "none"},

@@ -81,7 +81,7 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
         study = Study.parse(changed(HERE / f"{file}.toml", changes), tmp_path)
         runs[file] = corpuscle.run(study, tmp_path / file, workers=0, store=tmp_path / "store")
     found = {claim.name: claim for claim in claims_of("bulk_finetuning", runs)}
-    assert len(found) == 9
+    assert len(found) == 10
     # One replicate has no interval, so no pattern can be said to be there.
     assert {claim.verdict for claim in found.values()} <= {"not seen", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found.values())
@@ -100,7 +100,7 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     study = Study.parse(changed(HERE / "richer.toml", few), tmp_path)
     run = corpuscle.run(study, tmp_path / "richer", workers=0, store=tmp_path / "store")
     found = {claim.name: claim for claim in module_at(HERE / "claims.py").richer(run)}
-    assert len(found) == 12
+    assert len(found) == 14
     # One replicate has no interval, so no pattern can be said to be there.
     assert {claim.verdict for claim in found.values()} <= {"not seen", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found.values())

@@ -110,10 +110,41 @@ def test_a_cell_that_is_used_twice_is_in_two_places(alter, labelled):
     )
 
 
+def test_cells_that_are_kept_are_in_no_profile(alter, labelled):
+    corpus = labelled({"B": 13, "T": 9, "NK": 2, None: 2})
+    after = alter(corpus, "pseudobulk", k=3, keep=4, small="leave_out")
+    stay = after.labels("made") == ""
+    assert dict(zip(*np.unique(after.labels("cell_type")[stay], return_counts=True), strict=True)) == {
+        "B": 4, "NK": 2, "T": 4,
+    }  # fmt: skip
+    assert after.labels("cell_type")[~stay].tolist() == ["B"] * 3 + ["T"]
+    told = derived.origins(after)
+    assert not {*told["row"]} & {*after.cells["row"][stay]}
+    counts = corpus.counts().toarray()
+    np.testing.assert_array_equal(after.counts().toarray()[stay], counts[after.cells["row"][stay]])
+    assert after.account[-1]["touched"] == [
+        {"source": "blood", "cell_type": "B", "from": 13, "kept": 4, "profiles": 3, "left_over": 0},
+        {"source": "blood", "cell_type": "NK", "from": 2, "kept": 2, "profiles": 0, "left_over": 0},
+        {"source": "blood", "cell_type": "T", "from": 9, "kept": 4, "profiles": 1, "left_over": 2},
+    ]
+
+
+def test_a_cell_that_is_used_often_can_be_kept_and_be_in_profiles(alter, labelled):
+    corpus = labelled({"B": 4})
+    corpus.cells["times"] = [1, 1, 1, 5]
+    after = alter(corpus, "pseudobulk", k=2, keep=4)
+    stay = after.labels("made") == ""
+    assert after.cells["times"][stay].sum() == 4
+    assert len(after.cells[~stay]) == 2
+    together = (after.counts().toarray() * after.cells[["times"]].to_numpy()).sum(axis=0)
+    np.testing.assert_array_equal(together, (corpus.counts().toarray() * [[1], [1], [1], [5]]).sum(axis=0))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k": 6}, "k is 6, but 1 of 2 groups have fewer cells .*blood, T: 5"),
+        ({"k": 6}, r"a group must have 6 cells, and 1 of 2 have fewer \(blood, T: 5\); lower k, or"),
+        ({"k": 3, "keep": 3}, "must have 3 cells and 3 to keep, and 1 of 2 have fewer .* lower k or keep"),
         ({"k": 60, "small": "leave_out"}, "no cell_type has 60 cells"),
         ({"k": 1}, "greater than or equal to 2"),
         ({"k": 2, "by": "kind"}, "no column 'kind'"),

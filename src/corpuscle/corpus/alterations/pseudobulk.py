@@ -1,4 +1,4 @@
-"""Pseudobulk: replace cells by profiles, each the counts of a group of cells added up."""
+"""Pseudobulk: replace cells, all or all but some, by profiles, each the counts of a group of cells added up."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from corpuscle.core.components import component
 from corpuscle.core.errors import CorpusError
-from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, times_used
+from corpuscle.corpus.alteration import Alteration, Altered, label_or_refuse, times_used, with_uses
 from corpuscle.corpus.context import Context
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.derived import Derived, sums, with_made
@@ -42,14 +42,17 @@ class Pseudobulk(Alteration):
         The label within which cells are grouped.
     within_donor
         Whether a profile's cells are of one donor, too.
+    keep
+        How many cells of each label (of a donor, of a source), at random, stay cells and are in no profile, to train on
+        single cells and bulk together.
     small
-        What to do where a label (of a donor, of a source) has fewer than k cells: ``"refuse"``, or ``"leave_out"``,
-        which counts them.
+        What to do where a label (of a donor, of a source) has fewer cells than k and those to keep: ``"refuse"``, or
+        ``"leave_out"``, which counts them and keeps what there is.
 
     Examples
     --------
     >>> str(Pseudobulk(k=10))
-    'pseudobulk (k = 10, size_sd = 0.0, how = sum, by = cell_type, within_donor = False, small = refuse)'
+    'pseudobulk (k = 10, size_sd = 0.0, how = sum, by = cell_type, within_donor = False, keep = 0, small = refuse)'
     """
 
     k: Annotated[int, Field(ge=2)]
@@ -57,6 +60,7 @@ class Pseudobulk(Alteration):
     how: Literal["sum", "mean_k", "mean_size"] = "sum"
     by: str = "cell_type"
     within_donor: bool = False
+    keep: Annotated[int, Field(ge=0)] = 0
     small: Literal["refuse", "leave_out"] = "refuse"
 
     def apply(self, corpus: Corpus, rng: np.random.Generator, context: Context) -> Altered:
@@ -65,22 +69,26 @@ class Pseudobulk(Alteration):
             raise CorpusError("pseudobulk: a step before made cells whose counts are no whole numbers; take a mean")
         cell_U = np.repeat(np.arange(len(corpus)), times_used(corpus))
         groups = self._groups(corpus, cell_U)
-        members, sizes, touched = [], [], []
+        members, kept, sizes, touched = [], [], [], []
         for names, use_U in groups:
-            size_M = self._sizes(len(use_U), rng)
-            members.append(cell_U[rng.permutation(use_U)[: size_M.sum()]])
+            n = max(0, len(use_U) - self.keep)
+            size_M = self._sizes(n, rng)
+            order_U = cell_U[rng.permutation(use_U)]
+            members.append(order_U[: size_M.sum()])
+            kept.append(order_U[n:])
             sizes.append(size_M)
-            touched.append(
-                {**names, "from": len(use_U), "profiles": len(size_M), "left_over": len(use_U) - int(size_M.sum())}
-            )
+            stay: dict[str, Any] = {"kept": len(use_U) - n} if self.keep else {}
+            left = n - int(size_M.sum())
+            touched.append({**names, "from": len(use_U), **stay, "profiles": len(size_M), "left_over": left})
         if not any(map(len, sizes)):
-            raise CorpusError(f"pseudobulk: no {self.by} has {self.k:,} cells; lower k")
+            raise CorpusError(f"pseudobulk: no {self.by} has {self._least}; lower {self._which}")
         made = CellGroups(np.concatenate(members), np.concatenate([[0], *sizes]).cumsum())
         derived = _Profiles(corpus, made, self.k, self.how)
-        nothing = replace(corpus.take(np.zeros(len(corpus), bool)), makers={})
+        stays = with_uses(corpus, np.bincount(np.concatenate(kept), minlength=len(corpus)))
+        stays = replace(stays, makers=stays.used_makers)
         without = int(np.sum(corpus.labels(self.by)[cell_U] == ""))
         account = {"by": self.by, "without_label": without, "touched": touched}
-        return Altered(with_made(nothing, derived, "pseudobulk", _shared_labels(corpus, made)), account)
+        return Altered(with_made(stays, derived, "pseudobulk", _shared_labels(corpus, made)), account)
 
     def _groups(self, corpus: Corpus, cell_U: NDArray[np.int64]) -> list[tuple[dict[str, str], NDArray[np.int64]]]:
         """Return each group's names and the uses of cells in it; refuse groups that are too small."""
@@ -91,14 +99,23 @@ class Pseudobulk(Alteration):
             (dict(zip(columns, names, strict=True)), rows.to_numpy(np.int64))
             for names, rows in table.groupby(columns, sort=True).groups.items()
         ]
-        too_small = [(names, len(rows)) for names, rows in found if len(rows) < self.k]
+        too_small = [(names, len(rows)) for names, rows in found if len(rows) < self.k + self.keep]
         if too_small and self.small == "refuse":
             shown = "; ".join(f"{', '.join(names.values())}: {n}" for names, n in too_small[:5])
             raise CorpusError(
-                f"pseudobulk: k is {self.k:,}, but {len(too_small):,} of {len(found):,} groups have fewer cells "
-                f'({shown}{"; …" if len(too_small) > 5 else ""}); lower k, or leave them out with small = "leave_out"'
+                f"pseudobulk: a group must have {self._least}, and {len(too_small):,} of {len(found):,} have fewer "
+                f"({shown}{'; …' if len(too_small) > 5 else ''}); lower {self._which}, or leave them out with small = "
+                '"leave_out"'
             )
         return found
+
+    @property
+    def _least(self) -> str:
+        return f"{self.k:,} cells" + (f" and {self.keep:,} to keep" if self.keep else "")
+
+    @property
+    def _which(self) -> str:
+        return "k or keep" if self.keep else "k"
 
     def _sizes(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Draw the sizes of the groups that n uses of cells make."""
