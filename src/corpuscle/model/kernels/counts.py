@@ -22,6 +22,11 @@ Floats = NDArray[np.float32]
 # Gamma terms of counts below this are tabulated: of nearly all in a single-cell matrix.
 TABULATED = 16
 
+# A loop is compiled twice, for several numbers at once and for one at a time. The second runs where what is written
+# begins less than a few vectors (at most 512 bytes) behind what is read, and adds up in another order. Arrays of few
+# genes lie that near or not as memory happens to be free; with room for so many numbers in each, none does.
+ROOM = 256
+
 # Sums may be reordered, or they could not be vectorised; exp and log live from the order of their roundings.
 SUMS, EXACT = {"contract", "reassoc", "nsz"}, {"contract"}
 WORD, SINGLE = ir.IntType(32), ir.FloatType()
@@ -274,6 +279,8 @@ def sweep_counts(
 ) -> None:
     """Score a few cells' counts under (zero-inflated) negative binomials with mean ``exp(library) · softmax(logit)``.
 
+    Each array of genes needs memory for at least `ROOM` numbers, also where there are fewer genes.
+
     Parameters
     ----------
     logits
@@ -301,8 +308,10 @@ def sweep_counts(
     library_slope_C, theta_slope_G, bias_slope_G = slopes[0], slopes[1], slopes[2]
     n_blocks, n_cells, width = logits[0].shape
     n_genes = len(theta_G)
-    exp_G, slope_G, count_G = np.empty(n_genes, f), np.empty(n_genes, f), np.zeros(n_genes, f)
-    sum_G, ratio_W, product_W = np.zeros(n_genes, f), np.empty(width, f), np.empty(width, f)
+    of_genes, of_block = np.zeros((4, max(n_genes, ROOM)), f), np.empty((2, max(width, ROOM)), f)
+    exp_G, slope_G = of_genes[0, :n_genes], of_genes[1, :n_genes]
+    count_G, sum_G = of_genes[2, :n_genes], of_genes[3, :n_genes]
+    ratio_W, product_W = of_block[0, :width], of_block[1, :width]
     for c in range(n_cells):
         total = ZERO
         for k in range(n_blocks):
@@ -320,15 +329,15 @@ def sweep_counts(
             count_G[g] = x
         for k in range(n_blocks):
             here = slice(k * width, (k + 1) * width)
-            of_genes = log_theta_G[here], theta_G[here], over_theta_G[here]
+            parameters = log_theta_G[here], theta_G[here], over_theta_G[here]
             given = logits[0][k, c], exp_G[here], count_G[here]
             if len(logits) > 1:
                 ratio = ratio_W[: len(given[1])]
                 of_lost = logits[1][k, c], slopes[-1][here]
-                row = _scored_inflated(cell, of_genes, given, of_lost, slope_G[here], sum_G[here], ratio)
+                row = _scored_inflated(cell, parameters, given, of_lost, slope_G[here], sum_G[here], ratio)
                 value += float(_sum_of_logarithms(ratio, product_W))
             else:
-                row = _scored(cell, of_genes, given, slope_G[here], sum_G[here])
+                row = _scored(cell, parameters, given, slope_G[here], sum_G[here])
             value += float(row[0])
             slope += float(row[1])
         for i in range(starts[c], starts[c + 1]):

@@ -47,8 +47,11 @@ class Blocks(NamedTuple):
     @classmethod
     def empty(cls, n_cells: int, n_genes: int) -> "Blocks":
         """Make room for so many cells and genes."""
+        from corpuscle.model.kernels.counts import ROOM
+
         genes = list(genes_of_blocks(n_genes))
-        whole = torch.empty(len(genes), n_cells, min(n_genes, BLOCK_GENES))
+        width = max(n_genes, ROOM) if len(genes) == 1 else BLOCK_GENES
+        whole = torch.empty(len(genes), n_cells, width)
         return cls(whole, [part[:, : here.stop - here.start] for part, here in zip(whole, genes, strict=True)])
 
 

@@ -212,32 +212,43 @@ def _fill_logits(logits: Sequence[Blocks], decoded: Decoded, unmeasured: Tensor 
     return torch.stack(tops).amax(0)
 
 
+def _parameters(log_theta_G: Tensor) -> Sequence[Tensor]:
+    """Return log θ, θ and 1/θ, each with `ROOM`."""
+    from corpuscle.model.kernels.counts import ROOM
+
+    n_genes = len(log_theta_G)
+    found = torch.empty(3, max(n_genes, ROOM))[:, :n_genes]
+    found[0] = log_theta_G
+    torch.exp(log_theta_G, out=found[1])
+    torch.reciprocal(found[1], out=found[2])
+    return [*found]
+
+
 def _sweep(decoded: Decoded, batch: Batch) -> _Swept:
     from corpuscle.model.kernels import counts
 
     n_cells, n_genes = len(batch), batch.n_genes
-    theta_G = decoded.log_theta.exp()
-    of_genes = tuple(part.detach().numpy() for part in (decoded.log_theta, theta_G, 1 / theta_G))
+    of_genes = tuple(part.numpy() for part in _parameters(decoded.log_theta.detach()))
     tables = tuple(torch.empty(counts.TABULATED, n_genes).numpy() for _ in range(2))
     counts.tabulate_gamma(of_genes[1], *tables)
     layers = decoded.layers()
+    slopes = [*torch.zeros(1 + len(layers), max(n_genes, counts.ROOM))[:, :n_genes]]
     logits = [Blocks.empty(n_cells, n_genes) for _ in layers]
     top_B = _fill_logits(logits, decoded, batch.unmeasured)
     swept = _Swept(
         torch.empty(n_cells),
         [each.parts for each in logits],
-        [torch.zeros(n_genes) for _ in layers],
+        slopes[1:],
         torch.empty(n_cells),
-        torch.zeros(n_genes),
+        slopes[0],
     )
-    per_gene = (slope_G.numpy() for slope_G in (swept.theta_slope_G, *swept.bias_slopes))
     counts.sweep_counts(
         tuple(each.whole.numpy() for each in logits),
         (top_B.numpy(), decoded.library.detach().numpy()),
         tuple(part.numpy() for part in batch[:3]),
         of_genes,
         tables,
-        (swept.library_slope_B.numpy(), *per_gene),
+        (swept.library_slope_B.numpy(), *(slope_G.numpy() for slope_G in slopes)),
         swept.likelihood_B.numpy(),
     )
     return swept
