@@ -81,9 +81,10 @@ class Claim:
     estimate
         The measured difference, or value.
     verdict
-        Decided by a rule of this module, which the study's page states: ``"pattern seen"``, ``"not seen"`` (which
-        includes intervals that reach 0), ``"artefact"`` or ``"undecided"`` (see `unless_confounded`), or ``"no
-        verdict"``: nothing was published of what is asked here, or what it was compared with is not run.
+        Decided by a rule of this module, which the study's page states: ``"pattern seen"``, ``"not seen"`` (it is ruled
+        out), ``"artefact"`` (see `unless_confounded`), ``"undecided"`` (the interval holds both the pattern and its
+        absence), or ``"no verdict"``: nothing was published of what is asked here, or what it was compared with is not
+        run.
     because
         One sentence: what the verdict rests on, and what differs from the publication.
     """
@@ -96,33 +97,47 @@ class Claim:
     because: str
 
 
-def when(seen: bool) -> Verdict:  # noqa: FBT001  # a verdict is what a condition is called
-    """Return the verdict on a pattern that has no confounder."""
-    return "pattern seen" if seen else "not seen"
+def above(found: Estimate, at: float = 0.0) -> Verdict:
+    """Return the verdict on a pattern that is a value above `at`: not seen where one by `MARGIN` is ruled out."""
+    return _verdict(seen=found.low > at, ruled_out=found.high < at + MARGIN)
 
 
-def no_more_than_margin(gain: Estimate) -> Verdict:
-    """Return the verdict on a published absence of a gain: seen where a gain of `MARGIN` or more is ruled out."""
-    return when(gain.high < MARGIN)
+def below(found: Estimate, at: float = 0.0) -> Verdict:
+    """Return the verdict on a pattern that is a value below `at`: not seen where one by `MARGIN` is ruled out."""
+    return _verdict(seen=found.high < at, ruled_out=found.low > at - MARGIN)
 
 
-def unless_confounded(*, seen: bool, still: bool, removed: bool) -> Verdict:
+def no_gain(found: Estimate) -> Verdict:
+    """Return the verdict on a published absence of a gain: seen where `MARGIN` is ruled out, not where there is one."""
+    return _verdict(seen=found.high < MARGIN, ruled_out=found.low > 0)
+
+
+def no_loss(found: Estimate) -> Verdict:
+    """Return the verdict on a published absence of a loss: see `no_gain`."""
+    return _verdict(seen=found.low > -MARGIN, ruled_out=found.high < 0)
+
+
+def _verdict(*, seen: bool, ruled_out: bool) -> Verdict:
+    if seen:
+        return "pattern seen"
+    return "not seen" if ruled_out else "undecided"
+
+
+def unless_confounded(published: Verdict, *, still: bool, removed: bool) -> Verdict:
     """Return the verdict on a pattern that goes along with something else, such as more steps.
 
     Parameters
     ----------
-    seen
-        Whether it is seen as it was measured in the publication.
+    published
+        The verdict on it as it was measured in the publication.
     still
         Whether it is seen with that something held equal.
     removed
         Whether that something is shown to make it: the difference between the two, paired by replicate, is beyond
         zero. That the second is not shown does not show that it is smaller than the first: it is undecided then.
     """
-    if not seen:
-        return "not seen"
-    if still:
-        return "pattern seen"
+    if published != "pattern seen" or still:
+        return published
     return "artefact" if removed else "undecided"
 
 

@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 PAGES = HERE.parent / "docs" / "published" / "claims"
 # How much wider intervals are tried to be, and the verdicts that say of something that it is shown.
 WIDER = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-SHOWN = ("pattern seen", "artefact")
+SHOWN = ("pattern seen", "artefact", "not seen")
 # A study file on data that do not come with the package, of studies that have one.
 RICHER = "richer"
 sys.path.insert(0, str(HERE))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from claim import MARGIN, Claim, Estimate, difference, no_more_than_margin, values, when
+from claim import MARGIN, Claim, Estimate, above, difference, no_gain, values
 
 from corpuscle import Results
 
@@ -156,7 +156,7 @@ def _synthetic(scores: pd.DataFrame, name: str, figure: str) -> Claim:
         f"Taught by synthetic cells alone, Geneformer recognises single cells worse: {figure}.",
         "mean accuracy of labels, Geneformer: single cells minus as many synthetic cells (clipped normal)",
         found,
-        when(found.above_zero),
+        above(found),
         f"{_mean(scores, 'Synthetic'):.2f} for {_mean(scores, 'Single cells'):.2f}, from bulk of those; by chance "
         f"{1 / _n_labels(scores):.2f}. Of synthetic counts, the difference is {counts}.",
     )
@@ -193,7 +193,7 @@ def _added(scores: pd.DataFrame, two: pd.DataFrame | None = None) -> Claim:
         "0.79 and 0.80 in four trials, as we read them, for 0.79.",
         "mean accuracy of labels, Geneformer: single cells with 200 synthetic ones minus single cells",
         found,
-        no_more_than_margin(found),
+        no_gain(found),
         f"Seen where the interval ends below {MARGIN}.{of_two}",
     )
 
@@ -209,6 +209,6 @@ def _first_label(scores: pd.DataFrame, added: tuple[str, str]) -> Claim:
         "0.57 to 0.64 for 0.68; the other, BMS, more often in three.",
         f"accuracy of {added[0]}, Geneformer: single cells minus single cells with synthetic ones of two labels",
         found,
-        when(found.above_zero),
+        above(found),
         f"Of {added[1]}, the other label that is added and the one most like it, it is {other}.",
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
-from claim import Claim, Estimate, difference, values, when
+from claim import Claim, Estimate, above, difference, values
 
 from corpuscle import Results
 
@@ -90,7 +90,7 @@ def _numbers(scores: pd.DataFrame) -> list[Claim]:
                 "by how many clusters plain Leiden (0.8) is further from the true number than calibrated clustering, "
                 "600 cells drawn anew",
                 excess,
-                when(excess.above_zero),
+                above(excess),
                 f"Calibrated clustering finds {there} in {right} of {len(calibrated)} draws, plain Leiden "
                 f"{_clusters(scores, corpus, PLAIN).mean():.1f} on average. Leiden here, Louvain there; our own "
                 "simulation, not Splatter.",
@@ -111,7 +111,7 @@ def _known_number(scores: pd.DataFrame, published: str, known: Known) -> Claim:
         PUBLISHED[published],
         f"by how many clusters plain Leiden (0.8) is further from {there} than calibrated clustering, {known.cells}",
         excess,
-        when(excess.above_zero),
+        above(excess),
         f"Calibrated clustering finds {there} in {int((found == there).sum())} of {len(found)} draws, "
         f"{means['calibrated']:.1f} on average ({more:.1f} of 5,000 variable genes), plain Leiden {means[PLAIN]:.1f}.",
     )

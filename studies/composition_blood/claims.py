@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from claim import Claim, Estimate, difference, unless_confounded, values, when
+from claim import Claim, Estimate, above, below, difference, unless_confounded, values
 from corpus_pairs import ALPHA, by_cell, compared, of_targets, significant
 
 from corpuscle import Results
@@ -69,7 +69,7 @@ def richer(run: Results) -> list[Claim]:
             "R² on leukaemia is .33 with Blood+Blood and .39 with Blood+Cancer.",
             "Blood+Lung cancer minus Blood+Blood on marrow of a patient with leukaemia, R² (log), equal steps",
             other,
-            when(other.above_zero),
+            above(other),
             "The published malignant cells were of blood cancers, these are lines of lung cancer. With other cells of "
             f"that marrow in their place it is {own}.",
         ),
@@ -78,7 +78,7 @@ def richer(run: Results) -> list[Claim]:
             "Malignant cells of other studies raise R² on malignant cells that were left out (a myeloma, by 17 %).",
             "Blood+Lung cancer minus Blood+Blood on a carcinoma of the breast, which no corpus has, R² (log)",
             unseen,
-            unless_confounded(seen=unseen.above_zero, still=beyond.above_zero, removed=far.above_zero),
+            unless_confounded(above(unseen), still=beyond.above_zero, removed=far.above_zero),
             f"Healthy pancreas in place of lung cancer: {far}, from which lung cancer differs by {beyond}.",
         ),
         Claim(
@@ -86,7 +86,7 @@ def richer(run: Results) -> list[Claim]:
             "R² on blood is .61 with Blood+Blood, and .69 with cancer, .63 with marrow.",
             "Blood+X minus Blood+Blood on held-out blood, R² (log), mean over four X, equal steps",
             on_blood,
-            when(on_blood.above_zero),
+            above(on_blood),
             "X is blood of another donor, a leukaemia, lung cancer or pancreas.",
         ),
     ]
@@ -104,7 +104,7 @@ def _doubling(epochs: pd.DataFrame, steps: pd.DataFrame) -> Claim:
         "R² on blood falls from .69 to .61 when 101,879 more cells of blood are added, at equal epochs.",
         "Blood+Blood minus Blood, R² (log) on held-out blood, at equal epochs",
         published,
-        unless_confounded(seen=published.below_zero, still=equal.below_zero, removed=removed.below_zero),
+        unless_confounded(below(published), still=equal.below_zero, removed=removed.below_zero),
         f"At equal steps the difference is {equal}; 400 and 800 cells of one study, in place of 101,879 and 203,758.",
     )
 
@@ -122,7 +122,7 @@ def _own_kind(steps: pd.DataFrame) -> Claim:
         "Atlas.",
         "Blood+X minus Blood+Blood on held-out cells of X, R² (log), mean over four X, equal steps",
         found,
-        when(found.above_zero),
+        above(found),
         "The control has as many cells and takes as many steps; X is another blood study, stimulated blood, "
         "pancreas or cell lines.",
     )
@@ -142,7 +142,7 @@ def _on_blood(epochs: pd.DataFrame, steps: pd.DataFrame) -> Claim:
         "R² on blood is .61 with Blood+Blood, and .69, .70, .63 and .54 with cancer, TF Atlas, marrow and Perturb-seq.",
         "Blood+X minus Blood+Blood on held-out blood, R² (log), mean over four X, equal steps",
         found,
-        when(found.above_zero),
+        above(found),
         f"Next to Blood alone, Blood+X differs by {at_epochs} at equal epochs, where it takes twice the steps, and "
         f"by {at_steps} at equal steps.",
     )
@@ -158,7 +158,7 @@ def _far(steps: pd.DataFrame) -> Claim:
         "R² of Blood is .69 on blood, and 0 on neurons.",
         "R² (log) of Blood on held-out blood minus that on pancreas and cell lines, equal steps",
         found,
-        when(found.above_zero),
+        above(found),
         "Squared correlations over a target's own variable genes also depend on how deep its cells are.",
     )
 
@@ -181,7 +181,7 @@ def _left_out_study(atlas: pd.DataFrame) -> Claim:
         "Share by which R² (log) on held-out cells of X is higher after an atlas without X than after Blood, mean over "
         "three X, equal size and steps",
         found,
-        when(found.above_zero),
+        above(found),
         f"By study: {each}. Studies of healthy tissue and of cell lines stand for cancers.",
     )
 
@@ -227,7 +227,7 @@ def _left_out_types(steps: pd.DataFrame) -> Claim:
         "little of.",
         "No-X minus Blood on X, R² (log), mean of monocytes and B cells, equal cells and steps",
         found,
-        when(found.below_zero),
+        below(found),
         f"By type: {each}. Published were residuals of genes, which the report has, too.",
     )
 
@@ -246,7 +246,9 @@ def _cell_tests(epochs: pd.DataFrame) -> Claim:
         "targets)",
         found,
         unless_confounded(
-            seen=by_cells > NEARLY_ALL * n_pairs, still=by_runs > NEARLY_ALL * n_pairs, removed=found.low > ALPHA
+            "pattern seen" if by_cells > NEARLY_ALL * n_pairs else "not seen",
+            still=by_runs > NEARLY_ALL * n_pairs,
+            removed=found.low > ALPHA,
         ),
         f"Of {n_pairs} pairs, {by_cells:.0f} are significant over cells (mean over seeds), {apart} over replicates, "
         f"and {by_runs} after Holm's correction: most differ, but the count over cells does not show it, as the same "
@@ -269,7 +271,7 @@ def _samples(epochs: pd.DataFrame) -> Claim:
         "log10 of the standard deviation between trainings over that between five posterior samples of one model, "
         "R² (log) on blood, over ten corpora",
         found,
-        "artefact" if found.above_zero else "not seen",
+        "artefact" if found.above_zero else above(found),
         f"One model's samples scatter by {within.mean():.4f}, trainings by {between.mean():.4f}; the means of all "
         f"trainings agree to two decimals in {alike} of {len(between)} corpora. With one model, five seeds agree "
         "whatever trainings would do. The interval is over corpora.",
@@ -285,7 +287,7 @@ def _latents(steps: pd.DataFrame) -> Claim:
         "Latents of Blood+X are reconstructed from Blood's with a mean R² above .85.",
         "Mean R² of Blood+X's latents on Blood's, on held-out blood, over four X",
         found,
-        when(found.low > 0.85),
+        above(found, 0.85),
         f"Of Blood+Blood's latents, to which nothing new was added, Blood's explain {again}: the rest is that a "
         "training is another training.",
     )
@@ -300,7 +302,7 @@ def _loadings(steps: pd.DataFrame) -> Claim:
         "Loadings of one latent correlate with expression in neurons, which no corpus has: r = .24, P = 1e-99.",
         "Largest correlation of a latent's loadings with expression in pancreas, Blood+Lines minus Blood+Blood",
         found,
-        when(found.above_zero),
+        above(found),
         f"It is {there} with Blood+Lines: the largest of ten absolute correlations is never 0, and its P counts genes.",
     )
 
@@ -313,7 +315,7 @@ def _gene_sets(scores: pd.DataFrame) -> Claim:
         "One latent stands for mitosis: NES 2.09, P = 8e-16, 118 of 124 genes of KEGG's set.",
         "Share of latents tied to S or G2/M phase, Blood+Lines minus Blood+Blood, on held-out cell lines",
         found,
-        when(found.above_zero),
+        above(found),
         "These files have 14 of the 97 genes of the two sets, which is little to see a set by.",
     )
 
@@ -331,7 +333,7 @@ def _geneformer(scores: pd.DataFrame) -> Claim:
         "with Blood+Cancer.",
         "Rank correlation on cell lines shown whole, Blood+Lines minus Blood+Blood, equal steps",
         found,
-        when(found.above_zero),
+        above(found),
         f"After Blood: {levels[0]} on blood, {levels[1]} on lines; a guess by mean ranks, which looks at no cell, "
         f"has {base.mean:.3f} on blood. A network of two layers after 80 steps.",
     )

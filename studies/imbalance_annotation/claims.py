@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import pandas as pd
-from claim import MARGIN, Claim, Estimate, unless_confounded, values, when
+from claim import MARGIN, Claim, Estimate, above, no_gain, unless_confounded, values
 
 from corpuscle import Results
 
@@ -112,7 +112,7 @@ def _over_sampling(scores: pd.DataFrame, model: str, asked: Asked) -> Claim:
         f"{NAMES[model]}, fine-tuned on over-sampled cells, annotates better than on the original ones.",
         f"macro-F1 on {asked.cells}, over-sampled less original, {asked.epochs} epochs each, over seeds",
         epochs,
-        unless_confounded(seen=epochs.above_zero, still=steps.above_zero, removed=more.above_zero),
+        unless_confounded(above(epochs), still=steps.above_zero, removed=more.above_zero),
         f"{asked.epochs} epochs of over-sampled cells are three times the steps; at {asked.steps} steps each: {steps}, "
         f"which is less by {more}.",
     )
@@ -150,7 +150,7 @@ def _under_sampling(scores: pd.DataFrame, asked: Asked) -> Claim:
         "Fine-tuned on under-sampled cells, none of the models annotates better.",
         f"macro-F1, under-sampled less original, {asked.epochs} epochs each, mean of three models, over seeds",
         epochs,
-        unless_confounded(seen=epochs.high < MARGIN, still=steps.high < MARGIN, removed=less.below_zero),
+        unless_confounded(no_gain(epochs), still=steps.high < MARGIN, removed=less.below_zero),
         f"Seen where the interval ends below {MARGIN}. {asked.epochs} epochs of under-sampled cells are a third of the "
         f"steps; at {asked.steps} each: {steps}, from which the first differs by {less}. Imputed cells, of which no "
         f"direction was published: {imputed}.",
@@ -214,6 +214,6 @@ def _simple(scores: pd.DataFrame) -> Claim:
         "On Zheng68K, logistic regression has a macro-F1 of 0.707, scBERT 0.675 (of another group).",
         "macro-F1, logistic regression less the best of three networks, original cells, over seeds",
         more,
-        when(more.above_zero),
+        above(more),
         "The networks here are small and taught from random weights.",
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from claim import Claim, Estimate, half_width, unless_confounded, when
+from claim import Claim, Estimate, above, below, half_width, unless_confounded
 from scipy import stats
 
 from corpuscle import Results
@@ -78,7 +78,7 @@ def _drop(scores: pd.DataFrame, corpus: str, *, n_of_type: int) -> Claim:
         PUBLISHED[corpus],
         "F1 on the published split, altered type less that type in the control, mean of Harmony and scVI, over seeds",
         drop,
-        unless_confounded(seen=drop.below_zero, still=beyond.below_zero, removed=fewer.below_zero),
+        unless_confounded(below(drop), still=beyond.below_zero, removed=fewer.below_zero),
         f"Where a type is halved in both batches, which leaves it {n_of_type} of {2 * n_of_type} cells (here {left}) "
         f"and no imbalance, the difference is {fewer}, from which this one differs by {beyond}. On the published "
         f"split, cells of a type's own batch vote, too; where only other batches do, the difference is {across}.",
@@ -96,7 +96,7 @@ def _relatedness(scores: pd.DataFrame, n_types: str) -> Claim:
         "The altered type's F1 falls more where another type is near it.",
         "slope of the change in F1 on the altered type's least distance of centres in the control, over seeds",
         slope,
-        when(slope.above_zero),
+        above(slope),
         f"Of {slope.n} draws of a type among {n_types}; the distances are of few cells.",
     )
 
@@ -142,7 +142,7 @@ def _regressions(scores: pd.DataFrame) -> list[Claim]:
                 *published[name],
                 f"slope of F1 (published split) on {what[name]}, method held equal, over types, for each seed",
                 alone,
-                unless_confounded(seen=alone.above_zero, still=still, removed=removed),
+                unless_confounded(above(alone), still=still, removed=removed),
                 f"With {what[other]} held equal, too: {equal}. Of types with 15 voting cells or more, as many as the "
                 f"neighbours that are asked: {of_many}.",
             )
@@ -169,7 +169,7 @@ def _worst_type(scores: pd.DataFrame) -> Claim:
         "Of the types of two batches, NK cells have the lowest F1 (poster).",
         "F1 of NK cells less that of the lowest other type, published split, mean of corpora and methods, over seeds",
         less,
-        when(less.below_zero),
+        below(less),
         f"Of the others, {lowest} has the lowest mean, next to which NK cells are, as in the published data.",
     )
 
@@ -184,7 +184,7 @@ def _unstable_type(scores: pd.DataFrame, monocytes: str) -> Claim:
         "Over replicates, ranks of the markers of CD14 monocytes scatter most (poster).",
         f"distance of a marker's rank from its mean in the other seeds, {named} less the highest other type",
         published,
-        unless_confounded(seen=published.above_zero, still=signed.above_zero, removed=more.above_zero),
+        unless_confounded(above(published), still=signed.above_zero, removed=more.above_zero),
         f"By signed scores, in which genes that go down are no markers and ties share a rank: {signed}.",
     )
 
@@ -239,6 +239,6 @@ def _fine_tuned(scores: pd.DataFrame, what: str, published: str) -> Claim:
         published,
         f"{metric}, adversary alone less zero-shot, mean of Geneformer and scGPT, control, over seeds",
         alone,
-        unless_confounded(seen=alone.below_zero, still=whole.below_zero, removed=less.below_zero),
+        unless_confounded(below(alone), still=whole.below_zero, removed=less.below_zero),
         f"The published head trained by its adversary alone. With all six losses, scGPT less zero-shot has {whole}.",
     )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from claim import MARGIN, Claim, Estimate, difference, no_more_than_margin, unless_confounded, values, when
+from claim import MARGIN, Claim, Estimate, above, below, difference, no_gain, no_loss, unless_confounded, values
 
 from corpuscle import Results
 from corpuscle.statistics.ladders import saturation
@@ -141,7 +141,7 @@ def _saturated(
         f"The learning saturation point is {published}.",
         f"Share of the accuracy of {model}, {how}, that comes only beyond {sizes[percent]:,} of {sizes[100]:,} cells",
         left,
-        when(left.high < REST),
+        below(left, REST),
         f"Seen where the interval ends below 5 %. The published rule gives {at:,.0f} cells. Our 100 % are "
         f"{sizes[100]:,} cells, in place of 22 million.",
     )
@@ -207,7 +207,7 @@ def _one_number(steps: pd.DataFrame, epochs: pd.DataFrame) -> Claim:
         "log10 of the point at equal epochs over that at equal steps, from the five runs of each seed, mean of scVI "
         "and autoencoder, zero-shot",
         moved,
-        "artefact" if moved.above_zero else ("pattern seen" if stays else "not seen"),
+        "artefact" if moved.above_zero else ("pattern seen" if stays else below(moved)),
         "Seen where it moves by less than a quarter; an artefact of steps where it moves with them. Cells by the "
         "best of all runs, by means of seeds, and our verdict, PCA, scVI and autoencoder at equal steps, then the "
         f"two at equal epochs: {words}.",
@@ -222,7 +222,7 @@ def _steps(epochs: pd.DataFrame, steps: pd.DataFrame, model: str) -> Claim:
         RISES[model],
         "Accuracy after 1,200 random cells minus that after 24, zero-shot, at equal steps",
         at_steps,
-        unless_confounded(seen=at_epochs.above_zero, still=at_steps.above_zero, removed=more.above_zero),
+        unless_confounded(above(at_epochs), still=at_steps.above_zero, removed=more.above_zero),
         f"At equal epochs, where 24 cells get 22 steps and 1,200 get 198, in place of 200, it is {at_epochs}, which is "
         f"more by {more}.",
     )
@@ -239,7 +239,7 @@ def _more_cells(scores: pd.DataFrame, model: str) -> Claim:
         RISES[model],
         "Accuracy after 10,000 random cells minus that after 100, zero-shot, mean of three unseen studies, equal steps",
         found,
-        when(found.above_zero),
+        above(found),
         f"By study: {each}. Beyond 2,500 cells: {beyond}.",
     )
 
@@ -253,7 +253,7 @@ def _diversity(measures: pd.DataFrame, asked: Comparison) -> Claim:
         asked.published,
         f"{asked.measure} of {asked.corpus} minus {asked.than}",
         found,
-        when(found.above_zero if asked.sign > 0 else found.below_zero),
+        above(found) if asked.sign > 0 else below(found),
         "Vendi scores are of 50 components in one space for all corpora, in place of genes chosen for each."
         if asked.measure == "vendi"
         else "Ten types of blood, in place of 164.",
@@ -276,7 +276,7 @@ def _no_help(steps: pd.DataFrame, which: dict[str, str], percents: tuple[int, ..
         "Accuracy of scVI, zero-shot, re-weighted or sketched minus random of the same size, mean over two samplers "
         "× three sizes, equal steps",
         found,
-        no_more_than_margin(found),
+        no_gain(found),
         f"Seen where the interval ends below {MARGIN}. By corpus: {each}.",
     )
 
@@ -296,7 +296,7 @@ def _foreign(steps: pd.DataFrame) -> Claim:
         "Accuracy with foreign cells in place of a tenth, or half, minus random of the same size, zero-shot, mean "
         "over two networks",
         found,
-        no_more_than_margin(found),
+        no_gain(found),
         f"Seen where the interval ends below {MARGIN}. The foreign cells are four cell lines.",
     )
 
@@ -316,7 +316,7 @@ def _pca(steps: pd.DataFrame, epochs: pd.DataFrame) -> Claim:
         PCA_AHEAD,
         "Accuracy of PCA minus the mean of scVI's and the autoencoder's, zero-shot, after 1,200 cells",
         found,
-        when(found.low > -MARGIN),
+        no_loss(found),
         f"Seen where the interval begins above -{MARGIN}. Training adds, to what a network is before its first step, "
         f"{untrained['scvi']} (scVI) and {untrained['masked_autoencoder']} (autoencoder).",
     )
@@ -339,7 +339,7 @@ def _pca_ahead(scores: pd.DataFrame) -> Claim:
         "Accuracy of PCA minus the mean of scVI's and the autoencoder's, zero-shot, after 10,000 cells, mean of three "
         "unseen studies",
         found,
-        when(found.low > -MARGIN),
+        no_loss(found),
         f"Seen where the interval begins above -{MARGIN}. After 100 cells it is {of_few}; after 10,000: {each}.",
     )
 
@@ -355,7 +355,7 @@ def _geneformer(scores: pd.DataFrame) -> Claim:
         "Micro-F1 of Geneformer on hematopoiesis is .856 after 25 %, and .845 after all.",
         "Accuracy of Geneformer after 1,200 cells minus that after 300, zero-shot, equal steps",
         found,
-        no_more_than_margin(found),
+        no_gain(found),
         f"Seen where the interval ends below {MARGIN}. Training adds {trained} to the untrained network, which is "
         f"small and takes 60 steps. The contrastive model, taught types, gains {contrastive}.",
     )
@@ -378,7 +378,7 @@ def _perturbation(scores: pd.DataFrame) -> list[Claim]:
             "and .701, .749 and .742.",
             "Correlation of mean profiles, scVI trained on 1,200 cells minus untrained",
             trained,
-            no_more_than_margin(trained),
+            no_gain(trained),
             f"Seen where the interval ends below {MARGIN}. Of the autoencoder it is {also}. From 24 to 1,200 "
             f"cells, scVI's changes by {more}. "
             "Interferon in ten types of blood, in place of drugs on four lines.",
@@ -388,7 +388,7 @@ def _perturbation(scores: pd.DataFrame) -> list[Claim]:
             "Correlation of profiles by no change is .730, .831, .944 and .870, on three of four drugs above scVI's.",
             "Correlation of mean profiles, no change minus a perceptron on scVI's embedding (1,200 cells)",
             ways,
-            when(ways.above_zero),
+            above(ways),
             f"That correlation is high where nothing changes. Of changes, scVI's correlation is {change}; no change "
             "has none.",
         ),
@@ -407,7 +407,7 @@ def _integration(scores: pd.DataFrame) -> Claim:
         "The saturation point of scVI is 1 % on lung, liver and periodontitis, and 10 % on renal.",
         "Share of scVI's avg-bio that comes only beyond 24 of 1,200 cells, equal steps",
         left["scvi"],
-        when(left["scvi"].high < REST),
+        below(left["scvi"], REST),
         f"Seen where the interval ends below 5 %. PCA: {left['pca']}; autoencoder: {left['masked_autoencoder']}. "
         f"Training adds {untrained} to an untrained scVI.",
     )

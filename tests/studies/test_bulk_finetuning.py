@@ -83,7 +83,7 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     found = {claim.name: claim for claim in claims_of("bulk_finetuning", runs)}
     assert len(found) == 10
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found.values()} <= {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found.values()} <= {"undecided", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found.values())
     # What holds at any number of steps: to a model of ranks, the three aggregations are one input.
     assert found["Three aggregations, ranks"].estimate.mean == 0
@@ -102,7 +102,7 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     found = {claim.name: claim for claim in module_at(HERE / "claims.py").richer(run)}
     assert len(found) == 14
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found.values()} <= {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found.values()} <= {"undecided", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found.values())
     assert found["Three aggregations, ranks"].estimate.mean == 0
     # The other study has the same five labels.

@@ -114,7 +114,7 @@ def test_small_runs_give_claims(folder, tmp_path, monkeypatch):
     found = claims_of("calibrated_clustering", runs)
     assert len({claim.name for claim in found}) == len(found) == 7
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found} <= {"undecided", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found)
 
 
@@ -137,5 +137,5 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     study = Study.parse(changed(HERE / "richer.toml", few | fewer_genes), tmp_path)
     found = module_at(HERE / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
     assert len({claim.name for claim in found}) == len(found) == 12
-    assert {claim.verdict for claim in found} == {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found} == {"undecided", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found)

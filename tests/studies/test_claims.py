@@ -47,22 +47,44 @@ def estimate(mean, half):
     return claim.Estimate(mean, mean - half, mean + half, 5)
 
 
+@pytest.mark.parametrize("at", [0.0, 0.85])
+def test_a_pattern_is_seen_ruled_out_or_neither(at):
+    for mean, half, verdict in (
+        (0.1, 0.05, "pattern seen"),
+        (-0.1, 0.05, "not seen"),
+        (0.0, 0.01, "not seen"),
+        (0.0, 0.1, "undecided"),
+        (0.1, 0.2, "undecided"),
+    ):
+        assert claim.above(estimate(at + mean, half), at) == verdict
+        assert claim.below(estimate(at - mean, half), at) == verdict
+    assert claim.above(claim.Estimate.of(np.array([5.0])), at) == "undecided"
+
+
 def test_an_absence_is_seen_only_where_a_gain_is_ruled_out():
-    assert claim.no_more_than_margin(estimate(0.0, 0.01)) == "pattern seen"
-    assert claim.no_more_than_margin(estimate(-0.5, 0.1)) == "pattern seen"
-    assert claim.no_more_than_margin(estimate(0.0, 0.1)) == "not seen"
-    assert claim.no_more_than_margin(claim.Estimate.of(np.array([-5.0]))) == "not seen"
+    for mean, half, verdict in (
+        (0.0, 0.01, "pattern seen"),
+        (-0.5, 0.1, "pattern seen"),
+        (0.0, 0.1, "undecided"),
+        (0.1, 0.05, "not seen"),
+        (0.012, 0.01, "not seen"),
+    ):
+        found = estimate(mean, half)
+        assert claim.no_gain(found) == verdict
+        assert claim.no_loss(estimate(-mean, half)) == claim.no_gain(found)
+    assert claim.no_gain(claim.Estimate.of(np.array([-5.0]))) == "undecided"
 
 
 def test_an_artefact_needs_a_difference_that_is_shown():
     verdicts = {
-        (True, True, True): "pattern seen",
-        (True, False, True): "artefact",
-        (True, False, False): "undecided",
-        (False, False, True): "not seen",
+        ("pattern seen", True, True): "pattern seen",
+        ("pattern seen", False, True): "artefact",
+        ("pattern seen", False, False): "undecided",
+        ("not seen", False, True): "not seen",
+        ("undecided", False, True): "undecided",
     }
-    for (seen, still, removed), verdict in verdicts.items():
-        assert claim.unless_confounded(seen=seen, still=still, removed=removed) == verdict
+    for (published, still, removed), verdict in verdicts.items():
+        assert claim.unless_confounded(published, still=still, removed=removed) == verdict
 
 
 def test_corpora_are_compared_over_replicates_next_to_cells():
@@ -125,7 +147,7 @@ def test_what_a_verdict_stands_to_is_how_much_wider_intervals_may_be(tmp_path):
         # Student's interval of three: half of it is 0.248.
         of = {name: claim.Estimate.of(np.array([0.9, 1.0, 1.1]) - less) for name, less in (("far", 0.0), ("near", 0.5))}
         of["none"] = claim.Estimate.of(np.array([-1.0, 1.0]))
-        return [claim.Claim(name, "p", "m", one, claim.when(one.above_zero), "b") for name, one in of.items()]
+        return [claim.Claim(name, "p", "m", one, claim.above(one), "b") for name, one in of.items()]
 
     found = summarise.said(asked, [run])
     assert found.stands_to == {"far": 4.0, "near": 2.0}

@@ -88,7 +88,7 @@ def test_small_runs_lead_to_claims(tmp_path, monkeypatch):
     found = claims_of_cut_runs("composition_blood", 40, tmp_path, monkeypatch)
     assert len({claim.name for claim in found}) == len(found) >= 6
     # One replicate has no interval, so that no difference is seen; what is counted over cells needs none.
-    assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found} <= {"undecided", "no verdict"}
     assert all(claim.estimate.n <= 1 or claim.name.startswith("Nearly") for claim in found)
 
 
@@ -104,4 +104,4 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
         corpuscle.run(corpuscle.Study.parse(text, tmp_path), tmp_path / "run", workers=0, page=False)
     )
     assert len({claim.name for claim in found}) == len(found) == 3
-    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("not seen", 1)}
+    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("undecided", 1)}

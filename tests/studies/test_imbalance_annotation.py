@@ -127,7 +127,7 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     run = corpuscle.run(study, tmp_path / "richer", workers=0, store=tmp_path / "store")
     found = module_at(HERE / "claims.py").richer(run)
     assert len({claim.name for claim in found}) == len(found) == 6
-    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("not seen", 1), ("no verdict", 1)}
+    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("undecided", 1), ("no verdict", 1)}
 
 
 def test_small_runs_give_claims(tmp_path, monkeypatch):
@@ -149,5 +149,5 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     found = claims_of("imbalance_annotation", runs)
     assert len({claim.name for claim in found}) == len(found) == 9
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found} <= {"undecided", "no verdict"}
     assert all(claim.estimate.n == 1 for claim in found)

@@ -76,7 +76,7 @@ def test_small_runs_give_claims(tmp_path, monkeypatch):
     found = claims_of("imbalance_integration", runs)
     assert len({claim.name for claim in found}) == len(found) == 10
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found} <= {"undecided", "no verdict"}
     assert all(claim.estimate.n <= 1 for claim in found)
     drop = next(claim for claim in found if claim.name == "Ablated in one batch")
     assert -1 <= drop.estimate.mean <= 1
@@ -99,7 +99,7 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     found = module_at(HERE / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
     assert len({claim.name for claim in found}) == len(found) == 7
     # One replicate has no interval, so no pattern can be said to be there.
-    assert {claim.verdict for claim in found} == {"not seen"}
+    assert {claim.verdict for claim in found} == {"undecided"}
     assert all(claim.estimate.n <= 1 for claim in found)
     ablated = next(claim for claim in found if claim.name == "Ablated in one batch")
     assert -1 <= ablated.estimate.mean <= 1

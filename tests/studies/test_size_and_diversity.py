@@ -62,7 +62,7 @@ def test_small_runs_lead_to_claims(tmp_path, monkeypatch):
     found = claims_of_cut_runs("size_and_diversity", 400, tmp_path, monkeypatch, measured={"small"})
     assert len({claim.name for claim in found}) == len(found) >= 6
     # One replicate has no interval, so that nothing is seen.
-    assert {claim.verdict for claim in found} <= {"not seen", "no verdict"}
+    assert {claim.verdict for claim in found} <= {"undecided", "no verdict"}
 
 
 @pytest.mark.slow
@@ -75,4 +75,4 @@ def test_a_run_on_richer_data_leads_to_claims(tmp_path, monkeypatch):
     study = corpuscle.Study.parse(cut(text, 600), tmp_path)
     found = module_at(FOLDER / "claims.py").richer(corpuscle.run(study, tmp_path / "run", workers=0))
     assert len({claim.name for claim in found}) == len(found) == 10
-    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("not seen", 1)}
+    assert {(claim.verdict, claim.estimate.n) for claim in found} == {("undecided", 1)}
