@@ -89,10 +89,11 @@ def test_a_task_leads_with_the_headline_that_its_study_names(cells: Path, tmp_pa
     assert "annotation: Accuracy, linear probe" in page
     # The same folder: what a headline is costs no training.
     assert led('{ way = "15 nearest" }')[0] == {("macro_f1", "15 nearest")}
-    found, (said,), _ = led('{ way = "16 nearest" }')
+    found, (said,), page = led('{ way = "16 nearest" }')
     assert found == {("macro_f1", "5 nearest")}
     assert "line 11" in said
     assert "is of 16 nearest, so that it leads with its own; its ways: 5 nearest, 15 nearest" in said
+    assert "is of 16 nearest, so that it leads with its own" in page
     with pytest.raises(
         StudyError, match=r"tasks\[0\].headline: annotation has no metric 'acuracy'; did you mean 'accuracy'"
     ):

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,10 @@ from corpuscle.core.errors import CorpusError, FolderError, InputError, Problem
 from corpuscle.corpus.corpus import Corpus
 from corpuscle.corpus.export import write_corpus, written_identity
 from corpuscle.execution import engine, measuring, results_folder, tables
-from corpuscle.execution.artifact import Artifact
+from corpuscle.execution.artifact import Address, Artifact
 from corpuscle.execution.artifacts import Scores
 from corpuscle.execution.default_listener import default_listener
+from corpuscle.execution.executor import Executor
 from corpuscle.execution.graph import RunArtifacts, RunShares, made_cells, runs_of
 from corpuscle.execution.listener import Listener
 from corpuscle.execution.measuring import Measured
@@ -42,6 +43,7 @@ from corpuscle.study.spec import Study
 
 if TYPE_CHECKING:
     from corpuscle.execution.cluster.connection import Cluster
+
 
 FORMS = ("h5ad", "zarr")
 # What stands for a model where a corpus could not be measured.
@@ -120,24 +122,7 @@ def run(  # noqa: PLR0913  # all but two by name
         results_folder.write_unfinished(folder, plan)
         mark_outdated(folder / "report.html")
         measured = _measured(folder, measuring.measure(plan, corpora, notice, executor) if page else measuring.none())
-        missing = [one for one in runs if not one.is_done(kept)]
-        listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
-        shares = RunShares(missing, [one.address for run in missing for one in run.all if kept.has(*one.address)])
-
-        wanted = [artifact for one in missing for artifact in one.all]
-        remaining = Remaining(_parts(missing, kept), executor if isinstance(executor, int) else None)
-        for part, seconds in islice(_earlier(runs, kept), MOST_LEARNED if missing else 0):
-            remaining.learn(part.like, part.weight, seconds)
-
-        def on_update(news: Update) -> None:
-            check()
-            remaining.update(*news)
-            if (left := remaining.seconds()) is not None:
-                listener.left(left)
-            for run, share in shares.update(*news).items():
-                listener.update(run, share)
-
-        failed = engine.execute(wanted, corpora, executor, on_update, listener.failed)
+        missing, failed = _make(runs, opened, executor, check, listener)
         check()
         if not failed and record.is_own:
             kept.forget_unfinished()
@@ -146,8 +131,10 @@ def run(  # noqa: PLR0913  # all but two by name
             **{one.run: why for one in missing if (why := one.failure(failed)) is not None},
         }
         scores = _write_tables(folder, study, runs, kept)
-        listener.warned(list(_without_headline(study, scores)))
+        late = tuple(_without_headline(study, scores))
+        listener.warned(late)
         listed = [{**run._asdict(), "message": message} for run, message in failures.items()]
+        plan = replace(plan, warnings=plan.warnings + late)
         results_folder.write_provenance(folder, plan, listed, time.perf_counter() - started)
         # What an earlier study in this folder used is no longer of use.
         record.refer((artifact.address for one in runs for artifact in one.all), only=True)
@@ -156,6 +143,34 @@ def run(  # noqa: PLR0913  # all but two by name
         results = Results(folder, scores, failures, len(runs) - len(missing))
         listener.finished(results)
     return results
+
+
+def _make(
+    runs: Sequence[RunArtifacts],
+    opened: Opened,
+    executor: int | Executor,
+    check: Callable[[], None],
+    listener: Listener,
+) -> tuple[list[RunArtifacts], dict[Address, str]]:
+    """Make what the store lacks of some runs; return those runs, and why artifacts of theirs failed."""
+    kept = opened.store
+    missing = [one for one in runs if not one.is_done(kept)]
+    listener.planned({one.run: one.n_steps for one in missing}, len(runs) - len(missing))
+    shares = RunShares(missing, [one.address for run in missing for one in run.all if kept.has(*one.address)])
+    wanted = [artifact for one in missing for artifact in one.all]
+    remaining = Remaining(_parts(missing, kept), executor if isinstance(executor, int) else None)
+    for part, seconds in islice(_earlier(runs, kept), MOST_LEARNED if missing else 0):
+        remaining.learn(part.like, part.weight, seconds)
+
+    def on_update(news: Update) -> None:
+        check()
+        remaining.update(*news)
+        if (left := remaining.seconds()) is not None:
+            listener.left(left)
+        for run, share in shares.update(*news).items():
+            listener.update(run, share)
+
+    return missing, engine.execute(wanted, opened.corpora, executor, on_update, listener.failed)
 
 
 def _measured(folder: Path, measured: Measured) -> Measured:
