@@ -51,7 +51,7 @@ def test_ids_are_those_of_the_symbols_also_of_one_that_is_there_twice(folder, tm
     ("file", "n_runs", "changes"),
     [
         ("full", 40, {"seeds    = 200": "seeds = 2"}),
-        ("full_fine_tuned", 20, {"seeds    = 10": "seeds = 2"}),
+        ("full_fine_tuned", 28, {"seeds    = 10": "seeds = 2"}),
         ("full_natural", 10, {"seeds    = 50": "seeds = 2"}),
     ],
 )
