@@ -1,6 +1,7 @@
 """Small files that look like the sources of the full studies of composition: their columns, genes and names."""
 
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,15 @@ def write(path: Path, n_cells: int, obs: dict[str, list[Any]], var: pd.DataFrame
 
 
 def write_hosted_census(folder: Path, obs: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a small Census, and let it stand for the hosted one."""
+    """Write a small Census, and let it stand for the hosted one: opened once, by the one context of the process."""
     soma = pytest.importorskip("tiledbsoma")
+    from corpuscle.source.readers.census import _context
+
     data = file_of(600, {"is_primary_data": [True], **obs}, by_id("feature_name"), 0)
     data.var = data.var[[]]
     place = write_census(folder / "census", data)
-    monkeypatch.setattr("corpuscle.source.readers.census._hosted_census", lambda date, process: soma.open(str(place)))
+    hosted = cache(lambda date, process: soma.open(str(place), context=_context(process)))
+    monkeypatch.setattr("corpuscle.source.readers.census._hosted_census", hosted)
 
 
 def smaller(file: Path) -> str:
