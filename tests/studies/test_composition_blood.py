@@ -88,7 +88,10 @@ def test_small_runs_lead_to_claims(tmp_path, monkeypatch):
     found = claims_of_cut_runs("composition_blood", 40, tmp_path, monkeypatch)
     assert len({claim.name for claim in found}) == len(found) >= 6
     # One replicate has no interval, so that no difference is seen; what is counted over cells needs none.
-    assert {claim.verdict for claim in found} <= {"undecided", "no verdict"}
+    # Of one it is counted how often tests differ.
+    verdicts = {claim.name: claim.verdict for claim in found}
+    assert verdicts.pop("Nearly all corpora differ by a t test over cells") == "not seen"
+    assert {*verdicts.values()} <= {"undecided", "no verdict"}
     assert all(claim.estimate.n <= 1 or claim.name.startswith("Nearly") for claim in found)
 
 
