@@ -277,3 +277,9 @@ def test_the_held_out_losses_of_sldbench_are_predicted() -> None:
             actual.append(losses_there)
     known = np.concatenate(actual)
     assert 1 - ((np.concatenate(found) - known) ** 2).sum() / ((known - known.mean()) ** 2).sum() > 0.996
+
+
+@pytest.mark.parametrize("seed", [None, -1, 0.5, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(InputError, match="seed: expected a whole number of 0 or more; got"):
+        fit(mixtures(10), mixtures(10).sum(axis=1), seed=seed)

@@ -59,6 +59,12 @@ def test_caps_that_ask_for_a_source_that_no_run_has_leave_no_advice(weights: pd.
         contest(fitted, rng=np.random.default_rng(0), caps=caps)
 
 
+def test_caps_that_allow_one_mixture_are_said(weights: pd.DataFrame) -> None:
+    caps = dict.fromkeys(SOURCES[:3], 1 / 3) | {"never": 0.0}
+    found = assess(fit(weights, loss(weights), surrogates=QUICK), caps=caps)
+    assert found.advice == "Train on 33 % blood, 33 % lung, 33 % skin: the limits allow no other mixture."
+
+
 def test_nothing_is_known_of_what_a_source_does_that_no_run_has(weights: pd.DataFrame) -> None:
     fitted = fit(weights, loss(weights), surrogates=QUICK)
     _, low, high = map(np.asarray, fitted.predict([[0.5, 0.2, 0.3, 0.0], [0.5, 0.2, 0.2, 0.1]]))

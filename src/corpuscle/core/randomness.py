@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +51,20 @@ def given_generator(rng: object) -> np.random.Generator:
     """
     if isinstance(rng, np.random.Generator):
         return rng
-    if isinstance(rng, bool | np.bool_) or not isinstance(rng, int | np.integer) or rng < 0:
+    if not is_seed(rng):
         raise InputError(f"rng: expected a numpy Generator, or a seed, a whole number of 0 or more; got {rng!r:.80}")
     return np.random.default_rng(int(rng))
+
+
+def is_seed(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number of 0 or more.
+
+    Examples
+    --------
+    >>> is_seed(np.int64(3)), is_seed(True), is_seed(None), is_seed(-1)
+    (True, False, False, False)
+    """
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_) and bool(value >= 0)
 
 
 def torch_seed(rng: np.random.Generator) -> int:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from corpuscle.mixture.allowed import SLACK
 from corpuscle.mixture.rounds import Contest
 from corpuscle.mixture.surrogate import Array
 from corpuscle.mixture.table import Table
@@ -41,6 +42,8 @@ def advice_of(table: Table, found: Contest, credible: pd.DataFrame, level: float
     """Say in a sentence what to train on, and what ties with it."""
     best = in_words(dict(zip(table.sources, found.weights_NK[found.best].tolist(), strict=True)))
     tied = [str(name) for name in credible.index if name != credible.index[0]]
+    if len(found.weights_NK) > 1 and np.ptp(found.weights_NK, axis=0).max() < SLACK:
+        return f"Train on {best}: the limits allow no other mixture."
     share = found.tied(level).mean()
     others = f", among them {', '.join(tied[:5])}{' and others' if len(tied) > 5 else ''}" if tied else ""
     return f"Train on {best}; {100 * share:.0f} % of {len(found.mean_N):,} candidates cannot be told from it{others}."

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from corpuscle.core.components import find
 from corpuscle.core.errors import InputError
+from corpuscle.core.randomness import is_seed
 from corpuscle.core.text import shortened
 from corpuscle.mixture.folds import fold_runs
 from corpuscle.mixture.jackknife import jackknife_plus
@@ -223,7 +224,8 @@ def fit(
     Raises
     ------
     InputError
-        When the tables do not match, hold what they cannot, or have fewer than five different mixtures.
+        When the tables do not match, hold what they cannot, or have fewer than five different mixtures; or the seed is
+        none.
 
     Examples
     --------
@@ -240,6 +242,8 @@ def fit(
         raise InputError(
             f"surrogates: expected a list of names, none twice, such as {list(SURROGATES)}; got {surrogates!r:.200}"
         )
+    if not is_seed(seed):
+        raise InputError(f"seed: expected a whole number of 0 or more; got {seed!r:.80}")
     return FittedMixture(laid_out(weights, scores, better, normalise=normalise), tuple(named), seed)
 
 
