@@ -2,7 +2,8 @@
 
 ``python studies/summarise.py RUNS`` reads ``RUNS/STUDY/FILE`` (the runs of ``studies/STUDY/FILE.toml``), asks each
 ``studies/STUDY/claims.py`` for its claims, and writes ``docs/published/claims/STUDY.md``, the table of a study's page,
-``STUDY_NAME.csv`` next to it for each other table that the study has, and ``all.md``, the table of the summary page.
+``STUDY_NAME.csv`` next to it for each other table that the study has, and the tables of the summary page: ``all.md``, all
+claims, and ``glance.md``, how many have which verdict.
 """
 
 import importlib.util
@@ -13,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pandas as pd
 
@@ -31,7 +32,7 @@ SHOWN = ("pattern seen", "artefact", "not seen")
 RICHER = "richer"
 sys.path.insert(0, str(HERE))
 
-from claim import Claim, wider  # noqa: E402
+from claim import Claim, Verdict, wider  # noqa: E402
 from script import a_folder, run, words  # noqa: E402
 
 
@@ -162,6 +163,20 @@ def table(found: Said) -> str:
     return "\n".join(lines) + "\n"
 
 
+def glance(studies: Collection[str]) -> str:
+    """Return how many claims of each study have which verdict, by the tables that are there, as a table in Markdown."""
+    verdicts = get_args(Verdict)
+    lines = [f"| study | cells | {' | '.join(verdicts)} |", f"|---|---|{'---:|' * len(verdicts)}"]
+    for study in studies:
+        for name, cells in ((study, "of the package"), (f"{study}_{RICHER}", "richer")):
+            page = PAGES / f"{name}.md"
+            if page.exists():
+                text = page.read_text(encoding="utf-8")
+                counts = (str(text.count(f" | **{verdict}.** ")) for verdict in verdicts)
+                lines.append(f"| [{title(study)}](../{study}.md) | {cells} | {' | '.join(counts)} |")
+    return "\n".join(lines) + "\n"
+
+
 def files_of(study: str, runs: Path) -> dict[str, str]:
     """Return the files that the runs of a study lead to, by name; none where it has no runs."""
     files, richer = {}, runs / study / RICHER
@@ -193,6 +208,7 @@ def main(runs: Path) -> None:
         )
     for name, text in files.items():
         write_text(PAGES / name, text)
+    write_text(PAGES / "glance.md", glance(studies))
     whole = []
     for study in studies:
         page, more = PAGES / f"{study}.md", PAGES / f"{study}_{RICHER}.md"

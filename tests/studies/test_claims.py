@@ -171,6 +171,14 @@ def test_each_published_study_has_its_files_page_and_table():
         assert written in (ROOT / "docs" / "published" / "claims" / "all.md").read_text(encoding="utf-8")
 
 
+def test_the_glance_counts_each_claim_once():
+    tables = ROOT / "docs" / "published" / "claims"
+    written = (tables / "glance.md").read_text(encoding="utf-8")
+    assert written == summarise.glance(summarise.published_studies())
+    counted = [int(number) for number in re.findall(r"\| (\d+) (?=\|)", written)]
+    assert sum(counted) == (tables / "all.md").read_text(encoding="utf-8").count("\n| **")
+
+
 def test_ruff_looks_at_studies():
     command = [sys.executable, "-m", "ruff", "check", "--show-files", str(ROOT)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
