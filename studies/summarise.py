@@ -2,8 +2,8 @@
 
 ``python studies/summarise.py RUNS`` reads ``RUNS/STUDY/FILE`` (the runs of ``studies/STUDY/FILE.toml``), asks each
 ``studies/STUDY/claims.py`` for its claims, and writes ``docs/published/claims/STUDY.md``, the table of a study's page,
-``STUDY_NAME.csv`` next to it for each other table that the study has, and the tables of the summary page: ``all.md``, all
-claims, and ``glance.md``, how many have which verdict.
+``STUDY_NAME.csv`` next to it for each other table that the study has, and two tables of the summary page: ``all.md``,
+the claims, and ``glance.md``, how many have which verdict.
 """
 
 import importlib.util
