@@ -44,7 +44,6 @@ from corpuscle.study.spec import Study
 if TYPE_CHECKING:
     from corpuscle.execution.cluster.connection import Cluster
 
-
 FORMS = ("h5ad", "zarr")
 # What stands for a model where a corpus could not be measured.
 MEASURED = "measures"

@@ -225,7 +225,7 @@ def fit(
     ------
     InputError
         When the tables do not match, hold what they cannot, or have fewer than five different mixtures; or the seed is
-        none.
+        not a whole number of 0 or more.
 
     Examples
     --------
