@@ -49,7 +49,8 @@ def _show(title: str, table: "pd.DataFrame") -> None:
 
     equal = set(table.loc[table["size"] == "equal", "measure"])
     best = table[(table["size"] == "equal") | ~table["measure"].isin(equal)]
-    typer.echo(f"{title} ({', '.join(sorted({f'{n} corpora' for n in best['n_corpora']}))})")
+    least, most = best["n_corpora"].min(), best["n_corpora"].max()
+    typer.echo(f"{title} ({f'{least} to ' if least < most else ''}{most} corpora that were measured and trained on)")
     rows = [
         (row.measure, row.of, f"{row.correlation:+.2f}",
          "none" if math.isnan(row.low) else f"{row.low:+.2f} to {row.high:+.2f}", str(row.n_scores), str(row.n_corpora))

@@ -1,6 +1,7 @@
 """`corpuscle recommend`, end to end on three small sources, with a proxy that is fitted at once."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from corpuscle import Study, recommend
 from corpuscle.cli import app
 from corpuscle.core.errors import InputError, StudyError
 from corpuscle.execution.listener import Listener
+from corpuscle.report import leaderboard
 from corpuscle.study.plan import Run
 from dask_cluster import dask_cluster
 from published import STUDIES, module_at
@@ -108,6 +110,15 @@ def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
     assert board.exit_code == 0, board.output
     assert "Targets of other sources" in board.stdout
     assert "knn_distance" in board.stdout
+    # Trainings that two stages have count once.
+    shutil.copytree(out / "stages" / "design", out / "stages" / "gate")
+    counted: list[pd.DataFrame] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(leaderboard, "leaderboard", lambda _measures, scores, _seen: counted.append(scores))
+        patched.setattr(leaderboard, "standings", lambda *_: None)
+        leaderboard.standings_of(out)
+    assert not counted[0].duplicated(["corpus", "model", "seed", "task", "target", "metric", "way", "unit"]).any()
+    shutil.rmtree(out / "stages" / "gate")
     table = pd.read_csv(tmp_path / "board" / "standings.csv")
     assert table["n_corpora"].min() >= 8
     assert not table["seen"].any()

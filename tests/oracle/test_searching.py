@@ -166,8 +166,17 @@ def test_the_calmer_setting_becomes_the_proxy_and_failed_trainings_are_missing_a
     assert search.label == "ldvae (learning_rate = 0.01)"
     assert search.failures
     assert any("diverged or failed, and count as missing" in note for note in found.reasons)
+    assert any("trainings that the surrogates learn from" in note for note in found.reasons)
     trials = found.tables["trials"]
     assert trials["r2_log on a"].isna().any()
+
+
+@pytest.mark.parametrize(("n", "says"), [(4, "takes 8, and 5 for coverage."), (6, "a rank correlation takes 8.")])
+def test_few_held_out_mixtures_are_said_to_test_little(n: int, says: str, tmp_path: Path) -> None:
+    search = tried(stages_of(STUDY.replace("runs = 170", f"held_out = {n}\nruns = 200")), law)
+    (note,) = (note for note in answered(search, tmp_path).reasons if "held-out" in note)
+    assert note.startswith(f"{n} held-out mixtures test little: ")
+    assert note.endswith(says)
 
 
 def test_without_any_score_the_gate_says_which_training_failed() -> None:

@@ -70,7 +70,10 @@ def test_sources_are_valued_and_a_candidate_is_predicted_from_them(folder: Path,
     assert len(found.trials) == 16 * 2
     document = json.loads((out / "valuation.json").read_text())
     assert document["sentences"] == found.sentences()
+    stage = json.loads((out / "stages" / "value-fixed" / "provenance.json").read_text())
+    assert len(document["warnings"]) >= len(stage["warnings"]) > 0
     page = (out / "valuation.html").read_text()
+    assert f"{len(document['warnings'])} warnings: legal in the study" in page
     assert "four &amp; one" in page
     assert "&lt;new&gt;" in page
     assert "<new>" not in page

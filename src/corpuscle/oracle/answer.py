@@ -14,7 +14,8 @@ from corpuscle.mixture.baselines import baselines
 from corpuscle.mixture.effects import effects
 from corpuscle.mixture.held_out import held_out
 from corpuscle.mixture.pareto import non_dominated
-from corpuscle.mixture.ranking import LEAST_RELIABILITY
+from corpuscle.mixture.ranking import FEWEST_RANKED, LEAST_RELIABILITY
+from corpuscle.mixture.table import FEWEST_MIXTURES
 from corpuscle.mixture.wording import in_words
 from corpuscle.oracle.plainly import dispensable, no_better_than_single
 from corpuscle.oracle.recommendation import Recommendation
@@ -108,7 +109,14 @@ def _notes(search: Search) -> list[str]:
     trials = search.trials()
     names = [one.name for one in history.outputs if one.name in history.better]
     if missing := int(trials[names].isna().any(axis=1).sum()):
-        found.append(f"{missing} of {plural(len(trials), 'training')} diverged or failed, and count as missing.")
+        count = "counts" if missing == 1 else "count"
+        found.append(
+            f"Of {plural(len(trials), 'training')} that the surrogates learn from, {missing} diverged or failed, and "
+            f"{count} as missing."
+        )
+    if 0 < (n := stages.spec.held_out) < FEWEST_RANKED:
+        more = f", and {FEWEST_MIXTURES} for coverage" if n < FEWEST_MIXTURES else ""
+        found.append(f"{plural(n, 'held-out mixture')} test little: a rank correlation takes {FEWEST_RANKED}{more}.")
     if len(stages.settings) < 2:
         found.append("The proxy has one setting: whether another learning rate ranks alike is not known.")
     if stages.spec.transfer is None:

@@ -32,6 +32,8 @@ class Recommendation:
         The tables that are written as CSV, by name: see `corpuscle.oracle.writing.TABLES`.
     facts
         Numbers of trainings by stage, failures, the proxy, and such.
+    warnings
+        What is legal in the stages and affects what can be claimed.
     """
 
     study: str
@@ -43,6 +45,7 @@ class Recommendation:
     weights: Mapping[str, float]
     tables: Mapping[str, pd.DataFrame]
     facts: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
     @property
     def page(self) -> Path:

@@ -1,5 +1,6 @@
 """Recommending: from a study of mixtures to a folder that says what to train on; what the command line calls."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -61,6 +62,7 @@ def recommend(
             return found[found["measure"].isin(MEASURES)]
 
         found = answered(searched(place.stages, outputs_of(place.study), runs, measures), place.folder)
+        found = replace(found, warnings=tuple(place.heard.warnings))
         place.check()
         write(found)
     return found

@@ -37,6 +37,8 @@ class Valuation:
         Subsets × sources.
     failures
         What went wrong, by stage and training.
+    warnings
+        What is legal in the stages and affects what can be claimed.
     """
 
     study: str
@@ -46,6 +48,7 @@ class Valuation:
     trials: pd.DataFrame
     members: pd.DataFrame
     failures: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
     @property
     def page(self) -> Path:
@@ -73,13 +76,13 @@ class Valuation:
         for way, ledger in self.ledgers.items():
             rows = ledger.values[ledger.values["output"] == UTILITY]
             shown = {
-                "add": rows.loc[rows["banzhaf_low"] > 0, "source"],
-                "do harm": rows.loc[rows["banzhaf_high"] < 0, "source"],
+                ("adds", "add"): rows.loc[rows["banzhaf_low"] > 0, "source"],
+                ("does harm", "do harm"): rows.loc[rows["banzhaf_high"] < 0, "source"],
             }
-            shown["are not shown to add anything"] = rows.loc[
+            shown["is not shown to add anything", "are not shown to add anything"] = rows.loc[
                 ~rows["source"].isin(pd.concat([*shown.values()])), "source"
             ]
-            parts = [f"{', '.join(names)} {verb}" for verb, names in shown.items() if len(names)]
+            parts = [f"{', '.join(names)} {verbs[len(names) > 1]}" for verbs, names in shown.items() if len(names)]
             pairs = ledger.interactions[
                 (ledger.interactions["output"] == UTILITY) & (ledger.interactions["meaning"] == "redundant")
             ]

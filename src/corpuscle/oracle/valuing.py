@@ -167,7 +167,9 @@ def _valued(place: Workplace, members: pd.DataFrame, left: Mapping[str, Left], n
         )  # fmt: skip
         parts.append(trials.rename(columns={"mixture": "subset"}).assign(way=way))
     whole = pd.concat(parts, ignore_index=True)[["way", "subset", "seed", *names, UTILITY]]
-    return Valuation(place.study.name, place.folder, label, ledgers, whole, members, failures)
+    return Valuation(
+        place.study.name, place.folder, label, ledgers, whole, members, failures, tuple(place.heard.warnings)
+    )
 
 
 def _trials(stages: Stages, left: Left, outputs: Sequence[Output], subsets: Sequence[str], label: str) -> pd.DataFrame:

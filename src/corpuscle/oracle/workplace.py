@@ -48,7 +48,7 @@ class Workplace:
     plan
         The study's data, opened.
     heard
-        Hears what is being done.
+        Hears what is being done; it knows the warnings of all stages.
     check
         Refuses to go on where another process has taken the folder.
     root, workers, cluster
@@ -59,7 +59,7 @@ class Workplace:
     folder: Path
     stages: Stages
     plan: Plan
-    heard: Listener
+    heard: "Once"
     check: Callable[[], None]
     root: Path
     workers: int | None
@@ -118,7 +118,7 @@ def workplace(  # all but two by name
     study = study if isinstance(study, Study) else Study.read(study)
     if study.spec.mixture is None:
         raise InputError("expected a study with a [mixture] table, which says what to mix; `corpuscle run` does others")
-    folder, heard = Path(folder), _Once(listener or default_listener())
+    folder, heard = Path(folder), Once(listener or default_listener())
     study = study.placed(folder)
     workflow.require_one_place(workers, cluster)
     with ExitStack() as stack:
@@ -134,11 +134,17 @@ def workplace(  # all but two by name
         )  # fmt: skip
 
 
-class _Once(Listener):
-    """Passes on what is heard of all stages; a warning that several of them have, once."""
+class Once(Listener):
+    """Passes on what is heard of all stages; a warning that several of them have, once.
+
+    Attributes
+    ----------
+    warnings
+        The warnings that were heard, in their order.
+    """
 
     def __init__(self, inner: Listener) -> None:
-        self._said = set[str]()
+        self.warnings: list[str] = []
         # All else goes straight on: a listener's methods are independent of one another.
         self.notice, self.planned, self.update = inner.notice, inner.planned, inner.update  # type: ignore[method-assign]
         self.failed, self.left, self.said = inner.failed, inner.left, inner.said  # type: ignore[method-assign]
@@ -146,6 +152,6 @@ class _Once(Listener):
 
     def warned(self, warnings: Sequence[Problem]) -> None:
         """Hear what is legal and yet likely not meant."""
-        fresh = [warning for warning in warnings if warning.message not in self._said]
-        self._said |= {warning.message for warning in fresh}
+        fresh = [warning for warning in warnings if warning.message not in self.warnings]
+        self.warnings += dict.fromkeys(warning.message for warning in fresh)
         self._warned([Problem("", warning.message) for warning in fresh])

@@ -42,6 +42,7 @@ def document(found: Recommendation) -> dict[str, Any]:
         "advice": found.advice,
         "next": found.next_step,
         "remarks": list(found.reasons),
+        "warnings": list(found.warnings),
         "weights": dict(found.weights),
         "facts": dict(found.facts),
         "tables": {name: f"{name}.csv" for name in found.tables},
@@ -69,6 +70,7 @@ def write_valuation(found: Valuation) -> None:
         "corpuscle": __version__, "study": found.study, "proxy": found.proxy, "sentences": found.sentences(),
         "ways": {way: WAYS[way] for way in found.ledgers}, "failed": dict(found.failures),
         "remarks": list(dict.fromkeys(note for one in found.ledgers.values() for note in one.notes)),
+        "warnings": list(found.warnings),
         "tables": {name: f"{name}.csv" for name in found.tables},
     })  # fmt: skip
     write_text(found.folder / "valuation.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")

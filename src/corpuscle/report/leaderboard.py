@@ -8,8 +8,11 @@ import pandas as pd
 
 from corpuscle.core.errors import InputError
 from corpuscle.report.page.run_folder import RunFolder
+from corpuscle.statistics.divergence import RUN
 from corpuscle.statistics.leaderboard import leaderboard, standings
 
+# What a score is of, beside its run: stages of a search have trainings in common, which count once.
+KEYS = ("task", "target", "metric", "way", "unit")
 # What a run leaves, and what is left where corpora were measured alone.
 ORIGINS = ("provenance.json", "description.json")
 
@@ -56,7 +59,7 @@ def standings_of(folder: Path) -> Standings:
     measures = pd.concat(measured, ignore_index=True).drop_duplicates(
         ["corpus", "seed", "measure", "of", "target", "size"]
     )
-    scores = pd.concat([run.scores for run in trained], ignore_index=True)
+    scores = pd.concat([run.scores for run in trained], ignore_index=True).drop_duplicates([*RUN, *KEYS])
     board = leaderboard(measures, scores, _seen(trained))
     return Standings(standings(measures, scores, board), board)
 

@@ -85,8 +85,8 @@ def _worse(table: pd.DataFrame, check: str, sign: int) -> pd.Series:
 def _reason(row: pd.Series) -> str:
     return (
         f"{REASON}: of its own training cells, the model expects {row['share_error']:.0%} of the counts of the wrong "
-        f"genes (median over the corpus' seeds {row['share']:.0%}), and R² (log) is {row['r2_log']:.3f} "
-        f"({row['r2']:.3f})"
+        f"genes (its corpus' median seed {row['share']:.0%}, of an even number the better of two), and R² (log) is "
+        f"{row['r2_log']:.3f} ({row['r2']:.3f})"
     )
 
 
