@@ -32,6 +32,12 @@ def drawn():
     return starts, stops
 
 
+@pytest.fixture(params=[0, ranges.SMALL])
+def _kept_or_not(request, monkeypatch):
+    """Keep small arrays of gzip, or none."""
+    monkeypatch.setattr(ranges, "SMALL", request.param)
+
+
 @pytest.fixture
 def slices(monkeypatch):
     """Count what HDF5 is asked for by slices."""
@@ -48,6 +54,7 @@ def _stored(folder, numbers, **options):
 
 @each_storage
 @pytest.mark.parametrize("number_type", ["uint8", "<i2", ">i4", "int64", "float32", "float64", "bool"])
+@pytest.mark.usefixtures("_kept_or_not")
 def test_ranges_are_slices(tmp_path, drawn, monkeypatch, stored, number_type):
     monkeypatch.setattr(ranges, "SPAN", 300)
     monkeypatch.setattr(ranges, "GAP", 60)
@@ -67,6 +74,7 @@ def test_ranges_are_slices(tmp_path, drawn, monkeypatch, stored, number_type):
 @pytest.mark.parametrize("stored", ["gzip", "gzip, shuffled"])
 def test_gzip_is_unpacked_without_the_extra_as_with_it(tmp_path, drawn, monkeypatch, stored):
     found = []
+    monkeypatch.setattr(ranges, "SMALL", 0)
     for decompress in (ranges.decompress, zlib.decompress):
         monkeypatch.setattr(ranges, "decompress", decompress)
         with _stored(tmp_path, NUMBERS, **STORED[stored]) as file:
@@ -79,6 +87,50 @@ def test_what_lies_plain_or_in_gzip_is_not_read_by_hdf5(tmp_path, drawn, slices,
     with _stored(tmp_path, NUMBERS, **STORED[stored]) as file:
         read_ranges(file["x"], *drawn)
     assert slices == []
+
+
+@pytest.fixture
+def unpacked(monkeypatch):
+    """Count what is unpacked."""
+    calls, real = [], ranges._unpack
+    monkeypatch.setattr(ranges, "_unpack", lambda array, *ends: calls.append(ends) or real(array, *ends))
+    return calls
+
+
+def test_a_small_array_of_gzip_is_unpacked_once_as_long_as_its_file_is_the_same(tmp_path, unpacked):
+    for turn in range(3):
+        numbers = NUMBERS + turn // 2
+        if turn != 1:
+            _stored(tmp_path, numbers, **STORED["gzip"]).close()
+        with h5py.File(tmp_path / "data.h5") as file:
+            for start in (0, 2000):
+                found = read_ranges(file["x"], np.array([start]), np.array([start + 9]))
+                np.testing.assert_array_equal(found, numbers[start : start + 9])
+                found[:] = -1
+    assert unpacked == [(0, 2345)] * 2
+
+
+def test_of_many_arrays_of_gzip_the_last_few_are_kept(tmp_path, unpacked):
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        for name in "abcde":
+            file.create_dataset(name, data=NUMBERS, **STORED["gzip"])
+    with h5py.File(tmp_path / "data.h5") as file:
+        for name in "abcdea":
+            read_ranges(file[name], np.array([3]), np.array([5]))
+    assert len(unpacked) == 6
+    assert len(ranges._whole) == ranges.KEPT
+
+
+def test_a_part_that_is_damaged_does_not_matter_to_others(tmp_path):
+    with _stored(tmp_path, NUMBERS, **STORED["gzip"]) as file:
+        place = file["x"].id.get_chunk_info(7).byte_offset
+    with (tmp_path / "data.h5").open("r+b") as file:
+        file.seek(place)
+        file.write(b"\0" * 8)
+    with h5py.File(tmp_path / "data.h5") as file:
+        np.testing.assert_array_equal(read_ranges(file["x"], np.array([3]), np.array([40])), NUMBERS[3:40])
+        with pytest.raises(Exception, match=r"Error -\d|unsupported"):
+            read_ranges(file["x"], np.array([351]), np.array([360]))
 
 
 def test_only_the_ranges_of_what_lies_plain_are_read(tmp_path, monkeypatch):

@@ -6,9 +6,11 @@ zarr themselves.
 """
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import h5py
@@ -30,6 +32,9 @@ GAP = 1 << 15
 # Numbers read in one go, at most, but at least four chunks: 2^22 of them take 20 MB.
 SPAN = 1 << 22
 THREADS = 4
+# A study reads the same few thousand cells for each model and each question: arrays of gzip up to so many bytes are
+# unpacked once and kept, the last so many of them.
+SMALL, KEPT = 1 << 24, 4
 
 
 def read_ranges(array: Any, starts: Integers, stops: Integers) -> NDArray[Any]:
@@ -128,10 +133,44 @@ def _chunk(array: Any) -> int:
 
 
 def _load(array: Any, begin: int, end: int) -> NDArray[Any]:
-    """Read a stretch of an array; gzip's chunks on several cores, which HDF5 would unpack one after the other."""
+    """Read a stretch of an array, not to be written to; gzip's chunks by `_unpack`."""
     if not _is_gzip(array):
         whole: NDArray[Any] = array[begin:end]
         return whole
+    if array.nbytes <= SMALL and (kept := _kept_whole(array)) is not None:
+        return kept[begin:end]
+    return _unpack(array, begin, end)
+
+
+# Arrays, by their name and what their file was.
+_whole: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
+_lock = Lock()
+
+
+def _kept_whole(array: h5py.Dataset) -> NDArray[Any] | None:
+    """Return all of an array, unpacked once; None where a part of it cannot be, which may not be wanted."""
+    if array.file.driver != "sec2" or array.file.mode != "r":
+        return None
+    status = os.fstat(array.file.id.get_vfd_handle())
+    of_file = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    key = (*of_file, array.name)
+    with _lock:
+        if key in _whole:
+            _whole.move_to_end(key)
+            return _whole[key]
+    try:
+        found = _unpack(array, 0, len(array))
+    except Exception:  # of zlib, isal, HDF5 and numpy: who reads the damaged part gets the message
+        return None
+    with _lock:
+        _whole[key] = found
+        while len(_whole) > KEPT:
+            _whole.popitem(last=False)
+    return found
+
+
+def _unpack(array: h5py.Dataset, begin: int, end: int) -> NDArray[Any]:
+    """Read a stretch of an array of gzip's chunks on several cores; HDF5 would unpack one after the other."""
     size = _chunk(array)
     firsts = range(begin // size * size, end, size)
     try:
