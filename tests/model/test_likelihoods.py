@@ -111,7 +111,7 @@ def test_stays_exact_where_the_expected_count_underflows():
 
 @pytest.mark.parametrize("n_genes", [1, 30, 300])
 def test_no_two_arrays_of_a_sweep_lie_so_near_that_sums_are_in_another_order(n_genes, monkeypatch):
-    """Where they do, a training's bits depend on which memory was free: one in twenty-five, of 1,300 steps, differed."""
+    """Where they do, which memory was free decides a training's bits: of 130 of 1,300 steps, five had others."""
     begins, sweep = [], counts.sweep_counts
 
     def noted(*given):
