@@ -74,6 +74,18 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "study.toml"
 
 
+def _counts_each_training_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See that a leaderboard counts trainings once that two stages have."""
+    shutil.copytree(out / "stages" / "design", out / "stages" / "gate")
+    counted: list[pd.DataFrame] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(leaderboard, "leaderboard", lambda _measures, scores, _seen: counted.append(scores))
+        patched.setattr(leaderboard, "standings", lambda *_: None)
+        leaderboard.standings_of(out)
+    assert not counted[0].duplicated(["corpus", "model", "seed", "task", "target", "metric", "way", "unit"]).any()
+    shutil.rmtree(out / "stages" / "gate")
+
+
 @pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -110,15 +122,7 @@ def test_a_search_that_was_stopped_goes_on_and_a_finished_one_makes_nothing_new(
     assert board.exit_code == 0, board.output
     assert "Targets of other sources" in board.stdout
     assert "knn_distance" in board.stdout
-    # Trainings that two stages have count once.
-    shutil.copytree(out / "stages" / "design", out / "stages" / "gate")
-    counted: list[pd.DataFrame] = []
-    with monkeypatch.context() as patched:
-        patched.setattr(leaderboard, "leaderboard", lambda _measures, scores, _seen: counted.append(scores))
-        patched.setattr(leaderboard, "standings", lambda *_: None)
-        leaderboard.standings_of(out)
-    assert not counted[0].duplicated(["corpus", "model", "seed", "task", "target", "metric", "way", "unit"]).any()
-    shutil.rmtree(out / "stages" / "gate")
+    _counts_each_training_once(out, monkeypatch)
     table = pd.read_csv(tmp_path / "board" / "standings.csv")
     assert table["n_corpora"].min() >= 8
     assert not table["seen"].any()

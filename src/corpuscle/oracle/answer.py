@@ -116,7 +116,8 @@ def _notes(search: Search) -> list[str]:
         )
     if 0 < (n := stages.spec.held_out) < FEWEST_RANKED:
         more = f", and {FEWEST_MIXTURES} for coverage" if n < FEWEST_MIXTURES else ""
-        found.append(f"{plural(n, 'held-out mixture')} test little: a rank correlation takes {FEWEST_RANKED}{more}.")
+        tests = "tests" if n == 1 else "test"
+        found.append(f"{plural(n, 'held-out mixture')} {tests} little: a rank correlation takes {FEWEST_RANKED}{more}.")
     if len(stages.settings) < 2:
         found.append("The proxy has one setting: whether another learning rate ranks alike is not known.")
     if stages.spec.transfer is None:
